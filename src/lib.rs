@@ -1,0 +1,25 @@
+//! ImagePipeline: a Kubernetes operator that carries images from a RabbitMQ queue into an S3
+//! bucket. This file is the map; it must hold no code.
+//!
+//! ```text
+//! data:     queue ─▶ decode ─▶ encode ─▶ upload ─▶ settle              src/consumer/
+//! control:  watch ─▶ observe ─▶ decide ─▶ build ─▶ apply ─▶ status     src/controller/
+//! ```
+//!
+//! The two halves do not import each other, save that `controller/build` writes the consumer's
+//! command line from the consumer's own argument type. What both need stands beside them:
+//! `api` (the resource), `reason` (every reason there is), `pod_status` (what a consumer tells of
+//! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`).
+
+pub mod api;
+pub mod broker_address;
+pub mod consumer;
+pub mod controller;
+pub mod http;
+pub mod message;
+pub mod pod_status;
+pub mod publish;
+pub mod queue;
+pub mod reason;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,27 @@
+//! The format that devices publish: one JSON object with the image in base64 and its name.
+//! The one definition for those who write it (`publish`) and those who read it
+//! (`consumer/decode`). It must know nothing of images or brokers.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// A message body: `{"image": "<base64>", "image_metadata": {"image_name": "<key>"}}`. Devices may
+/// add further fields, which are ignored.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Message<'a> {
+    /// The image file in base64 (RFC 4648, standard alphabet, padded).
+    #[serde(borrow)]
+    pub image: Cow<'a, str>,
+    /// What the device knows about the image.
+    #[serde(borrow)]
+    pub image_metadata: ImageMetadata<'a>,
+}
+
+/// The part of a message that names the image.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ImageMetadata<'a> {
+    /// The object's key in the bucket, after the prefix.
+    #[serde(borrow)]
+    pub image_name: Cow<'a, str>,
+}

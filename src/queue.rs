@@ -1,0 +1,254 @@
+//! RabbitMQ over AMQP 0-9-1: connect, read a depth, consume, publish confirmed. With its folder,
+//! the only place that knows `lapin`. It must never reconnect by itself: a session that failed is
+//! torn down by its owner, who decides when to open the next.
+
+use std::time::Duration;
+
+use lapin::options::{
+    BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{BasicProperties, Confirmation, ConnectionProperties};
+
+use crate::broker_address::BrokerAddress;
+
+mod delivery;
+mod error;
+
+pub use delivery::{Deliveries, Delivery, Parked};
+pub use error::QueueError;
+
+/// How long any one exchange with the broker may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Seconds between heartbeats: the broker's manual advises 5 to 20. A peer that is silent for two
+/// of them is given up.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+const PERSISTENT: u8 = 2;
+
+/// One AMQP connection: one host, one virtual host, one user.
+pub struct Connection {
+    inner: lapin::Connection,
+}
+
+/// One AMQP channel. An error from the broker closes it.
+pub struct Channel {
+    inner: lapin::Channel,
+}
+
+/// What a passive declare tells of a queue.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct QueueDepth {
+    /// Messages ready to be delivered; those that consumers hold are not counted.
+    pub ready: u32,
+    /// Consumers registered on the queue. Before RabbitMQ 4.3 a quorum queue may answer otherwise.
+    pub consumers: u32,
+}
+
+/// A message for a queue, through the default exchange, persistent and mandatory.
+pub struct Outgoing<'a> {
+    /// The queue's name.
+    pub queue: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+    /// The message id, for the receiver's logs.
+    pub message_id: Option<String>,
+    /// When the message was made, in seconds since 1970.
+    pub timestamp: Option<u64>,
+}
+
+impl Connection {
+    /// Connects and authenticates. `name` is what the broker's management page shows.
+    ///
+    /// # Errors
+    /// Name resolution, connection, TLS, authentication or virtual host failed, or nothing answered
+    /// within ten seconds.
+    pub async fn open(address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
+        let BrokerAddress { host, port, vhost, username, password } = address;
+        within(error::during("resolving the broker's name"), async {
+            tokio::net::lookup_host((host.as_str(), *port))
+                .await
+                .map(drop)
+                .map_err(|error| QueueError::dns(host, &error))
+        })
+        .await?;
+        let uri = AMQPUri {
+            scheme: AMQPScheme::AMQP,
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo { username: username.clone(), password: password.clone() },
+                host: host.clone(),
+                port: *port,
+            },
+            vhost: vhost.clone(),
+            query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECONDS), ..AMQPQueryString::default() },
+        };
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        within(error::during("connecting"), async {
+            lapin::Connection::connect_uri(uri, properties)
+                .await
+                .map_err(|error| QueueError::connecting(address, &error))
+        })
+        .await
+        .map(|inner| Self { inner })
+    }
+
+    /// Opens a channel.
+    ///
+    /// # Errors
+    /// The connection is gone, or the broker refuses another channel.
+    pub async fn channel(&self) -> Result<Channel, QueueError> {
+        let inner = within(error::during("opening a channel"), async {
+            self.inner.create_channel().await.map_err(|error| QueueError::from_lapin(&error))
+        })
+        .await?;
+        Ok(Channel { inner })
+    }
+
+    /// Whether the connection is still open, as far as this side knows.
+    pub fn is_open(&self) -> bool {
+        self.inner.status().connected()
+    }
+
+    /// Closes the connection; what is unacknowledged returns to its queue. A connection that is
+    /// already gone is as good as closed.
+    pub async fn close(&self) {
+        let closing = self.inner.close(200, "closing".into());
+        drop(tokio::time::timeout(TIMEOUT, closing).await);
+    }
+}
+
+impl Channel {
+    /// Whether the channel is still open, as far as this side knows.
+    pub fn is_open(&self) -> bool {
+        self.inner.status().connected()
+    }
+
+    /// Reads a queue's depth by a passive declare, which creates nothing.
+    ///
+    /// # Errors
+    /// The queue does not exist or may not be declared (both close the channel), or the broker does
+    /// not answer.
+    pub async fn depth(&self, queue: &str) -> Result<QueueDepth, QueueError> {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = within(error::during("reading the queue's depth"), async {
+            self.inner
+                .queue_declare(queue.into(), options, FieldTable::default())
+                .await
+                .map_err(|error| QueueError::on_queue(queue, &error))
+        })
+        .await?;
+        Ok(QueueDepth { ready: declared.message_count(), consumers: declared.consumer_count() })
+    }
+
+    /// Declares a durable queue unless it is there already, whatever its type and arguments. Uses
+    /// a channel of its own for the look, since a queue that is missing closes it.
+    ///
+    /// # Errors
+    /// The broker refuses the declaration or does not answer.
+    pub async fn ensure_queue(&self, connection: &Connection, queue: &str) -> Result<(), QueueError> {
+        match connection.channel().await?.depth(queue).await {
+            Err(error) if error.is_queue_not_found() => {}
+            found => return found.map(drop),
+        }
+        within(error::during("declaring the queue"), async {
+            self.inner
+                .queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default())
+                .await
+                .map(drop)
+                .map_err(|error| QueueError::on_queue(queue, &error))
+        })
+        .await
+    }
+
+    /// Registers as a consumer that is sent at most `prefetch` messages before it acknowledges.
+    ///
+    /// # Errors
+    /// The queue is missing, the user may not read it, or the broker does not answer.
+    pub async fn consume(&self, queue: &str, tag: &str, prefetch: u16) -> Result<Deliveries, QueueError> {
+        within(error::during("registering as a consumer"), async {
+            let refused = |error: lapin::Error| QueueError::on_queue(queue, &error);
+            self.inner.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(refused)?;
+            let consumer = self
+                .inner
+                .basic_consume(queue.into(), tag.into(), BasicConsumeOptions::default(), FieldTable::default())
+                .await
+                .map_err(refused)?;
+            Ok(Deliveries::new(consumer))
+        })
+        .await
+    }
+
+    /// Ends a consumer. What was delivered before can still be acknowledged; then the stream ends.
+    ///
+    /// # Errors
+    /// The channel is gone, or the broker does not answer.
+    pub async fn cancel(&self, tag: &str) -> Result<(), QueueError> {
+        within(error::during("cancelling the consumer"), async {
+            let cancelled = self.inner.basic_cancel(tag.into(), BasicCancelOptions::default()).await;
+            cancelled.map_err(|error| QueueError::from_lapin(&error))
+        })
+        .await
+    }
+
+    /// Puts the channel in confirm mode.
+    ///
+    /// # Errors
+    /// The channel is gone, or the broker does not answer.
+    pub async fn confirm(&self) -> Result<(), QueueError> {
+        within(error::during("asking for confirms"), async {
+            let selected = self.inner.confirm_select(ConfirmSelectOptions::default()).await;
+            selected.map_err(|error| QueueError::from_lapin(&error))
+        })
+        .await
+    }
+
+    /// Publishes and waits for the broker's confirm. The channel must be in confirm mode.
+    ///
+    /// # Errors
+    /// The broker refused the message, returned it (no such queue), or did not confirm in time: in
+    /// all these cases the message may not be in the queue.
+    pub async fn publish(&self, outgoing: Outgoing<'_>) -> Result<(), QueueError> {
+        let Outgoing { queue, body, message_id, timestamp } = outgoing;
+        let mut properties =
+            BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into());
+        if let Some(message_id) = message_id {
+            properties = properties.with_message_id(message_id.into());
+        }
+        if let Some(timestamp) = timestamp {
+            properties = properties.with_timestamp(timestamp);
+        }
+        self.publish_confirmed(queue, body, properties).await
+    }
+
+    /// Publishes a delivery, unchanged but for its headers, to a parking queue and waits for the
+    /// broker's confirm. The channel must be in confirm mode.
+    ///
+    /// # Errors
+    /// As `publish`: unless this is `Ok`, the delivery must not be acknowledged.
+    pub async fn park(&self, queue: &str, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), QueueError> {
+        self.publish_confirmed(queue, delivery.body(), delivery.parked_properties(parked)).await
+    }
+
+    async fn publish_confirmed(&self, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), QueueError> {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let confirmation = within(error::during("publishing"), async {
+            let failed = |error: lapin::Error| QueueError::on_queue(queue, &error);
+            let confirm = self.inner.basic_publish("".into(), queue.into(), options, body, properties).await;
+            confirm.map_err(failed)?.await.map_err(failed)
+        })
+        .await?;
+        match confirmation {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => {
+                Err(QueueError::not_confirmed(queue))
+            }
+        }
+    }
+}
+
+async fn within<T>(doing: error::During, work: impl Future<Output = Result<T, QueueError>>) -> Result<T, QueueError> {
+    tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(QueueError::timed_out(doing)))
+}

@@ -1,0 +1,102 @@
+//! Every reason the product gives, in one enumeration: conditions, events, metrics, logs, parking
+//! headers and `/status` all take it from here, so one word means one thing everywhere.
+//! A reason must never carry data: it is a label, bounded by this list.
+
+use prometheus_client::encoding::EncodeLabelValue;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use strum::{EnumIter, IntoStaticStr};
+
+/// A bounded, CamelCase reason, as Kubernetes conditions ask for (API conventions, "Conditions").
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Deserialize,
+    EncodeLabelValue,
+    EnumIter,
+    Eq,
+    Hash,
+    IntoStaticStr,
+    JsonSchema,
+    PartialEq,
+    Serialize,
+)]
+#[allow(missing_docs)] // the names are the documentation; the groups say where they belong
+pub enum Reason {
+    // A message's own fault: it is parked.
+    BodyTooLarge,
+    DecoderPanicked,
+    ImageTooLarge,
+    InvalidBase64,
+    InvalidImage,
+    InvalidJson,
+    InvalidName,
+    MissingField,
+    UnknownFormat,
+    // The broker.
+    AuthenticationFailed,
+    BrokerUnreachable,
+    Connected,
+    ConnectionLost,
+    DeclareRefused,
+    DnsFailed,
+    QueueFound,
+    QueueNotFound,
+    TlsFailed,
+    VhostNotFound,
+    // Secrets.
+    SecretInvalid,
+    SecretNotFound,
+    // Parking.
+    ParkingAvailable,
+    ParkingRefused,
+    // Storage.
+    AccessDenied,
+    BucketNotFound,
+    ClockSkewed,
+    CredentialsExpired,
+    CredentialsInvalid,
+    CredentialsMissing,
+    EndpointUnreachable,
+    StorageAvailable,
+    StorageRefused,
+    StorageThrottled,
+    StorageTimeout,
+    StorageUnavailable,
+    WrongRegion,
+    // Consumers.
+    ConsumersReady,
+    ConsumersStarting,
+    ContainerFailing,
+    ImagePullFailed,
+    NoConsumers,
+    NotYetKnown,
+    PodsRefused,
+    StatusUnreachable,
+    Unschedulable,
+    // Scaling and the whole.
+    AtMaximum,
+    BacklogCounted,
+    DepthUnknown,
+    Idle,
+    InvalidSpec,
+    NameTaken,
+    Running,
+    ScaledDown,
+    ScaledUp,
+    WithinLimits,
+}
+
+impl Reason {
+    /// The reason's name, as users see it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
