@@ -60,6 +60,10 @@ pub mod names;
         .message("metadata.name is longer than 50 characters; child names are derived from it")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.failures.parkingQueue != self.source.rabbitmq.queue")
+    .message("failures.parkingQueue is the source queue itself; parked messages would come back for ever"))]
+#[x_kube(validation = Rule::new("self.failures.parkingQueue != '' || self.source.rabbitmq.queue.size() <= 248")
+    .message("failures.parkingQueue must be given: source.rabbitmq.queue is too long to have .parked appended"))]
 pub struct ImagePipelineSpec {
     /// Where the messages come from.
     pub source: Source,
@@ -311,7 +315,6 @@ fn quantities_schema(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 8,
         "additionalProperties": {
             "x-kubernetes-int-or-string": true,
-            "anyOf": [{ "type": "integer" }, { "type": "string" }],
             "maxLength": 32,
             "pattern": r"^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$"
         }
