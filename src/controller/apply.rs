@@ -3,7 +3,7 @@
 //! that another owns.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -20,14 +20,21 @@ use super::status::Transition;
 use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 use crate::reason::Reason;
 
+/// What was asked for at the last apply of a Deployment, and the generation it led to.
+struct Asked {
+    deployment: Value,
+    generation: Option<i64>,
+}
+
+type AskedByPipeline = HashMap<ObjectRef<ImagePipeline>, Asked>;
+
 /// The writer.
 pub struct Writer {
     client: Client,
     recorder: Recorder,
-    /// The last apply of each Deployment: what was asked for, and the generation it led to. The API
-    /// server may store a value in another form than it was sent; comparing again with this keeps
-    /// such a difference from being applied for ever.
-    applied: Mutex<HashMap<ObjectRef<ImagePipeline>, (Value, Option<i64>)>>,
+    /// The API server may store a value in another form than it was sent; comparing with the last
+    /// apply as well keeps such a difference from being applied for ever.
+    asked: Mutex<AskedByPipeline>,
 }
 
 /// What came of applying.
@@ -40,15 +47,12 @@ pub struct Applied {
 impl Writer {
     /// A writer that names itself by `recorder` in events.
     pub fn new(client: Client, recorder: Recorder) -> Self {
-        Self { client, recorder, applied: Mutex::default() }
+        Self { client, recorder, asked: Mutex::default() }
     }
 
     /// Applies the Deployment unless the live one has everything asked for.
     pub async fn apply(&self, pipeline: &ImagePipeline, desired: &Deployment, live: Option<&Deployment>) -> Applied {
-        let trouble = match self.write_deployment(pipeline, desired, live).await {
-            Ok(()) => None,
-            Err(trouble) => Some(trouble),
-        };
+        let trouble = self.write_deployment(pipeline, desired, live).await.err();
         Applied { trouble }
     }
 
@@ -76,14 +80,17 @@ impl Writer {
         let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
         let written =
             api.patch(&name, &parameters, &Patch::Apply(desired)).await.map_err(|error| refused(api_message(error)))?;
-        self.locked().insert(ObjectRef::from_obj(pipeline), (asked, written.metadata.generation));
+        self.locked().insert(
+            ObjectRef::from_obj(pipeline),
+            Asked { deployment: asked, generation: written.metadata.generation },
+        );
         Ok(())
     }
 
     fn is_as_asked(&self, pipeline: &ImagePipeline, asked: &Value, live: &Deployment) -> bool {
-        let as_before = self.locked().get(&ObjectRef::from_obj(pipeline)).is_some_and(|(before, generation)| {
+        let as_before = self.locked().get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
             // At or below: the watch may be behind what was written.
-            before == asked && live.metadata.generation <= *generation
+            before.deployment == *asked && live.metadata.generation <= before.generation
         });
         as_before || serde_json::to_value(live).is_ok_and(|live| contains(&live, asked))
     }
@@ -151,8 +158,8 @@ impl Writer {
         self.locked().retain(|pipeline, _| lives(pipeline));
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectRef<ImagePipeline>, (Value, Option<i64>)>> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, AskedByPipeline> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -303,3 +303,6 @@ fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, 
 fn reason_named(name: &str) -> Option<Reason> {
     serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
+
+#[cfg(test)]
+mod tests;
