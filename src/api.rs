@@ -242,6 +242,7 @@ pub struct Resources {
 #[serde(rename_all = "camelCase", default)]
 pub struct ImagePipelineStatus {
     /// The generation of the spec that this status describes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Consumer pods that exist.
     pub replicas: i32,
@@ -250,8 +251,10 @@ pub struct ImagePipelineStatus {
     /// The size last decided.
     pub desired_replicas: i32,
     /// Messages ready or in flight when the size was last decided; absent if it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog: Option<i64>,
     /// When the size was last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_scale_time: Option<Time>,
     /// Conditions, each with a reason and, where something is wrong, what to do about it.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +27,7 @@ mod apply;
 mod brokers;
 pub mod build;
 pub mod decide;
+mod listed;
 mod metrics;
 mod observe;
 mod status;
@@ -35,6 +35,7 @@ mod status;
 use apply::Writer;
 use build::ConsumerImage;
 use decide::{Load, Memory, decide};
+use listed::Listed;
 use metrics::{Metrics, PipelineLabels};
 use observe::{Observed, Sources};
 
@@ -107,12 +108,12 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let client = Client::try_default().await.map_err(Error::Cluster)?;
     let mut registry = Registry::with_prefix("image_pipeline");
     let metrics = Metrics::register(&mut registry);
-    let ready = Arc::new(AtomicBool::new(false));
-    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Error::Listen(listen, error))?;
-    let is_ready = ready.clone();
+    let listed = Listed::default();
+    let is_listed = listed.clone();
     let routes = http::routes(registry, move || {
-        is_ready.load(Ordering::Relaxed).then_some(()).ok_or("the watches have not synced yet".to_owned())
+        is_listed.is_complete().then_some(()).ok_or("the API server has not answered every list yet".to_owned())
     });
+    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Error::Listen(listen, error))?;
     let server = tokio::spawn(http::serve(listener, routes, stop.clone()));
     let image = ConsumerImage {
         image: consumer_image,
@@ -120,7 +121,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
         pull_secrets: consumer_image_pull_secrets,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), consumer.image = image.image, %listen, "controller starts");
-    reconcile_all(client, image, metrics, ready, stop).await?;
+    reconcile_all(client, image, metrics, listed, stop).await?;
     tracing::info!("controller stops");
     drop(server.await);
     Ok(())
@@ -130,7 +131,7 @@ async fn reconcile_all(
     client: Client,
     image: ConsumerImage,
     metrics: Metrics,
-    ready: Arc<AtomicBool>,
+    listed: Listed,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let ours = watcher::Config::default().labels(names::CONSUMER_SELECTOR);
@@ -142,17 +143,20 @@ async fn reconcile_all(
     let pipeline_events = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
         .default_backoff()
         .reflect(pipeline_writer)
+        .inspect(listed.pipelines())
         .applied_objects()
         .predicate_filter(predicates::generation, Default::default());
     let deployment_events = watcher(Api::<Deployment>::all(client.clone()), ours.clone())
         .default_backoff()
         .modify(forget_managed_fields)
         .reflect(deployment_writer)
+        .inspect(listed.deployments())
         .touched_objects();
     let pod_events = watcher(Api::<Pod>::all(client.clone()), ours)
         .default_backoff()
         .modify(forget_managed_fields)
         .reflect(pod_writer)
+        .inspect(listed.pods())
         .touched_objects();
     // Metadata alone, and of that only what is looked at: an annotation may hold a Secret's data.
     let secret_events = watcher(Api::<PartialObjectMeta<Secret>>::all(client.clone()), watcher::Config::default())
@@ -163,6 +167,7 @@ async fn reconcile_all(
             secret.metadata.managed_fields = None;
         })
         .reflect(secret_writer)
+        .inspect(listed.secrets())
         .touched_objects();
 
     let reporter = Reporter { controller: names::FIELD_MANAGER.to_owned(), instance: std::env::var("HOSTNAME").ok() };
@@ -172,7 +177,15 @@ async fn reconcile_all(
         .build()
         .map_err(Error::Http)?;
     let context = Arc::new(Context {
-        sources: Sources { client: client.clone(), deployments, pods, secrets, brokers: Default::default(), http },
+        sources: Sources {
+            client: client.clone(),
+            deployments,
+            pods,
+            secrets,
+            brokers: Default::default(),
+            http,
+            listed,
+        },
         writer: Writer::new(client.clone(), Recorder::new(client, reporter)),
         image,
         metrics,
@@ -180,11 +193,6 @@ async fn reconcile_all(
         remembered: Mutex::default(),
     });
 
-    let readiness = context.clone();
-    tokio::spawn(async move {
-        let synced = readiness.pipelines.wait_until_ready().await.is_ok() && readiness.sources.ready().await;
-        ready.store(synced, Ordering::Relaxed);
-    });
     let referring = pipelines.clone();
     let controller = Controller::for_stream(pipeline_events, pipelines)
         .owns_stream(deployment_events)
@@ -218,9 +226,10 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
             return Ok(Action::await_change());
         }
     };
-    if pipeline.metadata.deletion_timestamp.is_some() || !context.sources.ready().await {
+    if pipeline.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
+    context.sources.listed.complete().await;
     let started = Instant::now();
     let observed = context.sources.observe(pipeline).await;
     let decision = context.decide(pipeline, &observed);
@@ -242,8 +251,8 @@ fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Action
         Ok(pipeline) => pipeline.spec.scaling.poll_interval.into(),
         Err(_) => Duration::from_secs(30),
     };
-    let name = ObjectRef::from_obj(guarded.as_ref());
-    tracing::warn!(pipeline = %name, %error, "reconciliation failed; trying again");
+    let name = shown(&ObjectRef::from_obj(guarded.as_ref()));
+    tracing::warn!(pipeline = name, %error, "reconciliation failed; trying again");
     Action::requeue(again.max(Duration::from_secs(2)))
 }
 
@@ -288,7 +297,11 @@ impl Context {
         let transitions = status::transitions(previous, &status, &pipeline.spec.scaling);
         self.remembered().entry(key.clone()).or_default().written = Some((status, now));
         for status::Transition { warning, reason, note } in &transitions {
-            tracing::info!(pipeline = %key, %reason, warning, "{note}");
+            if *warning {
+                tracing::warn!(pipeline = shown(&key), %reason, "{note}");
+            } else {
+                tracing::info!(pipeline = shown(&key), %reason, "{note}");
+            }
         }
         self.writer.publish(pipeline, &transitions).await.map_err(Error::Write)
     }
@@ -301,7 +314,7 @@ impl Context {
         if known.as_deref() == Some(detail) || meta.deletion_timestamp.is_some() {
             return Ok(());
         }
-        tracing::warn!(pipeline = %key, detail, "an ImagePipeline can't be read; it is left alone");
+        tracing::warn!(pipeline = shown(&key), detail, "an ImagePipeline can't be read; it is left alone");
         let status = status::invalid(meta.generation, detail, self.now());
         self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
         self.remembered().entry(key).or_default().invalid = Some(detail.to_owned());
@@ -325,6 +338,11 @@ impl Context {
     fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectRef<ImagePipeline>, Remembered>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A pipeline as logs name it.
+fn shown<K: kube::runtime::reflector::Lookup>(key: &ObjectRef<K>) -> String {
+    format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
 }
 
 fn labels_of(namespace: Option<String>, pipeline: String) -> PipelineLabels {

@@ -13,6 +13,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 
 use super::brokers::Brokers;
+use super::listed::Listed;
 use crate::api::{ImagePipeline, names};
 use crate::broker_address::BrokerAddress;
 use crate::pod_status::PodStatus;
@@ -37,6 +38,8 @@ pub struct Sources {
     pub brokers: Brokers,
     /// Asks pods.
     pub http: reqwest::Client,
+    /// Whether the stores hold what the API server holds.
+    pub listed: Listed,
 }
 
 /// What one look at a pipeline found.
@@ -88,13 +91,6 @@ impl Trouble {
 }
 
 impl Sources {
-    /// Waits until the stores hold what the API server holds.
-    pub async fn ready(&self) -> bool {
-        let stores =
-            (self.deployments.wait_until_ready(), self.pods.wait_until_ready(), self.secrets.wait_until_ready());
-        stores.0.await.is_ok() && stores.1.await.is_ok() && stores.2.await.is_ok()
-    }
-
     /// Looks at everything that concerns one pipeline, all at the same time.
     pub async fn observe(&self, pipeline: &ImagePipeline) -> Observed {
         let namespace = pipeline.namespace().unwrap_or_default();

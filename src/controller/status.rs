@@ -101,7 +101,10 @@ pub fn transitions(
             Some(backlog) => {
                 format!("Scaled {from} → {to}: backlog {backlog}, {} messages a pod", scaling.messages_per_replica)
             }
-            None => format!("Scaled {from} → {to}: within {} and {}", scaling.min_replicas, scaling.max_replicas),
+            None => format!(
+                "Scaled {from} → {to}: backlog unknown, between {} and {} pods",
+                scaling.min_replicas, scaling.max_replicas
+            ),
         },
     });
     of_conditions.chain(scaled).collect()
@@ -294,10 +297,16 @@ fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, 
         type_: kind.as_str().to_owned(),
         status: status.to_owned(),
         reason: reason.to_string(),
-        message,
+        message: sentence(&message),
         observed_generation: generation,
         last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
     }
+}
+
+/// The message as a sentence of its own: errors are worded to stand within one.
+fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
 fn reason_named(name: &str) -> Option<Reason> {
