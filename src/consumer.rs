@@ -4,6 +4,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub mod decode;
+pub mod encode;
+pub mod settle;
+pub mod upload;
+
 /// Consume one queue into one bucket. The controller starts this in pods; everything it needs is
 /// here, save the two Secrets, which are directories with a file a key and are read again whenever
 /// they are used.
