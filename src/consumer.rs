@@ -151,8 +151,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
 
 fn routes(registry: Registry, state: &Arc<State>) -> axum::Router {
     let (ready, status) = (Arc::clone(state), Arc::clone(state));
-    http::routes(Arc::new(registry), move || ready.ready())
-        .route("/status", get(move || async move { Json(status.status()) }))
+    http::routes(registry, move || ready.ready()).route("/status", get(move || async move { Json(status.status()) }))
 }
 
 fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>) -> Sessions {

@@ -26,10 +26,8 @@ pub struct NotReady {
 
 /// The three routes. `/livez` is 200 as long as the event loop answers at all; `/readyz` is 200
 /// while `ready` says so; `/metrics` is the registry in the OpenMetrics text format.
-pub fn routes(
-    registry: Arc<Registry>,
-    ready: impl Fn() -> Result<(), NotReady> + Clone + Send + Sync + 'static,
-) -> Router {
+pub fn routes(registry: Registry, ready: impl Fn() -> Result<(), NotReady> + Send + Sync + 'static) -> Router {
+    let (registry, ready) = (Arc::new(registry), Arc::new(ready));
     Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(move || async move { readiness(ready()) }))
@@ -72,7 +70,7 @@ mod tests {
     async fn answer(ready: Result<(), NotReady>, path: &str) -> (StatusCode, String, String) {
         let mut registry = Registry::with_prefix("image_pipeline");
         registry.register("things", "Things", Counter::<u64>::default());
-        let router = routes(Arc::new(registry), move || ready.clone());
+        let router = routes(registry, move || ready.clone());
         let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
         let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
         let status = response.status();
