@@ -113,7 +113,10 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let listed = Listed::default();
     let is_listed = listed.clone();
     let routes = http::routes(registry, move || {
-        is_listed.is_complete().then_some(()).ok_or("the API server has not answered every list yet".to_owned())
+        is_listed.is_complete().then_some(()).ok_or_else(|| http::NotReady {
+            reason: "Listing".to_owned(),
+            message: "the API server has not answered every list yet".to_owned(),
+        })
     });
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Error::Listen(listen, error))?;
     let server = tokio::spawn(http::serve(listener, routes, stop.clone()));
