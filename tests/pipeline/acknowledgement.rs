@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use crate::broker::{Broker, Version};
+use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, equal, eventually};
+use crate::eventually::{LIMIT, eventually};
 use crate::images::samples;
 use crate::proxy::{Mode, Proxy};
 use crate::scene::Scene;
 
 async fn held(name: &str, version: Version) {
     let mut scene = Scene::new(name, version).await;
-    let broker = Broker::shared(version).await;
     let proxy = Proxy::start(scene.store.address(), Mode::Pass);
     scene.settings.endpoint = format!("http://{}", proxy.address());
     let queue = scene.settings.queue.clone();
@@ -26,10 +25,11 @@ async fn held(name: &str, version: Version) {
     let stored = scene.store.objects(&scene.settings.bucket);
     let status = consumer.status().await.expect("a status");
     assert_eq!((status.processed, status.in_flight), (0, 3), "{status:?}");
-    assert_eq!(broker.unacknowledged("/", &queue), 3);
+    scene.client.holds(&queue, 0).await;
 
+    // What nobody has acknowledged comes back.
     consumer.kill();
-    eventually("the messages to be back", LIMIT, async || equal(scene.client.depth(&queue).await?, 3)).await;
+    scene.client.holds(&queue, 3).await;
     proxy.set(Mode::Pass);
     let consumer = Consumer::consuming(&scene.settings).await;
     consumer.status_is("to have stored them again", LIMIT, |status| status.processed == 3).await;

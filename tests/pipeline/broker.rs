@@ -91,14 +91,6 @@ impl Broker {
         run(command.args(["rabbitmqctl", "--quiet"]).args(arguments))
     }
 
-    /// How many messages of a queue are held by somebody who has not acknowledged them.
-    pub fn unacknowledged(&self, vhost: &str, queue: &str) -> u32 {
-        let listing = self.control(&["list_queues", "--vhost", vhost, "name", "messages_unacknowledged"]);
-        let mut rows = listing.lines().filter_map(|line| line.split_once('\t'));
-        let (_, count) = rows.find(|(name, _)| *name == queue).expect("the queue in the listing");
-        count.trim().parse().expect("a count")
-    }
-
     /// Kills the broker, as the machine's end would; its data stay.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -10,6 +10,7 @@ use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserIn
 use lapin::{BasicProperties, Confirmation, ConnectionProperties};
 
 use super::broker::Version;
+use super::eventually::{LIMIT, equal, eventually};
 
 /// Publishes through the product's own code, and does the rest, which the product does not do,
 /// through the library.
@@ -66,10 +67,17 @@ impl Client {
         assert!(matches!(confirmation, Confirmation::Ack(None)), "{confirmation:?}");
     }
 
-    /// Messages ready in a queue, or why that can't be told.
-    pub async fn depth(&self, queue: &str) -> Result<u32, String> {
-        let look = async { self.connection.channel().await?.depth(queue).await };
-        look.await.map(|depth| depth.ready).map_err(|error| error.to_string())
+    /// Waits until so many messages are ready in a queue; a queue that is missing holds none.
+    pub async fn holds(&self, queue: &str, messages: u32) {
+        eventually(&format!("{messages} messages in {queue}"), LIMIT, async || {
+            // A look at a missing queue closes its channel.
+            let look = async { self.connection.channel().await?.depth(queue).await };
+            match look.await {
+                Err(error) if error.is_queue_not_found() => equal(0, messages),
+                found => equal(found.map_err(|error| error.to_string())?.ready, messages),
+            }
+        })
+        .await;
     }
 
     /// Takes everything that is ready in a queue.

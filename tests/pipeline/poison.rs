@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, equal, eventually};
+use crate::eventually::LIMIT;
 use crate::images::{Sample, sample, samples};
 use crate::scene::Scene;
 
@@ -119,7 +119,7 @@ async fn set_aside(name: &str, version: Version) {
     scene.stores(&good, LIMIT).await;
     let parking = &scene.settings.parking;
     let all = bad.len() as u32;
-    eventually("all poison to be parked", LIMIT, async || equal(scene.client.depth(parking).await?, all)).await;
+    scene.client.holds(parking, all).await;
     let status = consumer.status_is("to count all", LIMIT, |status| status.processed == 20).await;
     assert_eq!(status.parked, u64::from(all));
     assert!(status.storage.fault().is_none() && status.parking.fault().is_none(), "{status:?}");

@@ -8,7 +8,7 @@ use image_pipeline::broker_address::BrokerAddress;
 use super::broker::{Broker, Version};
 use super::client::Client;
 use super::consumer::{Consumer, GRACE_SECONDS, Settings};
-use super::eventually::{equal, eventually};
+use super::eventually::eventually;
 use super::images::Sample;
 use super::store::Store;
 
@@ -80,9 +80,7 @@ impl Scene {
         consumer.terminate();
         assert_eq!(consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await, 0, "{}", consumer.log());
         let Settings { queue, parking, .. } = &self.settings;
-        for (queue, depth) in [(queue, 0), (parking, parked)] {
-            let what = format!("{depth} messages in {queue}");
-            eventually(&what, Duration::from_secs(5), async || equal(self.client.depth(queue).await?, depth)).await;
-        }
+        self.client.holds(queue, 0).await;
+        self.client.holds(parking, parked).await;
     }
 }

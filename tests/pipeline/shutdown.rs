@@ -8,7 +8,7 @@ use lapin::message::Delivery;
 
 use crate::broker::Version;
 use crate::consumer::{Consumer, GRACE_SECONDS};
-use crate::eventually::{LIMIT, equal, eventually};
+use crate::eventually::LIMIT;
 use crate::images::{Sample, samples};
 use crate::proxy::{Mode, Proxy};
 use crate::scene::Scene;
@@ -32,10 +32,7 @@ async fn under_load(name: &str, version: Version) {
     assert_eq!(consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await, 0, "{}", consumer.log());
 
     let stored: BTreeSet<String> = scene.store.objects(&scene.settings.bucket).into_keys().collect();
-    let left = eventually("the queue to hold what is not stored", LIMIT, async || {
-        equal(scene.client.depth(&scene.settings.queue).await?, (images.len() - stored.len()) as u32)
-    });
-    left.await;
+    scene.client.holds(&scene.settings.queue, (images.len() - stored.len()) as u32).await;
     let left = scene.client.take(&scene.settings.queue).await;
     assert!(!left.is_empty(), "it was told to end while there was work");
     let redelivered = left.iter().filter(|delivery| delivery.redelivered).count();
@@ -72,7 +69,7 @@ async fn a_stop_while_the_store_is_down_hands_everything_back_at_once() {
     assert_eq!(consumer.exit_code(Duration::from_secs(5)).await, 0, "{}", consumer.log());
     assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
     let queue = &scene.settings.queue;
-    eventually("everything to be back", LIMIT, async || equal(scene.client.depth(queue).await?, 20)).await;
+    scene.client.holds(queue, 20).await;
     assert_eq!(names(&scene.client.take(queue).await).len(), 20);
     assert!(scene.store.objects(&scene.settings.bucket).is_empty());
 }
