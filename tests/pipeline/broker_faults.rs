@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use image_pipeline::broker_address::BrokerAddress;
-use image_pipeline::pod_status::PodStatus;
+use image_pipeline::pod_status::{Fault, PodStatus};
 use image_pipeline::reason::Reason;
 
 use crate::broker::{Broker, Version};
@@ -84,7 +84,7 @@ async fn connections_are_closed_by_an_operator_under_load() {
     let consumer = Consumer::consuming(&scene.settings).await;
     for _ in 0..3 {
         broker.control(&["close_all_connections", "--vhost", "closed", "maintenance"]);
-        let lost = |fault: &image_pipeline::pod_status::Fault| fault.reason == Reason::ConnectionLost;
+        let lost = |fault: &Fault| fault.reason == Reason::ConnectionLost;
         let known = |status: &PodStatus| status.last_error.as_ref().is_some_and(lost);
         consumer.status_is("to remember ConnectionLost", NAMED, known).await;
         consumer.status_is("to consume again", HEALED, |status| status.consuming).await;
@@ -112,6 +112,20 @@ async fn a_password_changes_and_the_secret_follows() {
     assert!(fault.message.contains("password"), "names the key to look at: {}", fault.message);
     assert!(!consumer.log().contains("rotated"), "a password is no text for a log");
     scene.settings.write_broker_secret(&rotated);
+    goes_on(&scene, consumer, &images).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_secret_is_created() {
+    let address = Broker::shared(Version::Three).await.address();
+    let scene = Scene::new("missing-broker-secret", Version::Three).await;
+    std::fs::remove_dir_all(scene.settings.broker_secret()).expect("removed");
+    let consumer = Consumer::start(&scene.settings);
+    names(&consumer, &[Reason::SecretNotFound]).await;
+    std::fs::create_dir(scene.settings.broker_secret()).expect("a directory");
+    let images = samples(6);
+    scene.publish(&images).await;
+    scene.settings.write_broker_secret(&address);
     goes_on(&scene, consumer, &images).await;
 }
 

@@ -44,6 +44,15 @@ impl Client {
         declared.expect("a queue");
     }
 
+    /// Declares a durable classic queue that refuses what goes beyond so many messages.
+    pub async fn declare_narrow(&self, queue: &str, messages: i32) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(messages));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
+        declared.expect("a queue");
+    }
+
     /// Deletes a queue with what is in it.
     pub async fn delete(&self, queue: &str) {
         self.plain.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");

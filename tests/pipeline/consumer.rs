@@ -1,7 +1,7 @@
 //! The real consumer as a process of its own, started as the controller would start it: flags, and
 //! Secrets as directories. It must never know more of it than its flags and its HTTP endpoints.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use image_pipeline::broker_address::BrokerAddress;
@@ -79,11 +79,13 @@ impl Settings {
         write(&self.store_secret().join("AWS_SECRET_ACCESS_KEY"), &store.secret_key);
     }
 
-    fn broker_secret(&self) -> PathBuf {
+    /// Where the broker's Secret is.
+    pub fn broker_secret(&self) -> PathBuf {
         self.secrets.join("broker")
     }
 
-    fn store_secret(&self) -> PathBuf {
+    /// Where the store's Secret is.
+    pub fn store_secret(&self) -> PathBuf {
         self.secrets.join("s3")
     }
 }
@@ -180,11 +182,4 @@ impl Consumer {
     pub fn log(&self) -> String {
         self.process.log()
     }
-}
-
-/// Runs another subcommand to its end.
-pub fn image_pipeline(arguments: &[&str], directory: &Path) -> std::process::Output {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_image-pipeline"));
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(directory);
-    command.args(arguments).output().expect("the program")
 }

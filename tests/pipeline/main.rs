@@ -20,5 +20,6 @@ mod broker_faults;
 mod happy_path;
 mod parts;
 mod poison;
+mod publish;
 mod shutdown;
 mod storage_faults;

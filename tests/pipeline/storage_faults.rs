@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use image_pipeline::pod_status::Fault;
 use image_pipeline::reason::Reason;
 
 use crate::broker::{Broker, Version};
@@ -24,7 +25,7 @@ async fn heals(scene: Scene, reason: Reason, mend: impl AsyncFnOnce(&Scene)) {
     let images = samples(12);
     let consumer = Consumer::start(&scene.settings);
     scene.publish(&images).await;
-    let failing = |fault: &image_pipeline::pod_status::Fault| fault.reason == reason && !fault.message.is_empty();
+    let failing = |fault: &Fault| fault.reason == reason && !fault.message.is_empty();
     let what = format!("to name {reason}");
     let status = consumer.status_is(&what, NAMED, |status| status.storage.fault().is_some_and(failing)).await;
     assert_eq!((status.processed, status.parked), (0, 0));
@@ -63,7 +64,7 @@ async fn a_store_that_goes_down_under_load_comes_back() {
     let consumer = Consumer::start(&scene.settings);
     consumer.status_is("to be at work", LIMIT, |status| status.processed >= 10).await;
     proxy.set(Mode::Refuse);
-    let failing = |fault: &image_pipeline::pod_status::Fault| fault.reason == Reason::EndpointUnreachable;
+    let failing = |fault: &Fault| fault.reason == Reason::EndpointUnreachable;
     let status = consumer.status_is("to name it", NAMED, |status| status.storage.fault().is_some_and(failing)).await;
     assert!(status.processed < 120, "the fault came while there was work: {status:?}");
     assert_eq!(status.parked, 0);
@@ -86,6 +87,17 @@ async fn an_unknown_access_key_is_corrected() {
     let right = scene.store.root();
     scene.settings.write_store_secret(&Credentials { access_key: "nobody".to_owned(), ..right.clone() });
     heals(scene, Reason::CredentialsInvalid, async |scene| scene.settings.write_store_secret(&right)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_secret_is_created() {
+    let scene = Scene::new("missing-store-secret", Version::Three).await;
+    std::fs::remove_dir_all(scene.settings.store_secret()).expect("removed");
+    heals(scene, Reason::CredentialsMissing, async |scene| {
+        std::fs::create_dir(scene.settings.store_secret()).expect("a directory");
+        scene.settings.write_store_secret(&scene.store.root());
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
