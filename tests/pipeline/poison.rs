@@ -1,8 +1,9 @@
 //! Messages that can never succeed are set aside with their reason, and stop no other.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use image_pipeline::pod_status::{Fault, PodStatus};
+use image_pipeline::pod_status::PodStatus;
 use image_pipeline::reason::Reason;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
@@ -10,10 +11,13 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
 use crate::broker::Version;
-use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
+use crate::consumer::{Consumer, Settings};
+use crate::eventually::{LIMIT, equal, eventually};
 use crate::images::{Sample, sample, samples};
 use crate::scene::Scene;
+
+/// A fault that a pod can see is named within this time.
+const NAMED: Duration = Duration::from_secs(10);
 
 fn named(name: &str) -> Vec<u8> {
     Sample { name: name.to_owned(), ..sample(0) }.body()
@@ -152,34 +156,43 @@ async fn poison_is_parked_from_a_quorum_queue() {
     set_aside("poison-quorum", Version::Four).await;
 }
 
-/// The user's own parking queue is used as it is, and one that takes nothing more holds the message
-/// where it was: parked means confirmed.
+/// The user's own parking queue is used as it is; where it takes nothing more, or is gone, the message
+/// stays where it was: parked means confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_parking_queue_loses_nothing_and_stops_no_image() {
+async fn a_full_or_deleted_parking_queue_loses_nothing_and_stops_no_image() {
+    const BODY: &[u8] = b"no JSON, and nothing for a log";
     let scene = Scene::new("full-parking", Version::Four).await;
-    let parking = &scene.settings.parking;
+    let Settings { queue, parking, .. } = &scene.settings;
     scene.client.declare_narrow(parking, 1).await;
     for number in 0..3 {
-        scene.client.publish_with(&scene.settings.queue, b"no JSON", properties(number)).await;
+        scene.client.publish_with(queue, BODY, properties(number)).await;
     }
     let images = samples(10);
     scene.publish(&images).await;
     let consumer = Consumer::consuming(&scene.settings).await;
     scene.stores(&images, LIMIT).await;
-    let refused = |fault: &Fault| fault.reason == Reason::ParkingRefused;
-    let known = |status: &PodStatus| {
-        status.processed == 10 && status.parked == 1 && status.parking.fault().is_some_and(refused)
+    let refused = |status: &PodStatus| {
+        let fault = status.parking.fault().map(|fault| fault.reason);
+        (status.processed, status.parked, fault) == (10, 1, Some(Reason::ParkingRefused))
     };
-    let status = consumer.status_is("to say that parking is refused", Duration::from_secs(10), known).await;
+    let status = consumer.status_is("to say that parking is refused", NAMED, refused).await;
     assert_eq!(status.in_flight, 2, "held until there is room");
-    let mut parked = scene.client.take(parking).await;
+
+    let mut parked = Vec::new();
+    eventually("room to be used, one by one", LIMIT, async || {
+        parked.extend(scene.client.take(parking).await);
+        equal(parked.len(), 3)
+    })
+    .await;
+    let ids: BTreeSet<_> = parked.iter().map(|parked| parked.properties.message_id().clone()).collect();
+    assert_eq!(ids.len(), 3, "each of them once");
+    consumer.status_is("to hold nothing", LIMIT, |status| status.in_flight == 0).await;
+
     scene.client.delete(parking).await;
-    // Made anew by the consumer, without the limit.
-    consumer.status_is("to have parked the rest", Duration::from_secs(15), |status| status.parked == 3).await;
-    scene.client.holds(parking, 3 - parked.len() as u32).await;
-    parked.extend(scene.client.take(parking).await);
-    let ids: std::collections::BTreeSet<String> =
-        parked.iter().filter_map(|parked| parked.properties.message_id().as_ref().map(ToString::to_string)).collect();
-    assert_eq!(ids.len(), 3, "each of them: {ids:?}");
-    scene.ends_with_parked(consumer, 0).await;
+    scene.client.publish_with(queue, BODY, properties(3)).await;
+    consumer.status_is("to have parked one more", LIMIT, |status| status.parked == 4).await;
+    let log = consumer.log();
+    let numbers = BODY.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    assert!(!log.contains("nothing for a log") && !log.contains(&numbers), "a body in the log:\n{log}");
+    scene.ends_with_parked(consumer, 1).await;
 }
