@@ -60,6 +60,10 @@ pub mod names;
         .message("metadata.name is longer than 50 characters; child names are derived from it")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.failures.parkingQueue != self.source.rabbitmq.queue")
+    .message("failures.parkingQueue is the source queue itself; parked messages would come back for ever"))]
+#[x_kube(validation = Rule::new("self.failures.parkingQueue != '' || self.source.rabbitmq.queue.size() <= 248")
+    .message("failures.parkingQueue must be given: source.rabbitmq.queue is too long to have .parked appended"))]
 pub struct ImagePipelineSpec {
     /// Where the messages come from.
     pub source: Source,
@@ -238,6 +242,7 @@ pub struct Resources {
 #[serde(rename_all = "camelCase", default)]
 pub struct ImagePipelineStatus {
     /// The generation of the spec that this status describes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Consumer pods that exist.
     pub replicas: i32,
@@ -246,8 +251,10 @@ pub struct ImagePipelineStatus {
     /// The size last decided.
     pub desired_replicas: i32,
     /// Messages ready or in flight when the size was last decided; absent if it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog: Option<i64>,
     /// When the size was last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_scale_time: Option<Time>,
     /// Conditions, each with a reason and, where something is wrong, what to do about it.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -311,7 +318,6 @@ fn quantities_schema(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 8,
         "additionalProperties": {
             "x-kubernetes-int-or-string": true,
-            "anyOf": [{ "type": "integer" }, { "type": "string" }],
             "maxLength": 32,
             "pattern": r"^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$"
         }

@@ -78,6 +78,7 @@ impl std::fmt::Debug for BrokerAddress {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

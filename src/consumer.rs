@@ -3,6 +3,40 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::http;
+
+mod backoff;
+mod broker;
+mod capacity;
+mod cgroup;
+pub mod decode;
+pub mod encode;
+mod metrics;
+mod parking;
+mod session;
+pub mod settle;
+mod state;
+pub mod upload;
+mod worker;
+
+use broker::Broker;
+use capacity::{Capacity, Sizes};
+use metrics::Metrics;
+use parking::Parking;
+use session::Sessions;
+use state::State;
+use upload::{Destination, Store};
+use worker::Worker;
 
 /// Consume one queue into one bucket. The controller starts this in pods; everything it needs is
 /// here, save the two Secrets, which are directories with a file a key and are read again whenever
@@ -55,4 +89,114 @@ pub struct Args {
     /// Address for /livez, /readyz, /metrics and /status
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+}
+
+/// The consumer can't even start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address for probes and metrics is not to be had.
+    #[error("can't listen on {address} (--listen): {source}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+}
+
+/// Consumes until `stop`, then finishes what it holds and returns.
+///
+/// # Errors
+/// The listen address is taken. Everything else is retried for ever, and told in `/status`.
+pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
+    let address = args.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let mut registry = Registry::with_prefix("image_pipeline");
+    let metrics = Metrics::register(&mut registry);
+    let state = State::new(metrics.clone());
+    let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
+    let sizes = Sizes::new(args.concurrency, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1));
+    announce(&args, sizes);
+
+    let sessions = sessions(&args, sizes, &state);
+    let parking = Parking::new(sessions.broker.clone(), args.parking_queue.clone());
+    let worker = Arc::new(Worker {
+        namespace: args.pipeline_namespace.clone(),
+        name: args.pipeline_name.clone(),
+        prefix: args.prefix.clone(),
+        capacity: Capacity::new(sizes),
+        store: Store::new(destination(args)).await,
+        parking,
+        state: Arc::clone(&state),
+        metrics,
+        stop: stop.clone(),
+    });
+    let work = async {
+        sessions.run(&stop, |delivery| Arc::clone(&worker).handle(delivery)).await;
+        worker.parking.close().await;
+    };
+    let drain = async {
+        stop.cancelled().await;
+        state.draining();
+        std::future::pending::<()>().await
+    };
+    let served = http::serve(listener, routes(registry, &state), CancellationToken::new());
+    tokio::select! {
+        () = work => info!("stopped"),
+        () = drain => {}
+        Err(source) = served => return Err(Error::Listen { address, source }),
+    }
+    Ok(())
+}
+
+fn routes(registry: Registry, state: &Arc<State>) -> axum::Router {
+    let (ready, status) = (Arc::clone(state), Arc::clone(state));
+    http::routes(registry, move || ready.ready()).route("/status", get(move || async move { Json(status.status()) }))
+}
+
+fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>) -> Sessions {
+    // In a pod, the pod's name.
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "consumer".to_owned());
+    let Args { pipeline_namespace, pipeline_name, .. } = args;
+    Sessions {
+        broker: Broker {
+            secret: args.broker_secret.clone(),
+            vhost: args.vhost.clone(),
+            name: format!("image-pipeline {pipeline_namespace}/{pipeline_name} {host}"),
+        },
+        queue: args.queue.clone(),
+        tag: host,
+        prefetch: sizes.prefetch(),
+        grace_period: Duration::from_secs(args.grace_period_seconds.into()),
+        state: Arc::clone(state),
+    }
+}
+
+fn destination(args: Args) -> Destination {
+    Destination {
+        bucket: args.bucket,
+        prefix: args.prefix,
+        region: args.region,
+        endpoint: args.endpoint.filter(|endpoint| !endpoint.is_empty()),
+        force_path_style: args.force_path_style,
+        credentials: args.s3_secret,
+    }
+}
+
+fn announce(args: &Args, sizes: Sizes) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pipeline = format!("{}/{}", args.pipeline_namespace, args.pipeline_name),
+        vhost = args.vhost,
+        queue = args.queue,
+        parking_queue = args.parking_queue,
+        bucket = args.bucket,
+        prefix = args.prefix,
+        region = args.region,
+        concurrency = sizes.concurrency,
+        prefetch = sizes.prefetch(),
+        image_bytes = sizes.image_bytes,
+        memory_limit = sizes.memory_limit,
+        "storing the queue's images in the bucket"
+    );
 }

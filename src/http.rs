@@ -1,1 +1,97 @@
-//! skeleton
+//! The HTTP endpoints that both halves of the product serve: `/livez`, `/readyz` and `/metrics`.
+//! It must never ask anything of another system: a probe that depends on one restarts healthy pods.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Why a process is not ready, as `/readyz` answers it with 503.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct NotReady {
+    /// One CamelCase word.
+    pub reason: String,
+    /// One or two sentences for a person.
+    pub message: String,
+}
+
+/// The three routes. `/livez` is 200 as long as the event loop answers at all; `/readyz` is 200
+/// while `ready` says so; `/metrics` is the registry in the OpenMetrics text format.
+pub fn routes(registry: Registry, ready: impl Fn() -> Result<(), NotReady> + Send + Sync + 'static) -> Router {
+    let (registry, ready) = (Arc::new(registry), Arc::new(ready));
+    Router::new()
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(move || async move { readiness(ready()) }))
+        .route("/metrics", get(move || async move { metrics(&registry) }))
+}
+
+/// Serves until `stop`; requests under way are still answered.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+fn readiness(ready: Result<(), NotReady>) -> Response {
+    match ready {
+        Ok(()) => "ok".into_response(),
+        Err(not_ready) => (StatusCode::SERVICE_UNAVAILABLE, Json(not_ready)).into_response(),
+    }
+}
+
+fn metrics(registry: &Registry) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use prometheus_client::metrics::counter::Counter;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn answer(ready: Result<(), NotReady>, path: &str) -> (StatusCode, String, String) {
+        let mut registry = Registry::with_prefix("image_pipeline");
+        registry.register("things", "Things", Counter::<u64>::default());
+        let router = routes(registry, move || ready.clone());
+        let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, kind, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn alive_does_not_need_ready() {
+        let not_ready = NotReady { reason: "Draining".to_owned(), message: "told to stop".to_owned() };
+        assert_eq!(answer(Err(not_ready.clone()), "/livez").await.0, StatusCode::OK);
+        let (status, kind, body) = answer(Err(not_ready), "/readyz").await;
+        assert_eq!((status, kind.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "application/json"));
+        assert_eq!(body, r#"{"reason":"Draining","message":"told to stop"}"#);
+        assert_eq!(answer(Ok(()), "/readyz").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn metrics_are_open_metrics() {
+        let (status, kind, body) = answer(Ok(()), "/metrics").await;
+        assert_eq!((status, kind.as_str()), (StatusCode::OK, OPEN_METRICS));
+        assert!(body.contains("image_pipeline_things_total 0") && body.ends_with("# EOF\n"), "{body}");
+    }
+}

@@ -1,4 +1,62 @@
 //! The command line: parses, sets up what a process has once, hands over to one driver, and turns
 //! its result into an exit code. It must hold nothing else.
 
-fn main() {}
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use image_pipeline::{api, consumer, controller, shutdown, telemetry};
+use kube::CustomResourceExt as _;
+
+/// Carries images from a RabbitMQ queue into an S3 bucket, on Kubernetes.
+#[derive(Parser)]
+#[command(name = "image-pipeline", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  image-pipeline crd | kubectl apply -f -
+  image-pipeline publish --sample 20 --queue segmented-images
+
+RUST_LOG sets the log level (default info). Logs go to standard error: JSON, or text on a terminal.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues
+    Controller(controller::Args),
+    /// Run one consumer: read a queue, store PNGs in a bucket (the operator starts these)
+    Consumer(consumer::Args),
+    /// Print the CustomResourceDefinition as YAML
+    Crd,
+}
+
+fn main() -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    let command = Cli::parse().command;
+    telemetry::init();
+    let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
+    runtime.block_on(async {
+        let stop = shutdown::on_signal().context("registering signal handlers")?;
+        match command {
+            Command::Controller(args) => controller::run(args, stop).await.context("controller"),
+            Command::Consumer(args) => consumer::run(args, stop).await.context("consumer"),
+            Command::Crd => {
+                print!("{}", serde_yaml::to_string(&api::ImagePipeline::crd()).context("writing the CRD")?);
+                Ok(())
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

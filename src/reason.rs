@@ -69,6 +69,7 @@ pub enum Reason {
     ConsumersReady,
     ConsumersStarting,
     ContainerFailing,
+    DeploymentRefused,
     ImagePullFailed,
     NoConsumers,
     NotYetKnown,

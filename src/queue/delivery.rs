@@ -154,6 +154,7 @@ fn parked_properties(original: &BasicProperties, parked: &Parked<'_>) -> BasicPr
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

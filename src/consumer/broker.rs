@@ -1,0 +1,113 @@
+//! The way to the broker: the mounted Secret, read at every use, and a connection. It must never
+//! keep a password, so that a rotated one counts at the next connection.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::broker_address::{self, BrokerAddress};
+use crate::queue::{Connection, QueueError};
+use crate::reason::Reason;
+
+/// How long a goodbye may take; the broker notices a closed socket as well.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the broker's Secret is, and what to use of it.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    /// Directory with the Secret, a file a key.
+    pub secret: PathBuf,
+    /// The virtual host.
+    pub vhost: String,
+    /// What the broker's management page calls the connections.
+    pub name: String,
+}
+
+/// No session with the broker, or none any more.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The Secret is not there.
+    #[error(
+        "the broker's Secret is missing or empty (mounted at {0}); create it with the keys host, port, username and \
+         password, or correct source.rabbitmq.rabbitmqClusterReference"
+    )]
+    SecretNotFound(PathBuf),
+    /// The Secret does not name a broker.
+    #[error("the broker's Secret can't be used (mounted at {directory}): {invalid}")]
+    SecretInvalid {
+        /// Where it is mounted.
+        directory: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        invalid: broker_address::Invalid,
+    },
+    /// The broker refused something, or is gone.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The broker ended the consumer and kept the connection.
+    #[error("the broker cancelled the consumer: queue {0:?} was deleted, or moves to another node")]
+    Cancelled(String),
+    /// A message's task ended in a way it never should.
+    #[error("a worker stopped unexpectedly; its message will be delivered again")]
+    WorkerLost,
+}
+
+impl BrokerError {
+    /// The bounded reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            BrokerError::SecretNotFound(_) => Reason::SecretNotFound,
+            BrokerError::SecretInvalid { invalid, .. } => invalid.reason(),
+            BrokerError::Queue(error) => error.reason(),
+            BrokerError::Cancelled(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
+        }
+    }
+}
+
+impl Broker {
+    /// Reads the Secret and connects. `purpose` tells this process's connections apart.
+    ///
+    /// # Errors
+    /// The Secret does not name a broker, or the broker can't be reached or refuses the user.
+    pub async fn connect(&self, purpose: &str) -> Result<Connection, BrokerError> {
+        Ok(Connection::open(&self.address()?, &format!("{} {purpose}", self.name)).await?)
+    }
+
+    fn address(&self) -> Result<BrokerAddress, BrokerError> {
+        let value = |key: &str| std::fs::read(self.secret.join(key)).ok();
+        if broker_address::KEYS.iter().all(|key| value(key).is_none()) {
+            return Err(BrokerError::SecretNotFound(self.secret.clone()));
+        }
+        BrokerAddress::from_secret(&self.vhost, value)
+            .map_err(|invalid| BrokerError::SecretInvalid { directory: self.secret.clone(), invalid })
+    }
+}
+
+/// Closes a connection without waiting for a broker that does not answer.
+pub async fn close(connection: &Connection) {
+    drop(tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_read_anew_and_named_when_it_is_wrong() {
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("broker");
+        let broker = Broker { secret: secret.clone(), vhost: "/".to_owned(), name: "test".to_owned() };
+        assert_eq!(broker.address().unwrap_err().reason(), Reason::SecretNotFound);
+        std::fs::create_dir(&secret).unwrap();
+        assert_eq!(broker.address().unwrap_err().reason(), Reason::SecretNotFound, "an optional volume is empty");
+        std::fs::write(secret.join("host"), "rabbit").unwrap();
+        std::fs::write(secret.join("username"), "u").unwrap();
+        let error = broker.address().unwrap_err();
+        assert_eq!(error.reason(), Reason::SecretInvalid);
+        assert!(error.to_string().contains("key password is missing"), "{error}");
+        std::fs::write(secret.join("password"), "first\n").unwrap();
+        assert_eq!(broker.address().unwrap().password, "first");
+        std::fs::write(secret.join("password"), "second\n").unwrap();
+        assert_eq!(broker.address().unwrap().password, "second");
+    }
+}

@@ -1,0 +1,76 @@
+//! The parking queue: a connection of its own, so that a broker that blocks publishers blocks no
+//! acknowledgement; opened when first needed, and kept. It must never report a message as parked
+//! before the broker's confirm.
+
+use tokio::sync::Mutex;
+
+use super::broker::{self, Broker, BrokerError};
+use crate::queue::{Channel, Connection, Delivery, Parked, QueueError};
+
+/// Publishes to one parking queue, one message at a time.
+pub struct Parking {
+    broker: Broker,
+    queue: String,
+    session: Mutex<Option<Session>>,
+}
+
+struct Session {
+    connection: Connection,
+    channel: Channel,
+}
+
+impl Parking {
+    /// Nothing is opened yet.
+    pub fn new(broker: Broker, queue: String) -> Self {
+        Self { broker, queue, session: Mutex::new(None) }
+    }
+
+    /// Publishes a delivery to the parking queue, which is declared if it is not there.
+    ///
+    /// # Errors
+    /// The broker can't be reached, refuses the queue, or did not confirm: the message may not be
+    /// in it.
+    pub async fn park(&self, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), BrokerError> {
+        let mut slot = self.session.lock().await;
+        // Taken out, so that a failure, or a caller that stops waiting, leaves no half-used session.
+        let session = match slot.take() {
+            Some(session) if session.connection.is_open() && session.channel.is_open() => session,
+            Some(_) | None => self.open().await?,
+        };
+        match session.channel.park(&self.queue, delivery, parked).await {
+            Ok(()) => {
+                *slot = Some(session);
+                Ok(())
+            }
+            Err(error) => {
+                broker::close(&session.connection).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Closes the connection, if there is one.
+    pub async fn close(&self) {
+        if let Some(session) = self.session.lock().await.take() {
+            broker::close(&session.connection).await;
+        }
+    }
+
+    async fn open(&self) -> Result<Session, BrokerError> {
+        let connection = self.broker.connect("parking").await?;
+        match self.prepare(&connection).await {
+            Ok(channel) => Ok(Session { connection, channel }),
+            Err(error) => {
+                broker::close(&connection).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn prepare(&self, connection: &Connection) -> Result<Channel, QueueError> {
+        let channel = connection.channel().await?;
+        channel.ensure_queue(connection, &self.queue).await?;
+        channel.confirm().await?;
+        Ok(channel)
+    }
+}

@@ -1,0 +1,188 @@
+//! The session with the broker: connect, look at the queue, consume, and begin again after anything
+//! that goes wrong, for ever. It must never carry a delivery over into the next session: the broker
+//! delivers it again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::backoff;
+use super::broker::{self, Broker, BrokerError};
+use super::state::State;
+use crate::queue::{Channel, Connection, Deliveries, Delivery, QueueError};
+use crate::reason::Reason;
+
+/// A session that lasted this long was a good one: the next attempt need not wait as if it had not
+/// been there.
+const LIVED: Duration = Duration::from_secs(10);
+
+/// The longest pause before the next attempt, where the broker is away, or a name is missing.
+const AWAY_CAP: Duration = Duration::from_secs(5);
+
+/// The same where the broker refuses this user: each attempt costs it a log line.
+const REFUSED_CAP: Duration = Duration::from_secs(10);
+
+/// Kept of the grace period for closing connections.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What a session is about.
+pub struct Sessions {
+    /// How to connect.
+    pub broker: Broker,
+    /// The queue to consume.
+    pub queue: String,
+    /// This consumer's name on the queue.
+    pub tag: String,
+    /// Messages to have delivered and not acknowledged.
+    pub prefetch: u16,
+    /// Time from the order to stop to the end of the process.
+    pub grace_period: Duration,
+    /// Who wants to know.
+    pub state: Arc<State>,
+}
+
+struct Session {
+    connection: Connection,
+    channel: Channel,
+    deliveries: Deliveries,
+}
+
+type Tasks = JoinSet<Result<(), QueueError>>;
+
+impl Sessions {
+    /// Consumes until `stop`, then lets `handle` finish what was delivered. `handle` acknowledges a
+    /// delivery; an error of it means that its session is gone.
+    pub async fn run<F, H>(&self, stop: &CancellationToken, handle: F)
+    where
+        F: Fn(Delivery) -> H,
+        H: Future<Output = Result<(), QueueError>> + Send + 'static,
+    {
+        let mut failures = 0;
+        loop {
+            let opened = tokio::select! {
+                opened = self.open() => opened,
+                () = stop.cancelled() => return,
+            };
+            let error = match opened {
+                Err(error) => error,
+                Ok(session) => {
+                    let since = Instant::now();
+                    let ended = self.work(session, stop, &handle).await;
+                    if since.elapsed() > LIVED {
+                        failures = 0;
+                    }
+                    match ended {
+                        Ok(()) => return,
+                        Err(error) => error,
+                    }
+                }
+            };
+            self.state.disconnected(error.reason(), error.to_string());
+            tokio::select! {
+                () = tokio::time::sleep(backoff::delay(failures, cap(error.reason()))) => failures += 1,
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Session, BrokerError> {
+        let connection = self.broker.connect("consumer").await?;
+        match self.register(&connection).await {
+            Ok((channel, deliveries)) => Ok(Session { connection, channel, deliveries }),
+            Err(error) => {
+                broker::close(&connection).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn register(&self, connection: &Connection) -> Result<(Channel, Deliveries), QueueError> {
+        let channel = connection.channel().await?;
+        let channel = match channel.depth(&self.queue).await {
+            Ok(_) => channel,
+            // Some brokers let a user read a queue and not look at it; the refusal closed the channel.
+            Err(error) if error.reason() == Reason::DeclareRefused => connection.channel().await?,
+            Err(error) => return Err(error),
+        };
+        let deliveries = channel.consume(&self.queue, &self.tag, self.prefetch).await?;
+        Ok((channel, deliveries))
+    }
+
+    /// One session, from the first delivery to the close. `Ok`: told to stop, and done.
+    async fn work<F, H>(&self, mut session: Session, stop: &CancellationToken, handle: &F) -> Result<(), BrokerError>
+    where
+        F: Fn(Delivery) -> H,
+        H: Future<Output = Result<(), QueueError>> + Send + 'static,
+    {
+        self.state.consuming();
+        let mut tasks = Tasks::new();
+        let mut ended = self.consume(&mut session.deliveries, &mut tasks, stop, handle).await;
+        if ended.is_ok() {
+            let time = self.grace_period.saturating_sub(CLOSING);
+            info!(in_flight = tasks.len(), seconds = time.as_secs(), "told to stop: finishing what is held");
+            match tokio::time::timeout(time, self.drain(&mut session, &mut tasks, handle)).await {
+                Ok(drained) => ended = drained,
+                Err(_) => warn!(handed_back = tasks.len(), "no time left: the broker delivers the rest again"),
+            }
+        }
+        tasks.shutdown().await;
+        broker::close(&session.connection).await;
+        ended
+    }
+
+    /// Takes deliveries until told to stop.
+    async fn consume<F, H>(
+        &self,
+        deliveries: &mut Deliveries,
+        tasks: &mut Tasks,
+        stop: &CancellationToken,
+        handle: &F,
+    ) -> Result<(), BrokerError>
+    where
+        F: Fn(Delivery) -> H,
+        H: Future<Output = Result<(), QueueError>> + Send + 'static,
+    {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                next = deliveries.next() => match next {
+                    Some(delivery) => drop(tasks.spawn(handle(delivery?))),
+                    None => return Err(BrokerError::Cancelled(self.queue.clone())),
+                },
+                Some(done) = tasks.join_next() => finished(done)?,
+            }
+        }
+    }
+
+    /// Ends the consumer and waits for everything that was delivered.
+    async fn drain<F, H>(&self, session: &mut Session, tasks: &mut Tasks, handle: &F) -> Result<(), BrokerError>
+    where
+        F: Fn(Delivery) -> H,
+        H: Future<Output = Result<(), QueueError>> + Send + 'static,
+    {
+        session.channel.cancel(&self.tag).await?;
+        while let Some(delivery) = session.deliveries.next().await {
+            tasks.spawn(handle(delivery?));
+        }
+        while let Some(done) = tasks.join_next().await {
+            finished(done)?;
+        }
+        Ok(())
+    }
+}
+
+fn finished(done: Result<Result<(), QueueError>, JoinError>) -> Result<(), BrokerError> {
+    Ok(done.map_err(|_| BrokerError::WorkerLost)??)
+}
+
+fn cap(reason: Reason) -> Duration {
+    match reason {
+        Reason::AuthenticationFailed | Reason::VhostNotFound | Reason::DeclareRefused => REFUSED_CAP,
+        _ => AWAY_CAP,
+    }
+}

@@ -1,0 +1,91 @@
+//! Last step: what becomes of a message, judged from the result of the steps before. Pure. It must
+//! never let a message be acknowledged that is neither stored nor parked, and never park one for a
+//! fault that is not its own.
+
+use super::decode::DecodeError;
+use super::encode::EncodeError;
+use super::upload::{Kind, UploadError};
+use crate::reason::Reason;
+
+/// Why a message is not stored.
+#[derive(Debug)]
+pub enum Failure {
+    /// The body is no job.
+    Decode(DecodeError),
+    /// The image can't become a PNG.
+    Encode(EncodeError),
+    /// A decoder gave up without saying why.
+    Panicked,
+    /// The store did not take it.
+    Upload(UploadError),
+}
+
+/// What to do with a message.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It is stored: acknowledge it.
+    Acknowledge,
+    /// It can never succeed: publish it to the parking queue, and then acknowledge it.
+    Park {
+        /// Why.
+        reason: Reason,
+        /// The same for a person.
+        detail: String,
+    },
+    /// Not its fault: keep it and try again after a pause.
+    Retry,
+    /// Not its fault, and there is no time left: leave it to the broker, which delivers it again.
+    HandBack,
+}
+
+/// Judges one result. `stopping`: whether the process was told to stop.
+pub fn settle(result: Result<(), Failure>, stopping: bool) -> Verdict {
+    match result {
+        Ok(()) => Verdict::Acknowledge,
+        Err(Failure::Decode(error)) => Verdict::Park { reason: error.reason(), detail: error.to_string() },
+        Err(Failure::Encode(error)) => Verdict::Park { reason: error.reason(), detail: error.to_string() },
+        Err(Failure::Panicked) => Verdict::Park {
+            reason: Reason::DecoderPanicked,
+            detail: "the image's decoder panicked: the file is damaged, or hostile".to_owned(),
+        },
+        Err(Failure::Upload(error)) => match (error.kind(), stopping) {
+            (Kind::Message, _) => Verdict::Park { reason: error.reason(), detail: error.to_string() },
+            (Kind::Passing | Kind::Environment, false) => Verdict::Retry,
+            (Kind::Passing | Kind::Environment, true) => Verdict::HandBack,
+        },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn upload(kind: Kind) -> Result<(), Failure> {
+        Err(Failure::Upload(UploadError::of_kind(kind)))
+    }
+
+    #[test]
+    fn only_a_stored_message_is_acknowledged_and_only_its_own_fault_parks_it() {
+        for stopping in [false, true] {
+            assert_eq!(settle(Ok(()), stopping), Verdict::Acknowledge);
+            for (own, expected) in [
+                (Err(Failure::Decode(DecodeError::MissingField("image"))), Reason::MissingField),
+                (Err(Failure::Encode(EncodeError::InvalidImage("cut off".to_owned()))), Reason::InvalidImage),
+                (Err(Failure::Panicked), Reason::DecoderPanicked),
+                (upload(Kind::Message), Reason::StorageRefused),
+            ] {
+                match settle(own, stopping) {
+                    Verdict::Park { reason, detail } => {
+                        assert_eq!(reason, expected);
+                        assert!(!detail.is_empty());
+                    }
+                    other => panic!("{expected} gives {other:?}"),
+                }
+            }
+            let not_its_own = if stopping { Verdict::HandBack } else { Verdict::Retry };
+            assert_eq!(settle(upload(Kind::Passing), stopping), not_its_own);
+            assert_eq!(settle(upload(Kind::Environment), stopping), not_its_own);
+        }
+    }
+}

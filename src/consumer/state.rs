@@ -1,0 +1,242 @@
+//! What the consumer knows of itself, shared by everything that works in it; the source of
+//! `/status` and `/readyz`. It logs each change of health, once. It must never hold an image name,
+//! a body or a secret.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::metrics::Metrics;
+use crate::http::NotReady;
+use crate::pod_status::{ConsumerState, Fault, Health, PodStatus};
+use crate::reason::Reason;
+
+/// Something the consumer can't work without.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Dependency {
+    /// The broker, and the queue in it.
+    Broker,
+    /// The bucket.
+    Storage,
+    /// The parking queue.
+    Parking,
+}
+
+/// The shared state.
+pub struct State {
+    status: Mutex<PodStatus>,
+    metrics: Metrics,
+}
+
+/// One message held; dropped when the broker no longer counts it as ours.
+pub struct InFlight(Arc<State>);
+
+impl State {
+    /// Nothing known, nothing done.
+    pub fn new(metrics: Metrics) -> Arc<Self> {
+        let status = PodStatus {
+            state: ConsumerState::Connecting,
+            consuming: false,
+            in_flight: 0,
+            processed: 0,
+            parked: 0,
+            broker: Health::Unknown,
+            storage: Health::Unknown,
+            parking: Health::Unknown,
+            last_error: None,
+        };
+        Arc::new(Self { status: Mutex::new(status), metrics })
+    }
+
+    /// The state at this moment.
+    pub fn status(&self) -> PodStatus {
+        self.lock().clone()
+    }
+
+    /// Whether messages can be taken and stored.
+    ///
+    /// # Errors
+    /// They can't, and why.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        let status = self.lock();
+        let not_ready =
+            |reason: &str, message: &str| Err(NotReady { reason: reason.to_owned(), message: message.to_owned() });
+        match (status.state, status.consuming, status.broker.fault(), status.storage.fault()) {
+            (ConsumerState::Draining, ..) => not_ready("Draining", "told to stop: finishing what it holds"),
+            (_, false, Some(fault), _) | (_, true, _, Some(fault)) => not_ready(fault.reason.as_str(), &fault.message),
+            (_, false, None, _) => not_ready("Connecting", "no session with the broker yet"),
+            (_, true, _, None) => Ok(()),
+        }
+    }
+
+    /// The broker has registered the consumer.
+    pub fn consuming(&self) {
+        let mut status = self.lock();
+        if status.state != ConsumerState::Draining {
+            status.state = ConsumerState::Running;
+            status.consuming = true;
+        }
+        drop(status);
+        self.available(Dependency::Broker);
+    }
+
+    /// The session with the broker failed, or could not be opened.
+    pub fn disconnected(&self, reason: Reason, message: String) {
+        let mut status = self.lock();
+        if status.state != ConsumerState::Draining {
+            status.state = ConsumerState::Connecting;
+        }
+        status.consuming = false;
+        drop(status);
+        self.failing(Dependency::Broker, reason, message);
+    }
+
+    /// Told to stop: nothing more is taken.
+    pub fn draining(&self) {
+        let mut status = self.lock();
+        status.state = ConsumerState::Draining;
+        status.consuming = false;
+    }
+
+    /// An attempt succeeded.
+    pub fn available(&self, dependency: Dependency) {
+        let mut status = self.lock();
+        let health = health(&mut status, dependency);
+        let before = health.fault().map(|fault| fault.reason);
+        if !matches!(health, Health::Available { .. }) {
+            *health = Health::Available { since: Timestamp::now() };
+            drop(status);
+            info!(%dependency, was = before.map(Reason::as_str), "available");
+        }
+    }
+
+    /// An attempt failed.
+    pub fn failing(&self, dependency: Dependency, reason: Reason, message: String) {
+        let mut status = self.lock();
+        let before = health(&mut status, dependency).fault().filter(|fault| fault.reason == reason);
+        let since = before.map(|fault| fault.since);
+        if since.is_none() {
+            warn!(%dependency, %reason, message, "failing");
+        }
+        let fault = Fault { reason, message, since: since.unwrap_or_else(Timestamp::now) };
+        *health(&mut status, dependency) = Health::Failing(fault.clone());
+        status.last_error = Some(fault);
+    }
+
+    /// A message was delivered.
+    pub fn take(self: &Arc<Self>) -> InFlight {
+        let mut status = self.lock();
+        status.in_flight += 1;
+        self.metrics.in_flight(status.in_flight);
+        drop(status);
+        InFlight(Arc::clone(self))
+    }
+
+    /// A message was stored and acknowledged.
+    pub fn processed(&self) {
+        self.lock().processed += 1;
+    }
+
+    /// A message was parked and acknowledged.
+    pub fn parked(&self, reason: Reason, message: String) {
+        let mut status = self.lock();
+        status.parked += 1;
+        status.last_error = Some(Fault { reason, message, since: Timestamp::now() });
+    }
+
+    /// A thread that panicked while it held the lock left nothing half done: each change is one step.
+    fn lock(&self) -> MutexGuard<'_, PodStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn health(status: &mut PodStatus, dependency: Dependency) -> &mut Health {
+    match dependency {
+        Dependency::Broker => &mut status.broker,
+        Dependency::Storage => &mut status.storage,
+        Dependency::Parking => &mut status.parking,
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut status = self.0.lock();
+        status.in_flight -= 1;
+        self.0.metrics.in_flight(status.in_flight);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    fn state() -> Arc<State> {
+        State::new(Metrics::register(&mut Registry::default()))
+    }
+
+    fn unready(state: &State) -> String {
+        state.ready().expect_err("not ready").reason
+    }
+
+    #[test]
+    fn is_ready_while_it_consumes_and_storage_is_not_failing() {
+        let state = state();
+        assert_eq!(unready(&state), "Connecting");
+        state.disconnected(Reason::AuthenticationFailed, "wrong password".to_owned());
+        assert_eq!(unready(&state), "AuthenticationFailed");
+        state.consuming();
+        assert_eq!(state.ready(), Ok(()));
+        state.failing(Dependency::Storage, Reason::AccessDenied, "denied".to_owned());
+        assert_eq!(unready(&state), "AccessDenied");
+        state.failing(Dependency::Parking, Reason::ParkingRefused, "refused".to_owned());
+        state.available(Dependency::Storage);
+        assert_eq!(state.ready(), Ok(()), "parking alone stops nothing");
+        state.draining();
+        assert_eq!(unready(&state), "Draining");
+        assert!(!state.status().consuming);
+    }
+
+    #[test]
+    fn draining_is_final() {
+        let state = state();
+        state.draining();
+        state.consuming();
+        state.disconnected(Reason::ConnectionLost, "gone".to_owned());
+        assert_eq!(state.status().state, ConsumerState::Draining);
+        assert!(!state.status().consuming);
+    }
+
+    #[test]
+    fn a_fault_keeps_its_time_while_its_reason_lasts() {
+        let state = state();
+        let fault = || state.status().storage.fault().cloned();
+        state.failing(Dependency::Storage, Reason::StorageTimeout, "one".to_owned());
+        let first = fault().unwrap();
+        state.failing(Dependency::Storage, Reason::StorageTimeout, "two".to_owned());
+        assert_eq!(fault(), Some(Fault { message: "two".to_owned(), ..first.clone() }));
+        state.failing(Dependency::Storage, Reason::AccessDenied, "three".to_owned());
+        assert!(fault().unwrap().since > first.since);
+        state.available(Dependency::Storage);
+        assert_eq!(fault(), None);
+        assert_eq!(state.status().last_error.unwrap().reason, Reason::AccessDenied, "kept when it has passed");
+    }
+
+    #[test]
+    fn counts_what_it_holds_and_what_it_did() {
+        let state = state();
+        let (one, two) = (state.take(), state.take());
+        state.processed();
+        drop(one);
+        state.parked(Reason::InvalidJson, "not JSON".to_owned());
+        assert_eq!(state.status().in_flight, 1);
+        drop(two);
+        let PodStatus { in_flight, processed, parked, last_error, .. } = state.status();
+        assert_eq!((in_flight, processed, parked), (0, 1, 1));
+        assert_eq!(last_error.unwrap().reason, Reason::InvalidJson);
+    }
+}

@@ -1,0 +1,203 @@
+//! Writes to Kubernetes: the Deployment, the pods' annotation, the status, events. Every write is
+//! here, by one field manager, and only when something differs. It must never touch a Deployment
+//! that another owns.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::observe::{Observed, Trouble};
+use super::status::Transition;
+use crate::api::{ImagePipeline, ImagePipelineStatus, names};
+use crate::reason::Reason;
+
+/// What was asked for at the last apply of a Deployment, and the generation it led to.
+struct Asked {
+    deployment: Value,
+    generation: Option<i64>,
+}
+
+type AskedByPipeline = HashMap<ObjectRef<ImagePipeline>, Asked>;
+
+/// The writer.
+pub struct Writer {
+    client: Client,
+    recorder: Recorder,
+    /// The API server may store a value in another form than it was sent; comparing with the last
+    /// apply as well keeps such a difference from being applied for ever.
+    asked: Mutex<AskedByPipeline>,
+}
+
+/// What came of applying.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Applied {
+    /// Why the Deployment could not be written, if it could not.
+    pub trouble: Option<Trouble>,
+}
+
+impl Writer {
+    /// A writer that names itself by `recorder` in events.
+    pub fn new(client: Client, recorder: Recorder) -> Self {
+        Self { client, recorder, asked: Mutex::default() }
+    }
+
+    /// Applies the Deployment unless the live one has everything asked for.
+    pub async fn apply(&self, pipeline: &ImagePipeline, desired: &Deployment, live: Option<&Deployment>) -> Applied {
+        let trouble = self.write_deployment(pipeline, desired, live).await.err();
+        Applied { trouble }
+    }
+
+    async fn write_deployment(
+        &self,
+        pipeline: &ImagePipeline,
+        desired: &Deployment,
+        live: Option<&Deployment>,
+    ) -> Result<(), Trouble> {
+        let name = desired.name_any();
+        if live.is_some_and(|live| !owned_by(live, pipeline)) {
+            let message = format!(
+                "Deployment {name:?} exists and belongs to another; rename this ImagePipeline, or delete that Deployment"
+            );
+            return Err(Trouble::new(Reason::NameTaken, message));
+        }
+        let refused = |error: String| {
+            Trouble::new(Reason::DeploymentRefused, format!("Deployment {name:?} can't be written: {error}"))
+        };
+        let asked = serde_json::to_value(desired).map_err(|error| refused(error.to_string()))?;
+        if live.is_some_and(|live| self.is_as_asked(pipeline, &asked, live)) {
+            return Ok(());
+        }
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
+        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+        let written =
+            api.patch(&name, &parameters, &Patch::Apply(desired)).await.map_err(|error| refused(api_message(error)))?;
+        self.locked().insert(
+            ObjectRef::from_obj(pipeline),
+            Asked { deployment: asked, generation: written.metadata.generation },
+        );
+        Ok(())
+    }
+
+    fn is_as_asked(&self, pipeline: &ImagePipeline, asked: &Value, live: &Deployment) -> bool {
+        let as_before = self.locked().get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
+            // At or below: the watch may be behind what was written.
+            before.deployment == *asked && live.metadata.generation <= before.generation
+        });
+        as_before || serde_json::to_value(live).is_ok_and(|live| contains(&live, asked))
+    }
+
+    /// Tells pods which versions of their Secrets exist now, which makes the kubelet refresh the
+    /// mounted files at once instead of within a minute or two.
+    ///
+    /// # Errors
+    /// The API server refused; pods that are gone meanwhile do not count.
+    pub async fn annotate_pods(&self, pipeline: &ImagePipeline, observed: &Observed) -> Result<(), kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
+        let behind =
+            |pod: &&super::observe::ObservedPod| !pod.ending && pod.secrets.as_ref() != Some(&observed.secrets);
+        for pod in observed.pods.iter().filter(behind) {
+            let patch = json!({ "metadata": { "annotations": { names::SECRETS_ANNOTATION: observed.secrets } } });
+            match api.patch(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                result => drop(result?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the status of the resource that has this metadata. The answer is read as metadata
+    /// alone: the resource may be one that can't be read whole.
+    ///
+    /// # Errors
+    /// The API server refused. A resource that is gone meanwhile does not count.
+    pub async fn write_status(&self, meta: &ObjectMeta, status: &ImagePipelineStatus) -> Result<(), kube::Error> {
+        let (name, namespace) =
+            (meta.name.as_deref().unwrap_or_default(), meta.namespace.as_deref().unwrap_or_default());
+        let api: Api<PartialObjectMeta<ImagePipeline>> = Api::namespaced(self.client.clone(), namespace);
+        let patch = json!({
+            "apiVersion": ImagePipeline::api_version(&()),
+            "kind": ImagePipeline::kind(&()),
+            "status": status,
+        });
+        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+        match api.patch_status(name, &parameters, &Patch::Apply(patch)).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Publishes what has changed as events.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub async fn publish(&self, pipeline: &ImagePipeline, transitions: &[Transition]) -> Result<(), kube::Error> {
+        for Transition { warning, reason, note } in transitions {
+            let event = Event {
+                type_: if *warning { EventType::Warning } else { EventType::Normal },
+                reason: reason.to_string(),
+                note: Some(note.chars().take(1000).collect()),
+                action: "Reconcile".to_owned(),
+                secondary: None,
+            };
+            self.recorder.publish(&event, &pipeline.object_ref(&())).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets pipelines other than those that `lives` names.
+    pub fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
+        self.locked().retain(|pipeline, _| lives(pipeline));
+    }
+
+    fn locked(&self) -> MutexGuard<'_, AskedByPipeline> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn owned_by(deployment: &Deployment, pipeline: &ImagePipeline) -> bool {
+    let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
+    deployment.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+fn api_message(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message,
+        other => other.to_string(),
+    }
+}
+
+/// Whether `live` has everything that `asked` has: what others added does not count.
+fn contains(live: &Value, asked: &Value) -> bool {
+    match (live, asked) {
+        (Value::Object(live), Value::Object(asked)) => {
+            asked.iter().all(|(key, asked)| live.get(key).is_some_and(|live| contains(live, asked)))
+        }
+        (Value::Array(live), Value::Array(asked)) => {
+            live.len() == asked.len() && live.iter().zip(asked).all(|(live, asked)| contains(live, asked))
+        }
+        (live, asked) => live == asked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_add_is_no_difference_and_what_they_change_is() {
+        let asked = json!({ "a": 1, "list": [{ "name": "x" }] });
+        assert!(contains(&json!({ "a": 1, "list": [{ "name": "x", "defaulted": true }], "theirs": 2 }), &asked));
+        assert!(!contains(&json!({ "a": 2, "list": [{ "name": "x" }] }), &asked));
+        assert!(!contains(&json!({ "a": 1, "list": [{ "name": "x" }, { "name": "y" }] }), &asked));
+        assert!(!contains(&json!({ "list": [{ "name": "x" }] }), &asked));
+    }
+}

@@ -1,0 +1,112 @@
+//! The controller's sessions with brokers: one connection for all pipelines of the same host, port,
+//! virtual host and user, one channel a pipeline, kept between readings. It must never let a broker
+//! that hangs be tried by every pipeline in turn.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use kube::runtime::reflector::ObjectRef;
+
+use super::observe::Trouble;
+use crate::api::ImagePipeline;
+use crate::broker_address::BrokerAddress;
+use crate::queue::{Channel, Connection, QueueDepth, QueueError};
+
+/// How long a failure to connect is believed before it is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
+
+type Key = ObjectRef<ImagePipeline>;
+
+/// Sessions by broker and channels by pipeline.
+#[derive(Default)]
+pub struct Brokers {
+    links: Mutex<HashMap<BrokerAddress, Arc<tokio::sync::Mutex<Link>>>>,
+    readers: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Option<Reader>>>>>,
+}
+
+/// One broker and user. The connection lives as long as a pipeline's reader holds it.
+#[derive(Default)]
+struct Link {
+    connection: Weak<Connection>,
+    failed: Option<(Instant, QueueError)>,
+}
+
+/// One pipeline's channel, opened with the Secret in one version.
+struct Reader {
+    revision: String,
+    channel: Channel,
+    _connection: Arc<Connection>,
+}
+
+impl Brokers {
+    /// Reads a queue's depth for a pipeline. `revision` is the version of the Secret that `address`
+    /// reads; the address is only read when a session must be opened.
+    ///
+    /// # Errors
+    /// What `address` failed with, or the broker's refusal or silence.
+    pub async fn depth(
+        &self,
+        pipeline: Key,
+        queue: &str,
+        revision: &str,
+        address: impl Future<Output = Result<BrokerAddress, Trouble>>,
+    ) -> Result<QueueDepth, Trouble> {
+        let slot = locked(&self.readers).entry(pipeline).or_default().clone();
+        let mut slot = slot.lock().await;
+        if let Some(reader) = slot.take().filter(|reader| reader.revision == revision && reader.channel.is_open())
+            && let Ok(depth) = reader.channel.depth(queue).await
+        {
+            *slot = Some(reader);
+            return Ok(depth);
+        }
+        let connection = self.connection(address.await?).await.map_err(trouble)?;
+        let channel = connection.channel().await.map_err(trouble)?;
+        let depth = channel.depth(queue).await.map_err(trouble)?;
+        *slot = Some(Reader { revision: revision.to_owned(), channel, _connection: connection });
+        Ok(depth)
+    }
+
+    /// Drops a pipeline's channel; the connection closes with the last of them.
+    pub fn forget(&self, pipeline: &Key) {
+        locked(&self.readers).remove(pipeline);
+    }
+
+    /// Drops the channels of all pipelines but those that `lives` names.
+    pub fn retain(&self, lives: impl Fn(&Key) -> bool) {
+        locked(&self.readers).retain(|pipeline, _| lives(pipeline));
+        locked(&self.links).retain(|_, link| link.try_lock().map_or(true, |link| link.connection.strong_count() > 0));
+    }
+
+    async fn connection(&self, address: BrokerAddress) -> Result<Arc<Connection>, QueueError> {
+        let link = locked(&self.links).entry(address.clone()).or_default().clone();
+        let mut link = link.lock().await;
+        if let Some(connection) = link.connection.upgrade().filter(|connection| connection.is_open()) {
+            return Ok(connection);
+        }
+        if let Some((when, error)) = &link.failed
+            && when.elapsed() < RETRY_AFTER
+        {
+            return Err(error.clone());
+        }
+        match Connection::open(&address, "image-pipeline controller").await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                *link = Link { connection: Arc::downgrade(&connection), failed: None };
+                Ok(connection)
+            }
+            Err(error) => {
+                link.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+}
+
+fn trouble(error: QueueError) -> Trouble {
+    Trouble::new(error.reason(), error.to_string())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

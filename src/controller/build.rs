@@ -1,0 +1,318 @@
+//! The Deployment that a pipeline stands for: one pure function of the resource, the size and the
+//! operator's own settings. It must never let a user's text reach the pod's privileges, image or
+//! commands other than as an argument's value.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
+    VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Resource;
+
+use crate::api::{ImagePipeline, ImagePipelineSpec, Resources, names};
+use crate::consumer;
+
+/// The user and group of the pods: the number that the image's own user has.
+const USER: i64 = 65532;
+
+/// What the operator, not the user, says about consumer pods.
+#[derive(Clone, Debug)]
+pub struct ConsumerImage {
+    /// The image's reference.
+    pub image: String,
+    /// When to pull it: `Always`, `IfNotPresent` or `Never`.
+    pub pull_policy: String,
+    /// Secrets for the registry, which must exist in the pipeline's namespace.
+    pub pull_secrets: Vec<String>,
+}
+
+/// Builds the Deployment with its size.
+pub fn build(pipeline: &ImagePipeline, replicas: i32, image: &ConsumerImage) -> Deployment {
+    let name = pipeline.metadata.name.clone().unwrap_or_default();
+    let labels = names::labels(&name);
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
+        spec: Some(pod(pipeline, image)),
+    };
+    let digest = digest(&template);
+    Deployment {
+        metadata: ObjectMeta {
+            name: Some(names::deployment(&name)),
+            namespace: pipeline.metadata.namespace.clone(),
+            labels: Some(labels.clone()),
+            annotations: Some([(names::SPEC_ANNOTATION.to_owned(), digest)].into()),
+            owner_references: pipeline.controller_owner_ref(&()).map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(DeploymentSpec {
+            replicas: Some(replicas),
+            revision_history_limit: Some(2),
+            selector: LabelSelector { match_labels: Some(labels), ..LabelSelector::default() },
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(IntOrString::String("25%".to_owned())),
+                    max_unavailable: Some(IntOrString::Int(0)),
+                }),
+            }),
+            template,
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The command line that starts the consumer of this pipeline.
+pub fn command_line(args: &consumer::Args) -> Vec<String> {
+    let consumer::Args {
+        pipeline_namespace,
+        pipeline_name,
+        broker_secret,
+        vhost,
+        queue,
+        parking_queue,
+        bucket,
+        prefix,
+        region,
+        endpoint,
+        force_path_style,
+        s3_secret,
+        concurrency,
+        grace_period_seconds,
+        listen,
+    } = args;
+    let mut line = vec![
+        "consumer".to_owned(),
+        format!("--pipeline-namespace={pipeline_namespace}"),
+        format!("--pipeline-name={pipeline_name}"),
+        format!("--broker-secret={}", broker_secret.display()),
+        format!("--vhost={vhost}"),
+        format!("--queue={queue}"),
+        format!("--parking-queue={parking_queue}"),
+        format!("--bucket={bucket}"),
+        format!("--prefix={prefix}"),
+        format!("--region={region}"),
+        format!("--grace-period-seconds={grace_period_seconds}"),
+        format!("--listen={listen}"),
+    ];
+    line.extend(endpoint.as_ref().map(|endpoint| format!("--endpoint={endpoint}")));
+    line.extend(force_path_style.then(|| "--force-path-style".to_owned()));
+    line.extend(s3_secret.as_ref().map(|directory| format!("--s3-secret={}", directory.display())));
+    line.extend(concurrency.map(|concurrency| format!("--concurrency={concurrency}")));
+    line
+}
+
+/// What a consumer of this pipeline is told.
+fn consumer_args(pipeline: &ImagePipeline) -> consumer::Args {
+    let ImagePipelineSpec { source, destination, .. } = &pipeline.spec;
+    let s3 = &destination.s3;
+    consumer::Args {
+        pipeline_namespace: pipeline.metadata.namespace.clone().unwrap_or_default(),
+        pipeline_name: pipeline.metadata.name.clone().unwrap_or_default(),
+        broker_secret: PathBuf::from(names::BROKER_MOUNT),
+        vhost: source.rabbitmq.vhost.clone(),
+        queue: source.rabbitmq.queue.clone(),
+        parking_queue: names::parking_queue(&pipeline.spec),
+        bucket: s3.bucket.clone(),
+        prefix: s3.prefix.clone(),
+        region: s3.region.clone(),
+        endpoint: Some(s3.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
+        force_path_style: s3.force_path_style,
+        s3_secret: s3.credentials_secret.as_ref().map(|_| PathBuf::from(names::S3_MOUNT)),
+        concurrency: None,
+        grace_period_seconds: names::GRACE_PERIOD_SECONDS,
+        listen: std::net::SocketAddr::from(([0, 0, 0, 0], names::HTTP_PORT)),
+    }
+}
+
+fn pod(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodSpec {
+    let broker = names::broker_secret(&pipeline.spec.source.rabbitmq.rabbitmq_cluster_reference);
+    let s3 = pipeline.spec.destination.s3.credentials_secret.as_ref();
+    let mounts: Vec<_> = std::iter::once(("broker", broker, names::BROKER_MOUNT))
+        .chain(s3.map(|secret| ("s3", secret.name.clone(), names::S3_MOUNT)))
+        .collect();
+    let pull_secrets = image.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+    PodSpec {
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        image_pull_secrets: Some(pull_secrets.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty()),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            fs_group: Some(USER),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+            ..PodSecurityContext::default()
+        }),
+        termination_grace_period_seconds: Some(i64::from(names::GRACE_PERIOD_SECONDS)),
+        containers: vec![container(pipeline, image, &mounts)],
+        volumes: Some(mounts.iter().map(|(volume, secret, _)| secret_volume(volume, secret)).collect()),
+        ..PodSpec::default()
+    }
+}
+
+fn container(pipeline: &ImagePipeline, image: &ConsumerImage, mounts: &[(&str, String, &str)]) -> Container {
+    let mount = |(volume, _, path): &(&str, String, &str)| VolumeMount {
+        name: (*volume).to_owned(),
+        mount_path: (*path).to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    Container {
+        name: names::CONTAINER.to_owned(),
+        image: Some(image.image.clone()),
+        image_pull_policy: Some(image.pull_policy.clone()),
+        args: Some(command_line(&consumer_args(pipeline)).iter().map(|argument| literal(argument)).collect()),
+        ports: Some(vec![ContainerPort {
+            name: Some("http".to_owned()),
+            container_port: i32::from(names::HTTP_PORT),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        resources: Some(resources(&pipeline.spec.consumer.resources)),
+        readiness_probe: Some(probe("/readyz", 2, 2)),
+        liveness_probe: Some(probe("/livez", 10, 6)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            read_only_root_filesystem: Some(true),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(mounts.iter().map(mount).collect()),
+        ..Container::default()
+    }
+}
+
+/// An argument as it stands: Kubernetes would put a variable's value in place of `$(NAME)`.
+fn literal(argument: &str) -> String {
+    argument.replace("$(", "$$(")
+}
+
+/// Optional, so that a Secret that comes late is mounted late instead of keeping the pod from
+/// starting: the consumer says what is missing, and heals.
+fn secret_volume(volume: &str, secret: &str) -> Volume {
+    let source = SecretVolumeSource {
+        secret_name: Some(secret.to_owned()),
+        optional: Some(true),
+        default_mode: Some(0o440),
+        ..SecretVolumeSource::default()
+    };
+    Volume { name: volume.to_owned(), secret: Some(source), ..Volume::default() }
+}
+
+fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".to_owned()),
+            scheme: Some("HTTP".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(2),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+fn resources(resources: &Resources) -> ResourceRequirements {
+    let quantities = |given: &BTreeMap<String, IntOrString>| {
+        let quantity = |value: &IntOrString| match value {
+            IntOrString::Int(number) => Quantity(number.to_string()),
+            IntOrString::String(text) => Quantity(text.clone()),
+        };
+        Some(given.iter().map(|(name, value)| (name.clone(), quantity(value))).collect())
+    };
+    ResourceRequirements {
+        requests: quantities(&resources.requests),
+        limits: quantities(&resources.limits),
+        claims: None,
+    }
+}
+
+/// A digest of what the pods shall be. It makes a field that is no longer asked for visible as a
+/// difference. `DefaultHasher::new` has fixed keys; should a later Rust hash otherwise, the effect
+/// is one apply a Deployment.
+fn digest(template: &PodTemplateSpec) -> String {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(template).unwrap_or_default().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Consumer {
+        #[command(flatten)]
+        args: consumer::Args,
+    }
+
+    fn image() -> ConsumerImage {
+        ConsumerImage {
+            image: "registry.example/image-pipeline:1".to_owned(),
+            pull_policy: "IfNotPresent".to_owned(),
+            pull_secrets: vec![],
+        }
+    }
+
+    fn pipeline(spec: &str) -> ImagePipeline {
+        let mut pipeline = ImagePipeline::new("forest-tiles", serde_yaml::from_str(spec).unwrap());
+        pipeline.metadata.namespace = Some("greench".to_owned());
+        pipeline.metadata.uid = Some("5e1f".to_owned());
+        pipeline
+    }
+
+    const SMALLEST: &str = "
+source: {rabbitmq: {queue: segmented-images, rabbitmqClusterReference: {name: rabbit}}}
+destination: {s3: {bucket: bucket-greench}}";
+
+    const FULLEST: &str = "
+source:
+  rabbitmq: {queue: -odd queue-, vhost: /forest=1, rabbitmqClusterReference: {connectionSecret: {name: north}}}
+destination:
+  s3: {bucket: bucket-greench, prefix: tiles/, region: eu-north-1, endpoint: 'http://s3.greench.svc:7070', forcePathStyle: true, credentialsSecret: {name: s3}}
+failures: {parkingQueue: $(HOSTNAME)}
+consumer: {resources: {limits: {cpu: 2, memory: 2Gi}}}";
+
+    #[test]
+    fn smallest_deployment() {
+        insta::assert_yaml_snapshot!(build(&pipeline(SMALLEST), 3, &image()));
+    }
+
+    #[test]
+    fn fullest_deployment() {
+        let image = ConsumerImage { pull_secrets: vec!["registry".to_owned()], ..image() };
+        insta::assert_yaml_snapshot!(build(&pipeline(FULLEST), 0, &image));
+    }
+
+    #[test]
+    fn the_command_line_parses_back() {
+        for spec in [SMALLEST, FULLEST] {
+            let args = consumer_args(&pipeline(spec));
+            let line = command_line(&args);
+            assert_eq!(Consumer::try_parse_from(&line).expect("parses").args, args);
+        }
+        let all = consumer::Args { concurrency: Some(3), ..consumer_args(&pipeline(FULLEST)) };
+        assert_eq!(Consumer::try_parse_from(command_line(&all)).expect("parses").args, all);
+    }
+
+    #[test]
+    fn what_is_no_longer_asked_for_changes_the_digest() {
+        let digest_of = |spec: &str| build(&pipeline(spec), 1, &image()).metadata.annotations.unwrap();
+        assert_ne!(digest_of(SMALLEST), digest_of(&format!("{SMALLEST}\nconsumer: {{resources: {{limits: {{}}}}}}")));
+        assert_eq!(digest_of(SMALLEST), digest_of(&format!("{SMALLEST}\nscaling: {{maxReplicas: 7}}")));
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether the first list of every watch has arrived. Until then a store that lacks an object says
+//! nothing about the cluster, so nothing may be decided. (`Store::wait_until_ready` of kube wakes
+//! only the last of several tasks that wait on it.)
+
+use kube::runtime::watcher::{self, Event};
+use tokio_util::sync::CancellationToken;
+
+/// One signal a watch, set once and for ever.
+#[derive(Clone, Default)]
+pub struct Listed {
+    pipelines: CancellationToken,
+    deployments: CancellationToken,
+    pods: CancellationToken,
+    secrets: CancellationToken,
+}
+
+impl Listed {
+    /// Watches the stream of ImagePipelines, after its store has been written.
+    pub fn pipelines<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
+        signal(&self.pipelines)
+    }
+
+    /// Watches the stream of Deployments, after its store has been written.
+    pub fn deployments<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
+        signal(&self.deployments)
+    }
+
+    /// Watches the stream of pods, after its store has been written.
+    pub fn pods<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
+        signal(&self.pods)
+    }
+
+    /// Watches the stream of Secrets, after its store has been written.
+    pub fn secrets<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
+        signal(&self.secrets)
+    }
+
+    /// Whether every store holds what the API server holds.
+    pub fn is_complete(&self) -> bool {
+        self.signals().into_iter().all(CancellationToken::is_cancelled)
+    }
+
+    /// Waits until every store holds what the API server holds.
+    pub async fn complete(&self) {
+        for signal in self.signals() {
+            signal.cancelled().await;
+        }
+    }
+
+    fn signals(&self) -> [&CancellationToken; 4] {
+        let Self { pipelines, deployments, pods, secrets } = self;
+        [pipelines, deployments, pods, secrets]
+    }
+}
+
+fn signal<K>(signal: &CancellationToken) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
+    let signal = signal.clone();
+    move |event| {
+        if matches!(event, Ok(Event::InitDone)) {
+            signal.cancel();
+        }
+    }
+}

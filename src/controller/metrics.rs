@@ -1,0 +1,82 @@
+//! The controller's metrics. Labels come from enumerations and from names of pipelines, and a
+//! pipeline that is gone takes its series along. It must never hold a figure that decides anything.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::decide::Decision;
+use crate::reason::Reason;
+
+/// A pipeline.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct PipelineLabels {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub pipeline: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReasonLabels {
+    reason: Reason,
+}
+
+/// All metrics of the controller.
+pub struct Metrics {
+    queue_messages: Family<PipelineLabels, Gauge>,
+    desired_replicas: Family<PipelineLabels, Gauge>,
+    decisions: Family<ReasonLabels, Counter>,
+    depth_unknown: Family<ReasonLabels, Counter>,
+    /// Seconds that one reconciliation took.
+    pub reconcile_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            queue_messages: Family::default(),
+            desired_replicas: Family::default(),
+            decisions: Family::default(),
+            depth_unknown: Family::default(),
+            reconcile_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn register(&self, registry: &mut Registry) {
+        let Self { queue_messages, desired_replicas, decisions, depth_unknown, reconcile_seconds } = self;
+        registry.register("queue_messages", "Messages ready or in flight, as last read", queue_messages.clone());
+        registry.register("desired_replicas", "Size last decided", desired_replicas.clone());
+        registry.register("decisions", "Decisions by reason", decisions.clone());
+        registry.register("depth_unknown", "Readings of a depth that failed, by reason", depth_unknown.clone());
+        registry.register("reconcile_seconds", "Time of one reconciliation", reconcile_seconds.clone());
+        let info = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of this process", info);
+    }
+
+    /// Counts a decision. `unknown` is why the depth could not be read, if it could not.
+    pub fn decided(&self, pipeline: &PipelineLabels, decision: &Decision, unknown: Option<Reason>) {
+        self.desired_replicas.get_or_create(pipeline).set(i64::from(decision.replicas));
+        self.decisions.get_or_create(&ReasonLabels { reason: decision.reason }).inc();
+        match (decision.backlog, unknown) {
+            (Some(backlog), _) => drop(self.queue_messages.get_or_create(pipeline).set(backlog)),
+            (None, reason) => {
+                let reason = reason.unwrap_or(Reason::DepthUnknown);
+                self.depth_unknown.get_or_create(&ReasonLabels { reason }).inc();
+            }
+        }
+    }
+
+    /// Ends the series of a pipeline that is gone.
+    pub fn forget(&self, pipeline: &PipelineLabels) {
+        self.queue_messages.remove(pipeline);
+        self.desired_replicas.remove(pipeline);
+    }
+}

@@ -1,0 +1,274 @@
+//! Reads everything a decision needs: the watched objects, the queue's depth, what the pods say of
+//! themselves. It must never decide, nor write anything anywhere; what could not be read is a value
+//! here, not an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt as _};
+
+use super::brokers::Brokers;
+use super::listed::Listed;
+use crate::api::{ImagePipeline, names};
+use crate::broker_address::BrokerAddress;
+use crate::pod_status::PodStatus;
+use crate::queue::QueueDepth;
+use crate::reason::Reason;
+
+/// How long a pod may take to answer, and how much it may say.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
+const STATUS_LIMIT: usize = 64 * 1024;
+
+/// Where observations come from.
+pub struct Sources {
+    /// Reads the data of Secrets, which no store holds.
+    pub client: Client,
+    /// The consumer Deployments.
+    pub deployments: Store<Deployment>,
+    /// The consumer pods.
+    pub pods: Store<Pod>,
+    /// That Secrets exist, and in which version.
+    pub secrets: Store<PartialObjectMeta<Secret>>,
+    /// Sessions with brokers.
+    pub brokers: Brokers,
+    /// Asks pods.
+    pub http: reqwest::Client,
+    /// Whether the stores hold what the API server holds.
+    pub listed: Listed,
+}
+
+/// What one look at a pipeline found.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The Deployment of the pipeline's name, whoever owns it.
+    pub deployment: Option<Arc<Deployment>>,
+    /// The queue's depth, or why it could not be read.
+    pub depth: Result<QueueDepth, Trouble>,
+    /// What is wrong with the Secret of the S3 credentials, if anything.
+    pub credentials: Option<Trouble>,
+    /// The versions of the Secrets referred to, as one text.
+    pub secrets: String,
+    /// The consumer pods, those that are ending included.
+    pub pods: Vec<ObservedPod>,
+}
+
+/// One consumer pod.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedPod {
+    /// The pod's name.
+    pub name: String,
+    /// Whether Kubernetes counts it as ready.
+    pub ready: bool,
+    /// Whether it has been told to end.
+    pub ending: bool,
+    /// Why it does not run, if Kubernetes says so.
+    pub trouble: Option<Trouble>,
+    /// What it says of itself; `None` if it could not be asked.
+    pub report: Option<PodStatus>,
+    /// Which versions of its Secrets it has been told of.
+    pub secrets: Option<String>,
+}
+
+/// Something wrong, named.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Trouble {
+    /// The bounded reason.
+    pub reason: Reason,
+    /// One or two sentences for a person.
+    pub message: String,
+}
+
+impl Trouble {
+    /// A trouble.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+impl Sources {
+    /// Looks at everything that concerns one pipeline, all at the same time.
+    pub async fn observe(&self, pipeline: &ImagePipeline) -> Observed {
+        let namespace = pipeline.namespace().unwrap_or_default();
+        let name = pipeline.name_any();
+        let deployment = self.deployments.get(&ObjectRef::new(&names::deployment(&name)).within(&namespace));
+        let pods = self.pods.state_filter(|pod| {
+            pod.namespace().as_deref() == Some(namespace.as_str())
+                && pod.labels().get(names::INSTANCE_LABEL) == Some(&name)
+        });
+        let asked = join_all(pods.iter().map(|pod| self.ask(pod)));
+        let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace), asked);
+        let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());
+        let secrets = names::secrets(&pipeline.spec);
+        Observed {
+            deployment,
+            depth,
+            credentials: self.credentials(pipeline, &namespace),
+            secrets: secrets.iter().map(revision).collect::<Vec<_>>().join("."),
+            pods,
+        }
+    }
+
+    async fn depth(&self, pipeline: &ImagePipeline, namespace: &str) -> Result<QueueDepth, Trouble> {
+        let source = &pipeline.spec.source.rabbitmq;
+        let secret = names::broker_secret(&source.rabbitmq_cluster_reference);
+        let Some(revision) = self.revision(namespace, &secret) else {
+            self.brokers.forget(&ObjectRef::from_obj(pipeline));
+            return Err(secret_not_found(&secret, "source.rabbitmq.rabbitmqClusterReference"));
+        };
+        let address = async {
+            let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+            let data = match api.get_opt(&secret).await {
+                Ok(Some(found)) => found.data.unwrap_or_default(),
+                Ok(None) => return Err(secret_not_found(&secret, "source.rabbitmq.rabbitmqClusterReference")),
+                Err(error) => {
+                    return Err(Trouble::new(
+                        Reason::SecretNotFound,
+                        format!("Secret {secret:?} can't be read: {error}"),
+                    ));
+                }
+            };
+            BrokerAddress::from_secret(&source.vhost, |key| data.get(key).map(|value| value.0.clone()))
+                .map_err(|invalid| Trouble::new(invalid.reason(), format!("Secret {secret:?}: {invalid}")))
+        };
+        self.brokers.depth(ObjectRef::from_obj(pipeline), &source.queue, &revision, address).await
+    }
+
+    /// The Secret of the S3 credentials is the consumers' to read; that it is missing can be seen
+    /// from here, also while there is no consumer.
+    fn credentials(&self, pipeline: &ImagePipeline, namespace: &str) -> Option<Trouble> {
+        let secret = &pipeline.spec.destination.s3.credentials_secret.as_ref()?.name;
+        match self.revision(namespace, secret) {
+            Some(_) => None,
+            None => Some(secret_not_found(secret, "destination.s3.credentialsSecret")),
+        }
+    }
+
+    fn revision(&self, namespace: &str, secret: &str) -> Option<String> {
+        self.secrets.get(&ObjectRef::new(secret).within(namespace))?.resource_version()
+    }
+
+    async fn ask(&self, pod: &Pod) -> ObservedPod {
+        let condition = |kind: &str| {
+            pod.status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten())
+                .find(|condition| condition.type_ == kind)
+        };
+        let report = match running_at(pod) {
+            Some(address) => self.report(&address).await,
+            None => None,
+        };
+        ObservedPod {
+            name: pod.name_any(),
+            ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
+            ending: pod.metadata.deletion_timestamp.is_some(),
+            trouble: trouble_of(pod),
+            report,
+            secrets: pod.annotations().get(names::SECRETS_ANNOTATION).cloned(),
+        }
+    }
+
+    /// A pod is not trusted: its answer is bounded in time and size, and read as one known type.
+    async fn report(&self, address: &str) -> Option<PodStatus> {
+        let url = format!("http://{address}:{}/status", names::HTTP_PORT);
+        let mut response = self.http.get(url).timeout(STATUS_TIMEOUT).send().await.ok()?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.ok()? {
+            body.extend_from_slice(&chunk);
+            if body.len() > STATUS_LIMIT {
+                return None;
+            }
+        }
+        serde_json::from_slice(&body).ok()
+    }
+}
+
+fn secret_not_found(secret: &str, field: &str) -> Trouble {
+    let message =
+        format!("Secret {secret:?} of {field} does not exist in this namespace; create it, or correct the field");
+    Trouble::new(Reason::SecretNotFound, message)
+}
+
+/// The pod's address, if its consumer runs; IPv6 in the brackets a URL needs.
+fn running_at(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let running = status.container_statuses.iter().flatten().any(|container| {
+        container.name == names::CONTAINER && container.state.as_ref().is_some_and(|state| state.running.is_some())
+    });
+    let ip = status.pod_ip.as_ref().filter(|_| running)?;
+    Some(if ip.contains(':') { format!("[{ip}]") } else { ip.clone() })
+}
+
+/// Why Kubernetes says that a pod does not run.
+fn trouble_of(pod: &Pod) -> Option<Trouble> {
+    let status = pod.status.as_ref()?;
+    let unscheduled = status.conditions.iter().flatten().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    });
+    if let Some(condition) = unscheduled {
+        let detail = condition.message.as_deref().unwrap_or("no node fits");
+        return Some(Trouble::new(Reason::Unschedulable, format!("a consumer pod can't be scheduled: {detail}")));
+    }
+    let container = status.container_statuses.iter().flatten().find(|container| container.name == names::CONTAINER)?;
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let detail = waiting.message.as_deref().unwrap_or_default();
+    match waiting.reason.as_deref()? {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+            Some(Trouble::new(Reason::ImagePullFailed, format!("the consumer's image can't be pulled: {detail}")))
+        }
+        reason @ ("CrashLoopBackOff" | "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
+            Some(Trouble::new(
+                Reason::ContainerFailing,
+                format!("the consumer does not keep running ({reason}): {detail}"),
+            ))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn pod(status: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
+    }
+
+    #[test]
+    fn kubernetes_own_words_become_reasons() {
+        let waiting = |reason: &str| {
+            pod(serde_json::json!({ "containerStatuses": [{
+                "name": "consumer", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "waiting": { "reason": reason, "message": "m" } },
+            }] }))
+        };
+        let unschedulable = pod(serde_json::json!({ "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" },
+        ] }));
+        let reason = |pod: &Pod| trouble_of(pod).map(|trouble| trouble.reason);
+        assert_eq!(reason(&waiting("ImagePullBackOff")), Some(Reason::ImagePullFailed));
+        assert_eq!(reason(&waiting("CrashLoopBackOff")), Some(Reason::ContainerFailing));
+        assert_eq!(reason(&waiting("ContainerCreating")), None);
+        assert_eq!(reason(&unschedulable), Some(Reason::Unschedulable));
+    }
+
+    #[test]
+    fn only_a_running_consumer_is_asked() {
+        let running = |state: &str, ip: &str| {
+            pod(serde_json::json!({ "podIP": ip, "containerStatuses": [{
+                "name": "consumer", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": { state: {} },
+            }] }))
+        };
+        assert_eq!(running_at(&running("running", "10.0.0.7")).as_deref(), Some("10.0.0.7"));
+        assert_eq!(running_at(&running("running", "fd00::7")).as_deref(), Some("[fd00::7]"));
+        assert_eq!(running_at(&running("waiting", "10.0.0.7")), None);
+    }
+}

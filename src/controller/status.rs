@@ -1,0 +1,317 @@
+//! What the resource's status says: one pure function of what was observed, decided and applied,
+//! and another for what has changed since, which becomes events. It must never invent a state: what
+//! is not known is `Unknown`.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::apply::Applied;
+use super::decide::Decision;
+use super::observe::{Observed, ObservedPod, Trouble};
+use crate::api::conditions::ConditionType;
+use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
+use crate::pod_status::Health;
+use crate::reason::Reason;
+
+/// A figure that moves by itself, as the backlog does, is written this seldom when nothing else
+/// has changed.
+const REFRESH_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// A change worth an event.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Transition {
+    /// Whether a person should look.
+    pub warning: bool,
+    /// The bounded reason.
+    pub reason: Reason,
+    /// What happened.
+    pub note: String,
+}
+
+/// One condition before it has a time and a generation.
+struct Finding {
+    kind: ConditionType,
+    status: &'static str,
+    reason: Reason,
+    message: String,
+}
+
+/// The status that follows from one reconciliation.
+pub fn status(
+    previous: &ImagePipelineStatus,
+    pipeline: &ImagePipeline,
+    observed: &Observed,
+    decision: &Decision,
+    applied: &Applied,
+    now: Timestamp,
+) -> ImagePipelineStatus {
+    let live = observed.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
+    let generation = pipeline.metadata.generation;
+    let findings = findings(pipeline, observed, decision, applied);
+    let resized = previous.desired_replicas != decision.replicas;
+    ImagePipelineStatus {
+        observed_generation: generation,
+        replicas: live.and_then(|status| status.replicas).unwrap_or(0),
+        ready_replicas: live.and_then(|status| status.ready_replicas).unwrap_or(0),
+        desired_replicas: decision.replicas,
+        backlog: decision.backlog,
+        last_scale_time: if resized { Some(Time(now)) } else { previous.last_scale_time.clone() },
+        conditions: findings
+            .into_iter()
+            .map(|finding| condition(finding, &previous.conditions, generation, now))
+            .collect(),
+    }
+}
+
+/// Whether `current` has something to write: at once if more than the backlog has changed, else
+/// every 30 seconds.
+pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, since_written: SignedDuration) -> bool {
+    let still = ImagePipelineStatus { backlog: previous.backlog, ..current.clone() };
+    still != *previous || (current.backlog != previous.backlog && since_written >= REFRESH_AFTER)
+}
+
+/// What has changed and deserves an event. `described` says how a size was found, for its event.
+pub fn transitions(
+    previous: &ImagePipelineStatus,
+    current: &ImagePipelineStatus,
+    scaling: &Scaling,
+) -> Vec<Transition> {
+    let summaries = [ConditionType::Ready, ConditionType::ScalingActive].map(ConditionType::as_str);
+    let of_conditions = current
+        .conditions
+        .iter()
+        .filter(|condition| !summaries.contains(&condition.type_.as_str()))
+        .filter_map(|condition| {
+            let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
+            let was = before.map_or("Unknown", |before| before.status.as_str());
+            let same =
+                before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
+            let wrong = if condition.type_ == ConditionType::ScalingLimited.as_str() { "True" } else { "False" };
+            let (is_wrong, was_wrong) = (condition.status == wrong, was == wrong);
+            let starting = condition.reason == Reason::ConsumersStarting.as_str();
+            let worth = !same && !starting && (is_wrong || (was_wrong && condition.status != "Unknown"));
+            let reason = reason_named(&condition.reason).filter(|_| worth)?;
+            Some(Transition { warning: is_wrong, reason, note: format!("{}: {}", condition.type_, condition.message) })
+        });
+    let (from, to) = (previous.desired_replicas, current.desired_replicas);
+    let scaled = (from != to).then(|| Transition {
+        warning: false,
+        reason: if to > from { Reason::ScaledUp } else { Reason::ScaledDown },
+        note: match current.backlog {
+            Some(backlog) => {
+                format!("Scaled {from} → {to}: backlog {backlog}, {} messages a pod", scaling.messages_per_replica)
+            }
+            None => format!(
+                "Scaled {from} → {to}: backlog unknown, between {} and {} pods",
+                scaling.min_replicas, scaling.max_replicas
+            ),
+        },
+    });
+    of_conditions.chain(scaled).collect()
+}
+
+/// The status of a resource that can't be read as an ImagePipeline.
+pub fn invalid(generation: Option<i64>, detail: &str, now: Timestamp) -> ImagePipelineStatus {
+    let message = format!("this ImagePipeline can't be read: {detail}; correct it against `kubectl explain imgp.spec`");
+    let finding = Finding { kind: ConditionType::Ready, status: "False", reason: Reason::InvalidSpec, message };
+    ImagePipelineStatus {
+        observed_generation: generation,
+        conditions: vec![condition(finding, &[], generation, now)],
+        ..ImagePipelineStatus::default()
+    }
+}
+
+fn findings(pipeline: &ImagePipeline, observed: &Observed, decision: &Decision, applied: &Applied) -> Vec<Finding> {
+    let parts = vec![
+        broker_reachable(observed),
+        queue_found(pipeline, observed),
+        storage_available(observed),
+        parking_available(observed),
+        consumers_available(observed, decision, applied),
+        scaling_active(observed, decision),
+        scaling_limited(decision, &pipeline.spec.scaling),
+    ];
+    std::iter::once(ready(&parts, decision)).chain(parts).collect()
+}
+
+fn finding(kind: ConditionType, status: &'static str, reason: Reason, message: impl Into<String>) -> Finding {
+    Finding { kind, status, reason, message: message.into() }
+}
+
+fn broker_reachable(observed: &Observed) -> Finding {
+    let kind = ConditionType::BrokerReachable;
+    match &observed.depth {
+        Ok(_) => finding(kind, "True", Reason::Connected, "The broker answers."),
+        Err(Trouble { reason: Reason::QueueNotFound | Reason::DeclareRefused, .. }) => {
+            finding(kind, "True", Reason::Connected, "The broker answers.")
+        }
+        Err(trouble) => finding(kind, "False", trouble.reason, &trouble.message),
+    }
+}
+
+fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
+    let kind = ConditionType::QueueFound;
+    let queue = &pipeline.spec.source.rabbitmq.queue;
+    match &observed.depth {
+        Ok(_) => finding(kind, "True", Reason::QueueFound, format!("Queue {queue:?} exists.")),
+        Err(trouble) if trouble.reason == Reason::QueueNotFound => {
+            finding(kind, "False", trouble.reason, &trouble.message)
+        }
+        Err(trouble) if trouble.reason == Reason::DeclareRefused => {
+            finding(kind, "Unknown", trouble.reason, &trouble.message)
+        }
+        Err(_) => finding(kind, "Unknown", Reason::NotYetKnown, "The broker can't be asked."),
+    }
+}
+
+fn storage_available(observed: &Observed) -> Finding {
+    let kind = ConditionType::StorageAvailable;
+    if let Some(trouble) = &observed.credentials {
+        return finding(kind, "False", trouble.reason, &trouble.message);
+    }
+    health(kind, observed, |report| &report.storage, Reason::StorageAvailable, "Consumers store images.")
+}
+
+fn parking_available(observed: &Observed) -> Finding {
+    let kind = ConditionType::ParkingAvailable;
+    health(kind, observed, |report| &report.parking, Reason::ParkingAvailable, "Consumers can park messages.")
+}
+
+/// What the pods say of one thing they depend on: false as soon as one of them fails.
+fn health(
+    kind: ConditionType,
+    observed: &Observed,
+    of: impl Fn(&crate::pod_status::PodStatus) -> &Health,
+    good: Reason,
+    message: &str,
+) -> Finding {
+    let mut reports =
+        observed.pods.iter().filter(|pod| !pod.ending).filter_map(|pod| pod.report.as_ref()).map(of).peekable();
+    if reports.peek().is_none() {
+        return finding(kind, "Unknown", Reason::NoConsumers, "No consumer runs that could tell.");
+    }
+    let (mut available, mut failing) = (false, None);
+    for report in reports {
+        available |= matches!(report, Health::Available { .. });
+        failing = failing.or(report.fault());
+    }
+    match failing {
+        Some(fault) => finding(kind, "False", fault.reason, &fault.message),
+        None if available => finding(kind, "True", good, message),
+        None => finding(kind, "Unknown", Reason::NotYetKnown, "No message has needed it since the consumers started."),
+    }
+}
+
+fn consumers_available(observed: &Observed, decision: &Decision, applied: &Applied) -> Finding {
+    let kind = ConditionType::ConsumersAvailable;
+    let pods = || observed.pods.iter().filter(|pod| !pod.ending);
+    let troubles = [
+        applied.trouble.as_ref(),
+        replica_failure(observed).as_ref(),
+        pods().find_map(|pod| pod.trouble.as_ref()),
+        pods()
+            .find_map(|pod| pod.report.as_ref()?.broker.fault())
+            .map(|fault| Trouble::new(fault.reason, &fault.message))
+            .as_ref(),
+    ]
+    .map(Option::<&Trouble>::cloned);
+    if let Some(Trouble { reason, message }) = troubles.into_iter().flatten().next() {
+        return finding(kind, "False", reason, message);
+    }
+    let consuming = |pod: &&ObservedPod| pod.report.as_ref().is_some_and(|report| report.consuming);
+    let (running, silent) =
+        (pods().filter(consuming).count(), pods().filter(|pod| pod.ready && pod.report.is_none()).count());
+    let wanted = decision.replicas;
+    match () {
+        () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "The queue needs no consumer."),
+        () if running == 0 && silent > 0 => {
+            let message = format!(
+                "{silent} ready consumers don't answer on port {}; check network policies",
+                crate::api::names::HTTP_PORT
+            );
+            finding(kind, "Unknown", Reason::StatusUnreachable, message)
+        }
+        () if running == 0 => finding(kind, "False", Reason::ConsumersStarting, "No consumer is consuming yet."),
+        () => finding(kind, "True", Reason::ConsumersReady, "Consumers are consuming."),
+    }
+}
+
+/// Why the Deployment's ReplicaSet can't create pods: quota, Pod Security, admission.
+fn replica_failure(observed: &Observed) -> Option<Trouble> {
+    let conditions = observed.deployment.as_ref()?.status.as_ref()?.conditions.as_ref()?;
+    let failure =
+        conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let detail = failure.message.as_deref().unwrap_or("no detail given");
+    Some(Trouble::new(Reason::PodsRefused, format!("Kubernetes refuses consumer pods: {detail}")))
+}
+
+fn scaling_active(observed: &Observed, decision: &Decision) -> Finding {
+    let kind = ConditionType::ScalingActive;
+    match (&observed.depth, decision.reason) {
+        (Err(trouble), _) => finding(
+            kind,
+            "False",
+            Reason::DepthUnknown,
+            format!("The size is held, the queue's depth is unknown: {}", trouble.message),
+        ),
+        (Ok(_), Reason::DepthUnknown) => {
+            let message =
+                "The size is held: the broker reports no message and no consumer while consumers are connected.";
+            finding(kind, "False", Reason::DepthUnknown, message)
+        }
+        (Ok(_), _) => finding(kind, "True", Reason::BacklogCounted, "The size follows the queue."),
+    }
+}
+
+fn scaling_limited(decision: &Decision, scaling: &Scaling) -> Finding {
+    let kind = ConditionType::ScalingLimited;
+    if decision.limited {
+        let message = format!("The backlog asks for more than scaling.maxReplicas ({}).", scaling.max_replicas);
+        return finding(kind, "True", Reason::AtMaximum, message);
+    }
+    finding(kind, "False", Reason::WithinLimits, "The size wanted is within the limits.")
+}
+
+/// The summary: the first part that is wrong gives its reason; a part that is unknown does not
+/// count against the whole.
+fn ready(parts: &[Finding], decision: &Decision) -> Finding {
+    let kind = ConditionType::Ready;
+    let counts = |part: &&Finding| {
+        part.status == "False" && !matches!(part.kind, ConditionType::ScalingActive | ConditionType::ScalingLimited)
+    };
+    if let Some(wrong) = parts.iter().find(counts) {
+        return finding(kind, "False", wrong.reason, &wrong.message);
+    }
+    match decision.replicas {
+        0 => finding(kind, "True", Reason::Idle, "The queue is empty; consumers start when messages come."),
+        _ => finding(kind, "True", Reason::Running, "Consumers carry images from the queue to the bucket."),
+    }
+}
+
+/// Adds generation and time; the time of the last change is kept while the status is the same
+/// (Kubernetes API conventions, "Typical status properties").
+fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Condition {
+    let Finding { kind, status, reason, message } = finding;
+    let before = previous.iter().find(|before| before.type_ == kind.as_str() && before.status == status);
+    Condition {
+        type_: kind.as_str().to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_string(),
+        message: sentence(&message),
+        observed_generation: generation,
+        last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
+    }
+}
+
+/// The message as a sentence of its own: errors are worded to stand within one.
+fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+fn reason_named(name: &str) -> Option<Reason> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
+}
+
+#[cfg(test)]
+mod tests;

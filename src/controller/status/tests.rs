@@ -1,0 +1,205 @@
+//! What the status says for what was observed: one table of causes, and the rules of time.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use super::*;
+use crate::pod_status::{ConsumerState, Fault, PodStatus};
+use crate::queue::QueueDepth;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_700_000_000 + seconds)
+}
+
+fn pipeline() -> ImagePipeline {
+    let spec = "
+source: {rabbitmq: {queue: segmented-images, rabbitmqClusterReference: {name: rabbit}}}
+destination: {s3: {bucket: bucket-greench}}";
+    let mut pipeline = ImagePipeline::new("forest-tiles", serde_yaml::from_str(spec).unwrap());
+    pipeline.metadata.generation = Some(4);
+    pipeline
+}
+
+fn observed(pods: Vec<ObservedPod>) -> Observed {
+    let depth = Ok(QueueDepth { ready: 0, consumers: 1 });
+    Observed { deployment: None, depth, credentials: None, secrets: String::new(), pods }
+}
+
+fn unread(reason: Reason) -> Observed {
+    Observed { depth: Err(Trouble::new(reason, "why")), ..observed(vec![]) }
+}
+
+fn decision(replicas: i32) -> Decision {
+    Decision {
+        replicas,
+        reason: Reason::BacklogCounted,
+        backlog: Some(0),
+        limited: false,
+        check_again_in: Duration::from_secs(2),
+    }
+}
+
+fn failing(reason: Reason) -> Health {
+    Health::Failing(Fault { reason, message: "why".to_owned(), since: at(0) })
+}
+
+fn pod(change: impl FnOnce(&mut PodStatus)) -> ObservedPod {
+    let available = Health::Available { since: at(0) };
+    let mut report = PodStatus {
+        state: ConsumerState::Running,
+        consuming: true,
+        in_flight: 1,
+        processed: 0,
+        parked: 0,
+        broker: available.clone(),
+        storage: available,
+        parking: Health::Unknown,
+        last_error: None,
+    };
+    change(&mut report);
+    ObservedPod { name: "p".to_owned(), ready: true, report: Some(report), ..ObservedPod::default() }
+}
+
+fn of(observed: &Observed, decision: &Decision) -> ImagePipelineStatus {
+    status(&ImagePipelineStatus::default(), &pipeline(), observed, decision, &Applied { trouble: None }, at(0))
+}
+
+fn shown(status: &ImagePipelineStatus, kind: &str) -> String {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == kind).expect("the condition");
+    format!("{}/{}", condition.status, condition.reason)
+}
+
+#[test]
+fn each_cause_has_its_condition_and_the_whole_names_the_first() {
+    let waiting = |reason| ObservedPod { trouble: Some(Trouble::new(reason, "why")), ..ObservedPod::default() };
+    let silent = ObservedPod { ready: true, ..ObservedPod::default() };
+    let no_secret = Observed { credentials: Some(Trouble::new(Reason::SecretNotFound, "why")), ..observed(vec![]) };
+    let cases = [
+        ("idle", observed(vec![]), 0, "StorageAvailable", "Unknown/NoConsumers", "True/Idle"),
+        ("running", observed(vec![pod(|_| {})]), 1, "ConsumersAvailable", "True/ConsumersReady", "True/Running"),
+        ("starting", observed(vec![]), 1, "ConsumersAvailable", "False/ConsumersStarting", "False/ConsumersStarting"),
+        (
+            "password",
+            unread(Reason::AuthenticationFailed),
+            0,
+            "BrokerReachable",
+            "False/AuthenticationFailed",
+            "False/AuthenticationFailed",
+        ),
+        ("no queue", unread(Reason::QueueNotFound), 0, "QueueFound", "False/QueueNotFound", "False/QueueNotFound"),
+        (
+            "no queue, but a broker",
+            unread(Reason::QueueNotFound),
+            0,
+            "BrokerReachable",
+            "True/Connected",
+            "False/QueueNotFound",
+        ),
+        ("refused", unread(Reason::DeclareRefused), 0, "QueueFound", "Unknown/DeclareRefused", "True/Idle"),
+        (
+            "unknown depth",
+            unread(Reason::BrokerUnreachable),
+            0,
+            "ScalingActive",
+            "False/DepthUnknown",
+            "False/BrokerUnreachable",
+        ),
+        ("no credentials", no_secret, 0, "StorageAvailable", "False/SecretNotFound", "False/SecretNotFound"),
+        (
+            "denied",
+            observed(vec![pod(|_| {}), pod(|report| report.storage = failing(Reason::AccessDenied))]),
+            2,
+            "StorageAvailable",
+            "False/AccessDenied",
+            "False/AccessDenied",
+        ),
+        (
+            "nothing stored yet",
+            observed(vec![pod(|report| report.storage = Health::Unknown)]),
+            1,
+            "StorageAvailable",
+            "Unknown/NotYetKnown",
+            "True/Running",
+        ),
+        (
+            "parking",
+            observed(vec![pod(|report| report.parking = failing(Reason::ParkingRefused))]),
+            1,
+            "ParkingAvailable",
+            "False/ParkingRefused",
+            "False/ParkingRefused",
+        ),
+        (
+            "image",
+            observed(vec![waiting(Reason::ImagePullFailed)]),
+            1,
+            "ConsumersAvailable",
+            "False/ImagePullFailed",
+            "False/ImagePullFailed",
+        ),
+        ("silent", observed(vec![silent]), 1, "ConsumersAvailable", "Unknown/StatusUnreachable", "True/Running"),
+    ];
+    for (name, observed, replicas, kind, expected, ready) in cases {
+        let status = of(&observed, &decision(replicas));
+        assert_eq!((shown(&status, kind).as_str(), shown(&status, "Ready").as_str()), (expected, ready), "{name}");
+        assert_eq!(status.conditions.len(), 8, "{name}");
+    }
+}
+
+#[test]
+fn what_the_api_server_refuses_is_said() {
+    let trouble = Some(Trouble::new(Reason::NameTaken, "why"));
+    let status = status(
+        &ImagePipelineStatus::default(),
+        &pipeline(),
+        &observed(vec![]),
+        &decision(1),
+        &Applied { trouble },
+        at(0),
+    );
+    assert_eq!(shown(&status, "Ready"), "False/NameTaken");
+}
+
+#[test]
+fn a_condition_keeps_its_time_while_its_status_is_the_same() {
+    let first = of(&observed(vec![]), &decision(0));
+    let later = |observed: &Observed| {
+        let status = status(&first, &pipeline(), observed, &decision(0), &Applied { trouble: None }, at(60));
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        ready.last_transition_time.0
+    };
+    assert_eq!(later(&observed(vec![])), at(0));
+    assert_eq!(later(&unread(Reason::BrokerUnreachable)), at(60));
+}
+
+#[test]
+fn a_backlog_alone_is_written_every_thirty_seconds_and_anything_else_at_once() {
+    let previous = of(&observed(vec![]), &decision(0));
+    let moved = ImagePipelineStatus { backlog: Some(7), ..previous.clone() };
+    let resized = ImagePipelineStatus { desired_replicas: 3, ..previous.clone() };
+    let due = |current, seconds| is_due(&previous, current, SignedDuration::from_secs(seconds));
+    assert!(!due(&previous, 3600), "nothing changed, nothing is written");
+    assert!(!due(&moved, 29) && due(&moved, 30));
+    assert!(due(&resized, 0));
+}
+
+#[test]
+fn events_tell_transitions_and_sizes() {
+    let scaling = Scaling::default();
+    let nothing = ImagePipelineStatus::default();
+    let idle = of(&observed(vec![]), &decision(0));
+    assert_eq!(transitions(&nothing, &idle, &scaling), [], "a healthy start is no news");
+
+    let broken = of(&unread(Reason::AuthenticationFailed), &decision(0));
+    let reasons = |from, to| -> Vec<_> {
+        transitions(from, to, &scaling).into_iter().map(|transition| (transition.warning, transition.reason)).collect()
+    };
+    assert_eq!(reasons(&idle, &broken), [(true, Reason::AuthenticationFailed)]);
+    assert_eq!(reasons(&broken, &broken), []);
+    assert_eq!(reasons(&broken, &idle), [(false, Reason::Connected)]);
+
+    let scaled = ImagePipelineStatus { desired_replicas: 9, backlog: Some(431), ..idle.clone() };
+    let notes: Vec<_> = transitions(&idle, &scaled, &scaling).into_iter().map(|transition| transition.note).collect();
+    assert_eq!(notes, ["Scaled 0 → 9: backlog 431, 50 messages a pod"]);
+    assert_eq!(reasons(&scaled, &idle), [(false, Reason::ScaledDown)]);
+}
