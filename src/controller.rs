@@ -33,10 +33,11 @@ mod observe;
 mod status;
 
 use apply::Writer;
-use build::ConsumerImage;
+pub use build::ConsumerImage;
 use decide::{Load, Memory, decide};
-use listed::Listed;
-use metrics::{Metrics, PipelineLabels};
+pub use listed::Listed;
+pub use metrics::Metrics;
+use metrics::PipelineLabels;
 use observe::{Observed, Sources};
 
 /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues.
@@ -107,7 +108,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let Args { consumer_image, consumer_image_pull_policy, consumer_image_pull_secrets, listen } = args;
     let client = Client::try_default().await.map_err(Error::Cluster)?;
     let mut registry = Registry::with_prefix("image_pipeline");
-    let metrics = Metrics::register(&mut registry);
+    let metrics = Metrics::default();
+    metrics.register(&mut registry);
     let listed = Listed::default();
     let is_listed = listed.clone();
     let routes = http::routes(registry, move || {
@@ -124,13 +126,18 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
         pull_secrets: consumer_image_pull_secrets,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), consumer.image = image.image, %listen, "controller starts");
-    reconcile_all(client, image, metrics, listed, stop).await?;
+    operate(client, image, metrics, listed, stop).await?;
     tracing::info!("controller stops");
     drop(server.await);
     Ok(())
 }
 
-async fn reconcile_all(
+/// Operates the cluster of `client` until told to stop, which is the whole of the operator but for
+/// its command line and its probes.
+///
+/// # Errors
+/// The watches have ended by themselves.
+pub async fn operate(
     client: Client,
     image: ConsumerImage,
     metrics: Metrics,

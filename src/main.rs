@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use image_pipeline::{api, controller, shutdown, telemetry};
+use image_pipeline::{api, consumer, controller, shutdown, telemetry};
 use kube::CustomResourceExt as _;
 
 /// Carries images from a RabbitMQ queue into an S3 bucket, on Kubernetes.
@@ -25,6 +25,8 @@ RUST_LOG sets the log level (default info). Logs go to standard error: JSON, or 
 enum Command {
     /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues
     Controller(controller::Args),
+    /// Run one consumer: read a queue, store PNGs in a bucket (the operator starts these)
+    Consumer(consumer::Args),
     /// Print the CustomResourceDefinition as YAML
     Crd,
 }
@@ -40,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         let stop = shutdown::on_signal().context("registering signal handlers")?;
         match command {
             Command::Controller(args) => controller::run(args, stop).await.context("controller"),
+            Command::Consumer(args) => consumer::run(args, stop).await.context("consumer"),
             Command::Crd => {
                 print!("{}", serde_yaml::to_string(&api::ImagePipeline::crd()).context("writing the CRD")?);
                 Ok(())

@@ -36,17 +36,22 @@ pub struct Metrics {
     pub reconcile_seconds: Histogram,
 }
 
-impl Metrics {
-    /// Registers every metric.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
             queue_messages: Family::default(),
             desired_replicas: Family::default(),
             decisions: Family::default(),
             depth_unknown: Family::default(),
             reconcile_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
-        };
-        let Self { queue_messages, desired_replicas, decisions, depth_unknown, reconcile_seconds } = &metrics;
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn register(&self, registry: &mut Registry) {
+        let Self { queue_messages, desired_replicas, decisions, depth_unknown, reconcile_seconds } = self;
         registry.register("queue_messages", "Messages ready or in flight, as last read", queue_messages.clone());
         registry.register("desired_replicas", "Size last decided", desired_replicas.clone());
         registry.register("decisions", "Decisions by reason", decisions.clone());
@@ -54,7 +59,6 @@ impl Metrics {
         registry.register("reconcile_seconds", "Time of one reconciliation", reconcile_seconds.clone());
         let info = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this process", info);
-        metrics
     }
 
     /// Counts a decision. `unknown` is why the depth could not be read, if it could not.

@@ -1,4 +1,6 @@
 //! Contracts between the code and the files beside it, checked without a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod api_server;
 mod crd;
+mod reconcile;

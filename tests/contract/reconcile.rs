@@ -1,0 +1,118 @@
+//! The operator against an API server in memory: what it writes, that it then is still, that a
+//! resource that can't be read stops nobody, and that it asks for nothing its role does not grant.
+
+use std::time::Duration;
+
+use image_pipeline::controller::{self, ConsumerImage};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::api_server::ApiServer;
+
+const FOREST: &str = "forest";
+
+fn pipeline(name: &str, poll_interval: Value) -> Value {
+    json!({
+        "apiVersion": "greench.dev/v1alpha1",
+        "kind": "ImagePipeline",
+        "metadata": { "name": name, "namespace": FOREST, "uid": name, "generation": 1, "resourceVersion": "1" },
+        "spec": {
+            "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
+            "destination": { "s3": { "bucket": "tiles" } },
+            "scaling": { "minReplicas": 2, "pollInterval": poll_interval },
+        },
+    })
+}
+
+/// A Secret for a broker that refuses connections: its port was free a moment ago.
+async fn secret() -> Value {
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "rabbit-default-user", "namespace": FOREST, "resourceVersion": "1" },
+        "data": { "host": base64("127.0.0.1"), "port": base64(&port.to_string()), "username": base64("u"), "password": base64("p") },
+    })
+}
+
+/// Runs the operator until it has read the broker's Secret `looks` times.
+async fn operate(pipelines: Vec<Value>, looks: usize) -> ApiServer {
+    let (server, client) = ApiServer::start(pipelines, vec![secret().await]).await;
+    let image = ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
+    let stop = CancellationToken::new();
+    let operator = tokio::spawn(controller::operate(client, image, Default::default(), Default::default(), stop.clone()));
+    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    let enough = async {
+        while server.transcript().iter().filter(|request| request.contains("/secrets/")).count() < looks {
+            pause.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), enough).await.expect("the operator to go on looking");
+    stop.cancel();
+    operator.await.unwrap().unwrap();
+    server
+}
+
+#[tokio::test]
+async fn writes_what_is_needed_and_then_nothing() {
+    let server = operate(vec![pipeline("tiles", json!("500ms"))], 8).await;
+    let event = "POST /apis/events.k8s.io/v1/namespaces/forest/events";
+    let status = "PATCH /apis/greench.dev/v1alpha1/namespaces/forest/imagepipelines/tiles/status force=true fieldManager=image-pipeline";
+    let expected = [
+        "PATCH /apis/apps/v1/namespaces/forest/deployments/tiles-consumer force=true fieldManager=image-pipeline",
+        status,
+        event, // BrokerUnreachable
+        event, // scaled 0 → 2
+    ];
+    assert_eq!(server.writes(), expected);
+    assert_eq!(server.list("deployments")[0]["spec"]["replicas"], 2);
+}
+
+#[tokio::test]
+async fn a_resource_that_cannot_be_read_is_told_so_and_stops_nobody() {
+    let server = operate(vec![pipeline("broken", json!(7)), pipeline("tiles", json!("500ms"))], 3).await;
+    let writes = server.writes();
+    let of = |name: &str| writes.iter().filter(|write| write.contains(name)).count();
+    assert_eq!(of("/imagepipelines/broken/status"), 1, "{writes:#?}");
+    assert_eq!(of("/deployments/broken-consumer"), 0, "{writes:#?}");
+    assert_eq!(of("/deployments/tiles-consumer"), 1, "{writes:#?}");
+}
+
+#[tokio::test]
+async fn asks_for_nothing_that_the_chart_does_not_grant() {
+    let server = operate(vec![pipeline("broken", json!(7)), pipeline("tiles", json!("500ms"))], 3).await;
+    let role: Value = {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/image-pipeline/templates/clusterrole.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rules = text.split_once("\nrules:").expect("rules").1;
+        serde_yaml::from_str(&format!("rules:{rules}")).expect("rules without templates")
+    };
+    let grants = |group: &str, resource: &str, verb: &str| {
+        let has = |list: &Value, item: &str| list.as_array().unwrap().iter().any(|entry| entry == item);
+        role["rules"].as_array().unwrap().iter().any(|rule| {
+            has(&rule["apiGroups"], group) && has(&rule["resources"], resource) && has(&rule["verbs"], verb)
+        })
+    };
+    for request in server.transcript() {
+        let mut words = request.split(' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let mut segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
+        let group = if segments.remove(0) == "api" { "" } else { segments.remove(0) };
+        segments.remove(0); // the version
+        if segments[0] == "namespaces" {
+            segments.drain(..2);
+        }
+        let resource = if segments.len() == 3 { format!("{}/{}", segments[0], segments[2]) } else { segments[0].to_owned() };
+        let verbs: &[&str] = match (method, segments.len()) {
+            ("GET", 1) => &["list", "watch"],
+            ("GET", _) => &["get"],
+            ("POST", _) => &["create"],
+            ("PATCH", _) => &["patch"],
+            _ => panic!("{request}"),
+        };
+        for verb in verbs {
+            assert!(grants(group, &resource, verb), "{verb} {resource} in {group:?}: {request}");
+        }
+    }
+}
