@@ -5,10 +5,14 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// Writes every message that the broker returns, the whole body with it.
+const NEVER: &str = "lapin::returned_messages=off";
+
 /// Installs the process's log subscriber, writing to standard error. `RUST_LOG` chooses the level
 /// (default `info`, without `lapin`, which calls every answer of a broker that we handle an error).
 pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=off"));
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| "info,lapin=off".to_owned());
+    let filter = EnvFilter::new(format!("{asked},{NEVER}"));
     let registry = tracing_subscriber::registry().with(filter);
     if std::io::stderr().is_terminal() {
         registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false)).init();
