@@ -6,13 +6,12 @@ use crate::broker::Version;
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, eventually};
 use crate::images::samples;
-use crate::proxy::{Mode, Proxy};
+use crate::proxy::Mode;
 use crate::scene::Scene;
 
 async fn held(name: &str, version: Version) {
     let mut scene = Scene::new(name, version).await;
-    let proxy = Proxy::start(scene.store.address(), Mode::Pass);
-    scene.settings.endpoint = format!("http://{}", proxy.address());
+    let proxy = scene.through_proxy(Mode::Pass);
     let queue = scene.settings.queue.clone();
     let images = samples(3);
     let mut consumer = Consumer::consuming(&scene.settings).await;
@@ -51,8 +50,7 @@ async fn a_quorum_queue_keeps_a_message_until_the_store_has_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_late_is_taken() {
     let mut scene = Scene::new("late", Version::Four).await;
-    let proxy = Proxy::start(scene.store.address(), Mode::Pass);
-    scene.settings.endpoint = format!("http://{}", proxy.address());
+    let proxy = scene.through_proxy(Mode::Pass);
     let images = samples(2);
     let consumer = Consumer::consuming(&scene.settings).await;
     proxy.set(Mode::HoldAnswers);

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use image_pipeline::broker_address::BrokerAddress;
 
-use super::client::Client;
+use super::client::{Client, QueueType};
 use super::eventually::{LIMIT, eventually};
 use super::port::Port;
 use super::process::{Process, directory, run, servers, write};
@@ -19,6 +19,16 @@ pub enum Version {
     Three,
     /// 4.0, as Debian 13 has it: its quorum queues count every return of a message.
     Four,
+}
+
+impl Version {
+    /// The type of queue that is tried on it.
+    pub fn queue_type(self) -> QueueType {
+        match self {
+            Version::Three => QueueType::Classic,
+            Version::Four => QueueType::Quorum,
+        }
+    }
 }
 
 /// A running broker.

@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, equal, eventually};
 use crate::images::{Sample, samples};
+use crate::proxy::{Mode, Proxy};
 use crate::scene::Scene;
 
 /// A fault that a pod can see is named within this time.
@@ -38,27 +39,36 @@ async fn goes_on(scene: &Scene, consumer: Consumer, images: &[Sample]) {
     scene.ends_with_parked(consumer, 0).await;
 }
 
+/// Publishes, and returns while the consumer holds as much as it takes, waiting for the store.
+async fn hold(scene: &Scene, proxy: &Proxy, consumer: &Consumer, images: &[Sample]) {
+    proxy.set(Mode::HoldAnswers);
+    scene.publish(images).await;
+    let prefetch = u64::from(scene.settings.concurrency) * 2 + 2;
+    consumer.status_is("to hold messages", LIMIT, |status| status.in_flight == prefetch).await;
+}
+
 /// Both ways a broker goes: with a word (its application is stopped), and without (it is killed).
 async fn restarts(name: &str, version: Version) {
     let mut broker = Broker::own(version).await;
     let address = broker.address();
     let mut scene = Scene::at(name, version, &address).await;
+    let proxy = scene.through_proxy(Mode::Pass);
     let images = samples(90);
     let (first, second, third) = (&images[..30], &images[30..60], &images[60..]);
-    scene.publish(first).await;
     let consumer = Consumer::start(&scene.settings);
-    consumer.status_is("to be at work", LIMIT, |status| status.processed >= 1).await;
-
+    hold(&scene, &proxy, &consumer, first).await;
     broker.control(&["stop_app"]);
     names(&consumer, &[Reason::BrokerUnreachable, Reason::ConnectionLost]).await;
+    proxy.set(Mode::Pass);
     broker.control(&["start_app"]);
     scene.client = Client::connect(&address).await.expect("a connection");
     scene.publish(second).await;
     scene.stores(&images[..60], HEALED).await;
 
-    scene.publish(third).await;
+    hold(&scene, &proxy, &consumer, third).await;
     broker.kill();
     names(&consumer, &[Reason::BrokerUnreachable, Reason::ConnectionLost]).await;
+    proxy.set(Mode::Pass);
     broker.restart().await;
     scene.client = Client::connect(&address).await.expect("a connection");
     goes_on(&scene, consumer, &images).await;
@@ -79,18 +89,20 @@ async fn connections_are_closed_by_an_operator_under_load() {
     let broker = Broker::shared(Version::Four).await;
     let tenant = broker.tenant("closed");
     let mut scene = Scene::at("closed", Version::Four, &tenant).await;
+    let proxy = scene.through_proxy(Mode::Pass);
     let images = samples(60);
-    scene.publish(&images).await;
     let consumer = Consumer::consuming(&scene.settings).await;
-    for _ in 0..3 {
+    let mut since = None;
+    for round in images.chunks(20) {
+        hold(&scene, &proxy, &consumer, round).await;
         broker.control(&["close_all_connections", "--vhost", "closed", "maintenance"]);
-        let lost = |fault: &Fault| fault.reason == Reason::ConnectionLost;
-        let known = |status: &PodStatus| status.last_error.as_ref().is_some_and(lost);
-        consumer.status_is("to remember ConnectionLost", NAMED, known).await;
-        consumer.status_is("to consume again", HEALED, |status| status.consuming).await;
+        let another = |fault: &Fault| fault.reason == Reason::ConnectionLost && Some(fault.since) > since;
+        let known = |status: &PodStatus| status.last_error.as_ref().is_some_and(another);
+        let status = consumer.status_is("to remember ConnectionLost", NAMED, known).await;
+        since = status.last_error.map(|fault| fault.since);
+        proxy.set(Mode::Pass);
+        scene.client = Client::connect(&tenant).await.expect("a connection");
     }
-    assert!(consumer.is_running());
-    scene.client = Client::connect(&tenant).await.expect("a connection");
     goes_on(&scene, consumer, &images).await;
 }
 
@@ -141,7 +153,7 @@ async fn a_missing_vhost_is_created() {
     broker.control(&["set_permissions", "--vhost", "vhost-to-come", "vhost", ".*", ".*", ".*"]);
     let address = BrokerAddress { vhost: "vhost-to-come".to_owned(), ..tenant };
     scene.client = Client::connect(&address).await.expect("a connection");
-    scene.client.declare(&scene.settings.queue, Version::Four).await;
+    scene.client.declare(&scene.settings.queue, Version::Four.queue_type()).await;
     let images = samples(6);
     scene.publish(&images).await;
     goes_on(&scene, consumer, &images).await;
@@ -154,7 +166,7 @@ async fn a_missing_queue_is_created() {
     scene.store.create_bucket(&scene.settings.bucket);
     let consumer = Consumer::start(&scene.settings);
     names(&consumer, &[Reason::QueueNotFound]).await;
-    scene.client.declare(&scene.settings.queue, Version::Four).await;
+    scene.client.declare(&scene.settings.queue, Version::Four.queue_type()).await;
     let images = samples(12);
     scene.publish(&images).await;
     goes_on(&scene, consumer, &images).await;
@@ -169,7 +181,7 @@ async fn is_deleted(name: &str, version: Version) {
     consumer.status_is("to be at work", LIMIT, |status| status.processed >= 5).await;
     scene.client.delete(queue).await;
     names(&consumer, &[Reason::QueueNotFound]).await;
-    scene.client.declare(queue, version).await;
+    scene.client.declare(queue, version.queue_type()).await;
     let after: Vec<Sample> =
         samples(30).into_iter().map(|image| Sample { name: format!("after/{}", image.name), ..image }).collect();
     scene.publish(&after).await;

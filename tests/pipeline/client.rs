@@ -9,8 +9,17 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{BasicProperties, Confirmation, ConnectionProperties};
 
-use super::broker::Version;
 use super::eventually::{LIMIT, equal, eventually};
+
+/// The two types of durable queues.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum QueueType {
+    /// As RabbitMQ had it from the beginning.
+    Classic,
+    /// Replicated.
+    Quorum,
+}
 
 /// Publishes through the product's own code, and does the rest, which the product does not do,
 /// through the library.
@@ -34,12 +43,10 @@ impl Client {
         Ok(Self { connection, channel, plain, _plain_connection: plain_connection })
     }
 
-    /// Declares a durable queue of the type that goes with the broker's version: classic on 3,
-    /// quorum on 4.
-    pub async fn declare(&self, queue: &str, version: Version) {
-        let kind = if version == Version::Three { "classic" } else { "quorum" };
+    /// Declares a durable queue.
+    pub async fn declare(&self, queue: &str, queue_type: QueueType) {
         let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(<&str>::from(queue_type).into()));
         let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
         declared.expect("a queue");
     }

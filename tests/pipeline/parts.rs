@@ -32,7 +32,7 @@ async fn the_proxy_refuses_holds_and_passes() {
 async fn keeps_what_it_confirmed(version: Version) {
     let mut broker = Broker::own(version).await;
     let tenant = broker.tenant("keeper");
-    Client::connect(&tenant).await.expect("a connection").declare("kept", version).await;
+    Client::connect(&tenant).await.expect("a connection").declare("kept", version.queue_type()).await;
     // Both versions write a new queue's name to disk lazily: killed within that half second they
     // know nothing of it, or answer 0 for ever. A stop writes it at once.
     broker.control(&["stop_app"]);

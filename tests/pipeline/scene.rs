@@ -10,6 +10,7 @@ use super::client::Client;
 use super::consumer::{Consumer, GRACE_SECONDS, Settings};
 use super::eventually::eventually;
 use super::images::Sample;
+use super::proxy::{Mode, Proxy};
 use super::store::Store;
 
 /// A queue, a bucket, and who looks at them.
@@ -32,7 +33,7 @@ impl Scene {
     /// As `new`, for a broker or a user of the test's own.
     pub async fn at(name: &str, version: Version, address: &BrokerAddress) -> Self {
         let scene = Self::bare(name, address).await;
-        scene.client.declare(&scene.settings.queue, version).await;
+        scene.client.declare(&scene.settings.queue, version.queue_type()).await;
         scene.store.create_bucket(&scene.settings.bucket);
         scene
     }
@@ -43,6 +44,13 @@ impl Scene {
         let store = Store::shared().await;
         let settings = Settings::new(name, address, format!("http://{}", store.address()), &store.root());
         Self { client, store, settings }
+    }
+
+    /// Puts a proxy before the store.
+    pub fn through_proxy(&mut self, mode: Mode) -> Proxy {
+        let proxy = Proxy::start(self.store.address(), mode);
+        self.settings.endpoint = format!("http://{}", proxy.address());
+        proxy
     }
 
     /// Publishes images, confirmed.

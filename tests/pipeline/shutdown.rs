@@ -10,7 +10,7 @@ use crate::broker::Version;
 use crate::consumer::{Consumer, GRACE_SECONDS};
 use crate::eventually::LIMIT;
 use crate::images::{Sample, samples};
-use crate::proxy::{Mode, Proxy};
+use crate::proxy::Mode;
 use crate::scene::Scene;
 
 /// What is still in the queue once the consumer is gone.
@@ -57,8 +57,7 @@ async fn a_stop_under_load_finishes_what_is_held_of_a_quorum_queue() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_while_the_store_is_down_hands_everything_back_at_once() {
     let mut scene = Scene::new("stop-down", Version::Four).await;
-    let proxy = Proxy::start(scene.store.address(), Mode::Refuse);
-    scene.settings.endpoint = format!("http://{}", proxy.address());
+    let _refusing = scene.through_proxy(Mode::Refuse);
     let images = samples(20);
     scene.publish(&images).await;
     let mut consumer = Consumer::start(&scene.settings);

@@ -10,7 +10,7 @@ use crate::broker::{Broker, Version};
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, eventually};
 use crate::images::samples;
-use crate::proxy::{Mode, Proxy};
+use crate::proxy::Mode;
 use crate::scene::Scene;
 use crate::store::Credentials;
 
@@ -49,16 +49,14 @@ async fn heals(scene: Scene, reason: Reason, mend: impl AsyncFnOnce(&Scene)) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_down_comes_back() {
     let mut scene = Scene::new("down", Version::Four).await;
-    let proxy = Proxy::start(scene.store.address(), Mode::Refuse);
-    scene.settings.endpoint = format!("http://{}", proxy.address());
+    let proxy = scene.through_proxy(Mode::Refuse);
     heals(scene, Reason::EndpointUnreachable, async |_| proxy.set(Mode::Pass)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_goes_down_under_load_comes_back() {
     let mut scene = Scene::new("goes-down", Version::Three).await;
-    let proxy = Proxy::start(scene.store.address(), Mode::Pass);
-    scene.settings.endpoint = format!("http://{}", proxy.address());
+    let proxy = scene.through_proxy(Mode::Pass);
     let images = samples(120);
     scene.publish(&images).await;
     let consumer = Consumer::start(&scene.settings);
@@ -104,7 +102,7 @@ async fn a_missing_secret_is_created() {
 async fn a_missing_bucket_is_created() {
     let broker = Broker::shared(Version::Four).await;
     let scene = Scene::bare("missing-bucket", &broker.address()).await;
-    scene.client.declare(&scene.settings.queue, Version::Four).await;
+    scene.client.declare(&scene.settings.queue, Version::Four.queue_type()).await;
     heals(scene, Reason::BucketNotFound, async |scene| scene.store.create_bucket(&scene.settings.bucket)).await;
 }
 
