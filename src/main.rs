@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use image_pipeline::{api, consumer, controller, shutdown, telemetry};
+use image_pipeline::{api, consumer, controller, publish, shutdown, telemetry};
 use kube::CustomResourceExt as _;
 
 /// Carries images from a RabbitMQ queue into an S3 bucket, on Kubernetes.
@@ -27,6 +27,8 @@ enum Command {
     Controller(controller::Args),
     /// Run one consumer: read a queue, store PNGs in a bucket (the operator starts these)
     Consumer(consumer::Args),
+    /// Put images on a queue as the devices do: files, directories or synthetic samples
+    Publish(publish::Args),
     /// Print the CustomResourceDefinition as YAML
     Crd,
 }
@@ -43,6 +45,7 @@ fn main() -> anyhow::Result<()> {
         match command {
             Command::Controller(args) => controller::run(args, stop).await.context("controller"),
             Command::Consumer(args) => consumer::run(args, stop).await.context("consumer"),
+            Command::Publish(args) => publish::run(args, stop).await.context("publish").map(drop),
             Command::Crd => {
                 print!("{}", serde_yaml::to_string(&api::ImagePipeline::crd()).context("writing the CRD")?);
                 Ok(())

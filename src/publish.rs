@@ -1,1 +1,201 @@
-//! skeleton
+//! The device's side: publishes image files, or synthetic tiles, to the queue. It must never call
+//! an image published before the broker has confirmed it.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use crate::queue::QueueError;
+
+mod broker;
+mod files;
+mod sample;
+mod send;
+
+pub use broker::{BrokerArgs, BrokerError};
+pub use sample::{Format, SampleArgs, Size};
+pub use send::{Body, Outcome, Summary, send};
+
+const EXAMPLES: &str = "\
+Examples:
+  Publish a directory; north/4.png in it is stored as north/4.png:
+    export BROKER_HOST=rabbit.example.org BROKER_USERNAME=device
+    image-pipeline publish flights/2026-05-04 --queue segmented-images --password-file password
+
+  Publish 20 synthetic tiles through a port-forward, as the user of a mounted or copied Secret:
+    kubectl port-forward service/rabbit 5672 &
+    image-pipeline publish --sample 20 --queue segmented-images --broker-secret DIR --host 127.0.0.1
+
+  Look at tiles:
+    image-pipeline publish --sample 5 --save /tmp/tiles
+
+Exit code 0 means that the broker has confirmed every image. What was not confirmed is named on
+standard error; publishing it again is safe, since the same name stores the same object again.";
+
+/// Publish image files, or synthetic tiles, to the queue as a device does
+///
+/// Each image becomes one persistent message that the broker confirms. Its name, and so its key in
+/// the bucket, is the path inside the directory given, or the file's own name.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[group(id = "images", required = true, multiple = false, args = ["paths", "sample"])]
+pub struct Args {
+    /// Image files, or directories with image files (bmp, jpeg, png, tiff, webp)
+    #[arg(value_name = "FILE|DIR")]
+    pub paths: Vec<PathBuf>,
+    /// Queue to publish to; it must exist
+    #[arg(long, env = "QUEUE", required_unless_present = "save", value_parser = queue_name)]
+    pub queue: Option<String>,
+    /// Messages sent and not yet confirmed at any moment; fewer on a slow line, since each has to be
+    /// confirmed within ten seconds
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub in_flight: u16,
+    /// Which tiles to make.
+    #[command(flatten)]
+    pub tiles: SampleArgs,
+    /// Write the tiles to a directory instead of publishing them
+    #[arg(long, value_name = "DIR", conflicts_with = "paths", help_heading = "Sample tiles")]
+    pub save: Option<PathBuf>,
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// Not everything was published.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker's address could not be put together.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// The broker can't be used at all.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// Some images did not get there; each is named on standard error.
+    #[error("{failed} of {total} images failed and {left} were not tried; publish them again")]
+    Incomplete {
+        /// Images that could not be read or were refused.
+        failed: usize,
+        /// Images that were not tried.
+        left: usize,
+        /// All images.
+        total: usize,
+    },
+    /// There is nothing to do.
+    #[error("no images found in {0:?}; expected files that end in .bmp, .jpeg, .jpg, .png, .tif, .tiff or .webp")]
+    Nothing(Vec<PathBuf>),
+    /// A tile could not be made.
+    #[error("making tile {name:?}: {why}")]
+    Tile {
+        /// The tile's name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A tile could not be written.
+    #[error("writing {path:?}: {source}")]
+    Save {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Publishes what the options say and prints the summary.
+///
+/// # Errors
+/// Not every image was confirmed, or, with `--save`, written.
+pub async fn run(args: Args, stop: CancellationToken) -> Result<Summary, Error> {
+    let Args { paths, queue, in_flight, tiles, save, broker } = args;
+    if let Some(directory) = save {
+        return save_tiles(&tiles, &directory, &stop);
+    }
+    let (address, queue, in_flight) = (broker.address()?, queue.unwrap_or_default(), usize::from(in_flight));
+    if let Some(count) = tiles.sample {
+        let sources = (0..count).map(|index| {
+            let tiles = tiles.clone();
+            move || tile(&tiles, index).map_err(|error| error.to_string())
+        });
+        let bar = progress_bar(u64::from(count));
+        let summary =
+            send(&address, &queue, sources.collect(), in_flight, &stop, |outcome| show(outcome, &bar)).await?;
+        return finish(summary, 0);
+    }
+    let files::Found { images, refused, skipped } = files::find(&paths);
+    for sentence in &refused {
+        eprintln!("not published: {sentence}");
+    }
+    if skipped > 0 {
+        eprintln!("skipped {skipped} files that do not end as images do");
+    }
+    if images.is_empty() && refused.is_empty() {
+        return Err(Error::Nothing(paths));
+    }
+    let bar = progress_bar(images.len() as u64);
+    let sources = images.into_iter().map(|(name, path)| move || read(name, &path));
+    let summary = send(&address, &queue, sources.collect(), in_flight, &stop, |outcome| show(outcome, &bar)).await?;
+    finish(summary, refused.len())
+}
+
+fn finish(mut summary: Summary, refused: usize) -> Result<Summary, Error> {
+    println!("{summary}");
+    summary.failed += refused;
+    let Summary { failed, left, confirmed, .. } = summary;
+    if failed + left > 0 {
+        Err(Error::Incomplete { failed, left, total: confirmed + failed + left })
+    } else {
+        Ok(summary)
+    }
+}
+
+fn read(name: String, path: &Path) -> Result<Body, String> {
+    let image = std::fs::read(path).map_err(|error| format!("{path:?} can't be read: {error}"))?;
+    Body::new(name, &image).map_err(|error| format!("{path:?}: {error}"))
+}
+
+fn tile(tiles: &SampleArgs, index: u32) -> Result<Body, Error> {
+    let name = tiles.name(index);
+    let failed = |why: String| Error::Tile { name: name.clone(), why };
+    let file = tiles.file(index).map_err(|error| failed(error.to_string()))?;
+    Body::new(name.clone(), &file).map_err(|error| failed(error.to_string()))
+}
+
+fn save_tiles(tiles: &SampleArgs, directory: &Path, stop: &CancellationToken) -> Result<Summary, Error> {
+    let count = tiles.sample.unwrap_or_default();
+    let bar = progress_bar(u64::from(count));
+    for index in (0..count).take_while(|_| !stop.is_cancelled()) {
+        let name = tiles.name(index);
+        let path = directory.join(&name);
+        let file = tiles.file(index).map_err(|error| Error::Tile { name, why: error.to_string() })?;
+        let written =
+            std::fs::create_dir_all(path.parent().unwrap_or(directory)).and_then(|()| std::fs::write(&path, file));
+        written.map_err(|source| Error::Save { path, source })?;
+        bar.inc(1);
+    }
+    println!("saved {} tiles in {}", bar.position(), directory.display());
+    Ok(Summary::default())
+}
+
+/// Draws on standard error, and only if that is a terminal.
+fn progress_bar(length: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {per_sec}  {eta} left");
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn show(outcome: &Outcome, bar: &ProgressBar) {
+    bar.inc(1);
+    match outcome {
+        Outcome::Confirmed { .. } => {}
+        Outcome::Unreadable(sentence) => bar.suspend(|| eprintln!("not published: {sentence}")),
+        Outcome::Refused { name, why } => bar.suspend(|| eprintln!("not confirmed: {name:?}: {why}")),
+    }
+}
+
+fn queue_name(text: &str) -> Result<String, String> {
+    if (1..=255).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a queue's name has 1 to 255 bytes".to_owned())
+    }
+}

@@ -27,8 +27,7 @@ const DECODER_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Header {
     format: ImageFormat,
-    /// Bytes of all pixels, decoded.
-    pixel_bytes: u64,
+    bytes_needed: u64,
 }
 
 /// A PNG file. Only `encode` makes one.
@@ -89,10 +88,11 @@ impl EncodeError {
 }
 
 impl Header {
-    /// Bytes that decoding and encoding may take at their peak. The pixels three times: decoded, in
-    /// the decoder's own buffers (a progressive JPEG's coefficients, a TIFF's strips), and as PNG.
+    /// Bytes that decoding and encoding may take at their peak, measured: the pixels three times
+    /// (decoded, in buffers of the decoder, and as a growing PNG), and once more where their bytes
+    /// have to be swapped, which PNG asks for above 8 bits.
     pub fn bytes_needed(&self) -> u64 {
-        self.pixel_bytes * 3
+        self.bytes_needed
     }
 }
 
@@ -118,7 +118,9 @@ pub fn inspect(image: &[u8]) -> Result<Header, EncodeError> {
     if format == ImageFormat::Jpeg && !ends(image) {
         return Err(EncodeError::InvalidImage("the JPEG is cut off: its end marker is missing".to_owned()));
     }
-    Ok(Header { format, pixel_bytes: decoder.total_bytes() })
+    let color = decoder.color_type();
+    let copies = if color.bytes_per_pixel() == color.channel_count() { 3 } else { 4 };
+    Ok(Header { format, bytes_needed: decoder.total_bytes() * copies })
 }
 
 /// Decodes an image file and encodes it as PNG. May panic: decoders of hostile input do, and whoever
@@ -131,10 +133,11 @@ pub fn encode(image: &[u8], header: &Header) -> Result<Png, EncodeError> {
     reader.limits(limits(header.bytes_needed() + DECODER_BYTES));
     // Not `DynamicImage::from_decoder`: that one ignores the limits (image #3081).
     let pixels = representable(reader.decode().map_err(|error| undecodable(&error))?);
-    let mut png = Vec::with_capacity(image.len());
+    let mut png = Vec::new();
     PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive)
         .write_image(pixels.as_bytes(), pixels.width(), pixels.height(), ExtendedColorType::from(pixels.color()))
         .map_err(|error| undecodable(&error))?;
+    png.shrink_to_fit();
     Ok(Png(png.into()))
 }
 
@@ -296,7 +299,7 @@ mod tests {
             let at = at % image.len();
             image[at] = value;
             if let Ok(header) = inspect(&image) {
-                prop_assert!(header.bytes_needed() <= MAX_PIXELS * 16 * 3);
+                prop_assert!(header.bytes_needed() <= MAX_PIXELS * 16 * 4);
                 // A panic is the driver's to catch; anything else must be a PNG or a refusal.
                 let result = std::panic::catch_unwind(|| encode(&image, &header));
                 if let Ok(Ok(png)) = result {

@@ -6,6 +6,7 @@ use tokio::sync::Mutex;
 
 use super::broker::{self, Broker, BrokerError};
 use crate::queue::{Channel, Connection, Delivery, Parked, QueueError};
+use crate::reason::Reason;
 
 /// Publishes to one parking queue, one message at a time.
 pub struct Parking {
@@ -69,7 +70,13 @@ impl Parking {
 
     async fn prepare(&self, connection: &Connection) -> Result<Channel, QueueError> {
         let channel = connection.channel().await?;
-        channel.ensure_queue(connection, &self.queue).await?;
+        let channel = match channel.ensure_queue(connection, &self.queue).await {
+            Ok(()) => channel,
+            // A user may be allowed to publish and not to look or declare. If the queue is not there,
+            // the broker returns the message, and it does not count as parked.
+            Err(error) if error.reason() == Reason::DeclareRefused => connection.channel().await?,
+            Err(error) => return Err(error),
+        };
         channel.confirm().await?;
         Ok(channel)
     }

@@ -50,7 +50,10 @@ impl QueueError {
     }
 
     pub(super) fn not_confirmed(queue: &str) -> Self {
-        let message = format!("the broker did not take a message for queue {queue:?}: it was returned or refused");
+        let message = format!(
+            "the broker did not take a message for queue {queue:?}: it does not exist, or is full; create it, or let \
+             this user declare it, or raise its limit"
+        );
         Self::new(Reason::ParkingRefused, message)
     }
 

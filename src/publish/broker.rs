@@ -1,0 +1,164 @@
+//! How the publisher is told of the broker: options, the environment, or a directory with a file a
+//! key. It must never take a password as an option: other users of the machine can read those.
+
+use std::path::{Path, PathBuf};
+
+use crate::broker_address::{BrokerAddress, Invalid};
+
+/// The environment variable that holds the password.
+const PASSWORD_VARIABLE: &str = "BROKER_PASSWORD";
+
+/// Where the broker is and who speaks to it. The password comes from --password-file, from the
+/// environment variable BROKER_PASSWORD, or from --broker-secret.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Broker")]
+pub struct BrokerArgs {
+    /// The broker's host name or address
+    #[arg(long, env = "BROKER_HOST")]
+    pub host: Option<String>,
+    /// The broker's AMQP port; 5672 if not given
+    #[arg(long, env = "BROKER_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// User name
+    #[arg(long, env = "BROKER_USERNAME")]
+    pub username: Option<String>,
+    /// File that holds the password; the variable BROKER_PASSWORD if not given
+    #[arg(long, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Directory with the files host, port, username and password, as a mounted Secret has them;
+    /// what is given otherwise goes before it
+    #[arg(long, value_name = "DIR", env = "BROKER_SECRET")]
+    pub broker_secret: Option<PathBuf>,
+    /// Virtual host that holds the queue
+    #[arg(long, env = "VHOST", default_value = "/")]
+    pub vhost: String,
+}
+
+/// The broker's address could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// A file with a part of the address can't be read.
+    #[error("{path:?} can't be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A part is missing.
+    #[error("the broker's {part} is not known; give {ways}")]
+    Missing {
+        /// Which part.
+        part: &'static str,
+        /// How it can be given.
+        ways: &'static str,
+    },
+    /// A part has the wrong form.
+    #[error(transparent)]
+    Invalid(Invalid),
+}
+
+impl BrokerArgs {
+    /// Puts the address together, reading the files that it needs.
+    ///
+    /// # Errors
+    /// A file can't be read, or a part is missing or has the wrong form.
+    pub fn address(&self) -> Result<BrokerAddress, BrokerError> {
+        let Self { host, port, username, password_file, broker_secret, vhost } = self;
+        let in_secret = |key: &str| match broker_secret {
+            Some(directory) => read_if_there(&directory.join(key)),
+            None => Ok(None),
+        };
+        let given = |value: Option<String>, key| match value {
+            Some(value) => Ok(Some(value.into_bytes())),
+            None => in_secret(key),
+        };
+        let password = match password_file {
+            Some(file) => Some(read(file)?),
+            None => given(std::env::var(PASSWORD_VARIABLE).ok(), "password")?,
+        };
+        let host = given(host.clone(), "host")?;
+        let port = given(port.map(|port| port.to_string()), "port")?;
+        let username = given(username.clone(), "username")?;
+        let parts = |key: &str| match key {
+            "host" => host.clone(),
+            "port" => port.clone(),
+            "username" => username.clone(),
+            "password" => password.clone(),
+            _ => None,
+        };
+        BrokerAddress::from_secret(vhost, parts).map_err(|invalid| match invalid {
+            Invalid::Missing(part) => BrokerError::Missing { part, ways: ways_to_give(part) },
+            Invalid::NotText(_) | Invalid::Port => BrokerError::Invalid(invalid),
+        })
+    }
+}
+
+fn ways_to_give(part: &str) -> &'static str {
+    match part {
+        "host" => "--host, BROKER_HOST or --broker-secret",
+        "username" => "--username, BROKER_USERNAME or --broker-secret",
+        _ => "--password-file, BROKER_PASSWORD or --broker-secret",
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
+    std::fs::read(path).map_err(|source| BrokerError::Unreadable { path: path.to_owned(), source })
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, BrokerError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(BrokerError::Unreadable { path: path.to_owned(), source }),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn none() -> BrokerArgs {
+        BrokerArgs {
+            host: None,
+            port: None,
+            username: None,
+            password_file: None,
+            broker_secret: None,
+            vhost: "/".to_owned(),
+        }
+    }
+
+    #[test]
+    fn options_go_before_the_files_of_a_secret() {
+        let secret = tempfile::tempdir().unwrap();
+        for (key, value) in [("host", "rabbit\n"), ("port", "5673"), ("username", "device"), ("password", "p#%/@\n")] {
+            std::fs::write(secret.path().join(key), value).unwrap();
+        }
+        let broker_secret = Some(secret.path().to_owned());
+
+        let address = BrokerArgs { broker_secret: broker_secret.clone(), ..none() }.address().unwrap();
+        assert_eq!((address.host.as_str(), address.port, address.password.as_str()), ("rabbit", 5673, "p#%/@"));
+
+        let elsewhere = BrokerArgs { host: Some("other".to_owned()), port: Some(5672), broker_secret, ..none() };
+        let address = elsewhere.address().unwrap();
+        assert_eq!((address.host.as_str(), address.port, address.username.as_str()), ("other", 5672, "device"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_ways_to_give_it() {
+        let password = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(password.path(), "p").unwrap();
+        let password_file = Some(password.path().to_owned());
+        let error = BrokerArgs { host: Some("h".to_owned()), password_file, ..none() }.address().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the broker's username is not known; give --username, BROKER_USERNAME or --broker-secret"
+        );
+
+        let absent = Some(PathBuf::from("/nowhere/password"));
+        let error = BrokerArgs { password_file: absent, ..none() }.address().unwrap_err();
+        assert!(error.to_string().starts_with(r#""/nowhere/password" can't be read"#), "{error}");
+    }
+}

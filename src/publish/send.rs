@@ -1,0 +1,237 @@
+//! Sends messages, several at once, each confirmed by the broker. It must never count a message
+//! that was not confirmed.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker_address::BrokerAddress;
+use crate::message::{ImageMetadata, Message};
+use crate::queue::{Channel, Connection, Outgoing, QueueError};
+use crate::reason::Reason;
+
+/// A message that is ready to be sent.
+pub struct Body {
+    name: String,
+    image_bytes: u64,
+    json: Vec<u8>,
+}
+
+/// What was sent and what became of it.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Messages handed to the broker.
+    pub published: usize,
+    /// Messages that the broker confirmed.
+    pub confirmed: usize,
+    /// Bytes of the images in the confirmed messages, before base64.
+    pub bytes: u64,
+    /// Images that could not be read or were refused.
+    pub failed: usize,
+    /// Images that were not tried: the sending was stopped, or the connection was lost.
+    pub left: usize,
+    /// When the first confirm came.
+    pub first_confirm: Option<Timestamp>,
+    /// From the first message to the last confirm.
+    pub took: Duration,
+}
+
+/// What became of one image.
+pub enum Outcome {
+    /// The broker has it.
+    Confirmed {
+        /// Bytes of the image, before base64.
+        bytes: u64,
+        /// When the confirm came.
+        at: Timestamp,
+    },
+    /// It could not be read.
+    Unreadable(String),
+    /// The broker did not confirm it; it may or may not be in the queue.
+    Refused {
+        /// The image's name.
+        name: String,
+        /// Why, for a person.
+        why: String,
+    },
+}
+
+/// What is the same for all messages of one sending.
+struct Sender<'a> {
+    connection: &'a Connection,
+    queue: &'a str,
+    /// Begins every message id.
+    id: String,
+    /// Channels that nothing is being published on. One message at a time on a channel: the broker
+    /// says which message it returns only by the order of its answers.
+    idle: Mutex<Vec<Channel>>,
+}
+
+impl Body {
+    /// Builds the message for an image.
+    ///
+    /// # Errors
+    /// It can't be written as JSON.
+    pub fn new(name: String, image: &[u8]) -> Result<Self, serde_json::Error> {
+        let image_metadata = ImageMetadata { image_name: name.as_str().into() };
+        let json = serde_json::to_vec(&Message { image: STANDARD.encode(image).into(), image_metadata })?;
+        Ok(Self { name, image_bytes: image.len() as u64, json })
+    }
+}
+
+/// Sends the bodies that `sources` give, `in_flight` at once, in no particular order. A source runs
+/// on a thread that may block, and gives a sentence if it has no body. `watch` sees every outcome.
+/// When `stop` is cancelled, what is under way is finished and nothing more is begun.
+///
+/// # Errors
+/// The broker can't be reached, or there is no such queue. What happens to a single message is in
+/// the summary.
+pub async fn send<S>(
+    address: &BrokerAddress,
+    queue: &str,
+    sources: Vec<S>,
+    in_flight: usize,
+    stop: &CancellationToken,
+    mut watch: impl FnMut(&Outcome),
+) -> Result<Summary, QueueError>
+where
+    S: FnOnce() -> Result<Body, String> + Send + 'static,
+{
+    let connection = Connection::open(address, "image-pipeline publish").await?;
+    match connection.channel().await?.depth(queue).await {
+        // A device may be allowed to write and nothing else.
+        Err(error) if error.reason() != Reason::DeclareRefused => return Err(error),
+        _ => {}
+    }
+    let (began, total) = (Instant::now(), sources.len());
+    let id = format!("{:x}-{:x}", Timestamp::now().as_millisecond(), std::process::id());
+    let sender = Sender { connection: &connection, queue, id, idle: Mutex::default() };
+    let going_on = |_: &(usize, S)| std::future::ready(connection.is_open() && !stop.is_cancelled());
+    let mut outcomes = stream::iter(sources.into_iter().enumerate())
+        .take_while(going_on)
+        .map(|(number, source)| sender.one(number, source))
+        .buffer_unordered(in_flight);
+    let mut summary = Summary { left: total, ..Summary::default() };
+    while let Some(outcome) = outcomes.next().await {
+        summary.add(&outcome, began.elapsed());
+        watch(&outcome);
+    }
+    drop(outcomes);
+    connection.close().await;
+    Ok(summary)
+}
+
+impl Sender<'_> {
+    async fn one<S>(&self, number: usize, source: S) -> Outcome
+    where
+        S: FnOnce() -> Result<Body, String> + Send + 'static,
+    {
+        let body = match tokio::task::spawn_blocking(source).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(sentence)) => return Outcome::Unreadable(sentence),
+            Err(error) => return Outcome::Unreadable(error.to_string()),
+        };
+        match self.publish(number, &body).await {
+            Ok(()) => Outcome::Confirmed { bytes: body.image_bytes, at: Timestamp::now() },
+            Err(error) => Outcome::Refused { name: body.name, why: error.to_string() },
+        }
+    }
+
+    async fn publish(&self, number: usize, body: &Body) -> Result<(), QueueError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let channel = match idle {
+            Some(channel) => channel,
+            None => {
+                let channel = self.connection.channel().await?;
+                channel.confirm().await?;
+                channel
+            }
+        };
+        let published = channel
+            .publish(Outgoing {
+                queue: self.queue,
+                body: &body.json,
+                message_id: Some(format!("{}-{number}", self.id)),
+                timestamp: u64::try_from(Timestamp::now().as_second()).ok(),
+            })
+            .await;
+        // After a failure an answer may still be under way, and would be taken for the next one's.
+        if published.is_ok() {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+        }
+        published
+    }
+}
+
+impl Summary {
+    fn add(&mut self, outcome: &Outcome, elapsed: Duration) {
+        self.took = elapsed;
+        self.left = self.left.saturating_sub(1);
+        match outcome {
+            Outcome::Confirmed { bytes, at } => {
+                self.published += 1;
+                self.confirmed += 1;
+                self.bytes += bytes;
+                self.first_confirm = Some(self.first_confirm.map_or(*at, |first| first.min(*at)));
+            }
+            Outcome::Unreadable(_) => self.failed += 1,
+            Outcome::Refused { .. } => {
+                self.published += 1;
+                self.failed += 1;
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { published, confirmed, bytes, failed: _, left: _, first_confirm, took } = self;
+        write!(
+            formatter,
+            "published {published} ({bytes} bytes) in {:.1} s, confirmed {confirmed}",
+            took.as_secs_f64()
+        )?;
+        match first_confirm {
+            Some(first) => write!(formatter, ", first confirm at {first:.3}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_reads_back_as_the_message_that_devices_send() {
+        let body = Body::new("north/\"4\".png".to_owned(), b"\x89PNG").unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&body.json).unwrap();
+        let expected = serde_json::json!({"image": "iVBORw==", "image_metadata": {"image_name": "north/\"4\".png"}});
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn only_what_was_confirmed_is_counted_as_such() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut summary = Summary { left: 5, ..Summary::default() };
+        for outcome in [
+            Outcome::Confirmed { bytes: 10, at: at(1_800_000_007) },
+            Outcome::Unreadable("x.png can't be read".to_owned()),
+            Outcome::Refused { name: "y.png".to_owned(), why: "returned".to_owned() },
+            Outcome::Confirmed { bytes: 20, at: at(1_800_000_005) },
+        ] {
+            summary.add(&outcome, Duration::from_millis(1540));
+        }
+        assert_eq!((summary.published, summary.confirmed, summary.failed, summary.left), (3, 2, 2, 1));
+        assert_eq!(
+            summary.to_string(),
+            "published 3 (30 bytes) in 1.5 s, confirmed 2, first confirm at 2027-01-15T08:00:05.000Z"
+        );
+    }
+}
