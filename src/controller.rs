@@ -106,6 +106,7 @@ struct Remembered {
 /// There is no cluster, or the address for probes can't be had.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let Args { consumer_image, consumer_image_pull_policy, consumer_image_pull_secrets, listen } = args;
+    #[expect(clippy::disallowed_methods, reason = "whoever starts the operator names its cluster")]
     let client = Client::try_default().await.map_err(Error::Cluster)?;
     let mut registry = Registry::with_prefix("image_pipeline");
     let metrics = Metrics::default();

@@ -5,10 +5,13 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// lapin logs as errors what its callers get as errors and log themselves, once.
+const DEFAULT_FILTER: &str = "info,lapin=off";
+
 /// Installs the process's log subscriber, writing to standard error. `RUST_LOG` chooses the level
-/// (default `info`, without `lapin`, which calls every answer of a broker that we handle an error).
+/// (default `info`, without `lapin`).
 pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=off"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
     if std::io::stderr().is_terminal() {
         registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false)).init();

@@ -15,12 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 /// The collections that can be listed and watched, by path.
-const COLLECTIONS: [&str; 4] = [
-    "/apis/greench.dev/v1alpha1/imagepipelines",
-    "/apis/apps/v1/deployments",
-    "/api/v1/pods",
-    "/api/v1/secrets",
-];
+const COLLECTIONS: [&str; 4] =
+    ["/apis/greench.dev/v1alpha1/imagepipelines", "/apis/apps/v1/deployments", "/api/v1/pods", "/api/v1/secrets"];
 
 /// The server.
 #[derive(Clone)]
@@ -88,7 +84,8 @@ impl ApiServer {
 
 async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body: Bytes) -> Response {
     let query = uri.query().unwrap_or_default();
-    let how: Vec<_> = query.split('&').filter(|part| part.starts_with("fieldManager=") || part.starts_with("force=")).collect();
+    let how: Vec<_> =
+        query.split('&').filter(|part| part.starts_with("fieldManager=") || part.starts_with("force=")).collect();
     let request = [&[method.as_str(), uri.path()], how.as_slice()].concat().join(" ");
     server.state.lock().unwrap().transcript.push(request);
     if let Some(path) = COLLECTIONS.into_iter().find(|path| *path == uri.path()) {
@@ -96,13 +93,18 @@ async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body:
             server.watch(path)
         } else {
             let items = server.state.lock().unwrap().lists.get(path).cloned().unwrap_or_default();
-            axum::Json(json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": items })).into_response()
+            axum::Json(
+                json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": items }),
+            )
+            .into_response()
         };
     }
     let applied: Value = serde_json::from_slice(&body).unwrap_or_default();
     let name = uri.path().rsplit('/').next().unwrap_or_default();
     match (method.as_str(), uri.path()) {
-        ("PATCH", path) if path.contains("/deployments/") => axum::Json(server.put(COLLECTIONS[1], applied)).into_response(),
+        ("PATCH", path) if path.contains("/deployments/") => {
+            axum::Json(server.put(COLLECTIONS[1], applied)).into_response()
+        }
         ("PATCH", path) if path.ends_with("/status") => {
             let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default();
             axum::Json(json!({ "apiVersion": "v1", "kind": "x", "metadata": { "name": name } })).into_response()

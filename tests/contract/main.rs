@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod api_server;
+mod architecture;
+mod chart;
 mod crd;
+mod examples;
 mod reconcile;

@@ -39,9 +39,11 @@ async fn secret() -> Value {
 /// Runs the operator until it has read the broker's Secret `looks` times.
 async fn operate(pipelines: Vec<Value>, looks: usize) -> ApiServer {
     let (server, client) = ApiServer::start(pipelines, vec![secret().await]).await;
-    let image = ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
+    let image =
+        ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
     let stop = CancellationToken::new();
-    let operator = tokio::spawn(controller::operate(client, image, Default::default(), Default::default(), stop.clone()));
+    let operator =
+        tokio::spawn(controller::operate(client, image, Default::default(), Default::default(), stop.clone()));
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     let enough = async {
         while server.transcript().iter().filter(|request| request.contains("/secrets/")).count() < looks {
@@ -103,7 +105,8 @@ async fn asks_for_nothing_that_the_chart_does_not_grant() {
         if segments[0] == "namespaces" {
             segments.drain(..2);
         }
-        let resource = if segments.len() == 3 { format!("{}/{}", segments[0], segments[2]) } else { segments[0].to_owned() };
+        let resource =
+            if segments.len() == 3 { format!("{}/{}", segments[0], segments[2]) } else { segments[0].to_owned() };
         let verbs: &[&str] = match (method, segments.len()) {
             ("GET", 1) => &["list", "watch"],
             ("GET", _) => &["get"],

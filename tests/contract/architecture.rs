@@ -1,0 +1,234 @@
+//! The borders of the code: who may know what, a row of data each. A row that names a file that is
+//! not there fails, and every row is shown to be able to fail.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The words of `forbidden` stand nowhere in the code of `within`, but for `except`.
+struct Border {
+    why: &'static str,
+    /// Files, or folders, which end with a slash.
+    within: &'static [&'static str],
+    except: &'static [&'static str],
+    forbidden: &'static [&'static str],
+    /// Uses of forbidden words that are meant.
+    allowed: &'static [&'static str],
+}
+
+const BORDERS: &[Border] = &[
+    Border {
+        why: "a pure step takes values and gives values: no waiting, clock, environment, files or logging",
+        within: &[
+            "src/consumer/decode.rs",
+            "src/consumer/encode.rs",
+            "src/consumer/settle.rs",
+            "src/controller/decide.rs",
+            "src/controller/build.rs",
+            "src/controller/status.rs",
+            "src/api.rs",
+            "src/api/",
+            "src/broker_address.rs",
+            "src/message.rs",
+            "src/pod_status.rs",
+            "src/reason.rs",
+        ],
+        except: &[],
+        forbidden: &[
+            "async",
+            "await",
+            "now()",
+            "Instant",
+            "SystemTime",
+            "std::env",
+            "env::",
+            "std::fs",
+            "tokio",
+            "tracing",
+        ],
+        allowed: &[],
+    },
+    Border {
+        why: "RabbitMQ is queue's",
+        within: &["src/"],
+        except: &["src/queue.rs", "src/queue/"],
+        forbidden: &["lapin"],
+        allowed: &[],
+    },
+    Border {
+        why: "S3 is upload's",
+        within: &["src/"],
+        except: &["src/consumer/upload.rs"],
+        forbidden: &["aws_sdk_s3", "aws_config", "aws_smithy_http_client"],
+        allowed: &[],
+    },
+    Border {
+        why: "the Kubernetes API is read by observe, written by apply and watched by the driver",
+        within: &["src/"],
+        except: &["src/controller.rs", "src/controller/observe.rs", "src/controller/apply.rs"],
+        forbidden: &["kube::Api", "kube::Client", "Api<", "Api::", "Client::try_default"],
+        allowed: &[],
+    },
+    Border {
+        why: "the controller does not import the consumer",
+        within: &["src/controller.rs", "src/controller/"],
+        except: &["src/controller/build.rs"],
+        forbidden: &["crate::consumer", "crate::{"],
+        allowed: &[],
+    },
+    Border {
+        why: "build writes the consumer's command line, and needs no more of it than its argument type",
+        within: &["src/controller/build.rs"],
+        except: &[],
+        forbidden: &["crate::consumer", "consumer::", "crate::{"],
+        allowed: &["use crate::consumer;", "consumer::Args"],
+    },
+    Border {
+        why: "the consumer does not import the controller",
+        within: &["src/consumer.rs", "src/consumer/"],
+        except: &[],
+        forbidden: &["crate::controller", "crate::{"],
+        allowed: &[],
+    },
+    Border {
+        why: "what both halves need imports neither",
+        within: &[
+            "src/api.rs",
+            "src/api/",
+            "src/broker_address.rs",
+            "src/http.rs",
+            "src/message.rs",
+            "src/pod_status.rs",
+            "src/queue.rs",
+            "src/queue/",
+            "src/reason.rs",
+            "src/shutdown.rs",
+            "src/telemetry.rs",
+        ],
+        except: &[],
+        forbidden: &["crate::consumer", "crate::controller", "crate::publish", "crate::{"],
+        allowed: &[],
+    },
+    Border {
+        why: "an error has a type everywhere but in main, where it becomes an exit code",
+        within: &["src/"],
+        except: &["src/main.rs"],
+        forbidden: &["anyhow"],
+        allowed: &[],
+    },
+];
+
+impl Border {
+    fn covers(&self, path: &str) -> bool {
+        covered(self.within, path) && !covered(self.except, path)
+    }
+
+    /// The lines of `code` that cross this border.
+    fn crossings(&self, code: &str) -> Vec<String> {
+        let without_comments = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+        let crosses = |line: &&str| {
+            let rest = self.allowed.iter().fold((*line).to_owned(), |line, allowed| line.replace(allowed, ""));
+            self.forbidden.iter().any(|word| has_word(&rest, word))
+        };
+        without_comments.filter(crosses).map(|line| line.trim().to_owned()).collect()
+    }
+}
+
+fn covered(entries: &[&str], path: &str) -> bool {
+    entries.iter().any(|entry| path == *entry || (entry.ends_with('/') && path.starts_with(entry)))
+}
+
+fn has_word(line: &str, word: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(start, _)| {
+        let (before, after) = (line[..start].chars().next_back(), line[start + word.len()..].chars().next());
+        !(before.is_some_and(is_name) && word.starts_with(is_name)
+            || after.is_some_and(is_name) && word.ends_with(is_name))
+    })
+}
+
+/// What a file does outside of its tests. Clippy keeps an inline test module at the end of its file.
+fn without_tests(text: &str) -> String {
+    let inline_tests = text.match_indices("\n#[cfg(test)]\n").find(|(start, marker)| {
+        let item = text[start + marker.len()..].lines().find(|line| !line.starts_with("#["));
+        item.is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
+    });
+    inline_tests.map_or(text, |(start, _)| &text[..start]).to_owned()
+}
+
+/// Every source file that is not tests', by its path from the root.
+fn sources() -> BTreeMap<String, String> {
+    fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                collect(root, &path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") && path.file_stem().unwrap() != "tests" {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, without_tests(&std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeMap::new();
+    collect(root, &root.join("src"), &mut found);
+    found
+}
+
+fn says_what_it_is(code: &str) -> bool {
+    code.starts_with("//! ")
+}
+
+#[test]
+fn no_border_is_crossed() {
+    let sources = sources();
+    let mut crossed = Vec::new();
+    for border in BORDERS {
+        for (path, code) in sources.iter().filter(|(path, _)| border.covers(path)) {
+            crossed.extend(border.crossings(code).iter().map(|line| format!("{path}: {line}\n    {}", border.why)));
+        }
+    }
+    assert!(crossed.is_empty(), "{}", crossed.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent: Vec<_> =
+        sources().into_iter().filter(|(_, code)| !says_what_it_is(code)).map(|(path, _)| path).collect();
+    assert!(silent.is_empty(), "without //! at the top: {silent:?}");
+    assert!(!says_what_it_is("use std::fs;\n//! too late"));
+}
+
+#[test]
+fn every_file_that_a_border_names_is_there() {
+    let sources = sources();
+    for border in BORDERS {
+        for entry in border.within.iter().chain(border.except) {
+            assert!(sources.keys().any(|path| covered(&[entry], path)), "{entry} is not there: {}", border.why);
+        }
+    }
+}
+
+#[test]
+fn every_border_can_be_crossed() {
+    for border in BORDERS {
+        for word in border.forbidden {
+            assert_eq!(border.crossings(&format!("fn f() {{\n    a({word});\n}}")).len(), 1, "{word}: {}", border.why);
+            assert_eq!(
+                border.crossings(&format!("/// {word}\nfn f() {{}} // {word}")),
+                [""; 0],
+                "{word}: {}",
+                border.why
+            );
+        }
+        for word in border.allowed {
+            assert_eq!(border.crossings(word), [""; 0], "{word}: {}", border.why);
+        }
+    }
+}
+
+#[test]
+fn tests_are_left_out_and_nothing_else_is() {
+    let file = "//! x\n#[cfg(test)]\nmod tests;\nuse b;\n\n#[cfg(test)]\n#[allow(c)]\nmod tests {\n    use d;\n}\n";
+    assert_eq!(without_tests(file), "//! x\n#[cfg(test)]\nmod tests;\nuse b;\n");
+    assert!(has_word("use lapin::X", "lapin") && !has_word("from_lapin(lapin_error)", "lapin"));
+    assert!(has_word("let a: Api<Pod>", "Api<") && !has_word("MyApi<Pod>", "Api<"));
+}
