@@ -34,7 +34,7 @@ pub async fn client() -> kube::Client {
             let kubeconfig = kube::config::Kubeconfig::read_from(path).expect("a kubeconfig");
             kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a configuration")
         }
-        None => kube::Config::infer().await.expect("a current context"),
+        None => kube::Config::from_kubeconfig(&Default::default()).await.expect("a current context"),
     };
     kube::Client::try_from(config).expect("a client")
 }
