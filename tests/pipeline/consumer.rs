@@ -16,6 +16,9 @@ use super::store::Credentials;
 /// Seconds that the consumer may take to end.
 pub const GRACE_SECONDS: u16 = 20;
 
+/// How long an answer may take: whatever goes wrong, the endpoints are for telling it.
+const ANSWER: Duration = Duration::from_secs(3);
+
 /// What one consumer is told.
 pub struct Settings {
     /// The queue.
@@ -39,6 +42,7 @@ pub struct Settings {
 pub struct Consumer {
     process: Process,
     listen: Port,
+    http: reqwest::Client,
 }
 
 impl Settings {
@@ -99,6 +103,8 @@ impl Consumer {
             command.arg(env!("CARGO_BIN_EXE_image-pipeline")).arg("consumer");
             // Nothing of what the person running the tests has set may reach it.
             command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            // What a person sets who wants to see more; it says more than our own default.
+            command.env("RUST_LOG", "info");
             for (flag, value) in [
                 ("--pipeline-namespace", "greench"),
                 ("--pipeline-name", "tests"),
@@ -118,7 +124,8 @@ impl Consumer {
             command.arg("--broker-secret").arg(settings.broker_secret());
             command.arg("--s3-secret").arg(settings.store_secret());
         });
-        Self { process, listen }
+        let http = reqwest::Client::builder().timeout(ANSWER).build().expect("an HTTP client");
+        Self { process, listen, http }
     }
 
     /// Starts one and waits until it consumes.
@@ -151,7 +158,7 @@ impl Consumer {
     pub async fn get(&self, path: &str) -> Result<(StatusCode, String), String> {
         let url = format!("http://{}{path}", self.listen.address());
         let answer = async {
-            let response = reqwest::get(url).await?;
+            let response = self.http.get(url).send().await?;
             Ok((response.status(), response.text().await?))
         };
         answer.await.map_err(|error: reqwest::Error| format!("GET {path}: {error}"))
