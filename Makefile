@@ -1,0 +1,51 @@
+# What can be done here; `make` prints it. Owns the order of the steps, which are scripts and cargo's.
+# Must never let an ambient KUBECONFIG or context in, unless CLUSTER=current is said.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+SHELL := bash
+
+include tests/cluster/cluster.mk
+
+OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
+
+.PHONY: help demo test end-to-end check install operator
+
+help:
+	@echo 'make TARGET'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
+		END { for (i = 1; i <= n; i++) printf "  %-10s%s\n", order[i], does[order[i]] }' $(MAKEFILE_LIST)
+	@echo 'With CLUSTER=current IMAGE=<one it can pull>, demo, install and test use the cluster of your'
+	@echo 'current context. Without, they never look at it.'
+
+demo: install ## Bring a cluster up and carry 300 images from a queue into a bucket; see target/demo/report.html
+	@$(CLUSTER_SCRIPTS)/parts greench
+	@cargo run --quiet --release --locked --example demo
+
+# Taken down however the tests end.
+test: ## All tests: unit, contract, real RabbitMQ and S3, and the product in a real Kubernetes
+ifeq ($(CLUSTER),current)
+	@echo 'CLUSTER=current: cargo test --test pipeline is left out, which starts servers of its own.'
+	@$(MAKE) check end-to-end
+else
+	@$(CLUSTER_SCRIPTS)/build
+	@$(MAKE) check
+	cargo test --locked --test pipeline
+	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) end-to-end
+endif
+
+end-to-end: install
+	cargo test --locked --test end_to_end
+
+check: ## Formatting, lints, and the tests that need no server
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked
+
+install: $(if $(CLUSTER),,operator) cluster ## Install the operator with the chart
+	@$(CLUSTER_SCRIPTS)/install $(OPERATOR)
+
+# The demo with it: built alone, either would have cargo compile some of the other's dependencies again.
+operator:
+	cargo build --release --locked --bin image-pipeline --example demo
