@@ -118,7 +118,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let sizes = Sizes::new(args.concurrency, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1));
     announce(&args, sizes);
 
-    let sessions = sessions(&args, sizes, &state);
+    let cut_off = CancellationToken::new();
+    let sessions = sessions(&args, sizes, &state, cut_off.clone());
     let parking = Parking::new(sessions.broker.clone(), args.parking_queue.clone());
     let worker = Arc::new(Worker {
         namespace: args.pipeline_namespace.clone(),
@@ -130,6 +131,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
         state: Arc::clone(&state),
         metrics,
         stop: stop.clone(),
+        cut_off,
     });
     let work = async {
         sessions.run(&stop, |delivery| Arc::clone(&worker).handle(delivery)).await;
@@ -154,7 +156,7 @@ fn routes(registry: Registry, state: &Arc<State>) -> axum::Router {
     http::routes(registry, move || ready.ready()).route("/status", get(move || async move { Json(status.status()) }))
 }
 
-fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>) -> Sessions {
+fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: CancellationToken) -> Sessions {
     // In a pod, the pod's name.
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "consumer".to_owned());
     let Args { pipeline_namespace, pipeline_name, .. } = args;
@@ -169,6 +171,7 @@ fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>) -> Sessions {
         prefetch: sizes.prefetch(),
         grace_period: Duration::from_secs(args.grace_period_seconds.into()),
         state: Arc::clone(state),
+        cut_off,
     }
 }
 

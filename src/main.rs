@@ -1,6 +1,8 @@
 //! The command line: parses, sets up what a process has once, hands over to one driver, and turns
 //! its result into an exit code. It must hold nothing else.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use image_pipeline::{api, consumer, controller, publish, shutdown, telemetry};
@@ -40,7 +42,7 @@ fn main() -> anyhow::Result<()> {
     let command = Cli::parse().command;
     telemetry::init();
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let stop = shutdown::on_signal().context("registering signal handlers")?;
         match command {
             Command::Controller(args) => controller::run(args, stop).await.context("controller"),
@@ -51,7 +53,10 @@ fn main() -> anyhow::Result<()> {
                 Ok(())
             }
         }
-    })
+    });
+    // An image that is still being decoded when the time is up must not hold the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
 }
 
 #[cfg(test)]

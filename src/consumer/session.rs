@@ -30,6 +30,10 @@ const REFUSED_CAP: Duration = Duration::from_secs(10);
 /// Kept of the grace period for closing connections.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// Silence that means that no delivery is on its way: a quorum queue writes to its disk before it
+/// answers an acknowledgement with the next one.
+const QUIET: Duration = Duration::from_millis(250);
+
 /// What a session is about.
 pub struct Sessions {
     /// How to connect.
@@ -42,6 +46,9 @@ pub struct Sessions {
     pub prefetch: u16,
     /// Time from the order to stop to the end of the process.
     pub grace_period: Duration,
+    /// Cancelled when the broker sends nothing more. From the order to stop until then nobody may
+    /// acknowledge.
+    pub cut_off: CancellationToken,
     /// Who wants to know.
     pub state: Arc<State>,
 }
@@ -160,12 +167,20 @@ impl Sessions {
     }
 
     /// Ends the consumer and waits for everything that was delivered.
+    ///
+    /// An acknowledgement makes room for another delivery, which a quorum queue may send after it has
+    /// confirmed the end of the consumer: too late to be handled, it would go back as redelivered.
+    /// So this waits for what earlier ones brought, and only then ends the consumer.
     async fn drain<F, H>(&self, session: &mut Session, tasks: &mut Tasks, handle: &F) -> Result<(), BrokerError>
     where
         F: Fn(Delivery) -> H,
         H: Future<Output = Result<(), QueueError>> + Send + 'static,
     {
+        while let Ok(Some(delivery)) = tokio::time::timeout(QUIET, session.deliveries.next()).await {
+            tasks.spawn(handle(delivery?));
+        }
         session.channel.cancel(&self.tag).await?;
+        self.cut_off.cancel();
         while let Some(delivery) = session.deliveries.next().await {
             tasks.spawn(handle(delivery?));
         }

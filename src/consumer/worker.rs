@@ -43,6 +43,8 @@ pub struct Worker {
     pub metrics: Metrics,
     /// The order to stop.
     pub stop: CancellationToken,
+    /// Cancelled when, after it, the broker sends nothing more.
+    pub cut_off: CancellationToken,
 }
 
 /// A message under way.
@@ -181,6 +183,9 @@ impl Worker {
     }
 
     async fn acknowledge(&self, message: &Message) -> Result<(), QueueError> {
+        if self.stop.is_cancelled() {
+            self.cut_off.cancelled().await;
+        }
         let acknowledged = message.delivery.acknowledge().await;
         if acknowledged.is_err() {
             self.metrics.message(Outcome::AcknowledgementLost, None);

@@ -1,1 +1,15 @@
-fn main() {}
+//! The product in a real Kubernetes, with a real RabbitMQ and a real S3 server, installed by its
+//! chart. `make test` brings all that up. The tests share the cluster and run one after another.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// Modules are shared between the demo and the end-to-end tests, and each uses a part of them.
+#![allow(dead_code)]
+
+mod bucket;
+mod burst;
+mod cluster;
+mod delete;
+#[path = "../pipeline/eventually.rs"]
+mod eventually;
+mod messages;
+mod pipeline;
+mod trouble;

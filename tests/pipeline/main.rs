@@ -1,2 +1,25 @@
-//! skeleton
-fn main() {}
+//! The data half on real parts: a RabbitMQ of either version, a real S3 server and the real binary,
+//! all started here on loopback and gone when the tests end. `cargo test --test pipeline` runs it; it
+//! needs root, Debian's package mirror once, and versitygw (tests/cluster/build makes it). It must
+//! never reach a broker or a store that it did not start.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod broker;
+mod client;
+mod consumer;
+mod eventually;
+mod images;
+mod port;
+mod process;
+mod proxy;
+mod scene;
+mod store;
+
+mod acknowledgement;
+mod broker_faults;
+mod happy_path;
+mod parts;
+mod poison;
+mod publish;
+mod shutdown;
+mod storage_faults;

@@ -1,0 +1,168 @@
+//! Watches the demo from outside: the Deployment's size as the API server tells it, the queue's
+//! depth as the broker tells it, the bucket's keys as the store lists them; shows a line a second.
+//! It must never ask the operator: what it says of itself is not evidence.
+
+use std::io::{IsTerminal, Write};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
+use image_pipeline::api::names;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::task::JoinHandle;
+
+use super::bucket::Storage;
+use super::cluster::{self, Namespace};
+use super::messages::Messages;
+
+/// How long the whole may take before it is given up.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The Deployment's size at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// When.
+    pub at: Instant,
+    /// `spec.replicas`.
+    pub asked: i64,
+    /// `status.readyReplicas`.
+    pub ready: i64,
+}
+
+/// The queue and the bucket at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// When.
+    pub at: Instant,
+    /// Messages ready in the queue.
+    pub waiting: u32,
+    /// Keys in the bucket.
+    pub stored: usize,
+}
+
+/// Everything that was seen, in order.
+pub struct History {
+    /// When watching began.
+    pub began: Instant,
+    /// Every size that the API server told.
+    pub sizes: Vec<Size>,
+    /// Queue and bucket, several times a second.
+    pub progress: Vec<Progress>,
+}
+
+/// A watch under way.
+pub struct Watch {
+    began: Instant,
+    sizes: Arc<Mutex<Vec<Size>>>,
+    follower: JoinHandle<()>,
+    messages: Messages,
+    storage: Storage,
+    queue: String,
+    bucket: String,
+}
+
+impl Watch {
+    /// Starts to follow a pipeline's Deployment.
+    pub async fn start(namespace: &Namespace, pipeline: &str, queue: &str, bucket: &str) -> Self {
+        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let api: Api<Deployment> = Api::namespaced(cluster::client().await, &namespace.name);
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", names::deployment(pipeline)));
+        let seen = Arc::clone(&sizes);
+        let follower = tokio::spawn(async move {
+            let mut deployments = pin!(watcher(api, config).default_backoff().applied_objects());
+            while let Some(deployment) = deployments.try_next().await.ok().flatten() {
+                let asked = deployment.spec.and_then(|spec| spec.replicas).unwrap_or_default().into();
+                let ready = deployment.status.and_then(|status| status.ready_replicas).unwrap_or_default().into();
+                seen.lock().unwrap().push(Size { at: Instant::now(), asked, ready });
+            }
+        });
+        let (messages, storage) = (Messages::of(namespace).await, Storage::of(namespace));
+        Self {
+            began: Instant::now(),
+            sizes,
+            follower,
+            messages,
+            storage,
+            queue: queue.to_owned(),
+            bucket: bucket.to_owned(),
+        }
+    }
+
+    /// Shows what happens until every image is stored and no pod is asked for any more.
+    pub async fn until_done(self, images: usize) -> History {
+        let mut progress: Vec<Progress> = Vec::new();
+        let mut screen = Screen::new();
+        let mut looks = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            looks.tick().await;
+            let waiting = self.messages.depth(&self.queue).await;
+            let stored = self.storage.keys(&self.bucket).await.len();
+            let now = Progress { at: Instant::now(), waiting, stored };
+            progress.push(now);
+            let size = self.sizes.lock().unwrap().last().copied();
+            let (asked, ready) = size.map_or((0, 0), |size| (size.asked, size.ready));
+            screen.show(self.began.elapsed(), &now, asked, ready);
+            if stored >= images && asked == 0 && ready == 0 {
+                break;
+            }
+            assert!(
+                self.began.elapsed() < LIMIT,
+                "not done within {LIMIT:?}: look at `kubectl describe imgp` and the operator's log"
+            );
+        }
+        screen.end();
+        self.follower.abort();
+        let sizes = self.sizes.lock().unwrap().clone();
+        History { began: self.began, sizes, progress }
+    }
+}
+
+impl History {
+    /// The first moment at which the Deployment was asked for this many pods.
+    pub fn asked_for(&self, pods: i64) -> Option<Instant> {
+        self.sizes.iter().find(|size| size.asked >= pods).map(|size| size.at)
+    }
+
+    /// The first moment at which this many images were stored.
+    pub fn stored(&self, images: usize) -> Option<Instant> {
+        self.progress.iter().find(|progress| progress.stored >= images).map(|progress| progress.at)
+    }
+}
+
+/// One line that is written over on a terminal; a line a second elsewhere.
+struct Screen {
+    terminal: bool,
+    shown: Option<u64>,
+}
+
+impl Screen {
+    fn new() -> Self {
+        println!("{:>7}  {:>8}  {:>5}  {:>5}  {:>6}", "seconds", "in queue", "pods", "ready", "stored");
+        Self { terminal: std::io::stdout().is_terminal(), shown: None }
+    }
+
+    fn show(&mut self, elapsed: Duration, progress: &Progress, asked: i64, ready: i64) {
+        let line = format!(
+            "{:>7.1}  {:>8}  {asked:>5}  {ready:>5}  {:>6}",
+            elapsed.as_secs_f64(),
+            progress.waiting,
+            progress.stored
+        );
+        if self.terminal {
+            print!("\r{line}");
+            std::io::stdout().flush().ok();
+        } else if self.shown != Some(elapsed.as_secs()) {
+            self.shown = Some(elapsed.as_secs());
+            println!("{line}");
+        }
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            println!();
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The S3 server of a namespace, as its administrator and its readers see it. It must never be asked
+//! through the product's own code: it checks that code.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+
+use super::cluster::{Forward, Namespace, run};
+
+/// The server, reached through a forwarded port.
+pub struct Storage {
+    client: Client,
+    endpoint: String,
+    root: (String, String),
+    _forward: Forward,
+}
+
+impl Storage {
+    /// The S3 server of a namespace.
+    pub fn of(namespace: &Namespace) -> Self {
+        let forward = namespace.forward("s3", 7070);
+        let endpoint = format!("http://127.0.0.1:{}", forward.port);
+        let root = (namespace.secret("s3", "AWS_ACCESS_KEY_ID"), namespace.secret("s3", "AWS_SECRET_ACCESS_KEY"));
+        let settings = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(&endpoint)
+            .force_path_style(true)
+            .credentials_provider(Credentials::new(&root.0, &root.1, None, None, "tests"))
+            .build();
+        Self { client: Client::from_conf(settings), endpoint, root, _forward: forward }
+    }
+
+    /// Makes a bucket.
+    pub async fn create(&self, bucket: &str) {
+        self.client.create_bucket().bucket(bucket).send().await.expect("a new bucket");
+    }
+
+    /// Makes a bucket, or takes everything out of the one that is there.
+    pub async fn ensure_empty(&self, bucket: &str) {
+        if self.client.head_bucket().bucket(bucket).send().await.is_err() {
+            return self.create(bucket).await;
+        }
+        for key in self.keys(bucket).await {
+            self.client.delete_object().bucket(bucket).key(key).send().await.expect("deleted");
+        }
+    }
+
+    /// Some of the objects under these keys, spread evenly: key and content.
+    pub async fn some(&self, bucket: &str, keys: &[String], count: usize) -> Vec<(String, Vec<u8>)> {
+        let mut objects = Vec::new();
+        for key in keys.iter().step_by((keys.len() / count).max(1)).take(count) {
+            objects.push((key.clone(), self.object(bucket, key).await));
+        }
+        objects
+    }
+
+    /// The objects of a bucket, by key.
+    pub async fn objects(&self, bucket: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut objects = BTreeMap::new();
+        for key in self.keys(bucket).await {
+            let object = self.object(bucket, &key).await;
+            objects.insert(key, object);
+        }
+        objects
+    }
+
+    /// The keys in a bucket.
+    pub async fn keys(&self, bucket: &str) -> Vec<String> {
+        let mut pages = self.client.list_objects_v2().bucket(bucket).into_paginator().send();
+        let mut keys = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.expect("a listing");
+            keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+        }
+        keys
+    }
+
+    async fn object(&self, bucket: &str, key: &str) -> Vec<u8> {
+        let object = self.client.get_object().bucket(bucket).key(key).send().await.expect("an object");
+        object.body.collect().await.expect("a body").to_vec()
+    }
+
+    /// Makes a user who owns nothing.
+    pub fn create_user(&self, access: &str, secret: &str) {
+        self.administer(&["create-user", "--access", access, "--secret", secret, "--role", "user"]);
+    }
+
+    /// Makes a user a bucket's owner.
+    pub fn give(&self, bucket: &str, access: &str) {
+        self.administer(&["change-bucket-owner", "--bucket", bucket, "--owner", access]);
+    }
+
+    fn administer(&self, arguments: &[&str]) {
+        let mut command = Command::new("versitygw");
+        command.args(["admin", "--access", &self.root.0, "--secret", &self.root.1, "--endpoint-url", &self.endpoint]);
+        run(command.args(arguments));
+    }
+}

@@ -1,0 +1,127 @@
+//! The cluster of the tests: kubectl, Secrets, and ways in to the broker and the S3 server that run
+//! in it. It must never use an ambient KUBECONFIG or context unless CLUSTER=current is said.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use image_pipeline::broker_address::BrokerAddress;
+
+/// One namespace of the cluster, with a broker and an S3 server in it.
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+}
+
+/// A port on loopback that leads to a port of a Service; closed when dropped.
+pub struct Forward {
+    child: Child,
+    /// The port on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A client of the API server that `kubectl` here speaks to.
+pub async fn client() -> kube::Client {
+    let config = match own_kubeconfig() {
+        Some(path) => {
+            let kubeconfig = kube::config::Kubeconfig::read_from(path).expect("a kubeconfig");
+            kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a configuration")
+        }
+        None => kube::Config::from_kubeconfig(&Default::default()).await.expect("a current context"),
+    };
+    kube::Client::try_from(config).expect("a client")
+}
+
+/// The kubeconfig of the tests' own cluster; `None`: the current context was asked for.
+fn own_kubeconfig() -> Option<PathBuf> {
+    if std::env::var("CLUSTER").as_deref() == Ok("current") {
+        return None;
+    }
+    let directory =
+        std::env::var_os("CLUSTER_DIR").expect("CLUSTER_DIR is set by make: run `make test` or `make demo`");
+    Some(PathBuf::from(directory).join("kubeconfig"))
+}
+
+/// `kubectl`, aimed at the tests' own cluster, or at the current context if that is asked for.
+pub fn kubectl() -> Command {
+    let mut command = Command::new("kubectl");
+    if let Some(path) = own_kubeconfig() {
+        command.env("KUBECONFIG", path);
+    }
+    command
+}
+
+/// Runs to the end and gives standard output; fails with standard error.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+impl Namespace {
+    /// Makes a namespace with RabbitMQ and an S3 server that answer.
+    pub fn with_parts(name: &str) -> Self {
+        run(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/parts")).arg(name));
+        Self { name: name.to_owned() }
+    }
+
+    /// `kubectl` in this namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        run(kubectl().args(["--namespace", &self.name]).args(arguments))
+    }
+
+    /// Applies a manifest; the output tells what the API server said.
+    pub fn apply(&self, manifest: &str) -> Output {
+        let mut command = kubectl();
+        command.args(["--namespace", &self.name, "apply", "-f", "-"]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kubectl");
+        child.stdin.take().expect("stdin").write_all(manifest.as_bytes()).expect("written");
+        child.wait_with_output().expect("an end")
+    }
+
+    /// Applies a manifest that must be accepted.
+    pub fn must_apply(&self, manifest: &str) {
+        let output = self.apply(manifest);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A key of a Secret.
+    pub fn secret(&self, name: &str, key: &str) -> String {
+        let template = format!("go-template={{{{index .data {key:?} | base64decode}}}}");
+        self.kubectl(&["get", "secret", name, "-o", &template])
+    }
+
+    /// Forwards a local port to a Service's.
+    pub fn forward(&self, service: &str, port: u16) -> Forward {
+        let mut command = kubectl();
+        command.args(["--namespace", &self.name, "port-forward", &format!("service/{service}"), &format!(":{port}")]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("kubectl");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("stdout"));
+        output.read_line(&mut line).expect("a line");
+        // It ends when nobody reads what it says of each connection.
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        let local = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split_once(' '));
+        let port = local.and_then(|(port, _)| port.parse().ok()).unwrap_or_else(|| panic!("kubectl said {line:?}"));
+        Forward { child, port }
+    }
+
+    /// The broker, through a forwarded port.
+    pub fn broker(&self, forward: &Forward) -> BrokerAddress {
+        BrokerAddress {
+            host: "127.0.0.1".to_owned(),
+            port: forward.port,
+            vhost: "/".to_owned(),
+            username: self.secret("rabbit-default-user", "username"),
+            password: self.secret("rabbit-default-user", "password"),
+        }
+    }
+}

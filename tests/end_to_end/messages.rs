@@ -1,0 +1,94 @@
+//! The queues of a namespace's broker, as devices and operators use them. It must never take from a
+//! queue that a pipeline is reading.
+
+use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::message::{ImageMetadata, Message};
+use image_pipeline::publish::{Format, SampleArgs, Size};
+use image_pipeline::queue::{Channel, Connection, Outgoing};
+use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+
+use super::cluster::{Forward, Namespace};
+
+/// Tiles of a forest, square.
+pub fn tiles(side: u32) -> SampleArgs {
+    let size = Size { width: side, height: side };
+    SampleArgs { sample: None, size, format: Format::Png, seed: 1, prefix: "tile-".to_owned() }
+}
+
+/// A message as a device publishes it: a small tile of a forest, as PNG.
+pub fn tile(index: u32) -> Vec<u8> {
+    let tiles = tiles(320);
+    let file = tiles.file(index).expect("a PNG");
+    let image = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, file).into();
+    let image_metadata = ImageMetadata { image_name: tiles.name(index).into() };
+    serde_json::to_vec(&Message { image, image_metadata }).expect("JSON")
+}
+
+/// The broker, reached through a forwarded port.
+pub struct Messages {
+    publisher: Channel,
+    plain: lapin::Channel,
+    /// Where the broker is, from here.
+    pub address: BrokerAddress,
+    _connections: (Connection, lapin::Connection, Forward),
+}
+
+impl Messages {
+    /// The broker of a namespace.
+    pub async fn of(namespace: &Namespace) -> Self {
+        let forward = namespace.forward("rabbit", 5672);
+        let address = namespace.broker(&forward);
+        let connection = Connection::open(&address, "end-to-end tests").await.expect("a connection");
+        let publisher = connection.channel().await.expect("a channel");
+        publisher.confirm().await.expect("confirm mode");
+        let BrokerAddress { host, port, vhost, username, password } = address.clone();
+        let uri = AMQPUri {
+            scheme: AMQPScheme::AMQP,
+            authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password }, host, port },
+            vhost,
+            query: AMQPQueryString::default(),
+        };
+        let plain_connection = lapin::Connection::connect_uri(uri, Default::default()).await.expect("a connection");
+        let plain = plain_connection.create_channel().await.expect("a channel");
+        Self { publisher, plain, address, _connections: (connection, plain_connection, forward) }
+    }
+
+    /// Declares a durable quorum queue.
+    pub async fn declare(&self, queue: &str) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await.expect("a queue");
+    }
+
+    /// Publishes and waits for the confirm.
+    pub async fn publish(&self, queue: &str, body: &[u8]) {
+        self.publisher.publish(Outgoing { queue, body, message_id: None, timestamp: None }).await.expect("confirmed");
+    }
+
+    /// Messages ready in a queue.
+    pub async fn depth(&self, queue: &str) -> u32 {
+        self.publisher.depth(queue).await.expect("a depth").ready
+    }
+
+    /// Takes everything that is ready: bodies, and the reason they were parked for.
+    pub async fn take_parked(&self, queue: &str) -> Vec<(Vec<u8>, String)> {
+        let mut taken = Vec::new();
+        self.plain
+            .queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default())
+            .await
+            .expect("a queue");
+        while let Some(message) =
+            self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer")
+        {
+            let headers = message.delivery.properties.headers().clone().expect("headers");
+            let Some(AMQPValue::LongString(reason)) = headers.inner().get("x-image-pipeline-reason") else {
+                panic!("no reason in {headers:?}");
+            };
+            taken.push((message.delivery.data.clone(), reason.to_string()));
+            message.delivery.acker.ack(BasicAckOptions::default()).await.expect("acknowledged");
+        }
+        taken
+    }
+}

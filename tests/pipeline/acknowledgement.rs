@@ -1,0 +1,66 @@
+//! A message leaves its queue only after the store has said that it holds the image.
+
+use std::time::Duration;
+
+use crate::broker::Version;
+use crate::consumer::Consumer;
+use crate::eventually::{LIMIT, eventually};
+use crate::images::samples;
+use crate::proxy::{Mode, Proxy};
+use crate::scene::Scene;
+
+async fn held(name: &str, version: Version) {
+    let mut scene = Scene::new(name, version).await;
+    let proxy = Proxy::start(scene.store.address(), Mode::Pass);
+    scene.settings.endpoint = format!("http://{}", proxy.address());
+    let queue = scene.settings.queue.clone();
+    let images = samples(3);
+    let mut consumer = Consumer::consuming(&scene.settings).await;
+    proxy.set(Mode::HoldAnswers);
+    scene.publish(&images).await;
+
+    // The store holds them all, and only the consumer does not know yet.
+    scene.stores(&images, LIMIT).await;
+    eventually("answers to be held", LIMIT, async || if proxy.held() > 0 { Ok(()) } else { Err(String::new()) }).await;
+    let stored = scene.store.objects(&scene.settings.bucket);
+    let status = consumer.status().await.expect("a status");
+    assert_eq!((status.processed, status.in_flight), (0, 3), "{status:?}");
+    scene.client.holds(&queue, 0).await;
+
+    // What nobody has acknowledged comes back.
+    consumer.kill();
+    scene.client.holds(&queue, 3).await;
+    proxy.set(Mode::Pass);
+    let consumer = Consumer::consuming(&scene.settings).await;
+    consumer.status_is("to have stored them again", LIMIT, |status| status.processed == 3).await;
+    assert!(scene.store.objects(&scene.settings.bucket) == stored, "the same bytes under the same keys");
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_classic_queue_keeps_a_message_until_the_store_has_answered() {
+    held("held-classic", Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quorum_queue_keeps_a_message_until_the_store_has_answered() {
+    held("held-quorum", Version::Four).await;
+}
+
+/// A store that answers late is not a reason to send a message back, nor to store it twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_comes_late_is_taken() {
+    let mut scene = Scene::new("late", Version::Four).await;
+    let proxy = Proxy::start(scene.store.address(), Mode::Pass);
+    scene.settings.endpoint = format!("http://{}", proxy.address());
+    let images = samples(2);
+    let consumer = Consumer::consuming(&scene.settings).await;
+    proxy.set(Mode::HoldAnswers);
+    scene.publish(&images).await;
+    eventually("answers to be held", LIMIT, async || if proxy.held() > 0 { Ok(()) } else { Err(String::new()) }).await;
+    proxy.set(Mode::Pass);
+    let status = consumer.status_is("to count both", Duration::from_secs(15), |status| status.processed == 2).await;
+    assert_eq!(status.parked, 0);
+    scene.stores(&images, LIMIT).await;
+    scene.ends_with_parked(consumer, 0).await;
+}

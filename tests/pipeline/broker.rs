@@ -1,0 +1,159 @@
+//! A real RabbitMQ of either version, run from a root file system of its own. It must never touch
+//! a broker of this machine: ports, names, data and the processes' very namespace are its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use image_pipeline::broker_address::BrokerAddress;
+
+use super::client::Client;
+use super::eventually::{LIMIT, eventually};
+use super::port::Port;
+use super::process::{Process, directory, run, servers, write};
+
+/// The versions that differ in what matters to a consumer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// 3.10, as Debian 12 has it.
+    Three,
+    /// 4.0, as Debian 13 has it: its quorum queues count every return of a message.
+    Four,
+}
+
+/// A running broker.
+pub struct Broker {
+    home: Home,
+    process: Process,
+}
+
+/// What stays of a broker while it does not run.
+struct Home {
+    version: Version,
+    directory: PathBuf,
+    amqp: Port,
+    distribution: Port,
+    names: Port,
+}
+
+/// Arguments: a root file system, a home, the command. The mounts are this namespace's alone.
+const ENTER: &str = r#"
+set -e
+root=$1 home=$2
+shift 2
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+mount -t tmpfs tmpfs "$root/tmp"
+mount --bind "$home" "$root/var/lib/rabbitmq"
+exec chroot "$root" "$@"
+"#;
+
+/// Schedulers that spin while they wait would take the cores from what is being tested.
+const ERLANG: &str = "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}";
+
+impl Broker {
+    /// The broker that all tests of this process share, each with queues of its own.
+    pub async fn shared(version: Version) -> &'static Self {
+        static BROKERS: [OnceLock<Broker>; 2] = [OnceLock::new(), OnceLock::new()];
+        let broker = BROKERS[version as usize].get_or_init(|| Self::start(version));
+        broker.ready().await;
+        broker
+    }
+
+    /// A broker for one test alone, which may stop it.
+    pub async fn own(version: Version) -> Self {
+        let broker = Self::start(version);
+        broker.ready().await;
+        broker
+    }
+
+    /// The default virtual host and user.
+    pub fn address(&self) -> BrokerAddress {
+        let guest = || "guest".to_owned();
+        let amqp = self.home.amqp.address();
+        let (host, port) = (amqp.ip().to_string(), amqp.port());
+        BrokerAddress { host, port, vhost: "/".to_owned(), username: guest(), password: guest() }
+    }
+
+    /// Makes a virtual host with a user of the same name and password.
+    pub fn tenant(&self, name: &str) -> BrokerAddress {
+        self.control(&["add_vhost", name]);
+        self.control(&["add_user", name, name]);
+        self.control(&["set_permissions", "--vhost", name, name, ".*", ".*", ".*"]);
+        let name = || name.to_owned();
+        BrokerAddress { vhost: name(), username: name(), password: name(), ..self.address() }
+    }
+
+    /// `rabbitmqctl`, and what it answers.
+    pub fn control(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("unshare");
+        self.home.enter(&mut command);
+        run(command.args(["rabbitmqctl", "--quiet"]).args(arguments))
+    }
+
+    /// Kills the broker, as the machine's end would; its data stay.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again with the data it had.
+    pub async fn restart(&mut self) {
+        self.process = self.home.run();
+        self.ready().await;
+    }
+
+    fn start(version: Version) -> Self {
+        let (amqp, distribution, names) = (Port::reserve(), Port::reserve(), Port::reserve());
+        let directory = directory("rabbitmq");
+        let settings = format!("listeners.tcp.1 = {}\ndisk_free_limit.absolute = 50MB\n", amqp.address());
+        write(&directory.join("rabbitmq.conf"), settings);
+        write(&directory.join("enabled_plugins"), "[].");
+        let home = Home { version, directory, amqp, distribution, names };
+        let process = home.run();
+        Self { home, process }
+    }
+
+    async fn ready(&self) {
+        let address = self.address();
+        eventually("the broker to take connections", LIMIT, async || {
+            Client::connect(&address).await.map(drop).map_err(|error| format!("{error}\n{}", self.process.log()))
+        })
+        .await;
+    }
+}
+
+impl Home {
+    fn run(&self) -> Process {
+        Process::start(&format!("RabbitMQ {:?}", self.version), &self.directory, |command| {
+            self.enter(command.arg("unshare"));
+            command.arg("rabbitmq-server");
+        })
+    }
+
+    /// Adds to `unshare` what makes a command of the broker's file system run there with the
+    /// broker's settings. Whatever the command leaves behind (Erlang's epmd) ends with it, since
+    /// it is in a namespace of processes whose first one is the command.
+    fn enter(&self, command: &mut Command) {
+        let [_, three, four] = servers();
+        let root = if self.version == Version::Three { three } else { four };
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "enter"]);
+        command.arg(root).arg(&self.directory).args(["env", "-i", "HOME=/var/lib/rabbitmq", "LANG=C.UTF-8"]);
+        for (name, value) in [
+            ("PATH", "/usr/lib/rabbitmq/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("RABBITMQ_NODENAME", "rabbit@localhost"),
+            ("RABBITMQ_MNESIA_BASE", "/var/lib/rabbitmq/mnesia"),
+            ("RABBITMQ_LOG_BASE", "/var/lib/rabbitmq/logs"),
+            ("RABBITMQ_LOGS", "-"),
+            ("RABBITMQ_CONFIG_FILE", "/var/lib/rabbitmq/rabbitmq.conf"),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", "/var/lib/rabbitmq/enabled_plugins"),
+            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG),
+            ("RABBITMQ_NODE_PORT", &self.amqp.number().to_string()),
+            ("RABBITMQ_DIST_PORT", &self.distribution.number().to_string()),
+            ("ERL_EPMD_PORT", &self.names.number().to_string()),
+            ("ERL_EPMD_ADDRESS", "127.0.0.1"),
+            ("ERL_CRASH_DUMP", "/var/lib/rabbitmq/erl_crash.dump"),
+        ] {
+            command.arg(format!("{name}={value}"));
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Whatever is wrong with the broker: the consumer stays, says what it is, and goes on by itself;
+//! nothing that the broker has confirmed is lost.
+
+use std::time::Duration;
+
+use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::pod_status::{Fault, PodStatus};
+use image_pipeline::reason::Reason;
+
+use crate::broker::{Broker, Version};
+use crate::client::Client;
+use crate::consumer::Consumer;
+use crate::eventually::{LIMIT, equal, eventually};
+use crate::images::{Sample, samples};
+use crate::scene::Scene;
+
+/// A fault that a pod can see is named within this time.
+const NAMED: Duration = Duration::from_secs(10);
+
+/// Work is done again within this time.
+const HEALED: Duration = Duration::from_secs(15);
+
+async fn names(consumer: &Consumer, reasons: &[Reason]) -> PodStatus {
+    let what = format!("to name {reasons:?}");
+    let failing = |status: &PodStatus| status.broker.fault().is_some_and(|fault| reasons.contains(&fault.reason));
+    let status = consumer.status_is(&what, NAMED, failing).await;
+    assert!(!status.consuming, "{status:?}");
+    let (code, body) = consumer.get("/readyz").await.expect("an answer");
+    assert_eq!(code, 503, "{body}");
+    assert_eq!(consumer.get("/livez").await.expect("an answer").0, 200, "to restart it would not help");
+    status
+}
+
+async fn goes_on(scene: &Scene, consumer: Consumer, images: &[Sample]) {
+    scene.stores(images, HEALED).await;
+    consumer.status_is("to be connected", HEALED, |status| status.consuming && status.broker.fault().is_none()).await;
+    assert!(consumer.is_running(), "healed without a restart");
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+/// Both ways a broker goes: with a word (its application is stopped), and without (it is killed).
+async fn restarts(name: &str, version: Version) {
+    let mut broker = Broker::own(version).await;
+    let address = broker.address();
+    let mut scene = Scene::at(name, version, &address).await;
+    let images = samples(90);
+    let (first, second, third) = (&images[..30], &images[30..60], &images[60..]);
+    scene.publish(first).await;
+    let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to be at work", LIMIT, |status| status.processed >= 1).await;
+
+    broker.control(&["stop_app"]);
+    names(&consumer, &[Reason::BrokerUnreachable, Reason::ConnectionLost]).await;
+    broker.control(&["start_app"]);
+    scene.client = Client::connect(&address).await.expect("a connection");
+    scene.publish(second).await;
+    scene.stores(&images[..60], HEALED).await;
+
+    scene.publish(third).await;
+    broker.kill();
+    names(&consumer, &[Reason::BrokerUnreachable, Reason::ConnectionLost]).await;
+    broker.restart().await;
+    scene.client = Client::connect(&address).await.expect("a connection");
+    goes_on(&scene, consumer, &images).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_with_a_classic_queue_restarts() {
+    restarts("restart-classic", Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_with_a_quorum_queue_restarts() {
+    restarts("restart-quorum", Version::Four).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_closed_by_an_operator_under_load() {
+    let broker = Broker::shared(Version::Four).await;
+    let tenant = broker.tenant("closed");
+    let mut scene = Scene::at("closed", Version::Four, &tenant).await;
+    let images = samples(60);
+    scene.publish(&images).await;
+    let consumer = Consumer::consuming(&scene.settings).await;
+    for _ in 0..3 {
+        broker.control(&["close_all_connections", "--vhost", "closed", "maintenance"]);
+        let lost = |fault: &Fault| fault.reason == Reason::ConnectionLost;
+        let known = |status: &PodStatus| status.last_error.as_ref().is_some_and(lost);
+        consumer.status_is("to remember ConnectionLost", NAMED, known).await;
+        consumer.status_is("to consume again", HEALED, |status| status.consuming).await;
+    }
+    assert!(consumer.is_running());
+    scene.client = Client::connect(&tenant).await.expect("a connection");
+    goes_on(&scene, consumer, &images).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_changes_and_the_secret_follows() {
+    let broker = Broker::shared(Version::Three).await;
+    let tenant = broker.tenant("password");
+    let mut scene = Scene::at("password", Version::Three, &tenant).await;
+    let consumer = Consumer::consuming(&scene.settings).await;
+    broker.control(&["change_password", "password", "rotated"]);
+    broker.control(&["close_all_connections", "--vhost", "password", "rotation"]);
+    let rotated = BrokerAddress { password: "rotated".to_owned(), ..tenant };
+    scene.client = Client::connect(&rotated).await.expect("a connection");
+    let images = samples(12);
+    scene.publish(&images).await;
+    let status = names(&consumer, &[Reason::AuthenticationFailed]).await;
+    assert_eq!(status.processed, 0);
+    let fault = status.broker.fault().expect("a fault");
+    assert!(fault.message.contains("password"), "names the key to look at: {}", fault.message);
+    assert!(!consumer.log().contains("rotated"), "a password is no text for a log");
+    scene.settings.write_broker_secret(&rotated);
+    goes_on(&scene, consumer, &images).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_secret_is_created() {
+    let address = Broker::shared(Version::Three).await.address();
+    let scene = Scene::new("missing-broker-secret", Version::Three).await;
+    std::fs::remove_dir_all(scene.settings.broker_secret()).expect("removed");
+    let consumer = Consumer::start(&scene.settings);
+    names(&consumer, &[Reason::SecretNotFound]).await;
+    std::fs::create_dir(scene.settings.broker_secret()).expect("a directory");
+    let images = samples(6);
+    scene.publish(&images).await;
+    scene.settings.write_broker_secret(&address);
+    goes_on(&scene, consumer, &images).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_vhost_is_created() {
+    let broker = Broker::shared(Version::Four).await;
+    let tenant = broker.tenant("vhost");
+    let mut scene = Scene::at("vhost", Version::Four, &tenant).await;
+    scene.settings.vhost = "vhost-to-come".to_owned();
+    let consumer = Consumer::start(&scene.settings);
+    names(&consumer, &[Reason::VhostNotFound]).await;
+    broker.control(&["add_vhost", "vhost-to-come"]);
+    broker.control(&["set_permissions", "--vhost", "vhost-to-come", "vhost", ".*", ".*", ".*"]);
+    let address = BrokerAddress { vhost: "vhost-to-come".to_owned(), ..tenant };
+    scene.client = Client::connect(&address).await.expect("a connection");
+    scene.client.declare(&scene.settings.queue, Version::Four).await;
+    let images = samples(6);
+    scene.publish(&images).await;
+    goes_on(&scene, consumer, &images).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_queue_is_created() {
+    let broker = Broker::shared(Version::Four).await;
+    let scene = Scene::bare("missing-queue", &broker.address()).await;
+    scene.store.create_bucket(&scene.settings.bucket);
+    let consumer = Consumer::start(&scene.settings);
+    names(&consumer, &[Reason::QueueNotFound]).await;
+    scene.client.declare(&scene.settings.queue, Version::Four).await;
+    let images = samples(12);
+    scene.publish(&images).await;
+    goes_on(&scene, consumer, &images).await;
+}
+
+/// What was in the queue went with it, by somebody's own hand; what comes after is served.
+async fn is_deleted(name: &str, version: Version) {
+    let scene = Scene::new(name, version).await;
+    let queue = &scene.settings.queue;
+    scene.publish(&samples(90)).await;
+    let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to be at work", LIMIT, |status| status.processed >= 5).await;
+    scene.client.delete(queue).await;
+    names(&consumer, &[Reason::QueueNotFound]).await;
+    scene.client.declare(queue, version).await;
+    let after: Vec<Sample> =
+        samples(30).into_iter().map(|image| Sample { name: format!("after/{}", image.name), ..image }).collect();
+    scene.publish(&after).await;
+    eventually("what was published after the deletion to be stored", HEALED, async || {
+        let objects = scene.store.objects(&scene.settings.bucket);
+        equal(after.iter().filter(|image| objects.contains_key(&image.name)).count(), after.len())
+    })
+    .await;
+    assert!(consumer.is_running(), "healed without a restart");
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_classic_queue_is_deleted_under_load_and_comes_back() {
+    is_deleted("deleted-classic", Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quorum_queue_is_deleted_under_load_and_comes_back() {
+    is_deleted("deleted-quorum", Version::Four).await;
+}

@@ -1,0 +1,114 @@
+//! The test's own connection to a broker: what devices and operators do with it. It must never take
+//! from a queue that a pipeline is reading.
+
+use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::queue::{self, Outgoing, QueueError};
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{BasicProperties, Confirmation, ConnectionProperties};
+
+use super::broker::Version;
+use super::eventually::{LIMIT, equal, eventually};
+
+/// Publishes through the product's own code, and does the rest, which the product does not do,
+/// through the library.
+pub struct Client {
+    connection: queue::Connection,
+    channel: queue::Channel,
+    plain: lapin::Channel,
+    // A channel lives as long as its connection.
+    _plain_connection: lapin::Connection,
+}
+
+impl Client {
+    /// Connects.
+    pub async fn connect(address: &BrokerAddress) -> Result<Self, QueueError> {
+        let connection = queue::Connection::open(address, "pipeline tests").await?;
+        let channel = connection.channel().await?;
+        channel.confirm().await?;
+        let plain_connection = plainly(address).await;
+        let plain = plain_connection.create_channel().await.expect("a channel");
+        plain.confirm_select(Default::default()).await.expect("confirms");
+        Ok(Self { connection, channel, plain, _plain_connection: plain_connection })
+    }
+
+    /// Declares a durable queue of the type that goes with the broker's version: classic on 3,
+    /// quorum on 4.
+    pub async fn declare(&self, queue: &str, version: Version) {
+        let kind = if version == Version::Three { "classic" } else { "quorum" };
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+        let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
+        declared.expect("a queue");
+    }
+
+    /// Declares a durable classic queue that refuses what goes beyond so many messages.
+    pub async fn declare_narrow(&self, queue: &str, messages: i32) {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(messages));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
+        declared.expect("a queue");
+    }
+
+    /// Deletes a queue with what is in it.
+    pub async fn delete(&self, queue: &str) {
+        self.plain.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
+    }
+
+    /// Publishes as a device does; returns once the broker has confirmed.
+    pub async fn publish(&self, queue: &str, body: &[u8]) {
+        self.try_publish(queue, body).await.expect("confirmed");
+    }
+
+    /// As `publish`, for a broker that may be going away.
+    pub async fn try_publish(&self, queue: &str, body: &[u8]) -> Result<(), QueueError> {
+        self.channel.publish(Outgoing { queue, body, message_id: None, timestamp: None }).await
+    }
+
+    /// Publishes with properties that the product never sends.
+    pub async fn publish_with(&self, queue: &str, body: &[u8], properties: BasicProperties) {
+        let options = BasicPublishOptions::default();
+        let confirm = self.plain.basic_publish("".into(), queue.into(), options, body, properties).await;
+        let confirmation = confirm.expect("published").await.expect("answered");
+        assert!(matches!(confirmation, Confirmation::Ack(None)), "{confirmation:?}");
+    }
+
+    /// Waits until so many messages are ready in a queue; a queue that is missing holds none.
+    pub async fn holds(&self, queue: &str, messages: u32) {
+        eventually(&format!("{messages} messages in {queue}"), LIMIT, async || {
+            // A look at a missing queue closes its channel.
+            let look = async { self.connection.channel().await?.depth(queue).await };
+            match look.await {
+                Err(error) if error.is_queue_not_found() => equal(0, messages),
+                found => equal(found.map_err(|error| error.to_string())?.ready, messages),
+            }
+        })
+        .await;
+    }
+
+    /// Takes everything that is ready in a queue.
+    pub async fn take(&self, queue: &str) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        while let Some(message) =
+            self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer")
+        {
+            message.delivery.acker.ack(BasicAckOptions::default()).await.expect("acknowledged");
+            taken.push(message.delivery);
+        }
+        taken
+    }
+}
+
+async fn plainly(address: &BrokerAddress) -> lapin::Connection {
+    let BrokerAddress { host, port, vhost, username, password } = address.clone();
+    let uri = AMQPUri {
+        scheme: AMQPScheme::AMQP,
+        authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password }, host, port },
+        vhost,
+        query: AMQPQueryString::default(),
+    };
+    lapin::Connection::connect_uri(uri, ConnectionProperties::default()).await.expect("a connection")
+}

@@ -1,0 +1,192 @@
+//! The real consumer as a process of its own, started as the controller would start it: flags, and
+//! Secrets as directories. It must never know more of it than its flags and its HTTP endpoints.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::pod_status::PodStatus;
+use reqwest::StatusCode;
+
+use super::eventually::{LIMIT, eventually};
+use super::port::Port;
+use super::process::{Process, directory, write};
+use super::store::Credentials;
+
+/// Seconds that the consumer may take to end.
+pub const GRACE_SECONDS: u16 = 20;
+
+/// How long an answer may take: whatever goes wrong, the endpoints are for telling it.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// What one consumer is told.
+pub struct Settings {
+    /// The queue.
+    pub queue: String,
+    /// The parking queue.
+    pub parking: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// The bucket.
+    pub bucket: String,
+    /// Before every image name.
+    pub prefix: String,
+    /// The store's URL.
+    pub endpoint: String,
+    /// Images at once.
+    pub concurrency: u16,
+    secrets: PathBuf,
+}
+
+/// A running consumer.
+pub struct Consumer {
+    process: Process,
+    listen: Port,
+    http: reqwest::Client,
+}
+
+impl Settings {
+    /// Of a queue and a bucket of this name, with Secrets for their places.
+    pub fn new(name: &str, broker: &BrokerAddress, endpoint: String, store: &Credentials) -> Self {
+        let secrets = directory(name);
+        for secret in ["broker", "s3"] {
+            std::fs::create_dir(secrets.join(secret)).expect("a new directory");
+        }
+        let settings = Self {
+            queue: name.to_owned(),
+            parking: format!("{name}.parked"),
+            vhost: broker.vhost.clone(),
+            bucket: name.to_owned(),
+            prefix: String::new(),
+            endpoint,
+            concurrency: 4,
+            secrets,
+        };
+        settings.write_broker_secret(broker);
+        settings.write_store_secret(store);
+        settings
+    }
+
+    /// Replaces the broker's Secret.
+    pub fn write_broker_secret(&self, broker: &BrokerAddress) {
+        let BrokerAddress { host, port, username, password, .. } = broker;
+        let at = |key: &str| self.broker_secret().join(key);
+        write(&at("host"), host);
+        write(&at("port"), port.to_string());
+        write(&at("username"), username);
+        write(&at("password"), password);
+    }
+
+    /// Replaces the store's Secret.
+    pub fn write_store_secret(&self, store: &Credentials) {
+        write(&self.store_secret().join("AWS_ACCESS_KEY_ID"), &store.access_key);
+        write(&self.store_secret().join("AWS_SECRET_ACCESS_KEY"), &store.secret_key);
+    }
+
+    /// Where the broker's Secret is.
+    pub fn broker_secret(&self) -> PathBuf {
+        self.secrets.join("broker")
+    }
+
+    /// Where the store's Secret is.
+    pub fn store_secret(&self) -> PathBuf {
+        self.secrets.join("s3")
+    }
+}
+
+impl Consumer {
+    /// Starts one. It need not become ready.
+    pub fn start(settings: &Settings) -> Self {
+        let listen = Port::reserve();
+        let Settings { queue, parking, vhost, bucket, prefix, endpoint, concurrency, .. } = settings;
+        let process = Process::start(&format!("the consumer of {queue}"), &directory(queue), |command| {
+            command.arg(env!("CARGO_BIN_EXE_image-pipeline")).arg("consumer");
+            // Nothing of what the person running the tests has set may reach it.
+            command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            // What a person sets who wants to see more; it says more than our own default.
+            command.env("RUST_LOG", "info");
+            for (flag, value) in [
+                ("--pipeline-namespace", "greench"),
+                ("--pipeline-name", "tests"),
+                ("--vhost", vhost),
+                ("--queue", queue),
+                ("--parking-queue", parking),
+                ("--bucket", bucket),
+                ("--prefix", prefix),
+                ("--endpoint", endpoint),
+                ("--concurrency", &concurrency.to_string()),
+                ("--grace-period-seconds", &GRACE_SECONDS.to_string()),
+                ("--listen", &listen.address().to_string()),
+            ] {
+                command.arg(flag).arg(value);
+            }
+            command.arg("--force-path-style");
+            command.arg("--broker-secret").arg(settings.broker_secret());
+            command.arg("--s3-secret").arg(settings.store_secret());
+        });
+        let http = reqwest::Client::builder().timeout(ANSWER).build().expect("an HTTP client");
+        Self { process, listen, http }
+    }
+
+    /// Starts one and waits until it consumes.
+    pub async fn consuming(settings: &Settings) -> Self {
+        let consumer = Self::start(settings);
+        consumer.status_is("to consume", LIMIT, |status| status.consuming).await;
+        consumer
+    }
+
+    /// `GET /status`.
+    pub async fn status(&self) -> Result<PodStatus, String> {
+        assert!(self.is_running(), "the consumer has ended:\n{}", self.log());
+        let (code, body) = self.get("/status").await?;
+        if code != StatusCode::OK {
+            return Err(format!("/status answers {code}: {body}"));
+        }
+        serde_json::from_str(&body).map_err(|error| format!("/status is not a PodStatus ({error}): {body}"))
+    }
+
+    /// Waits for a status.
+    pub async fn status_is(&self, what: &str, limit: Duration, is: impl Fn(&PodStatus) -> bool) -> PodStatus {
+        eventually(&format!("the consumer's status {what}"), limit, async || {
+            let status = self.status().await?;
+            if is(&status) { Ok(status) } else { Err(format!("{status:?}")) }
+        })
+        .await
+    }
+
+    /// `GET` any path.
+    pub async fn get(&self, path: &str) -> Result<(StatusCode, String), String> {
+        let url = format!("http://{}{path}", self.listen.address());
+        let answer = async {
+            let response = self.http.get(url).send().await?;
+            Ok((response.status(), response.text().await?))
+        };
+        answer.await.map_err(|error: reqwest::Error| format!("GET {path}: {error}"))
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.process.terminate();
+    }
+
+    /// Kills it and returns when it is gone.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Whether it is the same process still.
+    pub fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Waits for its end.
+    pub async fn exit_code(&mut self, limit: Duration) -> i32 {
+        let process = &mut self.process;
+        eventually("the consumer to end", limit, async || process.exit_code().ok_or_else(|| "it runs".to_owned())).await
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}

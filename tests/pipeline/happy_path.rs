@@ -1,0 +1,55 @@
+//! Images travel: every kind that devices send, from both versions of the broker.
+
+use crate::broker::Version;
+use crate::consumer::Consumer;
+use crate::eventually::LIMIT;
+use crate::images::{Sample, samples};
+use crate::scene::Scene;
+
+async fn travel(name: &str, version: Version) {
+    let mut scene = Scene::new(name, version).await;
+    scene.settings.prefix = "tiles/raw-".to_owned();
+    let mut images = samples(40);
+    // Names that break a signature or a path when somebody encodes them once too often.
+    for (image, name) in
+        images.iter_mut().zip(["north/7.png", "a b+c%20d.png", "Wälder/Förde=&?#.png", "x:y,z~(1)!.jpg"])
+    {
+        image.name = name.to_owned();
+    }
+    let (before, after) = images.split_at(30);
+    scene.publish(before).await;
+    let consumer = Consumer::consuming(&scene.settings).await;
+    scene.publish(after).await;
+    scene.stores(&images, LIMIT).await;
+    for Sample { name, .. } in images.iter().take(5) {
+        let key = format!("{}{name}", scene.settings.prefix);
+        assert_eq!(scene.store.content_type(&scene.settings.bucket, &key).await.as_deref(), Some("image/png"), "{key}");
+    }
+    let status = consumer.status_is("to count all", LIMIT, |status| status.processed == 40).await;
+    assert_eq!((status.parked, status.last_error), (0, None));
+    assert_eq!(consumer.get("/readyz").await.expect("an answer").0, 200);
+    assert_eq!(consumer.get("/livez").await.expect("an answer").0, 200);
+    counts_in_metrics(&consumer, 40).await;
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+async fn counts_in_metrics(consumer: &Consumer, stored: u64) {
+    let (code, metrics) = consumer.get("/metrics").await.expect("an answer");
+    assert_eq!(code, 200);
+    let counted = metrics
+        .lines()
+        .filter(|line| line.starts_with("image_pipeline_messages_total{"))
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+        .sum::<u64>();
+    assert_eq!(counted, stored, "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_of_every_kind_travel_from_a_classic_queue() {
+    travel("happy-classic", Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_of_every_kind_travel_from_a_quorum_queue() {
+    travel("happy-quorum", Version::Four).await;
+}

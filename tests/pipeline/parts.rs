@@ -1,0 +1,54 @@
+//! The parts do what the other tests take them for: a test whose fault does not happen would pass
+//! for the wrong reason.
+
+use crate::broker::{Broker, Version};
+use crate::client::Client;
+use crate::eventually::{LIMIT, eventually};
+use crate::proxy::{Mode, Proxy};
+use crate::store::Store;
+
+async fn health(proxy: &Proxy) -> Result<reqwest::StatusCode, reqwest::Error> {
+    reqwest::get(format!("http://{}/health", proxy.address())).await.map(|answer| answer.status())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proxy_refuses_holds_and_passes() {
+    let proxy = Proxy::start(Store::shared().await.address(), Mode::Refuse);
+    assert!(health(&proxy).await.expect_err("refused").is_connect());
+    proxy.set(Mode::HoldAnswers);
+    let answered = async {
+        eventually("an answer to be held", LIMIT, async || if proxy.held() == 1 { Ok(()) } else { Err(String::new()) })
+            .await;
+        proxy.set(Mode::Pass);
+        false
+    };
+    // The listener may need a moment to be there.
+    let asked =
+        eventually("the proxy to listen", LIMIT, async || health(&proxy).await.map_err(|error| error.to_string()));
+    let (code, early) = tokio::join!(asked, answered);
+    assert!(code == 200 && !early);
+}
+
+async fn keeps_what_it_confirmed(version: Version) {
+    let mut broker = Broker::own(version).await;
+    let tenant = broker.tenant("keeper");
+    Client::connect(&tenant).await.expect("a connection").declare("kept", version).await;
+    // Both versions write a new queue's name to disk lazily: killed within that half second they
+    // know nothing of it, or answer 0 for ever. A stop writes it at once.
+    broker.control(&["stop_app"]);
+    assert!(Client::connect(&tenant).await.is_err());
+    broker.control(&["start_app"]);
+    let client = Client::connect(&tenant).await.expect("a connection");
+    client.publish("kept", b"body").await;
+    broker.kill();
+    assert!(Client::connect(&tenant).await.is_err());
+    broker.restart().await;
+    let client = Client::connect(&tenant).await.expect("a connection");
+    client.holds("kept", 1).await;
+    assert_eq!(client.take("kept").await.remove(0).data, b"body");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_keep_what_they_confirmed() {
+    tokio::join!(keeps_what_it_confirmed(Version::Three), keeps_what_it_confirmed(Version::Four));
+}

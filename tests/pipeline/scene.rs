@@ -1,0 +1,86 @@
+//! What one test needs, under one name: a queue, its parking queue, a bucket and the flags that join
+//! them. It must never share a queue or a bucket between tests, which run side by side.
+
+use std::time::Duration;
+
+use image_pipeline::broker_address::BrokerAddress;
+
+use super::broker::{Broker, Version};
+use super::client::Client;
+use super::consumer::{Consumer, GRACE_SECONDS, Settings};
+use super::eventually::eventually;
+use super::images::Sample;
+use super::store::Store;
+
+/// A queue, a bucket, and who looks at them.
+pub struct Scene {
+    /// The test's own connection.
+    pub client: Client,
+    /// The S3 server.
+    pub store: &'static Store,
+    /// What the consumer is told.
+    pub settings: Settings,
+}
+
+impl Scene {
+    /// On a shared broker, with queue and bucket made.
+    pub async fn new(name: &str, version: Version) -> Self {
+        let broker = Broker::shared(version).await;
+        Self::at(name, version, &broker.address()).await
+    }
+
+    /// As `new`, for a broker or a user of the test's own.
+    pub async fn at(name: &str, version: Version, address: &BrokerAddress) -> Self {
+        let scene = Self::bare(name, address).await;
+        scene.client.declare(&scene.settings.queue, version).await;
+        scene.store.create_bucket(&scene.settings.bucket);
+        scene
+    }
+
+    /// Neither queue nor bucket is there yet.
+    pub async fn bare(name: &str, address: &BrokerAddress) -> Self {
+        let client = Client::connect(address).await.expect("a connection");
+        let store = Store::shared().await;
+        let settings = Settings::new(name, address, format!("http://{}", store.address()), &store.root());
+        Self { client, store, settings }
+    }
+
+    /// Publishes images, confirmed.
+    pub async fn publish(&self, samples: &[Sample]) {
+        for sample in samples {
+            self.client.publish(&self.settings.queue, &sample.body()).await;
+        }
+    }
+
+    /// Waits until the bucket holds exactly these images, and compares every pixel.
+    pub async fn stores(&self, samples: &[Sample], limit: Duration) {
+        let Settings { bucket, prefix, .. } = &self.settings;
+        let mut expected: Vec<String> = samples.iter().map(|sample| format!("{prefix}{}", sample.name)).collect();
+        expected.sort();
+        let objects = eventually(&format!("{} objects in the bucket", expected.len()), limit, async || {
+            let objects = self.store.objects(bucket);
+            let missing: Vec<&String> = expected.iter().filter(|key| !objects.contains_key(*key)).collect();
+            if missing.is_empty() { Ok(objects) } else { Err(format!("{} missing: {missing:?}", missing.len())) }
+        })
+        .await;
+        assert_eq!(objects.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "nothing beside them");
+        for sample in samples {
+            let object = &objects[&format!("{prefix}{}", sample.name)];
+            assert_eq!(image::guess_format(object).expect("an image"), image::ImageFormat::Png, "{}", sample.name);
+            let stored = image::load_from_memory(object).expect("a whole PNG");
+            assert!(stored == sample.pixels(), "{} has other pixels than were published", sample.name);
+        }
+    }
+
+    /// Ends the consumer as Kubernetes does, and checks that nothing is left in the queue and that
+    /// so many messages are parked.
+    pub async fn ends_with_parked(&self, mut consumer: Consumer, parked: u32) {
+        let idle = "to hold nothing";
+        consumer.status_is(idle, Duration::from_secs(10), |status| status.in_flight == 0).await;
+        consumer.terminate();
+        assert_eq!(consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await, 0, "{}", consumer.log());
+        let Settings { queue, parking, .. } = &self.settings;
+        self.client.holds(queue, 0).await;
+        self.client.holds(parking, parked).await;
+    }
+}

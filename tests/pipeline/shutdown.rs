@@ -1,0 +1,87 @@
+//! SIGTERM: what is held is finished or handed back, the rest is left alone, and the process ends in
+//! time.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use lapin::message::Delivery;
+
+use crate::broker::Version;
+use crate::consumer::{Consumer, GRACE_SECONDS};
+use crate::eventually::LIMIT;
+use crate::images::{Sample, samples};
+use crate::proxy::{Mode, Proxy};
+use crate::scene::Scene;
+
+/// What is still in the queue once the consumer is gone.
+fn names(left: &[Delivery]) -> BTreeSet<String> {
+    let name = |delivery: &Delivery| {
+        let body: serde_json::Value = serde_json::from_slice(&delivery.data).expect("our own body");
+        body["image_metadata"]["image_name"].as_str().expect("a name").to_owned()
+    };
+    left.iter().map(name).collect()
+}
+
+async fn under_load(name: &str, version: Version) {
+    let scene = Scene::new(name, version).await;
+    let images = samples(300);
+    scene.publish(&images).await;
+    let mut consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to be at work", LIMIT, |status| status.processed >= 10).await;
+    consumer.terminate();
+    assert_eq!(consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await, 0, "{}", consumer.log());
+
+    let stored: BTreeSet<String> = scene.store.objects(&scene.settings.bucket).into_keys().collect();
+    scene.client.holds(&scene.settings.queue, (images.len() - stored.len()) as u32).await;
+    let left = scene.client.take(&scene.settings.queue).await;
+    assert!(!left.is_empty(), "it was told to end while there was work");
+    let redelivered = left.iter().filter(|delivery| delivery.redelivered).count();
+    assert_eq!(redelivered, 0, "it finished what it held: of {} left none had been delivered before", left.len());
+    let left = names(&left);
+    assert!(left.is_disjoint(&stored), "stored and still in the queue: {:?}", left.intersection(&stored));
+    let all: BTreeSet<String> = images.iter().map(|Sample { name, .. }| name.clone()).collect();
+    assert_eq!(left.union(&stored).cloned().collect::<BTreeSet<_>>(), all, "nothing is lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_finishes_what_is_held_of_a_classic_queue() {
+    under_load("stop-classic", Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_finishes_what_is_held_of_a_quorum_queue() {
+    under_load("stop-quorum", Version::Four).await;
+}
+
+/// There is no use in waiting for the store: somebody else may take the messages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_while_the_store_is_down_hands_everything_back_at_once() {
+    let mut scene = Scene::new("stop-down", Version::Four).await;
+    let proxy = Proxy::start(scene.store.address(), Mode::Refuse);
+    scene.settings.endpoint = format!("http://{}", proxy.address());
+    let images = samples(20);
+    scene.publish(&images).await;
+    let mut consumer = Consumer::start(&scene.settings);
+    let fails = "to know that the store is down";
+    consumer.status_is(fails, Duration::from_secs(10), |status| status.storage.fault().is_some()).await;
+    let told = Instant::now();
+    consumer.terminate();
+    assert_eq!(consumer.exit_code(Duration::from_secs(5)).await, 0, "{}", consumer.log());
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    let queue = &scene.settings.queue;
+    scene.client.holds(queue, 20).await;
+    assert_eq!(names(&scene.client.take(queue).await).len(), 20);
+    assert!(scene.store.objects(&scene.settings.bucket).is_empty());
+}
+
+/// A pod that never reached its broker has nothing to finish.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_without_a_broker_ends_at_once() {
+    let mut scene = Scene::new("stop-alone", Version::Four).await;
+    scene.settings.vhost = "nowhere".to_owned();
+    let mut consumer = Consumer::start(&scene.settings);
+    let fails = "to know that there is no broker for it";
+    consumer.status_is(fails, Duration::from_secs(10), |status| status.broker.fault().is_some()).await;
+    consumer.terminate();
+    assert_eq!(consumer.exit_code(Duration::from_secs(5)).await, 0, "{}", consumer.log());
+}

@@ -1,0 +1,138 @@
+//! A real S3 server, versitygw, with a folder for a bucket, which is how the tests look at what was
+//! stored without trusting any S3 client. It must never listen beyond loopback.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::eventually::{LIMIT, eventually};
+use super::port::Port;
+use super::process::{Process, directory, run, servers};
+
+/// An access key and its secret.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// AWS_ACCESS_KEY_ID
+    pub access_key: String,
+    /// AWS_SECRET_ACCESS_KEY
+    pub secret_key: String,
+}
+
+/// A running S3 server.
+pub struct Store {
+    directory: PathBuf,
+    port: Port,
+    _process: Process,
+}
+
+impl Store {
+    /// The server that all tests of this process share, each with a bucket of its own.
+    pub async fn shared() -> &'static Self {
+        static STORE: OnceLock<Store> = OnceLock::new();
+        let store = STORE.get_or_init(Self::start);
+        let url = format!("http://{}/health", store.address());
+        eventually("the S3 server to answer", LIMIT, async || {
+            let answer = reqwest::get(&url).await.and_then(reqwest::Response::error_for_status);
+            answer.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        store
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// The user who may do everything.
+    pub fn root(&self) -> Credentials {
+        Credentials { access_key: "root-access".to_owned(), secret_key: "root-secret".to_owned() }
+    }
+
+    /// Makes a user who owns nothing.
+    pub fn user(&self, name: &str) -> Credentials {
+        let credentials = Credentials { access_key: name.to_owned(), secret_key: format!("{name}-secret") };
+        let Credentials { access_key, secret_key } = &credentials;
+        self.administer(&["create-user", "--access", access_key, "--secret", secret_key, "--role", "user"]);
+        credentials
+    }
+
+    /// Makes a user the owner of a bucket, with all rights there.
+    pub fn give(&self, bucket: &str, user: &Credentials) {
+        self.administer(&["change-bucket-owner", "--bucket", bucket, "--owner", &user.access_key]);
+    }
+
+    /// Makes a bucket.
+    pub fn create_bucket(&self, bucket: &str) {
+        std::fs::create_dir(self.bucket(bucket)).expect("a new bucket");
+    }
+
+    /// The objects of a bucket, by key.
+    pub fn objects(&self, bucket: &str) -> BTreeMap<String, Vec<u8>> {
+        let root = self.bucket(bucket);
+        let mut objects = BTreeMap::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry.expect("an entry").path();
+                let key = path.strip_prefix(&root).expect("below").to_str().expect("text").to_owned();
+                // The server writes there what is not complete yet.
+                if key.starts_with(".sgwtmp") {
+                    continue;
+                }
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    objects.insert(key, std::fs::read(&path).expect("an object"));
+                }
+            }
+        }
+        objects
+    }
+
+    /// What the server would send as an object's content type.
+    pub async fn content_type(&self, bucket: &str, key: &str) -> Option<String> {
+        let Credentials { access_key, secret_key } = self.root();
+        let settings = aws_sdk_s3::Config::builder()
+            .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
+            .region(aws_sdk_s3::config::Region::new("us-east-1"))
+            .endpoint_url(format!("http://{}", self.address()))
+            .force_path_style(true)
+            .credentials_provider(aws_sdk_s3::config::Credentials::new(access_key, secret_key, None, None, "tests"))
+            .build();
+        let answer = aws_sdk_s3::Client::from_conf(settings).head_object().bucket(bucket).key(key).send().await;
+        answer.expect("an object").content_type
+    }
+
+    fn bucket(&self, bucket: &str) -> PathBuf {
+        self.directory.join("buckets").join(bucket)
+    }
+
+    fn start() -> Self {
+        let directory = directory("versitygw");
+        for part in ["buckets", "users", "metadata"] {
+            std::fs::create_dir(directory.join(part)).expect("a new directory");
+        }
+        let port = Port::reserve();
+        let process = Process::start("versitygw", &directory, |command| {
+            let at = |part: &str| -> PathBuf { Path::new(&directory).join(part) };
+            let [versitygw, ..] = servers();
+            command.arg(versitygw).env("ROOT_ACCESS_KEY", "root-access").env("ROOT_SECRET_KEY", "root-secret");
+            command.args(["--port", &port.address().to_string(), "--health", "/health", "--quiet", "--iam-dir"]);
+            // Not every file system that may hold temporary files has extended attributes.
+            command.arg(at("users")).args(["posix", "--sidecar"]).arg(at("metadata")).arg(at("buckets"));
+        });
+        Self { directory, port, _process: process }
+    }
+
+    fn administer(&self, arguments: &[&str]) {
+        let Credentials { access_key, secret_key } = self.root();
+        let [versitygw, ..] = servers();
+        let endpoint = format!("http://{}", self.address());
+        let mut command = Command::new(versitygw);
+        command.args(["admin", "--access", &access_key, "--secret", &secret_key, "--endpoint-url", &endpoint]);
+        run(command.args(arguments));
+    }
+}
