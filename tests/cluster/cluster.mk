@@ -29,7 +29,11 @@ cluster: ## The cluster of the current context, as it is
 	@echo "Using the current context, $$(kubectl config current-context), and $(IMAGE)"
 
 down: ## Nothing: the cluster of the current context is left as it is
-	@echo "CLUSTER=current: nothing was brought up, so nothing is taken down."
+	@echo 'CLUSTER=current: nothing was brought up, so nothing is taken down. What was installed goes with'
+	@echo '  kubectl delete namespace greench'
+	@echo '  helm uninstall image-pipeline --namespace image-pipeline-system'
+	@echo '  kubectl delete namespace image-pipeline-system'
+	@echo '  kubectl delete crd imagepipelines.greench.dev    # and with it every ImagePipeline there is'
 else
 cluster: ## Build what the tests' cluster is made of, and bring it up
 	@$(CLUSTER_SCRIPTS)/build
