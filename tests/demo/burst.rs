@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use image_pipeline::publish::{self, Body, Outcome};
+use image_pipeline::publish::{self, Body, Outcome, SampleArgs};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::messages::{self, Messages};
+use super::messages::Messages;
 
 const IN_FLIGHT: usize = 16;
 
@@ -19,17 +20,16 @@ pub struct Burst {
     pub bytes: u64,
     /// When the first was confirmed.
     pub first_confirm: Instant,
+    /// The same, by the calendar.
+    pub first_confirm_at: Timestamp,
     /// From the first publish to the last confirm.
     pub took: Duration,
 }
 
 /// Makes the messages on all processors.
-pub fn prepare(images: u32) -> Vec<Body> {
+pub fn prepare(tiles: &SampleArgs, images: u32) -> Vec<Body> {
     let processors = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap());
-    let make = |index| {
-        let tiles = messages::tiles(640);
-        Body::new(tiles.name(index), &tiles.file(index).expect("a PNG")).expect("JSON")
-    };
+    let make = |index| Body::new(tiles.name(index), &tiles.file(index).expect("a PNG")).expect("JSON");
     std::thread::scope(|scope| {
         let share = |first: u32| {
             scope.spawn(move || -> Vec<Body> { (first..images).step_by(processors as usize).map(make).collect() })
@@ -47,13 +47,14 @@ pub async fn publish(messages: &Messages, queue: &str, bodies: Vec<Body>) -> Bur
     let never = CancellationToken::new();
     let summary = publish::send(&messages.address, queue, sources, IN_FLIGHT, &never, |outcome| {
         if matches!(outcome, Outcome::Confirmed { .. }) {
-            first_confirm.get_or_insert_with(Instant::now);
+            first_confirm.get_or_insert_with(|| (Instant::now(), Timestamp::now()));
         }
     });
     let summary = summary.await.expect("the broker takes messages");
     assert_eq!(summary.failed + summary.left, 0, "{summary:?}");
-    let first_confirm = first_confirm.expect("at least one message");
-    Burst { confirmed: summary.confirmed, bytes: summary.bytes, first_confirm, took: began.elapsed() }
+    let (first_confirm, first_confirm_at) = first_confirm.expect("at least one message");
+    let (confirmed, bytes, took) = (summary.confirmed, summary.bytes, began.elapsed());
+    Burst { confirmed, bytes, first_confirm, first_confirm_at, took }
 }
 
 impl std::fmt::Display for Burst {

@@ -16,24 +16,33 @@ mod eventually;
 mod messages;
 #[path = "../end_to_end/pipeline.rs"]
 mod pipeline;
+mod recording;
 mod report;
 mod watch;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bucket::Storage;
+use burst::Burst;
 use cluster::Namespace;
+use image_pipeline::publish::SampleArgs;
+use jiff::Timestamp;
 use messages::Messages;
 use pipeline::Pipeline;
-use report::Report;
-use watch::Watch;
+use recording::{Outcome, Recording, Sample, Size};
+use report::Picture;
+use watch::{History, Watch};
 
+const EXAMPLE: &str = include_str!("../../examples/imagepipeline.yaml");
+/// The example's namespace; DEMO_NAMESPACE names another.
 const NAMESPACE: &str = "greench";
 const PIPELINE: &str = "forest-tiles";
 const QUEUE: &str = "segmented-images";
 const BUCKET: &str = "bucket-greench";
 const IMAGES: u32 = 300;
+const SHOWN_IMAGES: usize = 24;
 
 /// examples/imagepipeline.yaml asks for a pod per 50 messages.
 const PODS: i64 = 6;
@@ -41,32 +50,81 @@ const PODS: i64 = 6;
 #[tokio::main]
 async fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
-    let namespace = Namespace::with_parts(NAMESPACE);
+    let name = std::env::var("DEMO_NAMESPACE").unwrap_or_else(|_| NAMESPACE.to_owned());
+    let namespace = Namespace::with_parts(&name);
     let (messages, storage) = (Messages::of(&namespace).await, Storage::of(&namespace));
-    storage.ensure_empty(BUCKET).await;
+    storage.ensure(BUCKET).await;
     messages.declare(QUEUE).await;
-    messages.take_parked(&format!("{QUEUE}.parked")).await;
+    let parking_queue = format!("{QUEUE}.parked");
+    let parked_before = messages.parked(&parking_queue).await;
 
     let pipeline = Pipeline { namespace: &namespace, name: PIPELINE };
-    namespace.kubectl(&["apply", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/examples/imagepipeline.yaml")]);
+    namespace.must_apply(&example_for(&name));
     pipeline.shows("Ready", "True", "Idle", Duration::from_secs(60)).await;
     println!("{}", namespace.kubectl(&["get", "imgp", PIPELINE]));
 
     println!("Preparing {IMAGES} tiles of 640 × 640 as a device would …");
-    let bodies = burst::prepare(IMAGES);
-    let watch = Watch::start(&namespace, PIPELINE, QUEUE, BUCKET).await;
+    // Under names of this run, so that what an earlier one left does not count.
+    let prefix = format!("demo-{}/", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
+    let tiles = SampleArgs { prefix: prefix.clone(), ..messages::tiles(640) };
+    let bodies = burst::prepare(&tiles, IMAGES);
+    let watch = Watch::start(&namespace, PIPELINE, QUEUE, BUCKET, &prefix).await;
     let burst = burst::publish(&messages, QUEUE, bodies).await;
     println!("{burst}");
     let history = watch.until_done(IMAGES as usize).await;
 
-    let parked = messages.take_parked(&format!("{QUEUE}.parked")).await.len();
-    let keys = storage.keys(BUCKET).await;
-    let images = storage.some(BUCKET, &keys, 24).await;
-    let report = Report { published: burst.confirmed, stored: keys.len(), parked, pods: PODS, burst, history, images };
-    let path = report.write();
+    let keys = storage.keys_under(BUCKET, &prefix).await;
+    let parked = messages.parked(&parking_queue).await.saturating_sub(parked_before) as usize;
+    let outcome = Outcome { published: burst.confirmed, stored: keys.len(), parked };
+    let recording = recording(&burst, &history, outcome);
     println!("{}", namespace.kubectl(&["get", "imgp", PIPELINE]));
-    println!("{}", report.figures());
-    println!("Report: {}", path.display());
-    println!("{}", report.account());
-    if report.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    for (value, meaning) in report::measured(&recording) {
+        println!("{value:>10}  {meaning}");
+    }
+    let objects = storage.some(BUCKET, &keys, SHOWN_IMAGES).await;
+    println!("Report: {}", write_report(&recording, objects).display());
+    if !history.complete {
+        eprintln!("Not done in time; look at: kubectl -n {name} describe imgp {PIPELINE}, and at the operator's log");
+    }
+    println!("{outcome}");
+    if history.complete && outcome.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The example, moved to a namespace.
+fn example_for(namespace: &str) -> String {
+    EXAMPLE
+        .replace("namespace: greench", &format!("namespace: {namespace}"))
+        .replace("s3.greench.svc", &format!("s3.{namespace}.svc"))
+}
+
+/// What was seen, in seconds since the first confirm.
+fn recording(burst: &Burst, history: &History, outcome: Outcome) -> Recording {
+    let after = |at: Instant| match at.checked_duration_since(burst.first_confirm) {
+        Some(later) => later.as_secs_f64(),
+        None => -burst.first_confirm.duration_since(at).as_secs_f64(),
+    };
+    let size = |size: &watch::Size| Size { at: after(size.at), desired: size.asked, ready: size.ready };
+    let sample = |look: &watch::Progress| Sample { at: after(look.at), queued: look.waiting, stored: look.stored };
+    Recording {
+        pipeline: PIPELINE.to_owned(),
+        first_confirm: burst.first_confirm_at,
+        publishing: burst.took.as_secs_f64(),
+        bytes: burst.bytes,
+        wanted: PODS,
+        sizes: history.sizes.iter().map(size).collect(),
+        samples: history.progress.iter().map(sample).collect(),
+        outcome,
+    }
+}
+
+/// Writes the page and says where.
+fn write_report(recording: &Recording, objects: Vec<(String, Vec<u8>)>) -> PathBuf {
+    // A file that is no image has no picture.
+    let pictures: Vec<Picture> =
+        objects.into_iter().filter_map(|(key, object)| Picture::of(key, &object).ok()).collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/demo");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let path = directory.join("report.html");
+    std::fs::write(&path, report::page(recording, &pictures)).expect("written");
+    path
 }

@@ -1,176 +1,187 @@
-//! What the demo came to: the account, the figures, and a page that shows them. It must never load
-//! anything from elsewhere: the page is one file.
-
-use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::time::Instant;
+//! The report: one HTML file that needs nothing else, readable in light and dark. It must show only
+//! what was recorded and what was fetched back from the bucket.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use image::ImageError;
+use image::codecs::jpeg::JpegEncoder;
 
-use super::burst::Burst;
-use super::watch::History;
+use super::recording::Recording;
 
-const WIDTH: f64 = 860.0;
-const HEIGHT: f64 = 260.0;
-const THUMBNAIL: u32 = 180;
+mod plot;
 
-/// Everything there is to tell.
-pub struct Report {
-    /// Messages confirmed by the broker.
-    pub published: usize,
-    /// Keys in the bucket.
-    pub stored: usize,
-    /// Messages in the parking queue.
-    pub parked: usize,
-    /// The size that the burst should lead to.
-    pub pods: i64,
-    /// The publishing.
-    pub burst: Burst,
-    /// What was seen.
-    pub history: History,
-    /// Some images, fetched back: key and file.
-    pub images: Vec<(String, Vec<u8>)>,
+const STYLE: &str = include_str!("report/style.css");
+const THUMBNAIL_PIXELS: u32 = 240;
+const THUMBNAIL_QUALITY: u8 = 82;
+
+/// An image as it came back from the bucket, made small.
+pub struct Picture {
+    key: String,
+    width: u32,
+    height: u32,
+    bytes: usize,
+    thumbnail: String,
 }
 
-impl Report {
-    /// Messages that are neither in the bucket nor parked.
-    pub fn lost(&self) -> usize {
-        self.published.saturating_sub(self.stored + self.parked)
+impl Picture {
+    /// Makes an object's image small.
+    ///
+    /// # Errors
+    /// The object is no image.
+    pub fn of(key: String, object: &[u8]) -> Result<Self, ImageError> {
+        let image = image::load_from_memory(object)?;
+        let mut jpeg = Vec::new();
+        let small = image.thumbnail(THUMBNAIL_PIXELS, THUMBNAIL_PIXELS).into_rgb8();
+        small.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, THUMBNAIL_QUALITY))?;
+        let thumbnail = format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg));
+        Ok(Self { key, width: image.width(), height: image.height(), bytes: object.len(), thumbnail })
     }
+}
 
-    /// The account in one line.
-    pub fn account(&self) -> String {
-        let Self { published, stored, parked, .. } = self;
-        format!("published {published}, stored {stored}, parked {parked}, lost {}", self.lost())
-    }
+/// The whole page.
+pub fn page(recording: &Recording, pictures: &[Picture]) -> String {
+    let name = escape(&recording.pipeline);
+    let verdict = match recording.outcome.lost() {
+        0 => format!("{} images confirmed, none lost", recording.outcome.published),
+        lost => format!("{lost} of {} confirmed images lost", recording.outcome.published),
+    };
+    let (figures, plot, table) = (figures(recording), plot::svg(recording), table(recording));
+    let sheet: String = pictures.iter().map(figure).collect();
+    format!(
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{name}: {verdict}</title>
+<style>
+{STYLE}</style>
+</head>
+<body>
+<header>
+<p class="over">ImagePipeline <b>{name}</b>, {started}</p>
+<h1>{verdict}</h1>
+<p>{outcome}.</p>
+</header>
+<section class="figures">
+{figures}</section>
+<section>
+<h2>Backlog and replicas</h2>
+{plot}
+<details><summary>What was read, second by second</summary>
+{table}</details>
+</section>
+<section>
+<h2>Fetched back from the bucket</h2>
+<p>{shown} of {stored} images, evenly spread over the bucket's listing.</p>
+<div class="sheet">
+{sheet}</div>
+</section>
+</body>
+</html>
+"#,
+        started = recording.first_confirm.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        outcome = recording.outcome,
+        shown = pictures.len(),
+        stored = recording.outcome.stored,
+    )
+}
 
-    /// The figures, a line each.
-    pub fn figures(&self) -> String {
-        let lines: Vec<_> = self.measured().into_iter().map(|(what, value)| format!("{value:>10}  {what}")).collect();
-        lines.join("\n")
-    }
+fn figures(recording: &Recording) -> String {
+    let card = |(value, meaning)| format!("<div><strong>{value}</strong><span>{meaning}</span></div>\n");
+    measured(recording).into_iter().map(card).collect()
+}
 
-    /// Writes the page and says where.
-    pub fn write(&self) -> PathBuf {
-        let directory = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/demo"));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let path = directory.join("report.html");
-        std::fs::write(&path, self.page()).expect("written");
-        path
-    }
+/// The key figures, each with its meaning.
+pub fn measured(recording: &Recording) -> [(String, String); 6] {
+    let seconds = |at: Option<f64>| at.map_or("not seen".to_owned(), |at| format!("{at:.2} s"));
+    let (wanted, megabytes) = (recording.wanted, recording.bytes as f64 / 1e6);
+    let steps: Vec<String> = recording.steps().iter().map(i64::to_string).collect();
+    [
+        (
+            seconds(recording.time_to_size()),
+            format!("from the first confirm to spec.replicas = {wanted}; sizes {}", steps.join(" → ")),
+        ),
+        (seconds(recording.time_to_ready()), format!("to {wanted} pods ready")),
+        (seconds(recording.time_to_first_stored()), "to the first image in the bucket".to_owned()),
+        (seconds(recording.time_to_stored()), "to the last image in the bucket".to_owned()),
+        (
+            recording.images_per_second().map_or("not seen".to_owned(), |rate| format!("{rate:.1} /s")),
+            format!("images stored until then: {megabytes:.0} MB, published in {:.1} s", recording.publishing),
+        ),
+        (seconds(recording.time_to_zero()), "to no pods asked for any more".to_owned()),
+    ]
+}
 
-    fn measured(&self) -> Vec<(String, String)> {
-        let first = self.burst.first_confirm;
-        let seconds = |moment: Option<Instant>| match moment {
-            Some(moment) => format!("{:.2} s", moment.saturating_duration_since(first).as_secs_f64()),
-            None => "never".to_owned(),
-        };
-        let all = self.history.stored(self.published);
-        let rate = all.map(|all| self.published as f64 / all.saturating_duration_since(first).as_secs_f64());
-        let sizes = self.history.sizes.iter().map(|size| size.asked).max().unwrap_or_default();
-        vec![
-            (
-                format!("from the first confirm to spec.replicas = {}", self.pods),
-                seconds(self.history.asked_for(self.pods)),
-            ),
-            ("from the first confirm to the first image stored".to_owned(), seconds(self.history.stored(1))),
-            ("from the first confirm to all images stored".to_owned(), seconds(all)),
-            ("images stored a second".to_owned(), rate.map_or("none".to_owned(), |rate| format!("{rate:.1}"))),
-            ("pods at most".to_owned(), sizes.to_string()),
-        ]
-    }
-
-    fn page(&self) -> String {
-        let figures: String =
-            self.measured().iter().map(|(what, value)| format!("<div><dt>{what}</dt><dd>{value}</dd></div>")).collect();
-        let sheet: String = self.images.iter().filter_map(|(key, file)| thumbnail(key, file)).collect();
-        let account = self.account();
-        let plot = self.plot();
-        format!(
-            "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>ImagePipeline demo</title>\
-             <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style><main>\
-             <h1>ImagePipeline demo</h1><p class=\"account\">{account}</p>{plot}<dl>{figures}</dl>\
-             <h2>Fetched back from the bucket</h2><div class=\"sheet\">{sheet}</div></main></html>\n"
-        )
-    }
-
-    /// Queue and pods over time, on two scales.
-    fn plot(&self) -> String {
-        let History { began, sizes, progress } = &self.history;
-        let seconds = |at: Instant| at.saturating_duration_since(*began).as_secs_f64();
-        let end = progress.last().map_or(1.0, |last| seconds(last.at)).max(1.0);
-        let most_waiting = progress.iter().map(|look| look.waiting).max().unwrap_or(0).max(1);
-        let most_pods = sizes.iter().map(|size| size.asked.max(size.ready)).max().unwrap_or(0).max(1);
-        let x = |at: f64| at / end * WIDTH;
-        let y = |part: f64| HEIGHT - part * HEIGHT;
-        let mut waiting = String::new();
-        for look in progress {
-            write!(waiting, "{:.1},{:.1} ", x(seconds(look.at)), y(f64::from(look.waiting) / f64::from(most_waiting)))
-                .unwrap();
+fn table(recording: &Recording) -> String {
+    let mut html = String::from(
+        "<table>\n<tr><th>seconds</th><th>backlog</th><th>stored</th><th>replicas wanted</th><th>ready</th></tr>\n",
+    );
+    let mut second = None;
+    for sample in &recording.samples {
+        let this = sample.at.floor() as i64;
+        if second.replace(this) == Some(this) {
+            continue;
         }
-        let steps = |of: fn(&super::watch::Size) -> i64| {
-            let mut line = format!("0,{HEIGHT:.1} ");
-            let mut level = y(0.0);
-            for size in sizes {
-                let (at, next) = (x(seconds(size.at)), y(of(size) as f64 / most_pods as f64));
-                write!(line, "{at:.1},{level:.1} {at:.1},{next:.1} ").unwrap();
-                level = next;
-            }
-            format!("{line}{WIDTH:.1},{level:.1}")
-        };
-        let (asked, ready) = (steps(|size| size.asked), steps(|size| size.ready));
-        let mut axes = String::new();
-        for part in 0..=4 {
-            let part = f64::from(part) / 4.0;
-            let (at, level) = (x(part * end), y(part));
-            let (second, messages, pods) = (part * end, part * f64::from(most_waiting), part * most_pods as f64);
-            write!(
-                axes,
-                "<line class=\"grid\" x1=\"0\" x2=\"{WIDTH}\" y1=\"{level:.1}\" y2=\"{level:.1}\"/>\
-                 <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{second:.0} s</text>\
-                 <text class=\"queue\" x=\"-8\" y=\"{:.1}\" text-anchor=\"end\">{messages:.0}</text>\
-                 <text class=\"pods\" x=\"{:.1}\" y=\"{:.1}\">{pods:.1}</text>",
-                HEIGHT + 20.0,
-                level + 4.0,
-                WIDTH + 8.0,
-                level + 4.0,
-            )
-            .unwrap();
+        let size = recording.sizes.iter().rev().find(|size| size.at <= sample.at);
+        let (desired, ready) = size.map_or((0, 0), |size| (size.desired, size.ready));
+        let (queued, stored) = (sample.queued, sample.stored);
+        let row =
+            format!("<td>{:.1}</td><td>{queued}</td><td>{stored}</td><td>{desired}</td><td>{ready}</td>", sample.at);
+        html += &format!("<tr>{row}</tr>\n");
+    }
+    html + "</table>\n"
+}
+
+fn figure(picture: &Picture) -> String {
+    let Picture { key, width, height, bytes, thumbnail } = picture;
+    let (key, name) = (escape(key), escape(key.rsplit('/').next().unwrap_or(key)));
+    let kilobytes = bytes / 1000;
+    format!(
+        "<figure title=\"{key}\"><img src=\"{thumbnail}\" alt=\"{name}\" loading=\"lazy\">\
+         <figcaption>{name}<br>{width}×{height}, {kilobytes} kB</figcaption></figure>\n"
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recording::tests::recorded;
+    use super::*;
+
+    fn picture(key: &str) -> Picture {
+        let mut png = std::io::Cursor::new(Vec::new());
+        image::RgbImage::new(640, 320).write_to(&mut png, image::ImageFormat::Png).unwrap();
+        Picture::of(key.to_owned(), png.get_ref()).unwrap()
+    }
+
+    #[test]
+    fn the_page_has_everything_in_itself() {
+        let page = page(&recorded(), &[picture("demo/<1>.png")]);
+        for expected in ["300 images confirmed, none lost", "1.50 s", "33.3 /s", "0 → 6 → 0", "&lt;1&gt;.png"] {
+            assert!(page.contains(expected), "{expected}");
         }
-        format!(
-            "<figure><svg role=\"img\" aria-label=\"Messages in the queue and pods over time\" \
-             viewBox=\"-60 -12 980 310\">{axes}<polyline class=\"queue\" points=\"{waiting}\"/>\
-             <polyline class=\"pods\" points=\"{asked}\"/><polyline class=\"ready\" points=\"{ready}\"/></svg>\
-             <figcaption><span class=\"queue\">messages in the queue (left)</span> \
-             <span class=\"pods\">pods asked for (right)</span> <span class=\"ready\">pods ready (right)</span>\
-             </figcaption></figure>"
-        )
+        assert!(page.contains("src=\"data:image/jpeg;base64,"));
+        for outside in ["http://", "https://", "src=\"/", "@import", "<script"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_loss_is_the_headline() {
+        let mut recording = recorded();
+        recording.outcome.stored = 298;
+        assert!(page(&recording, &[]).contains("<h1>2 of 300 confirmed images lost</h1>"));
+    }
+
+    #[test]
+    fn the_table_has_a_row_a_second() {
+        let table = table(&recorded());
+        assert!(table.contains("<tr><td>3.0</td><td>262</td><td>21</td><td>6</td><td>4</td></tr>"), "{table}");
+        assert!(table.contains("<tr><td>32.0</td><td>0</td><td>300</td><td>0</td><td>0</td></tr>"), "{table}");
     }
 }
-
-/// One image of the sheet, made small; `None` for a file that is no image, which the account shows.
-fn thumbnail(key: &str, file: &[u8]) -> Option<String> {
-    let small = image::load_from_memory(file).ok()?.thumbnail(THUMBNAIL, THUMBNAIL).into_rgb8();
-    let mut jpeg = std::io::Cursor::new(Vec::new());
-    small.write_to(&mut jpeg, image::ImageFormat::Jpeg).ok()?;
-    let data = STANDARD.encode(jpeg.into_inner());
-    Some(format!(
-        "<figure><img alt=\"{key}\" src=\"data:image/jpeg;base64,{data}\"><figcaption>{key}</figcaption></figure>"
-    ))
-}
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--queue:#b4540a;--pods:#1c6b3f;--ready:#3a8fd0;--line:#8886}\
-@media(prefers-color-scheme:dark){:root{--queue:#f0a05a;--pods:#6fcf97;--ready:#7dbdf0}}\
-body{font:16px/1.5 system-ui,sans-serif;margin:0}main{max-width:980px;margin:auto;padding:2rem 1rem}\
-h1{margin:0}.account{font-size:1.3rem;font-weight:600;font-variant-numeric:tabular-nums}\
-svg{width:100%;height:auto}svg text{font-size:13px;fill:currentColor}svg .grid{stroke:var(--line)}\
-svg text.queue,span.queue{fill:var(--queue);color:var(--queue)}svg text.pods,span.pods{fill:var(--pods);color:var(--pods)}\
-span.ready{color:var(--ready)}polyline{fill:none;stroke-width:2.5}polyline.queue{stroke:var(--queue)}\
-polyline.pods{stroke:var(--pods)}polyline.ready{stroke:var(--ready);stroke-dasharray:5 4}\
-figure{margin:1rem 0}figcaption span{margin-right:1.5rem}\
-dl div{display:flex;gap:1rem;border-bottom:1px solid var(--line);padding:.3rem 0}dt{flex:1}\
-dd{margin:0;font-weight:600;font-variant-numeric:tabular-nums}\
-.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(140px,1fr));gap:.8rem}\
-.sheet figure{margin:0}.sheet img{width:100%;display:block;border-radius:4px}.sheet figcaption{font-size:.8rem}";

@@ -38,13 +38,10 @@ impl Storage {
         self.client.create_bucket().bucket(bucket).send().await.expect("a new bucket");
     }
 
-    /// Makes a bucket, or takes everything out of the one that is there.
-    pub async fn ensure_empty(&self, bucket: &str) {
+    /// Makes a bucket unless it is there.
+    pub async fn ensure(&self, bucket: &str) {
         if self.client.head_bucket().bucket(bucket).send().await.is_err() {
-            return self.create(bucket).await;
-        }
-        for key in self.keys(bucket).await {
-            self.client.delete_object().bucket(bucket).key(key).send().await.expect("deleted");
+            self.create(bucket).await;
         }
     }
 
@@ -69,7 +66,12 @@ impl Storage {
 
     /// The keys in a bucket.
     pub async fn keys(&self, bucket: &str) -> Vec<String> {
-        let mut pages = self.client.list_objects_v2().bucket(bucket).into_paginator().send();
+        self.keys_under(bucket, "").await
+    }
+
+    /// The keys in a bucket that begin with a prefix.
+    pub async fn keys_under(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let mut pages = self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.expect("a listing");

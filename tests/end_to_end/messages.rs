@@ -72,13 +72,16 @@ impl Messages {
         self.publisher.depth(queue).await.expect("a depth").ready
     }
 
+    /// Messages in a parking queue, which is made as a consumer would make it.
+    pub async fn parked(&self, queue: &str) -> u32 {
+        let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default());
+        declared.await.expect("a queue").message_count()
+    }
+
     /// Takes everything that is ready: bodies, and the reason they were parked for.
     pub async fn take_parked(&self, queue: &str) -> Vec<(Vec<u8>, String)> {
         let mut taken = Vec::new();
-        self.plain
-            .queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default())
-            .await
-            .expect("a queue");
+        self.parked(queue).await;
         while let Some(message) =
             self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer")
         {
