@@ -303,8 +303,12 @@ fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, 
     }
 }
 
-/// The message as a sentence of its own: errors are worded to stand within one.
+/// The message as a sentence of its own: errors are worded to stand within one. One that begins
+/// with an address is left as it is.
 fn sentence(message: &str) -> String {
+    if message.split(' ').next().is_some_and(|word| word.contains("://")) {
+        return message.to_owned();
+    }
     let mut characters = message.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
