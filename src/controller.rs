@@ -2,13 +2,11 @@
 //! observe → decide → build → apply → status. It must never let one pipeline's trouble reach
 //! another, nor write anything while nothing has changed.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -16,16 +14,17 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, WatchStreamExt, predicates, watcher};
-use kube::{Api, Client, Resource as _, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ImagePipeline, ImagePipelineStatus, names};
+use crate::api::{ImagePipeline, names};
 use crate::http;
 
 mod apply;
 mod brokers;
 pub mod build;
+mod context;
 pub mod decide;
 mod listed;
 mod metrics;
@@ -34,11 +33,10 @@ mod status;
 
 use apply::Writer;
 pub use build::ConsumerImage;
-use decide::{Load, Memory, decide};
+use context::{Context, shown};
 pub use listed::Listed;
 pub use metrics::Metrics;
-use metrics::PipelineLabels;
-use observe::{Observed, Sources};
+use observe::Sources;
 
 /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues.
 ///
@@ -81,24 +79,6 @@ pub enum Error {
 }
 
 type Guarded = DeserializeGuard<ImagePipeline>;
-
-/// What every reconciliation needs.
-struct Context {
-    sources: Sources,
-    writer: Writer,
-    image: ConsumerImage,
-    metrics: Metrics,
-    pipelines: Store<Guarded>,
-    remembered: Mutex<HashMap<ObjectRef<ImagePipeline>, Remembered>>,
-}
-
-/// What is kept of a pipeline from one reconciliation to the next. All of it can be lost.
-#[derive(Clone, Default)]
-struct Remembered {
-    memory: Memory,
-    written: Option<(ImagePipelineStatus, Timestamp)>,
-    invalid: Option<String>,
-}
 
 /// Runs the operator until it is told to stop.
 ///
@@ -265,99 +245,6 @@ fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Action
     let name = shown(&ObjectRef::from_obj(guarded.as_ref()));
     tracing::warn!(pipeline = name, %error, "reconciliation failed; trying again");
     Action::requeue(again.max(Duration::from_secs(2)))
-}
-
-impl Context {
-    /// The one clock of the control plane.
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn decide(&self, pipeline: &ImagePipeline, observed: &Observed) -> decide::Decision {
-        let key = ObjectRef::from_obj(pipeline);
-        let memory = self.remembered().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
-        let (decision, memory) = decide(&pipeline.spec.scaling, &Load::of(observed), &memory, self.now());
-        self.remembered().entry(key).or_default().memory = memory;
-        let unknown = observed.depth.as_ref().err().map(|trouble| trouble.reason);
-        self.metrics.decided(&labels_of(pipeline.namespace(), pipeline.name_any()), &decision, unknown);
-        decision
-    }
-
-    /// The status last written, which may be newer than the one last seen.
-    fn previous_status(&self, pipeline: &ImagePipeline) -> ImagePipelineStatus {
-        let written =
-            self.remembered().get(&ObjectRef::from_obj(pipeline)).and_then(|remembered| remembered.written.clone());
-        written.map(|(status, _)| status).or_else(|| pipeline.status.clone()).unwrap_or_default()
-    }
-
-    async fn report(
-        &self,
-        pipeline: &ImagePipeline,
-        previous: &ImagePipelineStatus,
-        status: ImagePipelineStatus,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let key = ObjectRef::from_obj(pipeline);
-        let written =
-            self.remembered().get(&key).and_then(|remembered| remembered.written.as_ref().map(|(_, when)| *when));
-        let since = now.duration_since(written.unwrap_or(Timestamp::UNIX_EPOCH));
-        if !status::is_due(previous, &status, since) {
-            return Ok(());
-        }
-        self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
-        let transitions = status::transitions(previous, &status, &pipeline.spec.scaling);
-        self.remembered().entry(key.clone()).or_default().written = Some((status, now));
-        for status::Transition { warning, reason, note } in &transitions {
-            if *warning {
-                tracing::warn!(pipeline = shown(&key), %reason, "{note}");
-            } else {
-                tracing::info!(pipeline = shown(&key), %reason, "{note}");
-            }
-        }
-        self.writer.publish(pipeline, &transitions).await.map_err(Error::Write)
-    }
-
-    /// Says in the resource's own status that it can't be read, once per content.
-    async fn report_invalid(&self, guarded: &Guarded, detail: &str) -> Result<(), Error> {
-        let meta = guarded.meta();
-        let key = ObjectRef::<ImagePipeline>::new(&guarded.name_any()).within(&guarded.namespace().unwrap_or_default());
-        let known = self.remembered().get(&key).and_then(|remembered| remembered.invalid.clone());
-        if known.as_deref() == Some(detail) || meta.deletion_timestamp.is_some() {
-            return Ok(());
-        }
-        tracing::warn!(pipeline = shown(&key), detail, "an ImagePipeline can't be read; it is left alone");
-        let status = status::invalid(meta.generation, detail, self.now());
-        self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
-        self.remembered().entry(key).or_default().invalid = Some(detail.to_owned());
-        Ok(())
-    }
-
-    fn forget_deleted(&self) {
-        let lives = |key: &ObjectRef<ImagePipeline>| {
-            let namespace = key.namespace.clone().unwrap_or_default();
-            self.pipelines.get(&ObjectRef::new(&key.name).within(&namespace)).is_some()
-        };
-        self.sources.brokers.retain(lives);
-        self.writer.retain(lives);
-        let gone: Vec<_> = self.remembered().keys().filter(|key| !lives(key)).cloned().collect();
-        for key in gone {
-            self.remembered().remove(&key);
-            self.metrics.forget(&labels_of(key.namespace.clone(), key.name.clone()));
-        }
-    }
-
-    fn remembered(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectRef<ImagePipeline>, Remembered>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A pipeline as logs name it.
-fn shown<K: kube::runtime::reflector::Lookup>(key: &ObjectRef<K>) -> String {
-    format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
-}
-
-fn labels_of(namespace: Option<String>, pipeline: String) -> PipelineLabels {
-    PipelineLabels { namespace: namespace.unwrap_or_default(), pipeline }
 }
 
 fn forget_managed_fields<K: kube::Resource>(object: &mut K) {

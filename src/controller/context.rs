@@ -1,0 +1,143 @@
+//! What reconciliations share, and what is remembered of a pipeline from one to the next. It must
+//! never remember anything that a restart may not lose.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::{Resource as _, ResourceExt as _};
+
+use super::apply::Writer;
+use super::build::ConsumerImage;
+use super::decide::{self, Load, Memory, decide};
+use super::metrics::{Metrics, PipelineLabels};
+use super::observe::{Observed, Sources};
+use super::{Error, Guarded, status};
+use crate::api::{ImagePipeline, ImagePipelineStatus};
+
+/// What every reconciliation needs.
+pub struct Context {
+    /// Where observations come from.
+    pub sources: Sources,
+    /// Where changes go.
+    pub writer: Writer,
+    /// What the operator says about consumer pods.
+    pub image: ConsumerImage,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Every ImagePipeline.
+    pub pipelines: Store<Guarded>,
+    /// By pipeline.
+    pub remembered: Mutex<HashMap<ObjectRef<ImagePipeline>, Remembered>>,
+}
+
+/// What is kept of a pipeline from one reconciliation to the next. All of it can be lost.
+#[derive(Clone, Default)]
+pub struct Remembered {
+    memory: Memory,
+    written: Option<(ImagePipelineStatus, Timestamp)>,
+    invalid: Option<String>,
+}
+
+impl Context {
+    /// The one clock of the control plane.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Decides, remembers what the next decision needs, and counts.
+    pub fn decide(&self, pipeline: &ImagePipeline, observed: &Observed) -> decide::Decision {
+        let key = ObjectRef::from_obj(pipeline);
+        let memory = self.remembered().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
+        let (decision, memory) = decide(&pipeline.spec.scaling, &Load::of(observed), &memory, self.now());
+        self.remembered().entry(key).or_default().memory = memory;
+        let unknown = observed.depth.as_ref().err().map(|trouble| trouble.reason);
+        self.metrics.decided(&labels_of(pipeline.namespace(), pipeline.name_any()), &decision, unknown);
+        decision
+    }
+
+    /// The status last written, which may be newer than the one last seen.
+    pub fn previous_status(&self, pipeline: &ImagePipeline) -> ImagePipelineStatus {
+        let written =
+            self.remembered().get(&ObjectRef::from_obj(pipeline)).and_then(|remembered| remembered.written.clone());
+        written.map(|(status, _)| status).or_else(|| pipeline.status.clone()).unwrap_or_default()
+    }
+
+    /// Writes the status if it is due, and tells what has changed.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub async fn report(
+        &self,
+        pipeline: &ImagePipeline,
+        previous: &ImagePipelineStatus,
+        status: ImagePipelineStatus,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let key = ObjectRef::from_obj(pipeline);
+        let written =
+            self.remembered().get(&key).and_then(|remembered| remembered.written.as_ref().map(|(_, when)| *when));
+        let since = now.duration_since(written.unwrap_or(Timestamp::UNIX_EPOCH));
+        if !status::is_due(previous, &status, since) {
+            return Ok(());
+        }
+        self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
+        let transitions = status::transitions(previous, &status, &pipeline.spec.scaling);
+        self.remembered().entry(key.clone()).or_default().written = Some((status, now));
+        for status::Transition { warning, reason, note } in &transitions {
+            if *warning {
+                tracing::warn!(pipeline = shown(&key), %reason, "{note}");
+            } else {
+                tracing::info!(pipeline = shown(&key), %reason, "{note}");
+            }
+        }
+        self.writer.publish(pipeline, &transitions).await.map_err(Error::Write)
+    }
+
+    /// Says in the resource's own status that it can't be read, once per content.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub async fn report_invalid(&self, guarded: &Guarded, detail: &str) -> Result<(), Error> {
+        let meta = guarded.meta();
+        let key = ObjectRef::<ImagePipeline>::new(&guarded.name_any()).within(&guarded.namespace().unwrap_or_default());
+        let known = self.remembered().get(&key).and_then(|remembered| remembered.invalid.clone());
+        if known.as_deref() == Some(detail) || meta.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        tracing::warn!(pipeline = shown(&key), detail, "an ImagePipeline can't be read; it is left alone");
+        let status = status::invalid(meta.generation, detail, self.now());
+        self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
+        self.remembered().entry(key).or_default().invalid = Some(detail.to_owned());
+        Ok(())
+    }
+
+    /// Forgets what belongs to pipelines that are gone.
+    pub fn forget_deleted(&self) {
+        let lives = |key: &ObjectRef<ImagePipeline>| {
+            let namespace = key.namespace.clone().unwrap_or_default();
+            self.pipelines.get(&ObjectRef::new(&key.name).within(&namespace)).is_some()
+        };
+        self.sources.brokers.retain(lives);
+        self.writer.retain(lives);
+        let gone: Vec<_> = self.remembered().keys().filter(|key| !lives(key)).cloned().collect();
+        for key in gone {
+            self.remembered().remove(&key);
+            self.metrics.forget(&labels_of(key.namespace.clone(), key.name.clone()));
+        }
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashMap<ObjectRef<ImagePipeline>, Remembered>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A pipeline as logs name it.
+pub fn shown<K: reflector::Lookup>(key: &ObjectRef<K>) -> String {
+    format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
+}
+
+fn labels_of(namespace: Option<String>, pipeline: String) -> PipelineLabels {
+    PipelineLabels { namespace: namespace.unwrap_or_default(), pipeline }
+}
