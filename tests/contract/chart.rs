@@ -19,9 +19,9 @@ enum Cli {
 
 /// The rights of the operator, and no others: group, resource, verbs.
 const RIGHTS: [(&str, &str, &[&str]); 6] = [
-    ("greench.dev", "imagepipelines", &["get", "list", "watch"]),
+    ("greench.dev", "imagepipelines", &["list", "watch"]),
     ("greench.dev", "imagepipelines/status", &["patch"]),
-    ("apps", "deployments", &["get", "list", "watch", "create", "patch"]),
+    ("apps", "deployments", &["list", "watch", "create", "patch"]),
     ("", "pods", &["list", "watch", "patch"]),
     ("", "secrets", &["get", "list", "watch"]),
     ("events.k8s.io", "events", &["create", "patch"]),
