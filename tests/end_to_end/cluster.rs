@@ -4,14 +4,19 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image_pipeline::broker_address::BrokerAddress;
 
-/// One namespace of the cluster, with a broker and an S3 server in it.
+/// One namespace of the cluster, with a broker and an S3 server in it. There is one at a time: the
+/// tests stop the operator and the broker under each other otherwise.
 pub struct Namespace {
     /// Its name.
     pub name: String,
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 /// A port on loopback that leads to a port of a Service; closed when dropped.
 pub struct Forward {
@@ -68,8 +73,10 @@ pub fn run(command: &mut Command) -> String {
 impl Namespace {
     /// Makes a namespace with RabbitMQ and an S3 server that answer.
     pub fn with_parts(name: &str) -> Self {
+        // A test that failed in its turn says so itself.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         run(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/parts")).arg(name));
-        Self { name: name.to_owned() }
+        Self { name: name.to_owned(), _turn: turn }
     }
 
     /// `kubectl` in this namespace.
