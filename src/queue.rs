@@ -8,7 +8,7 @@ use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{BasicProperties, Confirmation, ConnectionProperties};
 
@@ -68,6 +68,7 @@ impl Connection {
     /// within ten seconds.
     pub async fn open(address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
         let BrokerAddress { host, port, vhost, username, password } = address;
+        short(vhost)?;
         within(error::during("resolving the broker's name"), async {
             tokio::net::lookup_host((host.as_str(), *port))
                 .await
@@ -135,7 +136,7 @@ impl Channel {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = within(error::during("reading the queue's depth"), async {
             self.inner
-                .queue_declare(queue.into(), options, FieldTable::default())
+                .queue_declare(short(queue)?, options, FieldTable::default())
                 .await
                 .map_err(|error| QueueError::on_queue(queue, &error))
         })
@@ -155,7 +156,7 @@ impl Channel {
         }
         within(error::during("declaring the queue"), async {
             self.inner
-                .queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default())
+                .queue_declare(short(queue)?, QueueDeclareOptions::durable(), FieldTable::default())
                 .await
                 .map(drop)
                 .map_err(|error| QueueError::on_queue(queue, &error))
@@ -173,7 +174,7 @@ impl Channel {
             self.inner.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(refused)?;
             let consumer = self
                 .inner
-                .basic_consume(queue.into(), tag.into(), BasicConsumeOptions::default(), FieldTable::default())
+                .basic_consume(short(queue)?, short(tag)?, BasicConsumeOptions::default(), FieldTable::default())
                 .await
                 .map_err(refused)?;
             Ok(Deliveries::new(consumer))
@@ -187,7 +188,7 @@ impl Channel {
     /// The channel is gone, or the broker does not answer.
     pub async fn cancel(&self, tag: &str) -> Result<(), QueueError> {
         within(error::during("cancelling the consumer"), async {
-            let cancelled = self.inner.basic_cancel(tag.into(), BasicCancelOptions::default()).await;
+            let cancelled = self.inner.basic_cancel(short(tag)?, BasicCancelOptions::default()).await;
             cancelled.map_err(|error| QueueError::from_lapin(&error))
         })
         .await
@@ -215,7 +216,7 @@ impl Channel {
         let mut properties =
             BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into());
         if let Some(message_id) = message_id {
-            properties = properties.with_message_id(message_id.into());
+            properties = properties.with_message_id(short(&message_id)?);
         }
         if let Some(timestamp) = timestamp {
             properties = properties.with_timestamp(timestamp);
@@ -236,7 +237,8 @@ impl Channel {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let confirmation = within(error::during("publishing"), async {
             let failed = |error: lapin::Error| QueueError::on_queue(queue, &error);
-            let confirm = self.inner.basic_publish("".into(), queue.into(), options, body, properties).await;
+            let confirm =
+                self.inner.basic_publish(ShortString::default(), short(queue)?, options, body, properties).await;
             confirm.map_err(failed)?.await.map_err(failed)
         })
         .await?;
@@ -249,6 +251,26 @@ impl Channel {
     }
 }
 
+/// AMQP's short string: at most 255 bytes, which the resource's bound on characters can't promise.
+fn short(name: &str) -> Result<ShortString, QueueError> {
+    ShortString::try_new(name).map_err(|_| QueueError::too_long(name))
+}
+
 async fn within<T>(doing: error::During, work: impl Future<Output = Result<T, QueueError>>) -> Result<T, QueueError> {
     tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(QueueError::timed_out(doing)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    #[tokio::test]
+    async fn a_name_that_amqp_cannot_hold_is_an_error_and_no_panic() {
+        let vhost = "ä".repeat(200);
+        let (host, username, password) = ("localhost".to_owned(), "u".to_owned(), "p".to_owned());
+        let address = BrokerAddress { host, port: 1, vhost, username, password };
+        let refused = Connection::open(&address, "test").await.err().map(|error| error.reason());
+        assert_eq!(refused, Some(Reason::NameTooLong));
+    }
 }

@@ -41,6 +41,7 @@ pub enum Reason {
     ConnectionLost,
     DeclareRefused,
     DnsFailed,
+    NameTooLong,
     QueueFound,
     QueueNotFound,
     TlsFailed,

@@ -43,6 +43,12 @@ impl QueueError {
         Self::new(Reason::BrokerUnreachable, format!("the broker did not answer in time while {}", during.0))
     }
 
+    pub(super) fn too_long(name: &str) -> Self {
+        let message =
+            format!("a name has {} bytes and AMQP takes at most 255; shorten queue, vhost or parkingQueue", name.len());
+        Self::new(Reason::NameTooLong, message)
+    }
+
     pub(super) fn dns(host: &str, error: &std::io::Error) -> Self {
         let message =
             format!("the broker's host {host:?} can't be resolved ({error}); check host in the broker's Secret");

@@ -69,9 +69,8 @@ async fn main() -> ExitCode {
     let tiles = SampleArgs { prefix: prefix.clone(), ..messages::tiles(640) };
     let bodies = burst::prepare(&tiles, IMAGES);
     let watch = Watch::start(&namespace, PIPELINE, QUEUE, BUCKET, &prefix).await;
-    let burst = burst::publish(&messages, QUEUE, bodies).await;
+    let (burst, history) = tokio::join!(burst::publish(&messages, QUEUE, bodies), watch.until_done(IMAGES as usize));
     println!("{burst}");
-    let history = watch.until_done(IMAGES as usize).await;
 
     let keys = storage.keys_under(BUCKET, &prefix).await;
     let parked = messages.parked(&parking_queue).await.saturating_sub(parked_before) as usize;

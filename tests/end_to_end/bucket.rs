@@ -7,21 +7,21 @@ use std::process::Command;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 
-use super::cluster::{Forward, Namespace, run};
+use super::cluster::{Namespace, Way, run};
 
-/// The server, reached through a forwarded port.
+/// The server, as it is reached from here.
 pub struct Storage {
     client: Client,
     endpoint: String,
     root: (String, String),
-    _forward: Forward,
+    _way: Way,
 }
 
 impl Storage {
     /// The S3 server of a namespace.
     pub fn of(namespace: &Namespace) -> Self {
-        let forward = namespace.forward("s3", 7070);
-        let endpoint = format!("http://127.0.0.1:{}", forward.port);
+        let way = namespace.way_to("s3", 7070);
+        let endpoint = format!("http://{}:{}", way.host, way.port);
         let root = (namespace.secret("s3", "AWS_ACCESS_KEY_ID"), namespace.secret("s3", "AWS_SECRET_ACCESS_KEY"));
         let settings = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -30,7 +30,7 @@ impl Storage {
             .force_path_style(true)
             .credentials_provider(Credentials::new(&root.0, &root.1, None, None, "tests"))
             .build();
-        Self { client: Client::from_conf(settings), endpoint, root, _forward: forward }
+        Self { client: Client::from_conf(settings), endpoint, root, _way: way }
     }
 
     /// Makes a bucket.

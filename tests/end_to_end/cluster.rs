@@ -18,11 +18,19 @@ pub struct Namespace {
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A port on loopback that leads to a port of a Service; closed when dropped.
-pub struct Forward {
-    child: Child,
-    /// The port on 127.0.0.1.
+/// A way from here to a port of a Service.
+pub struct Way {
+    /// An address of this machine, or of the tests' own cluster, whose network is this machine's.
+    pub host: String,
+    /// The port there.
     pub port: u16,
+    _forward: Option<Forward>,
+}
+
+/// A port on loopback that leads to a port of a Service; closed when dropped.
+struct Forward {
+    child: Child,
+    port: u16,
 }
 
 impl Drop for Forward {
@@ -106,8 +114,18 @@ impl Namespace {
         self.kubectl(&["get", "secret", name, "-o", &template])
     }
 
-    /// Forwards a local port to a Service's.
-    pub fn forward(&self, service: &str, port: u16) -> Forward {
+    /// A way to a Service: straight to its address in the tests' own cluster, which carries a burst
+    /// three times as fast, else through a forwarded port.
+    pub fn way_to(&self, service: &str, port: u16) -> Way {
+        if own_kubeconfig().is_some() {
+            let host = self.kubectl(&["get", "service", service, "-o", "jsonpath={.spec.clusterIP}"]);
+            return Way { host, port, _forward: None };
+        }
+        let forward = self.forward(service, port);
+        Way { host: "127.0.0.1".to_owned(), port: forward.port, _forward: Some(forward) }
+    }
+
+    fn forward(&self, service: &str, port: u16) -> Forward {
         let mut command = kubectl();
         command.args(["--namespace", &self.name, "port-forward", &format!("service/{service}"), &format!(":{port}")]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("kubectl");
@@ -121,11 +139,11 @@ impl Namespace {
         Forward { child, port }
     }
 
-    /// The broker, through a forwarded port.
-    pub fn broker(&self, forward: &Forward) -> BrokerAddress {
+    /// The broker, at the end of a way to it.
+    pub fn broker(&self, way: &Way) -> BrokerAddress {
         BrokerAddress {
-            host: "127.0.0.1".to_owned(),
-            port: forward.port,
+            host: way.host.clone(),
+            port: way.port,
             vhost: "/".to_owned(),
             username: self.secret("rabbit-default-user", "username"),
             password: self.secret("rabbit-default-user", "password"),

@@ -9,7 +9,7 @@ use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 
-use super::cluster::{Forward, Namespace};
+use super::cluster::{Namespace, Way};
 
 /// Tiles of a forest, square.
 pub fn tiles(side: u32) -> SampleArgs {
@@ -26,20 +26,20 @@ pub fn tile(index: u32) -> Vec<u8> {
     serde_json::to_vec(&Message { image, image_metadata }).expect("JSON")
 }
 
-/// The broker, reached through a forwarded port.
+/// The broker, as it is reached from here.
 pub struct Messages {
     publisher: Channel,
     plain: lapin::Channel,
     /// Where the broker is, from here.
     pub address: BrokerAddress,
-    _connections: (Connection, lapin::Connection, Forward),
+    _connections: (Connection, lapin::Connection, Way),
 }
 
 impl Messages {
     /// The broker of a namespace.
     pub async fn of(namespace: &Namespace) -> Self {
-        let forward = namespace.forward("rabbit", 5672);
-        let address = namespace.broker(&forward);
+        let way = namespace.way_to("rabbit", 5672);
+        let address = namespace.broker(&way);
         let connection = Connection::open(&address, "end-to-end tests").await.expect("a connection");
         let publisher = connection.channel().await.expect("a channel");
         publisher.confirm().await.expect("confirm mode");
@@ -52,7 +52,7 @@ impl Messages {
         };
         let plain_connection = lapin::Connection::connect_uri(uri, Default::default()).await.expect("a connection");
         let plain = plain_connection.create_channel().await.expect("a channel");
-        Self { publisher, plain, address, _connections: (connection, plain_connection, forward) }
+        Self { publisher, plain, address, _connections: (connection, plain_connection, way) }
     }
 
     /// Declares a durable quorum queue.
