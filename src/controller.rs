@@ -226,11 +226,12 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     let decision = context.decide(pipeline, &observed);
     let desired = build::build(pipeline, decision.replicas, &context.image);
     let applied = context.writer.apply(pipeline, &desired, observed.deployment.as_deref()).await;
-    context.writer.annotate_pods(pipeline, &observed).await.map_err(Error::Write)?;
+    let annotated = context.writer.annotate_pods(pipeline, &observed).await;
     let previous = context.previous_status(pipeline);
     let now = context.now();
     let status = status::status(&previous, pipeline, &observed, &decision, &applied, now);
     context.report(pipeline, &previous, status, now).await?;
+    annotated.map_err(Error::Write)?;
     context.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))
 }

@@ -32,9 +32,10 @@ struct Contents {
 }
 
 impl ApiServer {
-    /// A server that holds these ImagePipelines and Secrets; gives it and a client of it.
-    pub async fn start(pipelines: Vec<Value>, secrets: Vec<Value>) -> (Self, kube::Client) {
-        let lists = HashMap::from([(COLLECTIONS[0], pipelines), (COLLECTIONS[3], secrets)]);
+    /// A server that holds these objects; gives it and a client of it.
+    pub async fn start(pipelines: Vec<Value>, secrets: Vec<Value>, deployments: Vec<Value>) -> (Self, kube::Client) {
+        let lists =
+            HashMap::from([(COLLECTIONS[0], pipelines), (COLLECTIONS[1], deployments), (COLLECTIONS[3], secrets)]);
         let state = Arc::new(Mutex::new(Contents { lists, transcript: Vec::new() }));
         let server = Self { state, events: broadcast::channel(64).0 };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -38,7 +38,11 @@ async fn secret() -> Value {
 
 /// Runs the operator until it has read the broker's Secret `looks` times.
 async fn operate(pipelines: Vec<Value>, looks: usize) -> ApiServer {
-    let (server, client) = ApiServer::start(pipelines, vec![secret().await]).await;
+    let (server, client) = ApiServer::start(pipelines, vec![secret().await], vec![]).await;
+    operate_on(server, client, looks).await
+}
+
+async fn operate_on(server: ApiServer, client: kube::Client, looks: usize) -> ApiServer {
     let image =
         ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
     let stop = CancellationToken::new();
@@ -69,6 +73,23 @@ async fn writes_what_is_needed_and_then_nothing() {
     ];
     assert_eq!(server.writes(), expected);
     assert_eq!(server.list("deployments")[0]["spec"]["replicas"], 2);
+}
+
+#[tokio::test]
+async fn a_deployment_of_another_is_never_touched() {
+    let foreign = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "tiles-consumer", "namespace": FOREST, "uid": "theirs", "resourceVersion": "1" },
+        "spec": { "replicas": 9, "selector": {}, "template": {} },
+    });
+    let pipelines = vec![pipeline("tiles", json!("500ms"))];
+    let (server, client) = ApiServer::start(pipelines, vec![secret().await], vec![foreign.clone()]).await;
+    let server = operate_on(server, client, 3).await;
+    let writes = server.writes();
+    assert!(writes.iter().all(|write| !write.contains("/deployments/")), "{writes:#?}");
+    assert!(writes.iter().any(|write| write.contains("/imagepipelines/tiles/status")), "{writes:#?}");
+    assert_eq!(server.list("deployments"), [foreign]);
 }
 
 #[tokio::test]
