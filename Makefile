@@ -41,6 +41,7 @@ end-to-end: install
 check: ## Formatting, lints, and the tests that need no server
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --test pipeline --test end_to_end -- -D warnings
 	cargo test --locked
 
 install: $(if $(CLUSTER),,operator) cluster ## Install the operator with the chart

@@ -69,7 +69,7 @@ impl Connection {
     pub async fn open(address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
         let BrokerAddress { host, port, vhost, username, password } = address;
         short(vhost)?;
-        within(error::during("resolving the broker's name"), async {
+        within("resolving the broker's name", async {
             tokio::net::lookup_host((host.as_str(), *port))
                 .await
                 .map(drop)
@@ -87,7 +87,7 @@ impl Connection {
             query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECONDS), ..AMQPQueryString::default() },
         };
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        within(error::during("connecting"), async {
+        within("connecting", async {
             lapin::Connection::connect_uri(uri, properties)
                 .await
                 .map_err(|error| QueueError::connecting(address, &error))
@@ -101,7 +101,7 @@ impl Connection {
     /// # Errors
     /// The connection is gone, or the broker refuses another channel.
     pub async fn channel(&self) -> Result<Channel, QueueError> {
-        let inner = within(error::during("opening a channel"), async {
+        let inner = within("opening a channel", async {
             self.inner.create_channel().await.map_err(|error| QueueError::from_lapin(&error))
         })
         .await?;
@@ -134,7 +134,7 @@ impl Channel {
     /// not answer.
     pub async fn depth(&self, queue: &str) -> Result<QueueDepth, QueueError> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = within(error::during("reading the queue's depth"), async {
+        let declared = within("reading the queue's depth", async {
             self.inner
                 .queue_declare(short(queue)?, options, FieldTable::default())
                 .await
@@ -154,7 +154,7 @@ impl Channel {
             Err(error) if error.is_queue_not_found() => {}
             found => return found.map(drop),
         }
-        within(error::during("declaring the queue"), async {
+        within("declaring the queue", async {
             self.inner
                 .queue_declare(short(queue)?, QueueDeclareOptions::durable(), FieldTable::default())
                 .await
@@ -169,7 +169,7 @@ impl Channel {
     /// # Errors
     /// The queue is missing, the user may not read it, or the broker does not answer.
     pub async fn consume(&self, queue: &str, tag: &str, prefetch: u16) -> Result<Deliveries, QueueError> {
-        within(error::during("registering as a consumer"), async {
+        within("registering as a consumer", async {
             let refused = |error: lapin::Error| QueueError::on_queue(queue, &error);
             self.inner.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(refused)?;
             let consumer = self
@@ -187,7 +187,7 @@ impl Channel {
     /// # Errors
     /// The channel is gone, or the broker does not answer.
     pub async fn cancel(&self, tag: &str) -> Result<(), QueueError> {
-        within(error::during("cancelling the consumer"), async {
+        within("cancelling the consumer", async {
             let cancelled = self.inner.basic_cancel(short(tag)?, BasicCancelOptions::default()).await;
             cancelled.map_err(|error| QueueError::from_lapin(&error))
         })
@@ -199,7 +199,7 @@ impl Channel {
     /// # Errors
     /// The channel is gone, or the broker does not answer.
     pub async fn confirm(&self) -> Result<(), QueueError> {
-        within(error::during("asking for confirms"), async {
+        within("asking for confirms", async {
             let selected = self.inner.confirm_select(ConfirmSelectOptions::default()).await;
             selected.map_err(|error| QueueError::from_lapin(&error))
         })
@@ -235,7 +235,7 @@ impl Channel {
 
     async fn publish_confirmed(&self, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), QueueError> {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let confirmation = within(error::during("publishing"), async {
+        let confirmation = within("publishing", async {
             let failed = |error: lapin::Error| QueueError::on_queue(queue, &error);
             let confirm =
                 self.inner.basic_publish(ShortString::default(), short(queue)?, options, body, properties).await;
@@ -256,7 +256,7 @@ fn short(name: &str) -> Result<ShortString, QueueError> {
     ShortString::try_new(name).map_err(|_| QueueError::too_long(name))
 }
 
-async fn within<T>(doing: error::During, work: impl Future<Output = Result<T, QueueError>>) -> Result<T, QueueError> {
+async fn within<T>(doing: &str, work: impl Future<Output = Result<T, QueueError>>) -> Result<T, QueueError> {
     tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(|_| Err(QueueError::timed_out(doing)))
 }
 

@@ -16,14 +16,6 @@ pub struct QueueError {
     message: String,
 }
 
-/// What was being done when time ran out.
-#[derive(Clone, Copy)]
-pub(super) struct During(&'static str);
-
-pub(super) fn during(doing: &'static str) -> During {
-    During(doing)
-}
-
 impl QueueError {
     /// The bounded reason.
     pub fn reason(&self) -> Reason {
@@ -39,8 +31,8 @@ impl QueueError {
         Self { reason, message }
     }
 
-    pub(super) fn timed_out(during: During) -> Self {
-        Self::new(Reason::BrokerUnreachable, format!("the broker did not answer in time while {}", during.0))
+    pub(super) fn timed_out(doing: &str) -> Self {
+        Self::new(Reason::BrokerUnreachable, format!("the broker did not answer in time while {doing}"))
     }
 
     pub(super) fn too_long(name: &str) -> Self {

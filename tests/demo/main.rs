@@ -16,6 +16,8 @@ mod eventually;
 mod messages;
 #[path = "../end_to_end/pipeline.rs"]
 mod pipeline;
+#[path = "../pipeline/plainly.rs"]
+mod plainly;
 mod recording;
 mod report;
 mod watch;

@@ -12,4 +12,6 @@ mod delete;
 mod eventually;
 mod messages;
 mod pipeline;
+#[path = "../pipeline/plainly.rs"]
+mod plainly;
 mod trouble;

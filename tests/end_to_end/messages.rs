@@ -7,9 +7,9 @@ use image_pipeline::publish::{Format, SampleArgs, Size};
 use image_pipeline::queue::{Channel, Connection, Outgoing};
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 
 use super::cluster::{Namespace, Way};
+use super::plainly::plainly;
 
 /// Tiles of a forest, square.
 pub fn tiles(side: u32) -> SampleArgs {
@@ -43,14 +43,7 @@ impl Messages {
         let connection = Connection::open(&address, "end-to-end tests").await.expect("a connection");
         let publisher = connection.channel().await.expect("a channel");
         publisher.confirm().await.expect("confirm mode");
-        let BrokerAddress { host, port, vhost, username, password } = address.clone();
-        let uri = AMQPUri {
-            scheme: AMQPScheme::AMQP,
-            authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password }, host, port },
-            vhost,
-            query: AMQPQueryString::default(),
-        };
-        let plain_connection = lapin::Connection::connect_uri(uri, Default::default()).await.expect("a connection");
+        let plain_connection = plainly(&address).await;
         let plain = plain_connection.create_channel().await.expect("a channel");
         Self { publisher, plain, address, _connections: (connection, plain_connection, way) }
     }

@@ -6,10 +6,10 @@ use image_pipeline::queue::{self, Outgoing, QueueError};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{BasicProperties, Confirmation, ConnectionProperties};
+use lapin::{BasicProperties, Confirmation};
 
 use super::eventually::{LIMIT, equal, eventually};
+use super::plainly::plainly;
 
 /// The two types of durable queues.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::IntoStaticStr)]
@@ -107,15 +107,4 @@ impl Client {
         }
         taken
     }
-}
-
-async fn plainly(address: &BrokerAddress) -> lapin::Connection {
-    let BrokerAddress { host, port, vhost, username, password } = address.clone();
-    let uri = AMQPUri {
-        scheme: AMQPScheme::AMQP,
-        authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password }, host, port },
-        vhost,
-        query: AMQPQueryString::default(),
-    };
-    lapin::Connection::connect_uri(uri, ConnectionProperties::default()).await.expect("a connection")
 }

@@ -9,6 +9,7 @@ mod client;
 mod consumer;
 mod eventually;
 mod images;
+mod plainly;
 mod port;
 mod process;
 mod proxy;

@@ -1,0 +1,18 @@
+//! A connection as the library gives it, for what the product itself never does. It must never be
+//! used where the product's own way is what is tested.
+
+use image_pipeline::broker_address::BrokerAddress;
+use lapin::ConnectionProperties;
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+
+/// Connects.
+pub async fn plainly(address: &BrokerAddress) -> lapin::Connection {
+    let BrokerAddress { host, port, vhost, username, password } = address.clone();
+    let uri = AMQPUri {
+        scheme: AMQPScheme::AMQP,
+        authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password }, host, port },
+        vhost,
+        query: AMQPQueryString::default(),
+    };
+    lapin::Connection::connect_uri(uri, ConnectionProperties::default()).await.expect("a connection")
+}
