@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::api::assignment::Assignment;
+use crate::api::names::{self, SecretRole};
 use crate::http;
 
 mod backoff;
@@ -39,9 +41,9 @@ use upload::{Destination, Store};
 use worker::Worker;
 
 /// Consume one queue into one bucket. The controller starts this in pods; everything it needs is
-/// here, save the two Secrets, which are directories with a file a key and are read again whenever
-/// they are used.
-#[derive(Clone, Debug, Eq, PartialEq, clap::Args)]
+/// here, save the Secrets, which are directories with a file a key and are read again whenever they
+/// are used.
+#[derive(Clone, Debug, PartialEq, clap::Args)]
 pub struct Args {
     /// Namespace of the ImagePipeline, for logs and parking headers
     #[arg(long, env = "PIPELINE_NAMESPACE")]
@@ -49,40 +51,17 @@ pub struct Args {
     /// Name of the ImagePipeline, for logs and parking headers
     #[arg(long, env = "PIPELINE_NAME")]
     pub pipeline_name: String,
-    /// Directory with the broker's host, port, username and password
-    #[arg(long, env = "BROKER_SECRET")]
-    pub broker_secret: PathBuf,
-    /// Virtual host that holds the queue
-    #[arg(long, env = "VHOST", default_value = "/")]
-    pub vhost: String,
-    /// Queue to read
-    #[arg(long, env = "QUEUE")]
-    pub queue: String,
-    /// Queue for messages that can never succeed; declared durable if absent
-    #[arg(long, env = "PARKING_QUEUE")]
-    pub parking_queue: String,
-    /// Bucket to write
-    #[arg(long, env = "BUCKET")]
-    pub bucket: String,
-    /// Put before every image name to make the object's key
-    #[arg(long, env = "PREFIX", default_value = "")]
-    pub prefix: String,
-    /// The bucket's region
-    #[arg(long, env = "REGION", default_value = "us-east-1")]
-    pub region: String,
-    /// The store's URL; AWS if not given
-    #[arg(long, env = "ENDPOINT")]
-    pub endpoint: Option<String>,
-    /// Address the bucket as endpoint/bucket instead of bucket.endpoint
-    #[arg(long, env = "FORCE_PATH_STYLE")]
-    pub force_path_style: bool,
-    /// Directory with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and perhaps AWS_SESSION_TOKEN; the
-    /// SDK's standard credential chain if not given
-    #[arg(long, env = "S3_SECRET")]
-    pub s3_secret: Option<PathBuf>,
-    /// Images worked on at once; the CPU limit if not given
-    #[arg(long, env = "CONCURRENCY", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub concurrency: Option<u16>,
+    /// What to carry where, as JSON: source, message, image, destination and failures of an
+    /// ImagePipeline's spec, and concurrency
+    #[arg(long, env = "ASSIGNMENT", value_name = "JSON")]
+    pub assignment: Assignment,
+    /// Directory of the Secrets, each a directory of its own: broker, broker-credentials,
+    /// broker-authority, broker-certificate, store, store-authority
+    #[arg(long, env = "SECRETS", value_name = "DIRECTORY", default_value = names::SECRETS_MOUNT)]
+    pub secrets: PathBuf,
+    /// Directory for a mark of the message whose decoding may end this process; it must outlive it
+    #[arg(long, env = "MARKERS", value_name = "DIRECTORY", default_value = names::MARKERS_MOUNT)]
+    pub markers: PathBuf,
     /// Seconds that may pass between SIGTERM and the end of the process
     #[arg(long, env = "GRACE_PERIOD_SECONDS", default_value_t = 60)]
     pub grace_period_seconds: u16,
@@ -115,16 +94,17 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let metrics = Metrics::register(&mut registry);
     let state = State::new(metrics.clone());
     let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
-    let sizes = Sizes::new(args.concurrency, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1));
+    let sizes = Sizes::new(args.assignment.concurrency, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1));
     announce(&args, sizes);
 
     let cut_off = CancellationToken::new();
     let sessions = sessions(&args, sizes, &state, cut_off.clone());
-    let parking = Parking::new(sessions.broker.clone(), args.parking_queue.clone());
+    let parking_queue = names::parking_queue(&args.assignment.source, &args.assignment.failures);
+    let parking = Parking::new(sessions.broker.clone(), parking_queue);
     let worker = Arc::new(Worker {
         namespace: args.pipeline_namespace.clone(),
         name: args.pipeline_name.clone(),
-        prefix: args.prefix.clone(),
+        prefix: args.assignment.destination.s3.prefix.clone(),
         capacity: Capacity::new(sizes),
         store: Store::new(destination(args)).await,
         parking,
@@ -159,14 +139,15 @@ fn routes(registry: Registry, state: &Arc<State>) -> axum::Router {
 fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: CancellationToken) -> Sessions {
     // In a pod, the pod's name.
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "consumer".to_owned());
-    let Args { pipeline_namespace, pipeline_name, .. } = args;
+    let Args { pipeline_namespace, pipeline_name, assignment, .. } = args;
+    let rabbitmq = &assignment.source.rabbitmq;
     Sessions {
         broker: Broker {
-            secret: args.broker_secret.clone(),
-            vhost: args.vhost.clone(),
+            secret: args.secrets.join(SecretRole::Broker.as_str()),
+            vhost: rabbitmq.vhost.clone(),
             name: format!("image-pipeline {pipeline_namespace}/{pipeline_name} {host}"),
         },
-        queue: args.queue.clone(),
+        queue: rabbitmq.queue.clone(),
         tag: host,
         prefetch: sizes.prefetch(),
         grace_period: Duration::from_secs(args.grace_period_seconds.into()),
@@ -176,26 +157,27 @@ fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: Cancellation
 }
 
 fn destination(args: Args) -> Destination {
+    let s3 = args.assignment.destination.s3;
     Destination {
-        bucket: args.bucket,
-        prefix: args.prefix,
-        region: args.region,
-        endpoint: args.endpoint.filter(|endpoint| !endpoint.is_empty()),
-        force_path_style: args.force_path_style,
-        credentials: args.s3_secret,
+        bucket: s3.bucket,
+        prefix: s3.prefix,
+        region: s3.region,
+        endpoint: Some(s3.endpoint).filter(|endpoint| !endpoint.is_empty()),
+        force_path_style: s3.force_path_style,
+        credentials: s3.credentials_secret.map(|_| args.secrets.join(SecretRole::Store.as_str())),
     }
 }
 
 fn announce(args: &Args, sizes: Sizes) {
+    let (rabbitmq, s3) = (&args.assignment.source.rabbitmq, &args.assignment.destination.s3);
     info!(
         version = env!("CARGO_PKG_VERSION"),
         pipeline = format!("{}/{}", args.pipeline_namespace, args.pipeline_name),
-        vhost = args.vhost,
-        queue = args.queue,
-        parking_queue = args.parking_queue,
-        bucket = args.bucket,
-        prefix = args.prefix,
-        region = args.region,
+        vhost = rabbitmq.vhost,
+        queue = rabbitmq.queue,
+        bucket = s3.bucket,
+        prefix = s3.prefix,
+        region = s3.region,
         concurrency = sizes.concurrency,
         prefetch = sizes.prefetch(),
         image_bytes = sizes.image_bytes,

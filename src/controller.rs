@@ -261,7 +261,10 @@ fn pipelines_of_secret(pipelines: &Store<Guarded>, secret: &PartialObjectMeta<Se
     let (namespace, name) = (secret.namespace(), secret.name_any());
     let refers = |guarded: &Arc<Guarded>| {
         let Ok(pipeline) = &guarded.0 else { return None };
-        let referred = pipeline.namespace() == namespace && names::secrets(&pipeline.spec).contains(&name);
+        let referred = pipeline.namespace() == namespace
+            && names::secrets(&pipeline.spec.source, &pipeline.spec.destination)
+                .iter()
+                .any(|(_, secret)| *secret == name);
         referred.then(|| ObjectRef::from_obj(guarded.as_ref()))
     };
     pipelines.state().iter().filter_map(refers).collect()

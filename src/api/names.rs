@@ -3,7 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{ImagePipelineSpec, RabbitmqClusterReference};
+use strum::{EnumIter, IntoStaticStr};
+
+use super::destination::Destination;
+use super::failures::Failures;
+use super::source::{RabbitmqClusterReference, Source};
 
 /// The field manager of every write.
 pub const FIELD_MANAGER: &str = "image-pipeline";
@@ -15,12 +19,10 @@ pub const SPEC_ANNOTATION: &str = "greench.dev/spec-digest";
 pub const CONTAINER: &str = "consumer";
 /// The port on which a consumer serves `/livez`, `/readyz`, `/metrics` and `/status`.
 pub const HTTP_PORT: u16 = 8080;
-/// Where the broker's Secret is mounted in a consumer pod, a file a key.
-pub const BROKER_MOUNT: &str = "/etc/image-pipeline/broker";
-/// Where the S3 credentials are mounted in a consumer pod, a file a key.
-pub const S3_MOUNT: &str = "/etc/image-pipeline/s3";
-/// How long Kubernetes waits between SIGTERM and SIGKILL of a consumer, in seconds.
-pub const GRACE_PERIOD_SECONDS: u16 = 60;
+/// Where Secrets are mounted in a consumer pod: a directory for each role, a file a key.
+pub const SECRETS_MOUNT: &str = "/etc/image-pipeline/secrets";
+/// Where a consumer pod has the emptyDir that outlives a container's crash.
+pub const MARKERS_MOUNT: &str = "/var/lib/image-pipeline/markers";
 /// The label that says which ImagePipeline a child belongs to.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 /// A label selector that matches every consumer pod of every pipeline.
@@ -44,25 +46,70 @@ pub fn labels(pipeline: &str) -> BTreeMap<String, String> {
     .into()
 }
 
-/// The Secret that says where the broker is and who reads it.
+/// What a Secret is for. The name in lower case with hyphens is that of its directory and volume.
+#[derive(Clone, Copy, Debug, EnumIter, Eq, Hash, IntoStaticStr, PartialEq)]
+#[strum(serialize_all = "kebab-case")]
+pub enum SecretRole {
+    /// Where the broker is, and who reads it.
+    Broker,
+    /// Who reads it, where that is a Secret of its own.
+    BrokerCredentials,
+    /// The authorities of the broker's certificate.
+    BrokerAuthority,
+    /// The certificate shown to the broker.
+    BrokerCertificate,
+    /// Who writes to the store.
+    Store,
+    /// The authorities of the store's certificate.
+    StoreAuthority,
+}
+
+impl SecretRole {
+    /// The name of the role's directory and volume.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The field of the spec that names the Secret.
+    pub fn field(self) -> &'static str {
+        match self {
+            SecretRole::Broker => "source.rabbitmq.rabbitmqClusterReference",
+            SecretRole::BrokerCredentials => "source.rabbitmq.credentialsSecret",
+            SecretRole::BrokerAuthority => "source.rabbitmq.tls.caSecret",
+            SecretRole::BrokerCertificate => "source.rabbitmq.tls.clientCertSecret",
+            SecretRole::Store => "destination.s3.credentialsSecret",
+            SecretRole::StoreAuthority => "destination.s3.tls.caSecret",
+        }
+    }
+}
+
+/// The Secrets that a pipeline refers to, by what they are for.
+pub fn secrets(source: &Source, destination: &Destination) -> Vec<(SecretRole, String)> {
+    let (rabbitmq, s3) = (&source.rabbitmq, &destination.s3);
+    let broker_tls = rabbitmq.tls.as_ref();
+    let optional = [
+        (SecretRole::BrokerCredentials, rabbitmq.credentials_secret.as_ref()),
+        (SecretRole::BrokerAuthority, broker_tls.and_then(|tls| tls.ca_secret.as_ref())),
+        (SecretRole::BrokerCertificate, broker_tls.and_then(|tls| tls.client_cert_secret.as_ref())),
+        (SecretRole::Store, s3.credentials_secret.as_ref()),
+        (SecretRole::StoreAuthority, s3.tls.as_ref().map(|tls| &tls.ca_secret)),
+    ];
+    let named = optional.into_iter().filter_map(|(role, secret)| Some((role, secret?.name.clone())));
+    std::iter::once((SecretRole::Broker, broker_secret(&rabbitmq.rabbitmq_cluster_reference))).chain(named).collect()
+}
+
+/// The queue for messages that can never succeed.
+pub fn parking_queue(source: &Source, failures: &Failures) -> String {
+    match failures.parking_queue.as_str() {
+        "" => format!("{}.parked", source.rabbitmq.queue),
+        given => given.to_owned(),
+    }
+}
+
+/// The Secret that says where the broker is.
 pub fn broker_secret(reference: &RabbitmqClusterReference) -> String {
     match (&reference.name, &reference.connection_secret) {
         (_, Some(secret)) => secret.name.clone(),
         (name, None) => format!("{}-default-user", name.as_deref().unwrap_or_default()),
-    }
-}
-
-/// The Secrets that a pipeline refers to.
-pub fn secrets(spec: &ImagePipelineSpec) -> Vec<String> {
-    let broker = broker_secret(&spec.source.rabbitmq.rabbitmq_cluster_reference);
-    let s3 = spec.destination.s3.credentials_secret.as_ref().map(|secret| secret.name.clone());
-    std::iter::once(broker).chain(s3).collect()
-}
-
-/// The queue for messages that can never succeed.
-pub fn parking_queue(spec: &ImagePipelineSpec) -> String {
-    match spec.failures.parking_queue.as_str() {
-        "" => format!("{}.parked", spec.source.rabbitmq.queue),
-        given => given.to_owned(),
     }
 }

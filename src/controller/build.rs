@@ -8,20 +8,26 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
-    VolumeMount,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, LocalObjectReference,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 
-use crate::api::{ImagePipeline, ImagePipelineSpec, Resources, names};
+use crate::api::ImagePipeline;
+use crate::api::assignment::Assignment;
+use crate::api::names::{self, SecretRole};
+use crate::api::pods::Resources;
 use crate::consumer;
 
 /// The user and group of the pods: the number that the image's own user has.
 const USER: i64 = 65532;
+
+/// The volume that outlives a container's crash.
+const MARKERS: &str = "markers";
 
 /// What the operator, not the user, says about consumer pods.
 #[derive(Clone, Debug)]
@@ -75,70 +81,42 @@ pub fn command_line(args: &consumer::Args) -> Vec<String> {
     let consumer::Args {
         pipeline_namespace,
         pipeline_name,
-        broker_secret,
-        vhost,
-        queue,
-        parking_queue,
-        bucket,
-        prefix,
-        region,
-        endpoint,
-        force_path_style,
-        s3_secret,
-        concurrency,
+        assignment,
+        secrets,
+        markers,
         grace_period_seconds,
         listen,
     } = args;
-    let mut line = vec![
+    vec![
         "consumer".to_owned(),
         format!("--pipeline-namespace={pipeline_namespace}"),
         format!("--pipeline-name={pipeline_name}"),
-        format!("--broker-secret={}", broker_secret.display()),
-        format!("--vhost={vhost}"),
-        format!("--queue={queue}"),
-        format!("--parking-queue={parking_queue}"),
-        format!("--bucket={bucket}"),
-        format!("--prefix={prefix}"),
-        format!("--region={region}"),
+        // A tree of texts, numbers and lists is always representable.
+        format!("--assignment={}", serde_json::to_string(assignment).unwrap_or_default()),
+        format!("--secrets={}", secrets.display()),
+        format!("--markers={}", markers.display()),
         format!("--grace-period-seconds={grace_period_seconds}"),
         format!("--listen={listen}"),
-    ];
-    line.extend(endpoint.as_ref().map(|endpoint| format!("--endpoint={endpoint}")));
-    line.extend(force_path_style.then(|| "--force-path-style".to_owned()));
-    line.extend(s3_secret.as_ref().map(|directory| format!("--s3-secret={}", directory.display())));
-    line.extend(concurrency.map(|concurrency| format!("--concurrency={concurrency}")));
-    line
+    ]
 }
 
 /// What a consumer of this pipeline is told.
 fn consumer_args(pipeline: &ImagePipeline) -> consumer::Args {
-    let ImagePipelineSpec { source, destination, .. } = &pipeline.spec;
-    let s3 = &destination.s3;
     consumer::Args {
         pipeline_namespace: pipeline.metadata.namespace.clone().unwrap_or_default(),
         pipeline_name: pipeline.metadata.name.clone().unwrap_or_default(),
-        broker_secret: PathBuf::from(names::BROKER_MOUNT),
-        vhost: source.rabbitmq.vhost.clone(),
-        queue: source.rabbitmq.queue.clone(),
-        parking_queue: names::parking_queue(&pipeline.spec),
-        bucket: s3.bucket.clone(),
-        prefix: s3.prefix.clone(),
-        region: s3.region.clone(),
-        endpoint: Some(s3.endpoint.clone()).filter(|endpoint| !endpoint.is_empty()),
-        force_path_style: s3.force_path_style,
-        s3_secret: s3.credentials_secret.as_ref().map(|_| PathBuf::from(names::S3_MOUNT)),
-        concurrency: None,
-        grace_period_seconds: names::GRACE_PERIOD_SECONDS,
+        assignment: Assignment::from(&pipeline.spec),
+        secrets: PathBuf::from(names::SECRETS_MOUNT),
+        markers: PathBuf::from(names::MARKERS_MOUNT),
+        grace_period_seconds: pipeline.spec.consumer.termination_grace_period_seconds,
         listen: std::net::SocketAddr::from(([0, 0, 0, 0], names::HTTP_PORT)),
     }
 }
 
 fn pod(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodSpec {
-    let broker = names::broker_secret(&pipeline.spec.source.rabbitmq.rabbitmq_cluster_reference);
-    let s3 = pipeline.spec.destination.s3.credentials_secret.as_ref();
-    let mounts: Vec<_> = std::iter::once(("broker", broker, names::BROKER_MOUNT))
-        .chain(s3.map(|secret| ("s3", secret.name.clone(), names::S3_MOUNT)))
-        .collect();
+    let consumer = &pipeline.spec.consumer;
+    let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
+    let volumes = secrets.iter().map(|(role, secret)| secret_volume(*role, secret)).chain([markers_volume()]);
     let pull_secrets = image.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
     PodSpec {
         automount_service_account_token: Some(false),
@@ -152,20 +130,24 @@ fn pod(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
         }),
-        termination_grace_period_seconds: Some(i64::from(names::GRACE_PERIOD_SECONDS)),
-        containers: vec![container(pipeline, image, &mounts)],
-        volumes: Some(mounts.iter().map(|(volume, secret, _)| secret_volume(volume, secret)).collect()),
+        service_account_name: Some(consumer.service_account_name.clone()).filter(|name| !name.is_empty()),
+        termination_grace_period_seconds: Some(i64::from(consumer.termination_grace_period_seconds)),
+        containers: vec![container(pipeline, image, secrets.iter().map(|(role, _)| *role))],
+        volumes: Some(volumes.collect()),
         ..PodSpec::default()
     }
 }
 
-fn container(pipeline: &ImagePipeline, image: &ConsumerImage, mounts: &[(&str, String, &str)]) -> Container {
-    let mount = |(volume, _, path): &(&str, String, &str)| VolumeMount {
-        name: (*volume).to_owned(),
-        mount_path: (*path).to_owned(),
-        read_only: Some(true),
+fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iterator<Item = SecretRole>) -> Container {
+    let mount = |name: &str, path: String, read_only| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path,
+        read_only: Some(read_only),
         ..VolumeMount::default()
     };
+    let secret_mount =
+        |role: SecretRole| mount(role.as_str(), format!("{}/{}", names::SECRETS_MOUNT, role.as_str()), true);
+    let markers_mount = mount(MARKERS, names::MARKERS_MOUNT.to_owned(), false);
     Container {
         name: names::CONTAINER.to_owned(),
         image: Some(image.image.clone()),
@@ -186,7 +168,7 @@ fn container(pipeline: &ImagePipeline, image: &ConsumerImage, mounts: &[(&str, S
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(mounts.iter().map(mount).collect()),
+        volume_mounts: Some(secrets.map(secret_mount).chain([markers_mount]).collect()),
         ..Container::default()
     }
 }
@@ -198,14 +180,19 @@ fn literal(argument: &str) -> String {
 
 /// Optional, so that a Secret that comes late is mounted late instead of keeping the pod from
 /// starting: the consumer says what is missing, and heals.
-fn secret_volume(volume: &str, secret: &str) -> Volume {
+fn secret_volume(role: SecretRole, secret: &str) -> Volume {
     let source = SecretVolumeSource {
         secret_name: Some(secret.to_owned()),
         optional: Some(true),
         default_mode: Some(0o440),
         ..SecretVolumeSource::default()
     };
-    Volume { name: volume.to_owned(), secret: Some(source), ..Volume::default() }
+    Volume { name: role.as_str().to_owned(), secret: Some(source), ..Volume::default() }
+}
+
+fn markers_volume() -> Volume {
+    let source = EmptyDirVolumeSource { size_limit: Some(Quantity("1Mi".to_owned())), medium: None };
+    Volume { name: MARKERS.to_owned(), empty_dir: Some(source), ..Volume::default() }
 }
 
 fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
@@ -281,11 +268,36 @@ destination: {s3: {bucket: bucket-greench}}";
 
     const FULLEST: &str = "
 source:
-  rabbitmq: {queue: -odd queue-, vhost: /forest=1, rabbitmqClusterReference: {connectionSecret: {name: north}}}
+  rabbitmq:
+    queue: -odd queue-
+    vhost: /forest=1
+    rabbitmqClusterReference: {connectionSecret: {name: north}}
+    credentialsSecret: {name: reader}
+    tls: {caSecret: {name: rabbit-ca}, clientCertSecret: {name: rabbit-client}}
+    prefetch: 7
+    maxBodyBytes: 8Mi
+message: {encoding: Raw, imagePath: /a, namePath: /b}
+image: {encoding: Balanced, reencode: WhenNotPng, maxPixels: 1000000}
 destination:
-  s3: {bucket: bucket-greench, prefix: tiles/, region: eu-north-1, endpoint: 'http://s3.greench.svc:7070', forcePathStyle: true, credentialsSecret: {name: s3}}
-failures: {parkingQueue: $(HOSTNAME)}
-consumer: {resources: {limits: {cpu: 2, memory: 2Gi}}}";
+  s3:
+    bucket: bucket-greench
+    prefix: tiles/
+    keyTemplate: '{year}/{stem}.png'
+    region: eu-north-1
+    endpoint: https://s3.greench.svc:7070
+    forcePathStyle: true
+    tls: {caSecret: {name: s3-ca}}
+    credentialsSecret: {name: s3}
+    onConflict: Fail
+    serverSideEncryption: {algorithm: aws:kms, kmsKeyId: alias/forest}
+    storageClass: STANDARD_IA
+    tags: {forest: north}
+    metadata: {project: greench}
+    cacheControl: max-age=60
+    checksum: SHA256
+    expectedBucketOwner: '111122223333'
+failures: {policy: DeadLetter, parkingQueue: $(HOSTNAME), maxAttempts: 3, holdingTime: 1m}
+consumer: {concurrency: 3, serviceAccountName: tiles, terminationGracePeriodSeconds: 90, resources: {limits: {cpu: 2, memory: 2Gi}}}";
 
     #[test]
     fn smallest_deployment() {
@@ -305,8 +317,6 @@ consumer: {resources: {limits: {cpu: 2, memory: 2Gi}}}";
             let line = command_line(&args);
             assert_eq!(Consumer::try_parse_from(&line).expect("parses").args, args);
         }
-        let all = consumer::Args { concurrency: Some(3), ..consumer_args(&pipeline(FULLEST)) };
-        assert_eq!(Consumer::try_parse_from(command_line(&all)).expect("parses").args, all);
     }
 
     #[test]

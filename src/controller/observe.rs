@@ -103,12 +103,12 @@ impl Sources {
         let asked = join_all(pods.iter().map(|pod| self.ask(pod)));
         let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace), asked);
         let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());
-        let secrets = names::secrets(&pipeline.spec);
+        let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
         Observed {
             deployment,
             depth,
             credentials: self.credentials(pipeline, &namespace),
-            secrets: secrets.iter().map(revision).collect::<Vec<_>>().join("."),
+            secrets: secrets.iter().map(|(_, secret)| revision(secret)).collect::<Vec<_>>().join("."),
             pods,
         }
     }

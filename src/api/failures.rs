@@ -1,0 +1,73 @@
+//! `spec.failures`: what happens to messages that can never succeed, and how long others are held.
+//! Its doc comments are what `kubectl explain` shows. It must hold no behaviour beyond defaults.
+
+use kube::KubeSchema;
+use kube::core::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantities::duration_schema;
+
+/// What happens to a message that can never succeed: broken JSON, base64, image or name. Trouble
+/// with the store or the broker is never a message's fault: such messages are kept.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("duration(self.holdingTime) >= duration('1s') && duration(self.holdingTime) <= duration('24h')")
+    .message("failures.holdingTime must be between 1s and 24h"))]
+pub struct Failures {
+    /// `Park`: it is published, unchanged, to the parking queue with the reason in its headers; it
+    /// is acknowledged once the broker has confirmed that, so nothing is lost. `DeadLetter`: it is
+    /// rejected, and the queue's own dead-letter exchange has it; a queue without one loses it, and
+    /// a classic queue may lose it on the way. `Discard`: it is acknowledged and lost, with a line
+    /// in the log and a count in the metrics.
+    #[serde(default)]
+    pub policy: FailurePolicy,
+    /// The parking queue, in the source's virtual host. Declared durable if absent, used as it is
+    /// if there. Empty: the source queue's name followed by `.parked`.
+    #[serde(default)]
+    #[schemars(length(max = 255))]
+    pub parking_queue: String,
+    /// How often a message may have killed the process that was decoding it before it counts as
+    /// one that can never succeed.
+    #[serde(default = "default_max_attempts")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_attempts: u32,
+    /// How long messages are held while the store is unavailable, as a duration such as `15m`. Then
+    /// they are handed back, once, and no more are taken until the store has taken a small object,
+    /// `.image-pipeline-probe` below the prefix. It must be less than the broker's delivery
+    /// acknowledgement timeout (30 minutes by default), which would hand them back again and again.
+    #[serde(default = "default_holding_time")]
+    #[schemars(schema_with = "duration_schema")]
+    pub holding_time: Duration,
+}
+
+/// What happens to a message that can never succeed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum FailurePolicy {
+    /// It goes to the parking queue.
+    #[default]
+    Park,
+    /// It goes wherever the queue's dead letters go.
+    DeadLetter,
+    /// It is lost.
+    Discard,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            policy: FailurePolicy::default(),
+            parking_queue: String::new(),
+            max_attempts: default_max_attempts(),
+            holding_time: default_holding_time(),
+        }
+    }
+}
+
+fn default_max_attempts() -> u32 {
+    5
+}
+
+fn default_holding_time() -> Duration {
+    std::time::Duration::from_secs(15 * 60).into()
+}

@@ -1,0 +1,111 @@
+//! Amounts as users write them: durations, numbers of bytes, Kubernetes quantities. It must accept
+//! nothing that its schema refuses.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// A number of bytes, written `500`, `64Ki` or `16Mi`; from 1 to 999Mi.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Bytes(u64);
+
+/// A text that is no number of bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a number of bytes such as 64Ki or 16Mi, from 1 to 999Mi")]
+pub struct NotBytes(String);
+
+const KIBI: u64 = 1 << 10;
+const MEBI: u64 = 1 << 20;
+
+impl Bytes {
+    /// So many mebibytes.
+    pub const fn mebi(count: u16) -> Self {
+        Self(count as u64 * MEBI)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = NotBytes;
+
+    fn try_from(text: String) -> Result<Self, NotBytes> {
+        let (digits, unit, longest) = match text.as_bytes() {
+            [digits @ .., b'M', b'i'] => (digits, MEBI, 3),
+            [digits @ .., b'K', b'i'] => (digits, KIBI, 6),
+            digits => (digits, 1, 9),
+        };
+        let number = std::str::from_utf8(digits).ok().filter(|digits| {
+            digits.len() <= longest && !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        let number: Option<u64> = number.and_then(|digits| digits.parse().ok());
+        number.map(|number| Self(number * unit)).ok_or(NotBytes(text))
+    }
+}
+
+impl From<Bytes> for String {
+    fn from(Bytes(bytes): Bytes) -> Self {
+        match bytes {
+            _ if bytes % MEBI == 0 => format!("{}Mi", bytes / MEBI),
+            _ if bytes % KIBI == 0 => format!("{}Ki", bytes / KIBI),
+            _ => bytes.to_string(),
+        }
+    }
+}
+
+impl JsonSchema for Bytes {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Bytes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 9,
+            "pattern": r"^([1-9][0-9]{0,8}|[1-9][0-9]{0,5}Ki|[1-9][0-9]{0,2}Mi)$"
+        })
+    }
+}
+
+/// A duration as Go writes it, which CEL's `duration()` reads: `500ms`, `2s`, `1m30s`.
+pub fn duration_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "maxLength": 32, "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$" })
+}
+
+/// Kubernetes quantities by resource name; numbers are allowed where they are unambiguous.
+pub fn quantities_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 8,
+        "additionalProperties": {
+            "x-kubernetes-int-or-string": true,
+            "maxLength": 32,
+            "pattern": r"^([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.)(([KMGTPE]i)|[numkMGTPE]|([eE][+-]?[0-9]+))?$"
+        }
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_and_written_as_users_write_them() {
+        for (text, bytes) in [("1", 1), ("999999999", 999_999_999), ("64Ki", 65_536), ("16Mi", 16_777_216)] {
+            let read = Bytes::try_from(text.to_owned()).unwrap();
+            assert_eq!((read.get(), String::from(read).as_str()), (bytes, text));
+        }
+        assert_eq!(String::from(Bytes::try_from("2048Ki".to_owned()).unwrap()), "2Mi");
+        for text in ["", "0", "01", "-1", "1.5Mi", "1000Mi", "1Gi", "Mi", "1 Mi", "16mi", "1000000000", "१"] {
+            assert!(Bytes::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `spec.scaling`: how the size follows the queue. Its doc comments are what `kubectl explain`
+//! shows. It must hold no behaviour beyond defaults.
+
+use kube::KubeSchema;
+use kube::core::Duration;
+use serde::{Deserialize, Serialize};
+
+use super::quantities::duration_schema;
+
+/// How the number of consumer pods follows the queue. The backlog counts messages that are ready
+/// in the queue and those that the pods hold; a backlog that can't be read leaves the size as it is.
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas")
+    .message("scaling.minReplicas is greater than scaling.maxReplicas"))]
+#[x_kube(validation = Rule::new("duration(self.pollInterval) >= duration('500ms') && duration(self.pollInterval) <= duration('5m')")
+    .message("scaling.pollInterval must be between 500ms and 5m"))]
+#[x_kube(validation = Rule::new("duration(self.scaleDownAfter) <= duration('24h')")
+    .message("scaling.scaleDownAfter must be at most 24h"))]
+pub struct Scaling {
+    /// The fewest consumer pods.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub min_replicas: i32,
+    /// The most consumer pods.
+    #[serde(default = "default_max_replicas")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_replicas: i32,
+    /// How much backlog one pod is for: the size wanted is the backlog divided by this, rounded up.
+    #[serde(default = "default_messages_per_replica")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub messages_per_replica: i32,
+    /// How often the queue's depth is read, as a duration such as `2s`.
+    #[serde(default = "default_poll_interval")]
+    #[schemars(schema_with = "duration_schema")]
+    pub poll_interval: Duration,
+    /// How long a smaller size must have been enough before pods are removed, as a duration such
+    /// as `60s`. Growing is immediate.
+    #[serde(default = "default_scale_down_after")]
+    #[schemars(schema_with = "duration_schema")]
+    pub scale_down_after: Duration,
+}
+
+impl Default for Scaling {
+    fn default() -> Self {
+        Self {
+            min_replicas: 0,
+            max_replicas: default_max_replicas(),
+            messages_per_replica: default_messages_per_replica(),
+            poll_interval: default_poll_interval(),
+            scale_down_after: default_scale_down_after(),
+        }
+    }
+}
+
+fn default_max_replicas() -> i32 {
+    20
+}
+
+fn default_messages_per_replica() -> i32 {
+    50
+}
+
+fn default_poll_interval() -> Duration {
+    std::time::Duration::from_secs(2).into()
+}
+
+fn default_scale_down_after() -> Duration {
+    std::time::Duration::from_secs(60).into()
+}
