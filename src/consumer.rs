@@ -11,10 +11,10 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::api::assignment::Assignment;
-use crate::api::names::{self, SecretRole};
+use crate::api::names;
 use crate::http;
 
 mod backoff;
@@ -23,21 +23,25 @@ mod capacity;
 mod cgroup;
 pub mod decode;
 pub mod encode;
+mod markers;
 mod metrics;
 mod parking;
 mod session;
 pub mod settle;
 mod state;
 pub mod upload;
+mod watchdog;
 mod worker;
 
 use broker::Broker;
-use capacity::{Capacity, Sizes};
+use capacity::{Asked, Capacity, Sizes};
+use decode::{Decoder, InvalidTemplate};
+use markers::Markers;
 use metrics::Metrics;
 use parking::Parking;
 use session::Sessions;
 use state::State;
-use upload::{Destination, Store};
+use upload::Store;
 use worker::Worker;
 
 /// Consume one queue into one bucket. The controller starts this in pods; everything it needs is
@@ -81,40 +85,28 @@ pub enum Error {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// The keys that objects shall have can't be made.
+    #[error(transparent)]
+    KeyTemplate(#[from] InvalidTemplate),
 }
 
 /// Consumes until `stop`, then finishes what it holds and returns.
 ///
 /// # Errors
-/// The listen address is taken. Everything else is retried for ever, and told in `/status`.
+/// The listen address is taken, or the key template invalid. Everything else is retried for ever, and told in `/status`.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let address = args.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let mut registry = Registry::with_prefix("image_pipeline");
     let metrics = Metrics::register(&mut registry);
     let state = State::new(metrics.clone());
-    let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
-    let sizes = Sizes::new(args.assignment.concurrency, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1));
+    let sizes = sizes(&args);
     announce(&args, sizes);
-
     let cut_off = CancellationToken::new();
     let sessions = sessions(&args, sizes, &state, cut_off.clone());
-    let parking_queue = names::parking_queue(&args.assignment.source, &args.assignment.failures);
-    let parking = Parking::new(sessions.broker.clone(), parking_queue);
-    let worker = Arc::new(Worker {
-        namespace: args.pipeline_namespace.clone(),
-        name: args.pipeline_name.clone(),
-        prefix: args.assignment.destination.s3.prefix.clone(),
-        capacity: Capacity::new(sizes),
-        store: Store::new(destination(args)).await,
-        parking,
-        state: Arc::clone(&state),
-        metrics,
-        stop: stop.clone(),
-        cut_off,
-    });
+    let worker = Arc::new(worker(&args, sizes, &sessions.broker, &state, metrics, stop.clone(), cut_off).await?);
     let work = async {
-        sessions.run(&stop, |delivery| Arc::clone(&worker).handle(delivery)).await;
+        sessions.run(&worker, &stop).await;
         worker.parking.close().await;
     };
     let drain = async {
@@ -136,36 +128,67 @@ fn routes(registry: Registry, state: &Arc<State>) -> axum::Router {
     http::routes(registry, move || ready.ready()).route("/status", get(move || async move { Json(status.status()) }))
 }
 
+fn sizes(args: &Args) -> Sizes {
+    let rabbitmq = &args.assignment.source.rabbitmq;
+    let asked = Asked {
+        concurrency: args.assignment.concurrency,
+        prefetch: rabbitmq.prefetch,
+        max_body_bytes: rabbitmq.max_body_bytes.get(),
+    };
+    let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
+    Sizes::new(asked, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1))
+}
+
 fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: CancellationToken) -> Sessions {
     // In a pod, the pod's name.
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "consumer".to_owned());
-    let Args { pipeline_namespace, pipeline_name, assignment, .. } = args;
-    let rabbitmq = &assignment.source.rabbitmq;
+    let Args { pipeline_namespace, pipeline_name, assignment, secrets, .. } = args;
     Sessions {
         broker: Broker {
-            secret: args.secrets.join(SecretRole::Broker.as_str()),
-            vhost: rabbitmq.vhost.clone(),
+            source: assignment.source.rabbitmq.clone(),
+            secrets: secrets.clone(),
             name: format!("image-pipeline {pipeline_namespace}/{pipeline_name} {host}"),
         },
-        queue: rabbitmq.queue.clone(),
+        queue: assignment.source.rabbitmq.queue.clone(),
         tag: host,
-        prefetch: sizes.prefetch(),
+        prefetch: sizes.prefetch,
         grace_period: Duration::from_secs(args.grace_period_seconds.into()),
         state: Arc::clone(state),
         cut_off,
     }
 }
 
-fn destination(args: Args) -> Destination {
-    let s3 = args.assignment.destination.s3;
-    Destination {
-        bucket: s3.bucket,
-        prefix: s3.prefix,
-        region: s3.region,
-        endpoint: Some(s3.endpoint).filter(|endpoint| !endpoint.is_empty()),
-        force_path_style: s3.force_path_style,
-        credentials: s3.credentials_secret.map(|_| args.secrets.join(SecretRole::Store.as_str())),
+async fn worker(
+    args: &Args,
+    sizes: Sizes,
+    broker: &Broker,
+    state: &Arc<State>,
+    metrics: Metrics,
+    stop: CancellationToken,
+    cut_off: CancellationToken,
+) -> Result<Worker, Error> {
+    let Assignment { source, message, image, destination, failures, .. } = &args.assignment;
+    let (markers, writable) = Markers::new(&args.markers, failures.max_attempts);
+    if let Err(error) = writable {
+        warn!(directory = %args.markers.display(), %error, "no marks: a message that ends processes can't be told");
     }
+    Ok(Worker {
+        namespace: args.pipeline_namespace.clone(),
+        name: args.pipeline_name.clone(),
+        decoder: Arc::new(Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?),
+        image: image.clone(),
+        failures: failures.clone(),
+        probe_key: decode::probe_key(&destination.s3.prefix),
+        markers: Arc::new(markers),
+        alone: Arc::default(),
+        capacity: Capacity::new(sizes),
+        store: Store::new(&destination.s3, &args.secrets).await,
+        parking: Parking::new(broker.clone(), names::parking_queue(source, failures)),
+        state: Arc::clone(state),
+        metrics,
+        stop,
+        cut_off,
+    })
 }
 
 fn announce(args: &Args, sizes: Sizes) {
@@ -179,7 +202,7 @@ fn announce(args: &Args, sizes: Sizes) {
         prefix = s3.prefix,
         region = s3.region,
         concurrency = sizes.concurrency,
-        prefetch = sizes.prefetch(),
+        prefetch = sizes.prefetch,
         image_bytes = sizes.image_bytes,
         memory_limit = sizes.memory_limit,
         "storing the queue's images in the bucket"

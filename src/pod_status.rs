@@ -38,6 +38,8 @@ pub enum ConsumerState {
     Connecting,
     /// Consuming.
     Running,
+    /// Handed everything back after holding it too long: waiting until what failed works again.
+    Waiting,
     /// Told to stop: finishing what it holds, taking nothing.
     Draining,
 }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::state::Dependency;
 use crate::broker_address::{self, BrokerAddress};
 use crate::queue::{Connection, QueueError};
 use crate::reason::Reason;
@@ -46,6 +47,12 @@ pub enum BrokerError {
     /// The broker ended the consumer and kept the connection.
     #[error("the broker cancelled the consumer: queue {0:?} was deleted, or moves to another node")]
     Cancelled(String),
+    /// The consumer is registered and gets nothing.
+    #[error("the broker has sent nothing for a while though messages are ready in queue {0:?}; consuming anew")]
+    Stalled(String),
+    /// A message was held as long as it may be.
+    #[error("messages were held for as long as failures.holdingTime says; {0} still fails")]
+    HeldTooLong(Dependency),
     /// A message's task ended in a way it never should.
     #[error("a worker stopped unexpectedly; its message will be delivered again")]
     WorkerLost,
@@ -58,7 +65,8 @@ impl BrokerError {
             BrokerError::SecretNotFound(_) => Reason::SecretNotFound,
             BrokerError::SecretInvalid { invalid, .. } => invalid.reason(),
             BrokerError::Queue(error) => error.reason(),
-            BrokerError::Cancelled(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
+            BrokerError::Stalled(_) => Reason::ConsumerStalled,
+            BrokerError::Cancelled(_) | BrokerError::HeldTooLong(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
         }
     }
 }

@@ -10,8 +10,14 @@ use super::cgroup::Limits;
 use super::encode::EncodeError;
 use super::settle::Failure;
 
-/// Of the memory limit, the part for images; the rest is for bodies and for the process itself.
-const IMAGE_SHARE_PERCENT: u64 = 60;
+/// Of the memory limit, what the process itself needs: 64 MiB, or a quarter where there is less.
+const PROCESS_BYTES: u64 = 64 << 20;
+
+/// Of the memory limit, the part that bodies may fill, unless prefetch is asked for.
+const BODY_SHARE_PERCENT: u64 = 40;
+
+/// Of the memory limit, what images have at least, whatever prefetch is asked for.
+const LEAST_IMAGE_SHARE_PERCENT: u64 = 10;
 
 /// For images where there is no memory limit.
 const UNLIMITED_BUDGET: u64 = 512 << 20;
@@ -31,6 +37,8 @@ pub struct Capacity {
 pub struct Sizes {
     /// Images worked on at once.
     pub concurrency: u16,
+    /// Messages delivered and not acknowledged.
+    pub prefetch: u16,
     /// Bytes for images, decoded and encoded.
     pub image_bytes: u64,
     /// The memory limit, if there is one.
@@ -47,19 +55,39 @@ pub struct Memory {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Sizes {
-    /// `concurrency` as asked for, or from the CPU limit, or `parallelism` (the node's) within reason.
-    pub fn new(concurrency: Option<u16>, limits: Limits, parallelism: u64) -> Self {
-        let by_default = limits.processors.unwrap_or(parallelism.min(MOST_BY_DEFAULT)).clamp(1, 256);
-        let concurrency = concurrency.or(u16::try_from(by_default).ok()).unwrap_or(1);
-        let image_bytes = limits.memory.map_or(UNLIMITED_BUDGET, |limit| limit / 100 * IMAGE_SHARE_PERCENT);
-        Self { concurrency, image_bytes, memory_limit: limits.memory }
-    }
+/// What the resource says about sizes.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// `spec.consumer.concurrency`.
+    pub concurrency: Option<u16>,
+    /// `spec.source.rabbitmq.prefetch`.
+    pub prefetch: Option<u16>,
+    /// `spec.source.rabbitmq.maxBodyBytes`.
+    pub max_body_bytes: u64,
+}
 
-    /// Messages to have delivered: those worked on, as many that are uploading or waiting, and two
-    /// on their way.
-    pub fn prefetch(self) -> u16 {
-        self.concurrency.saturating_mul(2).saturating_add(2)
+impl Sizes {
+    /// Concurrency as asked for, or from the CPU limit, or `parallelism` (the node's) within reason.
+    ///
+    /// Prefetch as asked for, or those worked on, as many that are uploading or waiting, and two on
+    /// their way; fewer where bodies of the largest size would fill more than 40 % of the memory
+    /// limit: the client library holds delivered bodies without a bound of its own. What bodies of
+    /// the largest size and the process leave of the limit is for images, so that no mix of messages
+    /// takes the process over it.
+    pub fn new(asked: Asked, limits: Limits, parallelism: u64) -> Self {
+        let by_default = limits.processors.unwrap_or(parallelism.min(MOST_BY_DEFAULT)).clamp(1, 256);
+        let concurrency = asked.concurrency.or(u16::try_from(by_default).ok()).unwrap_or(1);
+        let wanted = concurrency.saturating_mul(2).saturating_add(2);
+        let affordable = |limit: u64| (limit / 100 * BODY_SHARE_PERCENT / asked.max_body_bytes.max(1)).max(1);
+        let most = limits.memory.map_or(u64::MAX, affordable);
+        let prefetch = asked.prefetch.unwrap_or(wanted.min(u16::try_from(most).unwrap_or(u16::MAX)));
+        let left = |limit: u64| {
+            let bodies = asked.max_body_bytes.saturating_mul(prefetch.into());
+            let rest = limit.saturating_sub(PROCESS_BYTES.min(limit / 4)).saturating_sub(bodies);
+            rest.max(limit / 100 * LEAST_IMAGE_SHARE_PERCENT)
+        };
+        let image_bytes = limits.memory.map_or(UNLIMITED_BUDGET, left);
+        Self { concurrency, prefetch, image_bytes, memory_limit: limits.memory }
     }
 }
 
@@ -80,14 +108,15 @@ impl Capacity {
         Processor { _permit: Arc::clone(&self.processors).acquire_owned().await.ok() }
     }
 
-    /// Waits for memory. More than the whole budget is given when nobody else holds any.
+    /// Waits for memory. Where there is no limit, more than the whole budget is given when nobody
+    /// else holds any.
     ///
     /// # Errors
-    /// More is needed than the process may use in all.
+    /// More is needed than there will ever be.
     pub async fn memory(&self, bytes: u64) -> Result<Memory, EncodeError> {
         let Sizes { image_bytes, memory_limit, .. } = self.limits;
-        if let Some(limit) = memory_limit.filter(|limit| bytes > *limit) {
-            return Err(EncodeError::TooMuchMemory { needed: bytes, limit });
+        if memory_limit.is_some() && bytes > image_bytes {
+            return Err(EncodeError::TooMuchMemory { needed: bytes, limit: image_bytes });
         }
         let permits = kibibytes(bytes.min(image_bytes));
         Ok(Memory { permit: Arc::clone(&self.memory).acquire_many_owned(permits).await.ok() })
@@ -134,26 +163,34 @@ mod tests {
     #[test]
     fn follows_the_limits() {
         let limits = |processors, memory| Limits { processors, memory };
-        for (asked, limits, parallelism, concurrency, image_bytes) in [
-            (None, limits(None, None), 64, 4, UNLIMITED_BUDGET),
-            (None, limits(None, None), 2, 2, UNLIMITED_BUDGET),
-            (None, limits(Some(8), Some(GIB)), 64, 8, GIB / 100 * 60),
-            (Some(3), limits(Some(8), Some(GIB)), 64, 3, GIB / 100 * 60),
-            (None, limits(Some(100_000), None), 64, 256, UNLIMITED_BUDGET),
+        let asked = |concurrency, prefetch| Asked { concurrency, prefetch, max_body_bytes: 16 << 20 };
+        let mib = 1 << 20;
+        for (asked, limits, parallelism, concurrency, prefetch, image_bytes) in [
+            (asked(None, None), limits(None, None), 64, 4, 10, UNLIMITED_BUDGET),
+            (asked(None, None), limits(None, None), 2, 2, 6, UNLIMITED_BUDGET),
+            (asked(None, None), limits(Some(4), Some(GIB)), 64, 4, 10, (1024 - 64 - 160) * mib),
+            (asked(None, None), limits(Some(16), Some(GIB)), 64, 16, 25, (1024 - 64 - 400) * mib),
+            (asked(None, None), limits(Some(2), Some(128 * mib)), 64, 2, 3, (128 - 32 - 48) * mib),
+            (asked(None, None), limits(Some(2), Some(16 * mib)), 64, 2, 1, 16 * mib / 100 * 10),
+            (asked(Some(3), Some(50)), limits(Some(8), Some(GIB)), 64, 3, 50, (1024 - 64 - 800) * mib),
+            (asked(None, Some(200)), limits(Some(8), Some(GIB)), 64, 8, 200, GIB / 100 * 10),
+            (asked(None, None), limits(Some(100_000), None), 64, 256, 514, UNLIMITED_BUDGET),
         ] {
             let sizes = Sizes::new(asked, limits, parallelism);
-            assert_eq!((sizes.concurrency, sizes.image_bytes), (concurrency, image_bytes));
-            assert_eq!(sizes.prefetch(), concurrency * 2 + 2);
+            assert_eq!((sizes.concurrency, sizes.prefetch, sizes.image_bytes), (concurrency, prefetch, image_bytes));
         }
     }
 
-    fn capacity() -> Capacity {
-        Capacity::new(Sizes { concurrency: 1, image_bytes: 1 << 20, memory_limit: Some(2 << 20) })
+    fn capacity(memory_limit: Option<u64>) -> Capacity {
+        Capacity::new(Sizes { concurrency: 1, prefetch: 4, image_bytes: 1 << 20, memory_limit })
     }
 
     #[tokio::test]
-    async fn an_image_over_the_budget_runs_alone_and_one_over_the_limit_not_at_all() {
-        let capacity = capacity();
+    async fn an_image_over_the_budget_is_refused_or_runs_alone_where_there_is_no_limit() {
+        let error = capacity(Some(2 << 20)).memory((1 << 20) + 1).await.err().expect("refused");
+        assert_eq!(error.reason(), crate::reason::Reason::ImageTooLarge);
+
+        let capacity = capacity(None);
         let small = capacity.memory(1000).await.unwrap();
         let mut large = Box::pin(capacity.memory(2 << 20));
         assert!(large.as_mut().now_or_never().is_none(), "waits for the other");
@@ -162,13 +199,11 @@ mod tests {
         assert!(capacity.memory(1).now_or_never().is_none(), "is alone");
         large.keep(1024);
         assert!(capacity.memory(1000 * 1024).now_or_never().is_some(), "keeps only its PNG");
-        let error = capacity.memory((2 << 20) + 1).await.err().expect("refused");
-        assert_eq!(error.reason(), crate::reason::Reason::ImageTooLarge);
     }
 
     #[tokio::test]
     async fn a_panic_is_a_failure_and_frees_the_processor() {
-        let capacity = capacity();
+        let capacity = capacity(None);
         let processor = capacity.processor().await;
         assert!(capacity.processor().now_or_never().is_none());
         let result = blocking::<()>(processor, || panic!("hostile image")).await;

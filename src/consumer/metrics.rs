@@ -20,7 +20,11 @@ pub enum Outcome {
     Stored,
     /// Parked and acknowledged.
     Parked,
-    /// Returned to the broker because the process stops.
+    /// Rejected, for the queue's dead-letter exchange.
+    DeadLettered,
+    /// Acknowledged and lost, as the policy says.
+    Discarded,
+    /// Returned to the broker because the process stops, or held it too long.
     HandedBack,
     /// Stored or parked, and the session was gone before the acknowledgement: it comes again.
     AcknowledgementLost,
@@ -56,6 +60,7 @@ pub struct Metrics {
     messages: Family<MessageLabels, Counter>,
     stages: Family<StageLabels, Histogram>,
     in_flight: Gauge,
+    redelivered: Counter,
     stored_bytes: Counter,
     publish_to_stored: Histogram,
 }
@@ -67,13 +72,16 @@ impl Metrics {
             messages: Family::default(),
             stages: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 16))),
             in_flight: Gauge::default(),
+            redelivered: Counter::default(),
             stored_bytes: Counter::default(),
             publish_to_stored: Histogram::new(exponential_buckets(0.125, 2.0, 16)),
         };
-        let Self { messages, stages, in_flight, stored_bytes, publish_to_stored } = metrics.clone();
+        let Self { messages, stages, in_flight, redelivered, stored_bytes, publish_to_stored } = metrics.clone();
         registry.register("messages", "Messages by what became of them", messages);
         registry.register_with_unit("stage", "Time that one message spends in a step", Unit::Seconds, stages);
         registry.register("in_flight", "Messages delivered and neither acknowledged nor handed back", in_flight);
+        let help = "Messages delivered that had been delivered before";
+        registry.register("redelivered", help, redelivered);
         registry.register_with_unit("stored", "Size of the PNGs stored", Unit::Bytes, stored_bytes);
         let help = "Time from the publisher's AMQP timestamp (whole seconds) to the bucket";
         registry.register_with_unit("publish_to_stored", help, Unit::Seconds, publish_to_stored);
@@ -86,6 +94,8 @@ impl Metrics {
         let outcome = match outcome {
             Outcome::Stored => "stored",
             Outcome::Parked => "parked",
+            Outcome::DeadLettered => "dead_lettered",
+            Outcome::Discarded => "discarded",
             Outcome::HandedBack => "handed_back",
             Outcome::AcknowledgementLost => "acknowledgement_lost",
         };
@@ -111,6 +121,11 @@ impl Metrics {
         }
     }
 
+    /// Counts a message that had been delivered before.
+    pub fn redelivered(&self) {
+        self.redelivered.inc();
+    }
+
     /// Sets the number of messages held.
     pub fn in_flight(&self, messages: u64) {
         self.in_flight.set(i64::try_from(messages).unwrap_or(i64::MAX));
@@ -133,6 +148,7 @@ mod tests {
         metrics.stage(Stage::Upload, Duration::from_millis(3));
         metrics.stored(1000, Some(Duration::from_secs(2)));
         metrics.in_flight(4);
+        metrics.redelivered();
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         for line in [
@@ -140,6 +156,7 @@ mod tests {
             "image_pipeline_messages_total{outcome=\"parked\",reason=\"InvalidImage\"} 1",
             "image_pipeline_stage_seconds_count{stage=\"upload\"} 1",
             "image_pipeline_in_flight 4",
+            "image_pipeline_redelivered_total 1",
             "image_pipeline_stored_bytes_total 1000",
             "image_pipeline_publish_to_stored_seconds_sum 2.0",
             concat!("image_pipeline_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),

@@ -32,13 +32,25 @@ impl Parking {
     /// The broker can't be reached, refuses the queue, or did not confirm: the message may not be
     /// in it.
     pub async fn park(&self, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), BrokerError> {
+        self.publish(async |channel| channel.park(&self.queue, delivery, parked).await).await
+    }
+
+    /// Tries whether the parking queue takes messages, with one that is gone at once.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn probe(&self) -> Result<(), BrokerError> {
+        self.publish(async |channel| channel.probe(&self.queue).await).await
+    }
+
+    async fn publish(&self, publish: impl AsyncFnOnce(&Channel) -> Result<(), QueueError>) -> Result<(), BrokerError> {
         let mut slot = self.session.lock().await;
         // Taken out, so that a failure, or a caller that stops waiting, leaves no half-used session.
         let session = match slot.take() {
             Some(session) if session.connection.is_open() && session.channel.is_open() => session,
             Some(_) | None => self.open().await?,
         };
-        match session.channel.park(&self.queue, delivery, parked).await {
+        match publish(&session.channel).await {
             Ok(()) => {
                 *slot = Some(session);
                 Ok(())

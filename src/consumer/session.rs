@@ -14,7 +14,9 @@ use tracing::{info, warn};
 use super::backoff;
 use super::broker::{self, Broker, BrokerError};
 use super::state::State;
-use crate::queue::{Channel, Connection, Deliveries, Delivery, QueueError};
+use super::watchdog::{Patience, Watchdog};
+use super::worker::Worker;
+use crate::queue::{Channel, Connection, Deliveries, QueueError};
 use crate::reason::Reason;
 
 /// A session that lasted this long was a good one: the next attempt need not wait as if it had not
@@ -59,17 +61,12 @@ struct Session {
     deliveries: Deliveries,
 }
 
-type Tasks = JoinSet<Result<(), QueueError>>;
+type Tasks = JoinSet<Result<(), BrokerError>>;
 
 impl Sessions {
-    /// Consumes until `stop`, then lets `handle` finish what was delivered. `handle` acknowledges a
-    /// delivery; an error of it means that its session is gone.
-    pub async fn run<F, H>(&self, stop: &CancellationToken, handle: F)
-    where
-        F: Fn(Delivery) -> H,
-        H: Future<Output = Result<(), QueueError>> + Send + 'static,
-    {
-        let mut failures = 0;
+    /// Consumes until `stop`, then lets the worker finish what was delivered.
+    pub async fn run(&self, worker: &Arc<Worker>, stop: &CancellationToken) {
+        let (mut failures, mut patience) = (0, Patience::default());
         loop {
             let opened = tokio::select! {
                 opened = self.open() => opened,
@@ -79,7 +76,7 @@ impl Sessions {
                 Err(error) => error,
                 Ok(session) => {
                     let since = Instant::now();
-                    let ended = self.work(session, stop, &handle).await;
+                    let ended = self.work(session, worker, stop, &mut patience).await;
                     if since.elapsed() > LIVED {
                         failures = 0;
                     }
@@ -89,6 +86,14 @@ impl Sessions {
                     }
                 }
             };
+            if let BrokerError::HeldTooLong(dependency) = error {
+                self.state.waiting(dependency);
+                if !worker.recovered(dependency).await {
+                    return;
+                }
+                failures = 0;
+                continue;
+            }
             self.state.disconnected(error.reason(), error.to_string());
             tokio::select! {
                 () = tokio::time::sleep(backoff::delay(failures, cap(error.reason()))) => failures += 1,
@@ -121,18 +126,20 @@ impl Sessions {
     }
 
     /// One session, from the first delivery to the close. `Ok`: told to stop, and done.
-    async fn work<F, H>(&self, mut session: Session, stop: &CancellationToken, handle: &F) -> Result<(), BrokerError>
-    where
-        F: Fn(Delivery) -> H,
-        H: Future<Output = Result<(), QueueError>> + Send + 'static,
-    {
+    async fn work(
+        &self,
+        mut session: Session,
+        worker: &Arc<Worker>,
+        stop: &CancellationToken,
+        patience: &mut Patience,
+    ) -> Result<(), BrokerError> {
         self.state.consuming();
         let mut tasks = Tasks::new();
-        let mut ended = self.consume(&mut session.deliveries, &mut tasks, stop, handle).await;
+        let mut ended = self.consume(&mut session, &mut tasks, worker, stop, patience).await;
         if ended.is_ok() {
             let time = self.grace_period.saturating_sub(CLOSING);
             info!(in_flight = tasks.len(), seconds = time.as_secs(), "told to stop: finishing what is held");
-            match tokio::time::timeout(time, self.drain(&mut session, &mut tasks, handle)).await {
+            match tokio::time::timeout(time, self.drain(&mut session, &mut tasks, worker)).await {
                 Ok(drained) => ended = drained,
                 Err(_) => warn!(handed_back = tasks.len(), "no time left: the broker delivers the rest again"),
             }
@@ -143,25 +150,35 @@ impl Sessions {
     }
 
     /// Takes deliveries until told to stop.
-    async fn consume<F, H>(
+    async fn consume(
         &self,
-        deliveries: &mut Deliveries,
+        session: &mut Session,
         tasks: &mut Tasks,
+        worker: &Arc<Worker>,
         stop: &CancellationToken,
-        handle: &F,
-    ) -> Result<(), BrokerError>
-    where
-        F: Fn(Delivery) -> H,
-        H: Future<Output = Result<(), QueueError>> + Send + 'static,
-    {
+        patience: &mut Patience,
+    ) -> Result<(), BrokerError> {
+        let mut watchdog = Watchdog::new(session.connection.channel().await?, self.queue.clone());
+        let mut looks = tokio::time::interval_at(Instant::now() + patience.interval(), patience.interval());
+        let mut delivered = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                next = deliveries.next() => match next {
-                    Some(delivery) => drop(tasks.spawn(handle(delivery?))),
+                next = session.deliveries.next() => match next {
+                    Some(delivery) => {
+                        tasks.spawn(Arc::clone(worker).handle(delivery?));
+                        (delivered, *patience) = (true, Patience::default());
+                    }
                     None => return Err(BrokerError::Cancelled(self.queue.clone())),
                 },
                 Some(done) = tasks.join_next() => finished(done)?,
+                _ = looks.tick() => {
+                    if watchdog.is_stalled(delivered || tasks.len() >= self.prefetch.into()).await {
+                        *patience = patience.grown();
+                        return Err(BrokerError::Stalled(self.queue.clone()));
+                    }
+                    delivered = false;
+                }
             }
         }
     }
@@ -171,18 +188,14 @@ impl Sessions {
     /// An acknowledgement makes room for another delivery, which a quorum queue may send after it has
     /// confirmed the end of the consumer: too late to be handled, it would go back as redelivered.
     /// So this waits for what earlier ones brought, and only then ends the consumer.
-    async fn drain<F, H>(&self, session: &mut Session, tasks: &mut Tasks, handle: &F) -> Result<(), BrokerError>
-    where
-        F: Fn(Delivery) -> H,
-        H: Future<Output = Result<(), QueueError>> + Send + 'static,
-    {
+    async fn drain(&self, session: &mut Session, tasks: &mut Tasks, worker: &Arc<Worker>) -> Result<(), BrokerError> {
         while let Ok(Some(delivery)) = tokio::time::timeout(QUIET, session.deliveries.next()).await {
-            tasks.spawn(handle(delivery?));
+            tasks.spawn(Arc::clone(worker).handle(delivery?));
         }
         session.channel.cancel(&self.tag).await?;
         self.cut_off.cancel();
         while let Some(delivery) = session.deliveries.next().await {
-            tasks.spawn(handle(delivery?));
+            tasks.spawn(Arc::clone(worker).handle(delivery?));
         }
         while let Some(done) = tasks.join_next().await {
             finished(done)?;
@@ -191,8 +204,8 @@ impl Sessions {
     }
 }
 
-fn finished(done: Result<Result<(), QueueError>, JoinError>) -> Result<(), BrokerError> {
-    Ok(done.map_err(|_| BrokerError::WorkerLost)??)
+fn finished(done: Result<Result<(), BrokerError>, JoinError>) -> Result<(), BrokerError> {
+    done.map_err(|_| BrokerError::WorkerLost)?
 }
 
 fn cap(reason: Reason) -> Duration {

@@ -4,7 +4,9 @@
 
 use super::decode::DecodeError;
 use super::encode::EncodeError;
+use super::markers::Killer;
 use super::upload::{Kind, UploadError};
+use crate::api::failures::FailurePolicy;
 use crate::reason::Reason;
 
 /// Why a message is not stored.
@@ -16,6 +18,8 @@ pub enum Failure {
     Encode(EncodeError),
     /// A decoder gave up without saying why.
     Panicked,
+    /// Decoding it has ended processes.
+    Killer(Killer),
     /// The store did not take it.
     Upload(UploadError),
 }
@@ -25,8 +29,10 @@ pub enum Failure {
 pub enum Verdict {
     /// It is stored: acknowledge it.
     Acknowledge,
-    /// It can never succeed: publish it to the parking queue, and then acknowledge it.
-    Park {
+    /// It can never succeed: do with it as `policy` says.
+    Refuse {
+        /// `spec.failures.policy`.
+        policy: FailurePolicy,
         /// Why.
         reason: Reason,
         /// The same for a person.
@@ -39,17 +45,22 @@ pub enum Verdict {
 }
 
 /// Judges one result. `stopping`: whether the process was told to stop.
-pub fn settle(result: Result<(), Failure>, stopping: bool) -> Verdict {
+pub fn settle(result: Result<(), Failure>, policy: FailurePolicy, stopping: bool) -> Verdict {
+    let refuse = |reason, detail| Verdict::Refuse { policy, reason, detail };
     match result {
         Ok(()) => Verdict::Acknowledge,
-        Err(Failure::Decode(error)) => Verdict::Park { reason: error.reason(), detail: error.to_string() },
-        Err(Failure::Encode(error)) => Verdict::Park { reason: error.reason(), detail: error.to_string() },
-        Err(Failure::Panicked) => Verdict::Park {
-            reason: Reason::DecoderPanicked,
-            detail: "the image's decoder panicked: the file is damaged, or hostile".to_owned(),
-        },
+        Err(Failure::Decode(error)) => refuse(error.reason(), error.to_string()),
+        Err(Failure::Encode(error)) => refuse(error.reason(), error.to_string()),
+        Err(Failure::Panicked) => refuse(
+            Reason::DecoderPanicked,
+            "the image's decoder panicked: the file is damaged, or hostile".to_owned(),
+        ),
+        Err(Failure::Killer(Killer { processes })) => refuse(
+            Reason::KilledDecoder,
+            format!("decoding this message ended {processes} processes here; try it with more memory, or drop it"),
+        ),
         Err(Failure::Upload(error)) => match (error.kind(), stopping) {
-            (Kind::Message, _) => Verdict::Park { reason: error.reason(), detail: error.to_string() },
+            (Kind::Message, _) => refuse(error.reason(), error.to_string()),
             (Kind::Passing | Kind::Environment, false) => Verdict::Retry,
             (Kind::Passing | Kind::Environment, true) => Verdict::HandBack,
         },
@@ -67,25 +78,26 @@ mod tests {
 
     #[test]
     fn only_a_stored_message_is_acknowledged_and_only_its_own_fault_parks_it() {
-        for stopping in [false, true] {
-            assert_eq!(settle(Ok(()), stopping), Verdict::Acknowledge);
+        for (stopping, policy) in [false, true].into_iter().zip([FailurePolicy::Park, FailurePolicy::Discard]) {
+            assert_eq!(settle(Ok(()), policy, stopping), Verdict::Acknowledge);
             for (own, expected) in [
                 (Err(Failure::Decode(DecodeError::MissingField("image"))), Reason::MissingField),
                 (Err(Failure::Encode(EncodeError::InvalidImage("cut off".to_owned()))), Reason::InvalidImage),
                 (Err(Failure::Panicked), Reason::DecoderPanicked),
+                (Err(Failure::Killer(Killer { processes: 5 })), Reason::KilledDecoder),
                 (upload(Kind::Message), Reason::StorageRefused),
             ] {
-                match settle(own, stopping) {
-                    Verdict::Park { reason, detail } => {
-                        assert_eq!(reason, expected);
+                match settle(own, policy, stopping) {
+                    Verdict::Refuse { policy: by, reason, detail } => {
+                        assert_eq!((by, reason), (policy, expected));
                         assert!(!detail.is_empty());
                     }
                     other => panic!("{expected} gives {other:?}"),
                 }
             }
             let not_its_own = if stopping { Verdict::HandBack } else { Verdict::Retry };
-            assert_eq!(settle(upload(Kind::Passing), stopping), not_its_own);
-            assert_eq!(settle(upload(Kind::Environment), stopping), not_its_own);
+            assert_eq!(settle(upload(Kind::Passing), policy, stopping), not_its_own);
+            assert_eq!(settle(upload(Kind::Environment), policy, stopping), not_its_own);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tracing::{info, warn};
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Outcome};
 use crate::http::NotReady;
 use crate::pod_status::{ConsumerState, Fault, Health, PodStatus};
 use crate::reason::Reason;
@@ -63,8 +63,13 @@ impl State {
         let status = self.lock();
         let not_ready =
             |reason: &str, message: &str| Err(NotReady { reason: reason.to_owned(), message: message.to_owned() });
+        let held_for = status.storage.fault().or(status.parking.fault());
         match (status.state, status.consuming, status.broker.fault(), status.storage.fault()) {
             (ConsumerState::Draining, ..) => not_ready("Draining", "told to stop: finishing what it holds"),
+            (ConsumerState::Waiting, ..) => match held_for {
+                Some(fault) => not_ready(fault.reason.as_str(), &fault.message),
+                None => not_ready("Connecting", "what failed works again: connecting"),
+            },
             (_, false, Some(fault), _) | (_, true, _, Some(fault)) => not_ready(fault.reason.as_str(), &fault.message),
             (_, false, None, _) => not_ready("Connecting", "no session with the broker yet"),
             (_, true, _, None) => Ok(()),
@@ -91,6 +96,17 @@ impl State {
         status.consuming = false;
         drop(status);
         self.failing(Dependency::Broker, reason, message);
+    }
+
+    /// Everything is handed back, and nothing taken until what failed works again.
+    pub fn waiting(&self, dependency: Dependency) {
+        let mut status = self.lock();
+        if status.state != ConsumerState::Draining {
+            status.state = ConsumerState::Waiting;
+        }
+        status.consuming = false;
+        drop(status);
+        warn!(%dependency, "held for too long: handed everything back, waiting for it to work again");
     }
 
     /// Told to stop: nothing more is taken.
@@ -139,10 +155,12 @@ impl State {
         self.lock().processed += 1;
     }
 
-    /// A message was parked and acknowledged.
-    pub fn parked(&self, reason: Reason, message: String) {
+    /// A message that can never succeed was ended as the policy says.
+    pub fn refused(&self, outcome: Outcome, reason: Reason, message: String) {
         let mut status = self.lock();
-        status.parked += 1;
+        if outcome == Outcome::Parked {
+            status.parked += 1;
+        }
         status.last_error = Some(Fault { reason, message, since: Timestamp::now() });
     }
 
@@ -232,7 +250,7 @@ mod tests {
         let (one, two) = (state.take(), state.take());
         state.processed();
         drop(one);
-        state.parked(Reason::InvalidJson, "not JSON".to_owned());
+        state.refused(Outcome::Parked, Reason::InvalidJson, "not JSON".to_owned());
         assert_eq!(state.status().in_flight, 1);
         drop(two);
         let PodStatus { in_flight, processed, parked, last_error, .. } = state.status();

@@ -1,22 +1,28 @@
 //! What is done with one message: decode, encode, upload, settle. It must never acknowledge on any
-//! other verdict than that the message is stored or parked.
+//! other verdict than that the message is stored, or refused as the policy says.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::backoff;
+use super::broker::BrokerError;
 use super::capacity::{Capacity, Memory, blocking};
-use super::decode::{ObjectKey, decode};
+use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::{Png, encode, inspect};
+use super::markers::{Marker, Markers};
 use super::metrics::{Metrics, Outcome, Stage};
 use super::parking::Parking;
 use super::settle::{Failure, Verdict, settle};
 use super::state::{Dependency, State};
-use super::upload::{Kind, Store, UploadError};
+use super::upload::{Kind, Object, Store, Stored, UploadError};
+use crate::api::failures::{Failures, FailurePolicy};
+use crate::api::image::ImageSettings;
 use crate::queue::{Delivery, Parked, QueueError};
 use crate::reason::Reason;
 
@@ -29,8 +35,19 @@ pub struct Worker {
     pub namespace: String,
     /// The pipeline's name.
     pub name: String,
-    /// Put before every image name.
-    pub prefix: String,
+    /// How a message is read.
+    pub decoder: Arc<Decoder>,
+    /// How an image becomes a PNG.
+    pub image: ImageSettings,
+    /// What becomes of messages that can't.
+    pub failures: Failures,
+    /// Where the store is tried after it was given up.
+    pub probe_key: ObjectKey,
+    /// Marks of redelivered messages.
+    pub markers: Arc<Markers>,
+    /// Shared by messages that come for the first time, held alone by one that comes again: if the
+    /// process ends, that one is to blame.
+    pub alone: Arc<RwLock<()>>,
     /// Processors and memory.
     pub capacity: Capacity,
     /// Where images go.
@@ -51,38 +68,65 @@ pub struct Worker {
 struct Message {
     delivery: Arc<Delivery>,
     first_seen: Timestamp,
+    held_until: tokio::time::Instant,
     attempts: u32,
 }
 
 /// What is to be stored; the memory is held as long as the PNG is.
-struct Object {
+struct Converted {
     key: ObjectKey,
     png: Png,
     _memory: Memory,
+}
+
+/// Whether a message is decoded beside others.
+enum Company {
+    Shared { _guard: OwnedRwLockReadGuard<()> },
+    Alone { _guard: OwnedRwLockWriteGuard<()> },
+}
+
+/// How a pause ended.
+#[derive(PartialEq)]
+enum Pause {
+    Over,
+    Stopped,
+    HeldTooLong,
 }
 
 impl Worker {
     /// One message, from its delivery to its acknowledgement.
     ///
     /// # Errors
-    /// The session it came by is gone.
-    pub async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), QueueError> {
+    /// The session it came by is gone, or must be ended: the message was held too long.
+    pub async fn handle(self: Arc<Self>, delivery: Delivery) -> Result<(), BrokerError> {
         let _held = self.state.take();
-        let mut message = Message { delivery: Arc::new(delivery), first_seen: Timestamp::now(), attempts: 1 };
-        let verdict = match self.convert(&message).await {
-            Ok(object) => self.upload(&mut message, object).await,
-            Err(failure) => settle(Err(failure), false),
+        if delivery.redelivered() {
+            self.metrics.redelivered();
+        }
+        let mut message = Message {
+            delivery: Arc::new(delivery),
+            first_seen: Timestamp::now(),
+            held_until: tokio::time::Instant::now() + self.failures.holding_time.into(),
+            attempts: 1,
         };
-        self.carry_out(&message, verdict).await
+        let verdict = match self.convert(&message).await {
+            Ok(converted) => self.upload(&mut message, converted).await?,
+            Err(failure) => settle(Err(failure), self.failures.policy, false),
+        };
+        self.carry_out(&mut message, verdict).await
     }
 
     /// decode ─▶ encode, on threads that may be kept busy.
-    async fn convert(&self, message: &Message) -> Result<Object, Failure> {
+    async fn convert(&self, message: &Message) -> Result<Converted, Failure> {
         let started = Instant::now();
-        let (delivery, prefix) = (Arc::clone(&message.delivery), self.prefix.clone());
+        let company = self.company(message.delivery.redelivered()).await;
+        let (delivery, decoder) = (Arc::clone(&message.delivery), Arc::clone(&self.decoder));
+        let (marker, max_pixels) = (self.marker(&company, &delivery)?, self.image.max_pixels);
         let (processor, (job, header)) = blocking(self.capacity.processor().await, move || {
-            let job = decode(delivery.body(), &prefix).map_err(Failure::Decode)?;
-            let header = inspect(&job.image).map_err(Failure::Encode)?;
+            let header = |name: &str| delivery.header(name);
+            let incoming = Incoming { body: delivery.body(), timestamp: delivery.timestamp(), header: &header };
+            let job = decoder.decode(&incoming).map_err(Failure::Decode)?;
+            let header = inspect(&job.image, max_pixels).map_err(Failure::Encode)?;
             Ok((job, header))
         })
         .await?;
@@ -91,50 +135,80 @@ impl Worker {
         let started = Instant::now();
         let needed = header.bytes_needed() + u64::try_from(job.image.len()).unwrap_or(u64::MAX);
         let mut memory = self.capacity.memory(needed).await.map_err(Failure::Encode)?;
-        let (_, object) = blocking(processor, move || {
-            let png = encode(&job.image, &header).map_err(Failure::Encode)?;
+        let image = self.image.clone();
+        let (_, converted) = blocking(processor, move || {
+            let png = encode(Bytes::clone(&job.image), &header, &image).map_err(Failure::Encode)?;
             memory.keep(png.bytes().len());
-            Ok(Object { key: job.key, png, _memory: memory })
+            let key = job.key(&png.digest().to_string()).map_err(Failure::Decode)?;
+            drop((marker, company));
+            Ok(Converted { key, png, _memory: memory })
         })
         .await?;
         self.metrics.stage(Stage::Encode, started.elapsed());
-        Ok(object)
+        Ok(converted)
+    }
+
+    async fn company(&self, redelivered: bool) -> Company {
+        let alone = Arc::clone(&self.alone);
+        if redelivered {
+            Company::Alone { _guard: alone.write_owned().await }
+        } else {
+            Company::Shared { _guard: alone.read_owned().await }
+        }
+    }
+
+    fn marker(&self, company: &Company, delivery: &Delivery) -> Result<Option<Marker>, Failure> {
+        match company {
+            Company::Shared { .. } => Ok(None),
+            Company::Alone { .. } => self.markers.mark(delivery.body()).map(Some).map_err(Failure::Killer),
+        }
     }
 
     /// upload ─▶ settle, until there is a verdict other than to try again.
-    async fn upload(&self, message: &mut Message, object: Object) -> Verdict {
+    async fn upload(&self, message: &mut Message, converted: Converted) -> Result<Verdict, BrokerError> {
+        let digest = converted.png.digest().to_string();
         loop {
             let started = Instant::now();
-            let put = self.store.put(&object.key, &object.png);
+            let put = self.store.put(&Object {
+                key: &converted.key,
+                png: converted.png.bytes(),
+                digest: &digest,
+                message_id: message.delivery.message_id(),
+            });
             let result = tokio::select! {
                 result = put => result,
                 // A store that has failed before is not waited for.
-                () = self.stop.cancelled(), if message.attempts > 1 => return Verdict::HandBack,
+                () = self.stop.cancelled(), if message.attempts > 1 => return Ok(Verdict::HandBack),
             };
             self.metrics.stage(Stage::Upload, started.elapsed());
-            self.observe_storage(message, &object, &result);
-            match settle(result.map_err(Failure::Upload), self.stop.is_cancelled()) {
-                Verdict::Retry if self.pause(message.attempts - 1).await => message.attempts += 1,
-                Verdict::Retry => return Verdict::HandBack,
-                verdict => return verdict,
+            self.observe_storage(message, &converted, &result);
+            let result = result.map(drop).map_err(Failure::Upload);
+            match settle(result, self.failures.policy, self.stop.is_cancelled()) {
+                Verdict::Retry => match self.pause(message, message.attempts - 1).await {
+                    Pause::Over => message.attempts = message.attempts.saturating_add(1),
+                    Pause::Stopped => return Ok(Verdict::HandBack),
+                    Pause::HeldTooLong => return Err(self.held_too_long(Dependency::Storage)),
+                },
+                verdict => return Ok(verdict),
             }
         }
     }
 
-    fn observe_storage(&self, message: &Message, object: &Object, result: &Result<(), UploadError>) {
+    fn observe_storage(&self, message: &Message, converted: &Converted, result: &Result<Stored, UploadError>) {
         match result {
-            Ok(()) => {
+            Ok(stored) => {
                 self.state.available(Dependency::Storage);
-                self.metrics.stored(object.png.bytes().len(), message.delivery.timestamp().map(age));
-                debug!(delivery_tag = message.delivery.tag(), key = object.key.as_str(), "stored");
+                let bytes = converted.png.bytes().len();
+                self.metrics.stored(bytes, message.delivery.timestamp().map(age));
+                debug!(delivery_tag = message.delivery.tag(), key = converted.key.as_str(), ?stored, "stored");
             }
             // The store answered, and would take another object.
-            Err(error) if error.kind() == Kind::Message => {}
+            Err(error) if error.kind() == Kind::Message => self.state.available(Dependency::Storage),
             Err(error) => self.state.failing(Dependency::Storage, error.reason(), error.to_string()),
         }
     }
 
-    async fn carry_out(&self, message: &Message, verdict: Verdict) -> Result<(), QueueError> {
+    async fn carry_out(&self, message: &mut Message, verdict: Verdict) -> Result<(), BrokerError> {
         let started = Instant::now();
         match verdict {
             Verdict::Acknowledge => {
@@ -142,15 +216,7 @@ impl Worker {
                 self.state.processed();
                 self.metrics.message(Outcome::Stored, None);
             }
-            Verdict::Park { reason, detail } => {
-                if !self.park(message, reason, &detail).await {
-                    self.hand_back(message);
-                    return Ok(());
-                }
-                self.acknowledge(message).await?;
-                self.state.parked(reason, detail);
-                self.metrics.message(Outcome::Parked, Some(reason));
-            }
+            Verdict::Refuse { policy, reason, detail } => self.refuse(message, policy, reason, detail).await?,
             // `upload` leaves no message to be retried; one that is not acknowledged is safe.
             Verdict::HandBack | Verdict::Retry => self.hand_back(message),
         }
@@ -158,35 +224,77 @@ impl Worker {
         Ok(())
     }
 
-    /// Publishes to the parking queue until it is confirmed; `false`: told to stop before.
-    async fn park(&self, message: &Message, reason: Reason, detail: &str) -> bool {
-        let parked = Parked {
-            reason: reason.as_str(),
-            detail,
-            namespace: &self.namespace,
-            name: &self.name,
-            attempts: message.attempts,
-            first_seen: &message.first_seen.to_string(),
-        };
-        let mut failures = 0;
-        while let Err(error) = self.parking.park(&message.delivery, &parked).await {
-            self.state.failing(Dependency::Parking, error.reason(), error.to_string());
-            if !self.pause(failures).await {
-                return false;
+    /// Ends a message that can never succeed.
+    async fn refuse(
+        &self,
+        message: &mut Message,
+        policy: FailurePolicy,
+        reason: Reason,
+        detail: String,
+    ) -> Result<(), BrokerError> {
+        let (message_id, delivery_tag) = (message.delivery.message_id().map(str::to_owned), message.delivery.tag());
+        let outcome = match policy {
+            FailurePolicy::Park => {
+                if !self.park(message, reason, &detail).await? {
+                    self.hand_back(message);
+                    return Ok(());
+                }
+                self.acknowledge(message).await?;
+                Outcome::Parked
             }
-            failures += 1;
+            FailurePolicy::DeadLetter => {
+                self.wait_for_cut_off().await;
+                self.counted(message.delivery.reject().await)?;
+                Outcome::DeadLettered
+            }
+            FailurePolicy::Discard => {
+                self.acknowledge(message).await?;
+                Outcome::Discarded
+            }
+        };
+        warn!(%reason, detail, ?policy, message_id, delivery_tag, "refused a message that can never succeed");
+        self.state.refused(outcome, reason, detail);
+        self.metrics.message(outcome, Some(reason));
+        Ok(())
+    }
+
+    /// Publishes to the parking queue until it is confirmed; `false`: told to stop before.
+    async fn park(&self, message: &mut Message, reason: Reason, detail: &str) -> Result<bool, BrokerError> {
+        let mut failures = 0;
+        loop {
+            let parked = Parked {
+                reason: reason.as_str(),
+                detail,
+                namespace: &self.namespace,
+                name: &self.name,
+                attempts: message.attempts,
+                first_seen: &message.first_seen.to_string(),
+            };
+            let Err(error) = self.parking.park(&message.delivery, &parked).await else { break };
+            self.state.failing(Dependency::Parking, error.reason(), error.to_string());
+            match self.pause(message, failures).await {
+                Pause::Over => failures += 1,
+                Pause::Stopped => return Ok(false),
+                Pause::HeldTooLong => return Err(self.held_too_long(Dependency::Parking)),
+            }
         }
         self.state.available(Dependency::Parking);
-        let (message_id, delivery_tag) = (message.delivery.message_id(), message.delivery.tag());
-        warn!(%reason, detail, message_id, delivery_tag, "parked a message that can never succeed");
-        true
+        Ok(true)
     }
 
     async fn acknowledge(&self, message: &Message) -> Result<(), QueueError> {
+        self.wait_for_cut_off().await;
+        self.counted(message.delivery.acknowledge().await)
+    }
+
+    /// Once told to stop, nothing is acknowledged before the broker has stopped to send.
+    async fn wait_for_cut_off(&self) {
         if self.stop.is_cancelled() {
             self.cut_off.cancelled().await;
         }
-        let acknowledged = message.delivery.acknowledge().await;
+    }
+
+    fn counted(&self, acknowledged: Result<(), QueueError>) -> Result<(), QueueError> {
         if acknowledged.is_err() {
             self.metrics.message(Outcome::AcknowledgementLost, None);
         }
@@ -199,12 +307,43 @@ impl Worker {
         debug!(delivery_tag = message.delivery.tag(), "handed back");
     }
 
-    /// Waits before the next attempt; `false`: told to stop.
-    async fn pause(&self, failures: u32) -> bool {
+    fn held_too_long(&self, dependency: Dependency) -> BrokerError {
+        self.metrics.message(Outcome::HandedBack, None);
+        BrokerError::HeldTooLong(dependency)
+    }
+
+    /// Waits before the next attempt.
+    async fn pause(&self, message: &Message, failures: u32) -> Pause {
         tokio::select! {
-            () = tokio::time::sleep(backoff::delay(failures, RETRY_CAP)) => true,
-            () = self.stop.cancelled() => false,
+            biased;
+            () = self.stop.cancelled() => Pause::Stopped,
+            () = tokio::time::sleep_until(message.held_until) => Pause::HeldTooLong,
+            () = tokio::time::sleep(backoff::delay(failures, RETRY_CAP)) => Pause::Over,
         }
+    }
+
+    /// Waits until what has failed works again, with nothing held; `false`: told to stop before.
+    pub async fn recovered(&self, dependency: Dependency) -> bool {
+        let mut failures = 0;
+        loop {
+            let (reason, text) = match dependency {
+                Dependency::Parking => match self.parking.probe().await {
+                    Ok(()) => break,
+                    Err(error) => (error.reason(), error.to_string()),
+                },
+                Dependency::Storage | Dependency::Broker => match self.store.probe(&self.probe_key).await {
+                    Ok(()) => break,
+                    Err(error) => (error.reason(), error.to_string()),
+                },
+            };
+            self.state.failing(dependency, reason, text);
+            tokio::select! {
+                () = tokio::time::sleep(backoff::delay(failures, RETRY_CAP)) => failures += 1,
+                () = self.stop.cancelled() => return false,
+            }
+        }
+        self.state.available(dependency);
+        true
     }
 }
 
