@@ -18,6 +18,9 @@ use crate::scene::Scene;
 /// A fault that a pod can see is named within this time.
 const NAMED: Duration = Duration::from_secs(10);
 
+/// A broker that says nothing at all is given up within this time: two heartbeats, and the look.
+const SILENT: Duration = Duration::from_secs(15);
+
 /// Work is done again within this time.
 const HEALED: Duration = Duration::from_secs(15);
 
@@ -202,4 +205,44 @@ async fn a_classic_queue_is_deleted_under_load_and_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quorum_queue_is_deleted_under_load_and_comes_back() {
     is_deleted("deleted-quorum", Version::Four).await;
+}
+
+/// A network that drops everything tells nobody: only the missing heartbeats do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_falls_silent_is_given_up_and_found_again() {
+    let broker = Broker::shared(Version::Four).await;
+    let scene = Scene::new("silent", Version::Four).await;
+    let address = broker.address();
+    let proxy = Proxy::start(broker.listener(), Mode::Pass);
+    let through = BrokerAddress { port: proxy.address().port(), ..address };
+    scene.settings.write_broker_secret(&through);
+    let images = samples(60);
+    let (before, during) = images.split_at(20);
+    scene.publish(before).await;
+    let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to have stored the first", LIMIT, |status| status.processed == 20).await;
+    proxy.set(Mode::Blackhole);
+    scene.publish(during).await;
+    let named = |status: &PodStatus| status.broker.fault().is_some();
+    consumer.status_is("to give the broker up", SILENT, named).await;
+    proxy.set(Mode::Pass);
+    goes_on(&scene, consumer, &images).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_is_deleted_under_load_and_comes_back() {
+    let broker = Broker::shared(Version::Four).await;
+    let tenant = broker.tenant("deleted-user");
+    let mut scene = Scene::at("deleted-user", Version::Four, &tenant).await;
+    let images = samples(60);
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to be at work", LIMIT, |status| status.processed >= 5).await;
+    broker.control(&["delete_user", "deleted-user"]);
+    broker.control(&["close_all_connections", "--vhost", "deleted-user", "gone"]);
+    names(&consumer, &[Reason::AuthenticationFailed]).await;
+    broker.control(&["add_user", "deleted-user", "deleted-user"]);
+    broker.control(&["set_permissions", "--vhost", "deleted-user", "deleted-user", ".*", ".*", ".*"]);
+    scene.client = Client::connect(&tenant).await.expect("a connection");
+    goes_on(&scene, consumer, &images).await;
 }

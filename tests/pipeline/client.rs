@@ -60,6 +60,18 @@ impl Client {
         declared.expect("a queue");
     }
 
+    /// Declares a quorum queue whose rejected messages go to another queue.
+    pub async fn declare_dead_lettering(&self, queue: &str, target: &str) {
+        let mut arguments = FieldTable::default();
+        for (key, value) in
+            [("x-queue-type", "quorum"), ("x-dead-letter-exchange", ""), ("x-dead-letter-routing-key", target)]
+        {
+            arguments.insert(key.into(), AMQPValue::LongString(value.into()));
+        }
+        let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
+        declared.expect("a queue");
+    }
+
     /// Deletes a queue with what is in it.
     pub async fn delete(&self, queue: &str) {
         self.plain.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");

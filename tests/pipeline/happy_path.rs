@@ -23,7 +23,10 @@ async fn travel(name: &str, version: Version) {
     scene.stores(&images, LIMIT).await;
     for Sample { name, .. } in images.iter().take(5) {
         let key = format!("{}{name}", scene.settings.prefix);
-        assert_eq!(scene.store.content_type(&scene.settings.bucket, &key).await.as_deref(), Some("image/png"), "{key}");
+        let object = scene.store.head(&scene.settings.bucket, &key).await;
+        assert_eq!(object.content_type.as_deref(), Some("image/png"), "{key}");
+        let digest = object.metadata.and_then(|metadata| metadata.get("image-pipeline-digest").cloned());
+        assert!(digest.is_some_and(|digest| digest.len() == 64), "{key} has its digest");
     }
     let status = consumer.status_is("to count all", LIMIT, |status| status.processed == 40).await;
     assert_eq!((status.parked, status.last_error), (0, None));

@@ -64,6 +64,11 @@ impl Process {
         Self { name: name.to_owned(), guard, pid, log, code: None }
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Whether it still runs.
     pub fn is_running(&self) -> bool {
         // Its number stays its own until the guard has waited for it.

@@ -1,5 +1,5 @@
-//! A TCP proxy before the store that can refuse connections or hold answers back. It must never
-//! change a byte that it lets through.
+//! A TCP proxy before a server that can refuse connections, hold answers back, or swallow everything.
+//! It must never change a byte that it lets through.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
 use super::port::Port;
@@ -18,6 +19,9 @@ pub enum Mode {
     Pass,
     /// Lets requests through and keeps the answers until it passes again.
     HoldAnswers,
+    /// Takes everything and passes nothing on in either direction, as a network does that drops
+    /// packets: nobody is told.
+    Blackhole,
     /// Ends all connections and refuses new ones.
     Refuse,
 }
@@ -73,28 +77,37 @@ async fn serve(port: Arc<Port>, target: SocketAddr, mut modes: watch::Receiver<M
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, mut modes: watch::Receiver<Mode>, held: Arc<AtomicUsize>) {
+async fn carry(client: TcpStream, target: SocketAddr, modes: watch::Receiver<Mode>, held: Arc<AtomicUsize>) {
     let Ok(server) = TcpStream::connect(target).await else { return };
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let mut passing = modes.clone();
-    let answers = async {
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let read = from_server.read(&mut buffer).await?;
-            if *passing.borrow() == Mode::HoldAnswers {
-                held.fetch_add(1, Ordering::SeqCst);
-            }
-            if passing.wait_for(|mode| *mode != Mode::HoldAnswers).await.is_err() || read == 0 {
-                return std::io::Result::Ok(());
-            }
-            to_client.write_all(&buffer[..read]).await?;
-        }
-    };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let uncounted = Arc::default();
+    let mut refusing = modes.clone();
     // Whichever side ends first ends both; S3 clients do not send after closing their side.
     tokio::select! {
-        _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
-        _ = answers => {}
-        _ = modes.wait_for(|mode| *mode == Mode::Refuse) => {}
+        _ = pump(from_client, to_server, modes.clone(), &[Mode::Blackhole], uncounted) => {}
+        _ = pump(from_server, to_client, modes, &[Mode::Blackhole, Mode::HoldAnswers], held) => {}
+        _ = refusing.wait_for(|mode| *mode == Mode::Refuse) => {}
+    }
+}
+
+/// One direction, until it ends; what is read in one of the `holding` modes waits for its end.
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut modes: watch::Receiver<Mode>,
+    holding: &[Mode],
+    held: Arc<AtomicUsize>,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if holding.contains(&*modes.borrow()) {
+            held.fetch_add(1, Ordering::SeqCst);
+        }
+        if modes.wait_for(|mode| !holding.contains(mode)).await.is_err() || read == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..read]).await?;
     }
 }

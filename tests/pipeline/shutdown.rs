@@ -53,6 +53,36 @@ async fn a_stop_under_load_finishes_what_is_held_of_a_quorum_queue() {
     under_load("stop-quorum", Version::Four).await;
 }
 
+/// Once is chance: each stop must leave nothing behind that was delivered and not finished.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_stops_under_load_give_nothing_back() {
+    let scene = Scene::new("twenty-stops", Version::Four).await;
+    let images = samples(1200);
+    scene.publish(&images).await;
+    for stop in 1..=20 {
+        let mut consumer = Consumer::start(&scene.settings);
+        consumer.status_is("to be at work", LIMIT, |status| status.processed >= 8).await;
+        assert_eq!(redelivered(&consumer).await, 0, "before stop {stop}");
+        consumer.terminate();
+        let code = consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await;
+        assert_eq!(code, 0, "stop {stop}: {}", consumer.log());
+    }
+    let stored = scene.store.objects(&scene.settings.bucket).len();
+    assert!(stored < images.len(), "there was work to the end");
+    let consumer = Consumer::start(&scene.settings);
+    let left = (images.len() - stored) as u64;
+    consumer.status_is("to have stored the rest", LIMIT, |status| status.processed == left).await;
+    assert_eq!(redelivered(&consumer).await, 0, "after the last stop");
+    scene.stores(&images, LIMIT).await;
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+async fn redelivered(consumer: &Consumer) -> u64 {
+    let (_, metrics) = consumer.get("/metrics").await.expect("an answer");
+    let counted = metrics.lines().find_map(|line| line.strip_prefix("image_pipeline_redelivered_total "));
+    counted.expect("the metric").parse().expect("a number")
+}
+
 /// There is no use in waiting for the store: somebody else may take the messages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_while_the_store_is_down_hands_everything_back_at_once() {

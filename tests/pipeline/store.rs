@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+
 use super::eventually::{LIMIT, eventually};
 use super::port::Port;
 use super::process::{Process, directory, run, servers};
@@ -92,8 +94,13 @@ impl Store {
         objects
     }
 
-    /// What the server would send as an object's content type.
-    pub async fn content_type(&self, bucket: &str, key: &str) -> Option<String> {
+    /// Where an object is.
+    pub fn path(&self, bucket: &str, key: &str) -> PathBuf {
+        self.bucket(bucket).join(key)
+    }
+
+    /// What the server says of an object.
+    pub async fn head(&self, bucket: &str, key: &str) -> HeadObjectOutput {
         let Credentials { access_key, secret_key } = self.root();
         let settings = aws_sdk_s3::Config::builder()
             .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
@@ -103,7 +110,7 @@ impl Store {
             .credentials_provider(aws_sdk_s3::config::Credentials::new(access_key, secret_key, None, None, "tests"))
             .build();
         let answer = aws_sdk_s3::Client::from_conf(settings).head_object().bucket(bucket).key(key).send().await;
-        answer.expect("an object").content_type
+        answer.expect("an object")
     }
 
     fn bucket(&self, bucket: &str) -> PathBuf {

@@ -1,0 +1,96 @@
+//! Bodies made to break a decoder: each is parked with a reason, the memory stays bounded, and the
+//! images between them are stored unharmed.
+
+use image_pipeline::pod_status::PodStatus;
+use serde_json::json;
+
+use crate::broker::Version;
+use crate::consumer::Consumer;
+use crate::eventually::LIMIT;
+use crate::images::{Sample, sample, samples};
+use crate::scene::Scene;
+
+/// What the process may have had in memory at its most, in KiB. All bodies that may be delivered at
+/// once, and what decoding them may take, fit in far less.
+const PEAK_KIB: u64 = 200 << 10;
+
+/// Every kind of file cut at many offsets.
+fn damaged() -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    for number in [0, 1, 2, 3, 4, 11] {
+        let file = sample(number).file;
+        for part in 0..24 {
+            let at = file.len() * part / 24;
+            bodies.push(Sample { name: format!("cut-{number}-{part}.png"), file: file[..at].to_vec() }.body());
+        }
+    }
+    bodies
+}
+
+fn claims(width: u32, height: u32) -> Vec<u8> {
+    let mut file = sample(0).file;
+    file[16..20].copy_from_slice(&width.to_be_bytes());
+    file[20..24].copy_from_slice(&height.to_be_bytes());
+    let sum = crc32fast::hash(&file[12..29]);
+    file[29..33].copy_from_slice(&sum.to_be_bytes());
+    Sample { name: format!("claims-{width}-{height}.png"), file }.body()
+}
+
+fn odd() -> Vec<Vec<u8>> {
+    let deep = |depth: usize| {
+        let nest = "[".repeat(depth) + &"]".repeat(depth);
+        format!(r#"{{"extra": {nest}, "image": "AAAA", "image_metadata": {{"image_name": "a"}}}}"#).into_bytes()
+    };
+    vec![
+        claims(u32::MAX >> 1, u32::MAX >> 1),
+        claims(1, 40_000_000),
+        claims(16_384, 16_384),
+        claims(0, 5),
+        deep(100_000),
+        b"{".repeat(1 << 20),
+        b"\xff\xfe\x00".repeat(1000),
+        json!({ "image": "=".repeat(4 << 20), "image_metadata": { "image_name": "a" } }).to_string().into_bytes(),
+        json!({ "image": "AAAA", "image_metadata": { "image_name": "\u{202e}gnp.\u{0}" } }).to_string().into_bytes(),
+        br#"{"image": "AAAA", "image": "AAAA", "image_metadata": {"image_name": "a"}}"#.to_vec(),
+        br#"{"image": 1e999999, "image_metadata": {"image_name": "a"}}"#.to_vec(),
+    ]
+}
+
+fn peak_kib(consumer: &Consumer) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", consumer.pid())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    peak.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+async fn survives(name: &str, version: Version) {
+    let scene = Scene::new(name, version).await;
+    let good = samples(30);
+    let bad: Vec<_> = damaged().into_iter().chain(odd()).collect();
+    let mut images = good.iter();
+    for (number, body) in bad.iter().enumerate() {
+        if number % 5 == 0 {
+            scene.publish(images.next().map(std::slice::from_ref).unwrap_or_default()).await;
+        }
+        scene.client.publish(&scene.settings.queue, body).await;
+    }
+    scene.publish(images.as_slice()).await;
+    let consumer = Consumer::start(&scene.settings);
+    let all = bad.len() as u64;
+    let counted = |status: &PodStatus| (status.processed, status.parked) == (30, all);
+    consumer.status_is("to count all", LIMIT, counted).await;
+    scene.stores(&good, LIMIT).await;
+    let peak = peak_kib(&consumer);
+    assert!(peak < PEAK_KIB, "{peak} KiB at the most");
+    assert!(consumer.is_running(), "the same process still");
+    scene.ends_with_parked(consumer, all as u32).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_a_classic_queue_are_survived() {
+    survives("hostile-classic", Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_a_quorum_queue_are_survived() {
+    survives("hostile-quorum", Version::Four).await;
+}

@@ -1,0 +1,113 @@
+//! An outage that is longer than messages may be held: everything is handed back once, nothing is
+//! taken before a probe object was stored, and however many outages follow each other, nothing is
+//! lost or parked, not even where the broker counts every return.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use image_pipeline::pod_status::{ConsumerState, PodStatus};
+use image_pipeline::reason::Reason;
+use lapin::message::Delivery;
+use lapin::types::AMQPValue;
+use serde_json::json;
+
+use crate::broker::Version;
+use crate::consumer::Consumer;
+use crate::eventually::{LIMIT, eventually};
+use crate::faulty_store::Fault;
+use crate::images::samples;
+use crate::scene::Scene;
+use crate::store_answers::scene;
+
+const DENIED: Fault = Fault::Answer(403, "AccessDenied");
+
+fn is_waiting(status: &PodStatus) -> bool {
+    status.state == ConsumerState::Waiting && status.in_flight == 0
+}
+
+/// How often the broker says that it has delivered a message in vain.
+fn returns(delivery: &Delivery) -> i64 {
+    let count = delivery.properties.headers().as_ref().and_then(|headers| headers.inner().get("x-delivery-count"));
+    match count {
+        None => 0,
+        Some(AMQPValue::LongLongInt(count)) => *count,
+        Some(other) => panic!("a delivery count of another type: {other:?}"),
+    }
+}
+
+/// Each round the store takes the probe and nothing else, which is the worst there is: the consumer
+/// believes in a recovery, takes messages and has to hand them back again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn outages_in_a_row_cost_a_message_one_return_each() {
+    let (mut scene, faulty) = scene("outages", Version::Four, DENIED).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+    let images = samples(8);
+    scene.publish(&images).await;
+    let mut consumer = Consumer::start(&scene.settings);
+    const OUTAGES: i64 = 4;
+    for outage in 0..OUTAGES {
+        consumer.status_is("to wait with nothing held", LIMIT, is_waiting).await;
+        scene.client.holds(&scene.settings.queue, 8).await;
+        let (code, body) = consumer.get("/readyz").await.expect("an answer");
+        assert!(code == 503 && body.contains(Reason::AccessDenied.as_str()), "{code} {body}");
+        // It asks again and again for the probe, and touches no message meanwhile.
+        let met = faulty.met();
+        eventually("probes to be refused", LIMIT, async || {
+            if faulty.met() > met + 1 { Ok(()) } else { Err(faulty.met().to_string()) }
+        })
+        .await;
+        scene.client.holds(&scene.settings.queue, 8).await;
+        if outage + 1 < OUTAGES {
+            faulty.set(Fault::AnswerAllButProbe(403, "AccessDenied"));
+            consumer.status_is("to consume again", LIMIT, |status| status.in_flight > 0).await;
+            faulty.set(DENIED);
+        }
+    }
+    // At rest, nobody but this test takes them.
+    consumer.terminate();
+    assert_eq!(consumer.exit_code(Duration::from_secs(5)).await, 0, "{}", consumer.log());
+    let taken = scene.client.take(&scene.settings.queue).await;
+    assert_eq!(taken.len(), 8, "nothing is lost");
+    let most = taken.iter().map(returns).max();
+    assert!(most <= Some(OUTAGES), "{OUTAGES} outages cost {most:?} returns");
+    scene.client.holds(&scene.settings.parking, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_everything_is_stored() {
+    for version in [Version::Three, Version::Four] {
+        let (mut scene, faulty) = scene(&format!("after-outage-{version:?}").to_lowercase(), version, DENIED).await;
+        scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+        let images = samples(30);
+        scene.publish(&images).await;
+        let consumer = Consumer::start(&scene.settings);
+        consumer.status_is("to wait with nothing held", LIMIT, is_waiting).await;
+        faulty.set(Fault::None);
+        consumer.status_is("to have stored all", LIMIT, |status| status.processed == 30).await;
+        let probe = ".image-pipeline-probe";
+        let keys: BTreeSet<String> = scene.store.objects(&scene.settings.bucket).into_keys().collect();
+        assert!(keys.contains(probe) && keys.len() == 31, "{keys:?}");
+        std::fs::remove_file(scene.store.path(&scene.settings.bucket, probe)).expect("removed");
+        scene.stores(&images, LIMIT).await;
+        scene.ends_with_parked(consumer, 0).await;
+    }
+}
+
+/// A parking queue that takes nothing holds the messages that belong there, and then hands back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parking_queue_that_takes_nothing_is_waited_for() {
+    let mut scene = Scene::new("parking-outage", Version::Four).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+    scene.client.declare_narrow(&scene.settings.parking, 1).await;
+    scene.client.publish(&scene.settings.parking, b"in the way").await;
+    scene.client.publish(&scene.settings.queue, b"no JSON").await;
+    let consumer = Consumer::start(&scene.settings);
+    let refused = |status: &PodStatus| {
+        is_waiting(status) && status.parking.fault().is_some_and(|fault| fault.reason == Reason::ParkingRefused)
+    };
+    consumer.status_is("to wait for the parking queue", LIMIT, refused).await;
+    scene.client.holds(&scene.settings.queue, 1).await;
+    assert_eq!(scene.client.take(&scene.settings.parking).await.len(), 1, "the probe is not in it");
+    consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
+    scene.ends_with_parked(consumer, 1).await;
+}
