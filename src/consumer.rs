@@ -33,6 +33,7 @@ mod worker;
 
 use broker::Broker;
 use capacity::{Capacity, Sizes};
+use decode::{Decoder, InvalidTemplate};
 use metrics::Metrics;
 use parking::Parking;
 use session::Sessions;
@@ -81,6 +82,9 @@ pub enum Error {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// No key can be made.
+    #[error(transparent)]
+    Template(#[from] InvalidTemplate),
 }
 
 /// Consumes until `stop`, then finishes what it holds and returns.
@@ -90,6 +94,8 @@ pub enum Error {
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let address = args.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let Assignment { source, message, destination: to, .. } = &args.assignment;
+    let decoder = Decoder::new(message, &to.s3, source.rabbitmq.max_body_bytes.get())?;
     let mut registry = Registry::with_prefix("image_pipeline");
     let metrics = Metrics::register(&mut registry);
     let state = State::new(metrics.clone());
@@ -104,7 +110,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let worker = Arc::new(Worker {
         namespace: args.pipeline_namespace.clone(),
         name: args.pipeline_name.clone(),
-        prefix: args.assignment.destination.s3.prefix.clone(),
+        decoder: Arc::new(decoder),
         capacity: Capacity::new(sizes),
         store: Store::new(destination(args)).await,
         parking,

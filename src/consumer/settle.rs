@@ -70,7 +70,7 @@ mod tests {
         for stopping in [false, true] {
             assert_eq!(settle(Ok(()), stopping), Verdict::Acknowledge);
             for (own, expected) in [
-                (Err(Failure::Decode(DecodeError::MissingField("image"))), Reason::MissingField),
+                (Err(Failure::Decode(DecodeError::MissingField("field /image".to_owned()))), Reason::MissingField),
                 (Err(Failure::Encode(EncodeError::InvalidImage("cut off".to_owned()))), Reason::InvalidImage),
                 (Err(Failure::Panicked), Reason::DecoderPanicked),
                 (upload(Kind::Message), Reason::StorageRefused),

@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use super::backoff;
 use super::capacity::{Capacity, Memory, blocking};
-use super::decode::{ObjectKey, decode};
+use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::{Png, encode, inspect};
 use super::metrics::{Metrics, Outcome, Stage};
 use super::parking::Parking;
@@ -29,8 +29,8 @@ pub struct Worker {
     pub namespace: String,
     /// The pipeline's name.
     pub name: String,
-    /// Put before every image name.
-    pub prefix: String,
+    /// Reads the messages.
+    pub decoder: Arc<Decoder>,
     /// Processors and memory.
     pub capacity: Capacity,
     /// Where images go.
@@ -79,9 +79,11 @@ impl Worker {
     /// decode ─▶ encode, on threads that may be kept busy.
     async fn convert(&self, message: &Message) -> Result<Object, Failure> {
         let started = Instant::now();
-        let (delivery, prefix) = (Arc::clone(&message.delivery), self.prefix.clone());
+        let (delivery, decoder) = (Arc::clone(&message.delivery), Arc::clone(&self.decoder));
         let (processor, (job, header)) = blocking(self.capacity.processor().await, move || {
-            let job = decode(delivery.body(), &prefix).map_err(Failure::Decode)?;
+            let body = bytes::Bytes::copy_from_slice(delivery.body());
+            let incoming = Incoming { body: &body, timestamp: delivery.timestamp(), header: &|_| None };
+            let job = decoder.decode(&incoming).map_err(Failure::Decode)?;
             let header = inspect(&job.image).map_err(Failure::Encode)?;
             Ok((job, header))
         })
@@ -94,7 +96,8 @@ impl Worker {
         let (_, object) = blocking(processor, move || {
             let png = encode(&job.image, &header).map_err(Failure::Encode)?;
             memory.keep(png.bytes().len());
-            Ok(Object { key: job.key, png, _memory: memory })
+            let key = job.key(&"0".repeat(64)).map_err(Failure::Decode)?;
+            Ok(Object { key, png, _memory: memory })
         })
         .await?;
         self.metrics.stage(Stage::Encode, started.elapsed());
