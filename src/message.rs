@@ -1,6 +1,6 @@
-//! The format that devices publish: one JSON object with the image in base64 and its name.
-//! The one definition for those who write it (`publish`) and those who read it
-//! (`consumer/decode`). It must know nothing of images or brokers.
+//! The format that devices publish by default: one JSON object with the image in base64 and its name.
+//! `publish` writes it; `consumer/decode` finds the same fields by the paths of `spec.message`, which
+//! lead to them by default. It must know nothing of images or brokers.
 
 use std::borrow::Cow;
 

@@ -1,50 +1,98 @@
-//! First step: a message's body becomes an object key and the bytes of an image file. Pure. It
-//! must never panic, whatever the body, nor make a key that lies outside the prefix; what it does
-//! not accept it refuses, and never repairs.
+//! First step: a message becomes an image file and, once its pixels' digest is known, an object key.
+//! Pure. It must never panic, whatever the message, nor make a key that lies outside the prefix; what
+//! it does not accept it refuses, and never repairs.
+
+use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::{GeneralPurposeConfig, Simd};
-use serde_json::error::Category;
+use bytes::Bytes;
 
-use crate::message::Message;
+use crate::api::destination::S3Destination;
+use crate::api::message::{MessageEncoding, MessageFormat};
 use crate::reason::Reason;
 
-/// The largest body that is taken, in bytes: RabbitMQ's own default limit since 4.0.
-pub const MAX_BODY_BYTES: usize = 16 << 20;
+mod json;
+mod key;
+#[cfg(test)]
+mod tests;
 
-/// S3's limit on a key, in bytes of UTF-8.
-const MAX_KEY_BYTES: usize = 1024;
+pub use key::{InvalidTemplate, ObjectKey, probe_key};
+
+use json::{Fields, Texts, beside};
+use key::{MAX_KEY_BYTES, Pending, Template, Values, obeys};
+
+/// The header that names the image where the body is the image itself.
+pub const NAME_HEADER: &str = "image_name";
+
+/// What the broker delivered, as far as this step looks at it.
+pub struct Incoming<'a> {
+    /// The body.
+    pub body: &'a Bytes,
+    /// The AMQP timestamp, in seconds since 1970.
+    pub timestamp: Option<u64>,
+    /// The text of a header.
+    pub header: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Reads messages of one format. Made once for all of them.
+#[derive(Debug)]
+pub struct Decoder {
+    format: Format,
+    places: Places,
+    template: Template,
+    max_body_bytes: u64,
+}
+
+#[derive(Debug)]
+enum Format {
+    Json(Fields),
+    Raw,
+}
+
+/// Where things are in a message, as errors say it.
+#[derive(Debug)]
+struct Places {
+    image: String,
+    name: String,
+    metadata: Vec<String>,
+}
 
 /// What a message asks for.
 #[derive(Debug)]
 pub struct Job {
-    /// Where the image is to be stored.
-    pub key: ObjectKey,
     /// The image file as the device made it.
-    pub image: Vec<u8>,
+    pub image: Bytes,
+    key: Pending,
 }
 
-/// A key in the bucket: prefix and image name. Only `decode` makes one, so it obeys the rule.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ObjectKey(String);
-
-impl ObjectKey {
-    /// The key as S3 takes it.
-    pub fn as_str(&self) -> &str {
-        &self.0
+impl Job {
+    /// Where the image is to be stored. `digest`: that of its pixels, 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// The key breaks its rule. `decode` has seen to that: with such a digest it does not.
+    pub fn key(&self, digest: &str) -> Result<ObjectKey, DecodeError> {
+        self.key.key(digest)
     }
 }
 
-/// A body that is no job. The texts repeat nothing of the body: they end in logs and in `/status`.
+/// A message that is no job. The texts repeat nothing of the body: they end in logs and in `/status`.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DecodeError {
-    /// The body is larger than `MAX_BODY_BYTES`.
-    #[error("the body has {0} bytes and at most {MAX_BODY_BYTES} are taken; publish a smaller image")]
-    BodyTooLarge(usize),
+    /// The body is larger than `maxBodyBytes`.
+    #[error(
+        "the body has {bytes} bytes and source.rabbitmq.maxBodyBytes is {limit}; publish a smaller image, or raise it"
+    )]
+    BodyTooLarge {
+        /// Bytes of the body.
+        bytes: u64,
+        /// Bytes that are taken.
+        limit: u64,
+    },
     /// The body is not JSON.
     #[error(
-        "the body is not JSON (line {line}, column {column}); expected \
-         {{\"image\": \"<base64>\", \"image_metadata\": {{\"image_name\": \"<name>\"}}}}"
+        "the body is not JSON (line {line}, column {column}); expected an object with the image in base64, or \
+         message.encoding Raw if the body is the image"
     )]
     InvalidJson {
         /// Line of the first error, from 1.
@@ -52,214 +100,162 @@ pub enum DecodeError {
         /// Column of the first error, from 1.
         column: usize,
     },
-    /// A field is absent.
-    #[error("field {0} is missing; a message needs image and image_metadata.image_name")]
-    MissingField(&'static str),
+    /// Arrays and objects lie in each other too deep.
+    #[error("the body nests arrays and objects deeper than {limit} levels; publish it flatter")]
+    TooDeep {
+        /// Levels that are taken.
+        limit: usize,
+    },
+    /// A field, header or property is absent.
+    #[error("{0} is missing; publish it, or say where it is")]
+    MissingField(String),
     /// A field is there twice, or has another type.
-    #[error(
-        "a field has the wrong type or is there twice (line {line}, column {column}); image and \
-         image_metadata.image_name are text, image_metadata is an object"
-    )]
+    #[error("{field} {problem} (line {line}, column {column})")]
     UnusableField {
-        /// Line of the first error, from 1.
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// Line where it ends or breaks off, from 1.
         line: usize,
-        /// Column of the first error, from 1.
+        /// Column where it ends or breaks off, from 1.
         column: usize,
     },
+    /// A date is asked for, and the timestamp is none.
+    #[error("the AMQP property timestamp is {0}; expected seconds since 1970, up to the year 9999")]
+    UnusableTimestamp(u64),
     /// The image is not base64.
-    #[error("field image is not base64 in the standard alphabet, padded, without line breaks: {0}")]
-    InvalidBase64(#[source] base64::DecodeError),
-    /// The name can't be a key.
+    #[error("{field} is not base64 in the standard alphabet, padded, without line breaks: {source}")]
+    InvalidBase64 {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        source: base64::DecodeError,
+    },
+    /// The name can't be a key, or a part of it.
     #[error(
-        "field image_metadata.image_name {0}; expected a relative path such as north/tile-7.png, at most \
-         {MAX_KEY_BYTES} bytes with the prefix"
+        "{field} {problem}; expected a relative path such as north/tile-7.png, at most {MAX_KEY_BYTES} bytes with the \
+         prefix"
     )]
-    InvalidName(&'static str),
+    InvalidName {
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
 }
 
 impl DecodeError {
     /// The bounded reason.
     pub fn reason(&self) -> Reason {
         match self {
-            DecodeError::BodyTooLarge(_) => Reason::BodyTooLarge,
-            DecodeError::InvalidJson { .. } => Reason::InvalidJson,
-            DecodeError::MissingField(_) | DecodeError::UnusableField { .. } => Reason::MissingField,
-            DecodeError::InvalidBase64(_) => Reason::InvalidBase64,
-            DecodeError::InvalidName(_) => Reason::InvalidName,
+            DecodeError::BodyTooLarge { .. } => Reason::BodyTooLarge,
+            DecodeError::InvalidJson { .. } | DecodeError::TooDeep { .. } => Reason::InvalidJson,
+            DecodeError::MissingField(_) | DecodeError::UnusableField { .. } | DecodeError::UnusableTimestamp(_) => {
+                Reason::MissingField
+            }
+            DecodeError::InvalidBase64 { .. } => Reason::InvalidBase64,
+            DecodeError::InvalidName { .. } => Reason::InvalidName,
         }
     }
 }
 
-/// Reads a message. The image is base64 of RFC 4648 section 4: standard alphabet, padded, nothing
-/// between the symbols.
-///
-/// # Errors
-/// The body is too large, not JSON, lacks a field, or a field's value breaks its rule.
-pub fn decode(body: &[u8], prefix: &str) -> Result<Job, DecodeError> {
-    if body.len() > MAX_BODY_BYTES {
-        return Err(DecodeError::BodyTooLarge(body.len()));
+impl Decoder {
+    /// A decoder of such messages.
+    ///
+    /// # Errors
+    /// The key template has a field that there is not, or can make no key.
+    pub fn new(message: &MessageFormat, s3: &S3Destination, max_body_bytes: u64) -> Result<Self, InvalidTemplate> {
+        let template = Template::parse(&s3.prefix, &s3.key_template)?;
+        let places = Places::new(message, &template.metadata)?;
+        let format = match message.encoding {
+            MessageEncoding::Json => {
+                Format::Json(Fields::new(&message.image_path, &message.name_path, &template.metadata, &places))
+            }
+            MessageEncoding::Raw => Format::Raw,
+        };
+        Ok(Self { format, places, template, max_body_bytes })
     }
-    let message: Message<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    let key = object_key(prefix, &message.image_metadata.image_name)?;
-    let image = Simd::standard(GeneralPurposeConfig::new())
-        .decode(message.image.as_bytes())
-        .map_err(DecodeError::InvalidBase64)?;
-    Ok(Job { key, image })
+
+    /// Reads a message. An image in JSON is base64 of RFC 4648 section 4: standard alphabet, padded,
+    /// nothing between the symbols. A raw one is handed on without a copy.
+    ///
+    /// # Errors
+    /// The body is too large or not JSON, something asked for is absent, or a value breaks its rule.
+    pub fn decode(&self, incoming: &Incoming<'_>) -> Result<Job, DecodeError> {
+        let Incoming { body, timestamp, header } = incoming;
+        let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        if bytes > self.max_body_bytes {
+            return Err(DecodeError::BodyTooLarge { bytes, limit: self.max_body_bytes });
+        }
+        let header = |name: &str| header(name).map(Cow::Owned);
+        let Texts { image, name, metadata } = match &self.format {
+            Format::Json(fields) => fields.read(body)?,
+            Format::Raw => Texts {
+                image: None,
+                name: header(NAME_HEADER),
+                metadata: self.template.metadata.iter().map(|field| header(field)).collect(),
+            },
+        };
+        let key = self.key(&there(name, &self.places.name)?, metadata, *timestamp)?;
+        let image = match &self.format {
+            Format::Json(_) => self.image(&there(image, &self.places.image)?)?,
+            Format::Raw => Bytes::clone(body),
+        };
+        Ok(Job { image, key })
+    }
+
+    fn key(
+        &self,
+        name: &str,
+        metadata: Vec<Option<Cow<'_, str>>>,
+        timestamp: Option<u64>,
+    ) -> Result<Pending, DecodeError> {
+        let refused = |place: &str, problem| DecodeError::InvalidName { field: place.to_owned(), problem };
+        obeys(&self.template.prefix, name).map_err(|problem| refused(&self.places.name, problem))?;
+        let values = metadata.into_iter().zip(&self.places.metadata).map(|(value, place)| {
+            let value = there(value, place)?;
+            // It could leave the place that the template gives it.
+            if value.contains('/') { Err(refused(place, "has a slash")) } else { Ok(value) }
+        });
+        let metadata = values.collect::<Result<Vec<_>, _>>()?;
+        self.template.render(&Values { name, timestamp, metadata: &metadata })
+    }
+
+    fn image(&self, text: &str) -> Result<Bytes, DecodeError> {
+        let decoded = Simd::standard(GeneralPurposeConfig::new()).decode(text.as_bytes());
+        let refused = |source| DecodeError::InvalidBase64 { field: self.places.image.clone(), source };
+        decoded.map(Bytes::from).map_err(refused)
+    }
 }
 
-/// serde's own text may repeat a value, which can be a whole image: only its position and the
-/// names of our own fields are taken from it.
-fn malformed(error: &serde_json::Error) -> DecodeError {
-    let (line, column) = (error.line(), error.column());
-    match error.classify() {
-        Category::Syntax | Category::Eof | Category::Io => DecodeError::InvalidJson { line, column },
-        Category::Data => {
-            let text = error.to_string();
-            let is_missing = |field: &&str| text.starts_with(&format!("missing field `{field}`"));
-            match ["image", "image_metadata", "image_name"].into_iter().find(is_missing) {
-                Some(field) => DecodeError::MissingField(field),
-                None => DecodeError::UnusableField { line, column },
+impl Places {
+    fn new(message: &MessageFormat, metadata: &[String]) -> Result<Self, InvalidTemplate> {
+        let is_json = message.encoding == MessageEncoding::Json;
+        let (image_path, name_path) = (&message.image_path, &message.name_path);
+        let of_metadata = |field: &String| {
+            let path = beside(name_path, field);
+            let is_name = if is_json { path == *name_path } else { field == NAME_HEADER };
+            if is_name {
+                return Err(InvalidTemplate(format!("has {{metadata.{field}}}, which is the name itself: {{name}}")));
             }
-        }
+            if is_json && format!("{image_path}/").starts_with(&format!("{path}/")) {
+                return Err(InvalidTemplate(format!("has {{metadata.{field}}}, which is the image or holds it")));
+            }
+            let place = if is_json { format!("field {path}") } else { format!("header {field}") };
+            Ok(format!("{place} ({{metadata.{field}}} in destination.s3.keyTemplate)"))
+        };
+        Ok(Self {
+            image: format!("field {image_path} (message.imagePath)"),
+            name: match message.encoding {
+                MessageEncoding::Json => format!("field {name_path} (message.namePath)"),
+                MessageEncoding::Raw => format!("header {NAME_HEADER}"),
+            },
+            metadata: metadata.iter().map(of_metadata).collect::<Result<_, _>>()?,
+        })
     }
 }
 
-/// One rule for every store, so that a pipeline can move from one to another: some of them keep
-/// objects as files.
-fn object_key(prefix: &str, name: &str) -> Result<ObjectKey, DecodeError> {
-    let refused = |what| Err(DecodeError::InvalidName(what));
-    if name.is_empty() {
-        return refused("is empty");
-    }
-    if name.starts_with('/') {
-        return refused("starts with a slash");
-    }
-    if name.chars().any(char::is_control) {
-        return refused("has a control character");
-    }
-    for segment in name.split('/') {
-        match segment {
-            "" => return refused("has an empty segment"),
-            "." | ".." => return refused("has a segment that is . or .."),
-            _ => {}
-        }
-    }
-    if prefix.len() + name.len() > MAX_KEY_BYTES {
-        return refused("is too long");
-    }
-    Ok(ObjectKey(format!("{prefix}{name}")))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn reason(body: &[u8]) -> Reason {
-        decode(body, "").expect_err("refused").reason()
-    }
-
-    fn named(name: &str) -> Vec<u8> {
-        serde_json::json!({"image": "AAAA", "image_metadata": {"image_name": name}}).to_string().into_bytes()
-    }
-
-    #[test]
-    fn reads_what_devices_send_and_ignores_what_they_add() {
-        let body =
-            br#"{"device": 4, "image": "iVBORw==", "image_metadata": {"image_name": "north/7.png", "crowns": []}}"#;
-        let job = decode(body, "tiles/").expect("valid");
-        assert_eq!(job.key.as_str(), "tiles/north/7.png");
-        assert_eq!(job.image, b"\x89PNG");
-    }
-
-    #[test]
-    fn reads_escapes_that_some_encoders_write() {
-        let body = br#"{"image": "\/\/\u002b\/", "image_metadata": {"image_name": "a\/\u00e9.png"}}"#;
-        let job = decode(body, "").expect("valid");
-        assert_eq!((job.key.as_str(), job.image.as_slice()), ("a/é.png", [0xff, 0xff, 0xbf].as_slice()));
-    }
-
-    #[test]
-    fn names_the_reason_and_the_field() {
-        for (body, expected, text) in [
-            (&b"\xff"[..], Reason::InvalidJson, "not JSON (line 1, column 1)"),
-            (b"", Reason::InvalidJson, "not JSON"),
-            (br#"{"image": "AAAA""#, Reason::InvalidJson, "not JSON"),
-            (br#"{"image": "AAAA", "image_metadata": {"image_name": "a"}} x"#, Reason::InvalidJson, "not JSON"),
-            (br#"{"image": "AAAA"}"#, Reason::MissingField, "field image_metadata is missing"),
-            (br#"{"image": "AAAA", "image_metadata": {}}"#, Reason::MissingField, "field image_name is missing"),
-            (br#"{"image_metadata": {"image_name": "a"}}"#, Reason::MissingField, "field image is missing"),
-            (br#"{"image": null, "image_metadata": {"image_name": "a"}}"#, Reason::MissingField, "wrong type"),
-            (br#"{"image": "A*AA", "image_metadata": {"image_name": "a"}}"#, Reason::InvalidBase64, "offset 1"),
-            (br#"{"image": "AAA", "image_metadata": {"image_name": "a"}}"#, Reason::InvalidBase64, "field image"),
-            (br#"{"image": "AA\nAA", "image_metadata": {"image_name": "a"}}"#, Reason::InvalidBase64, "line breaks"),
-        ] {
-            let error = decode(body, "").expect_err("refused");
-            assert_eq!(error.reason(), expected, "{error}");
-            assert!(error.to_string().contains(text), "{error} has {text:?}");
-        }
-    }
-
-    #[test]
-    fn never_repeats_the_body() {
-        let error = decode(br#""secret pixels""#, "").expect_err("refused");
-        assert!(!error.to_string().contains("secret"), "{error}");
-    }
-
-    #[test]
-    fn refuses_a_body_over_the_limit_before_it_is_parsed() {
-        assert_eq!(reason(&vec![b' '; MAX_BODY_BYTES + 1]), Reason::BodyTooLarge);
-        assert_eq!(reason(&vec![b' '; MAX_BODY_BYTES]), Reason::InvalidJson);
-    }
-
-    #[test]
-    fn refuses_names_that_some_store_could_not_hold() {
-        let long = "a".repeat(MAX_KEY_BYTES + 1);
-        for name in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a/..", "a\0b", "a\nb", "a\u{85}b", &long] {
-            assert_eq!(reason(&named(name)), Reason::InvalidName, "{name:?}");
-        }
-        for name in ["a", "a b.png", "..a", "a..", "...", "a\\b", "é/ü.png", "a:b?c=d&e#f%2F..%2F"] {
-            assert_eq!(decode(&named(name), "").expect("valid").key.as_str(), name);
-        }
-        let fits = "a".repeat(MAX_KEY_BYTES - 2);
-        assert!(decode(&named(&fits), "p/").is_ok());
-        assert!(decode(&named(&fits), "pp/").is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn never_panics(body in proptest::collection::vec(any::<u8>(), 0..512)) {
-            if let Err(error) = decode(&body, "p/") {
-                prop_assert!(!error.to_string().is_empty());
-            }
-        }
-
-        #[test]
-        fn never_panics_on_nearly_messages(image in "\\PC*", name in "\\PC*", cut in 0usize..256) {
-            let body = serde_json::json!({"image": image, "image_metadata": {"image_name": name}}).to_string();
-            let whole = cut >= body.len();
-            if let Err(error) = decode(&body.as_bytes()[..cut.min(body.len())], "p/") {
-                prop_assert!(whole || error.reason() == Reason::InvalidJson, "{}", error);
-            }
-        }
-
-        #[test]
-        fn a_key_never_escapes_its_prefix(prefix in "([a-z.]{1,4}/)?", name in "[a-c./\\\\]{0,12}") {
-            if let Ok(job) = decode(&named(&name), &prefix) {
-                let key = job.key.as_str();
-                prop_assert!(key.starts_with(&prefix) && key.len() <= MAX_KEY_BYTES);
-                prop_assert_eq!(&key[prefix.len()..], name.as_str(), "nothing is rewritten");
-                prop_assert!(key[prefix.len()..].split('/').all(|segment| !["", ".", ".."].contains(&segment)));
-            }
-        }
-
-        #[test]
-        fn gives_the_image_back(image in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let text = base64::engine::general_purpose::STANDARD.encode(&image);
-            let body = serde_json::json!({"image": text, "image_metadata": {"image_name": "n"}}).to_string();
-            prop_assert_eq!(decode(body.as_bytes(), "").expect("valid").image, image);
-        }
-    }
+fn there<'a>(value: Option<Cow<'a, str>>, place: &str) -> Result<Cow<'a, str>, DecodeError> {
+    value.ok_or_else(|| DecodeError::MissingField(place.to_owned()))
 }

@@ -81,7 +81,7 @@ mod tests {
         for (stopping, policy) in [false, true].into_iter().zip([FailurePolicy::Park, FailurePolicy::Discard]) {
             assert_eq!(settle(Ok(()), policy, stopping), Verdict::Acknowledge);
             for (own, expected) in [
-                (Err(Failure::Decode(DecodeError::MissingField("image"))), Reason::MissingField),
+                (Err(Failure::Decode(DecodeError::MissingField("field /image".to_owned()))), Reason::MissingField),
                 (Err(Failure::Encode(EncodeError::InvalidImage("cut off".to_owned()))), Reason::InvalidImage),
                 (Err(Failure::Panicked), Reason::DecoderPanicked),
                 (Err(Failure::Killer(Killer { processes: 5 })), Reason::KilledDecoder),

@@ -20,6 +20,7 @@ const BORDERS: &[Border] = &[
         why: "a pure step takes values and gives values: no waiting, clock, environment, files or logging",
         within: &[
             "src/consumer/decode.rs",
+            "src/consumer/decode/",
             "src/consumer/encode.rs",
             "src/consumer/settle.rs",
             "src/controller/decide.rs",

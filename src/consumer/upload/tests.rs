@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Uri};
 
 use super::*;
+use crate::api::message::MessageFormat;
 use crate::consumer::{decode, encode};
 use crate::reason::Reason;
 
@@ -25,8 +26,11 @@ fn png() -> Png {
 }
 
 fn key() -> ObjectKey {
-    let body = br#"{"image": "AAAA", "image_metadata": {"image_name": "north/tile 7.png"}}"#;
-    decode::decode(body, "tiles/").unwrap().key
+    let s3 = serde_json::from_value(serde_json::json!({"bucket": "bucket-greench", "prefix": "tiles/"})).unwrap();
+    let decoder = decode::Decoder::new(&MessageFormat::default(), &s3, 1 << 20).unwrap();
+    let body = br#"{"image": "AAAA", "image_metadata": {"image_name": "north/tile 7.png"}}"#.as_slice().into();
+    let incoming = decode::Incoming { body: &body, timestamp: None, header: &|_| None };
+    decoder.decode(&incoming).unwrap().key(&"0".repeat(64)).unwrap()
 }
 
 fn credentials(directory: &Path) {

@@ -1,0 +1,300 @@
+//! Reads the wanted fields out of a JSON body: walks to them, borrows their text, and builds nothing
+//! of the rest. Pure. It must never repeat the body in an error, nor follow it into any depth.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use memchr::memchr2;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::error::Category;
+
+use super::{DecodeError, Places};
+
+/// Levels of arrays and objects that are taken: as many as `serde_json` follows by itself. What is
+/// not wanted it skips without a limit, and with memory for every level.
+const MAX_DEPTH: usize = 127;
+
+/// The texts of the wanted fields, as far as they are there.
+#[derive(Debug, Default)]
+pub struct Texts<'a> {
+    /// The image.
+    pub image: Option<Cow<'a, str>>,
+    /// Its name.
+    pub name: Option<Cow<'a, str>>,
+    /// The metadata asked for, in the order in which it was asked for.
+    pub metadata: Vec<Option<Cow<'a, str>>>,
+}
+
+/// Where the wanted fields are.
+#[derive(Debug)]
+pub struct Fields {
+    root: Vec<Member>,
+    metadata: usize,
+}
+
+/// A field on the way to a wanted one, or one itself.
+#[derive(Debug)]
+struct Member {
+    key: String,
+    /// The field as errors name it.
+    place: String,
+    value: Value,
+}
+
+#[derive(Debug)]
+enum Value {
+    Object(Vec<Member>),
+    Leaf(Leaf),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Leaf {
+    Image,
+    Name,
+    Metadata(usize),
+}
+
+impl Fields {
+    /// Image and name are where these JSON pointers say; the metadata fields beside the name. Of two
+    /// pointers of which one leads through the other, the latter's field is never found.
+    pub fn new(image_path: &str, name_path: &str, metadata: &[String], places: &Places) -> Self {
+        let mut root = Vec::new();
+        insert(&mut root, "", &segments(image_path), Leaf::Image, &places.image);
+        insert(&mut root, "", &segments(name_path), Leaf::Name, &places.name);
+        for (index, (field, place)) in metadata.iter().zip(&places.metadata).enumerate() {
+            insert(&mut root, "", &segments(&beside(name_path, field)), Leaf::Metadata(index), place);
+        }
+        Self { root, metadata: metadata.len() }
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// It is not JSON, nests too deep, or a wanted field is there twice or of another type.
+    pub fn read<'de>(&self, body: &'de [u8]) -> Result<Texts<'de>, DecodeError> {
+        if nests_deeper(body, MAX_DEPTH) {
+            return Err(DecodeError::TooDeep { limit: MAX_DEPTH });
+        }
+        let texts = Texts { metadata: vec![None; self.metadata], ..Texts::default() };
+        let mut found = Found { texts, fault: None };
+        let mut json = serde_json::Deserializer::from_slice(body);
+        let object = Object { place: "the body", members: &self.root, found: &mut found };
+        match object.deserialize(&mut json).and_then(|()| json.end()) {
+            Ok(()) => Ok(found.texts),
+            Err(error) => Err(found.refusal(&error)),
+        }
+    }
+}
+
+/// The pointer to a field beside another.
+pub fn beside(pointer: &str, field: &str) -> String {
+    let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+    format!("{parent}/{field}")
+}
+
+/// The names that a JSON pointer (RFC 6901) goes through.
+fn segments(pointer: &str) -> Vec<String> {
+    // In this order: `~01` is the name `~1`.
+    pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+fn insert(members: &mut Vec<Member>, above: &str, segments: &[String], leaf: Leaf, place: &str) {
+    let [key, rest @ ..] = segments else { return };
+    let path = format!("{above}/{key}");
+    let index = members.iter().position(|member| member.key == *key);
+    let index = index.unwrap_or_else(|| {
+        let (place, value) = match rest {
+            [] => (place.to_owned(), Value::Leaf(leaf)),
+            _ => (format!("field {path}"), Value::Object(Vec::new())),
+        };
+        members.push(Member { key: key.clone(), place, value });
+        members.len() - 1
+    });
+    if let Some(Member { value: Value::Object(below), .. }) = members.get_mut(index) {
+        insert(below, &path, rest, leaf, place);
+    }
+}
+
+/// What was found so far, and what was wrong with it.
+struct Found<'de> {
+    texts: Texts<'de>,
+    fault: Option<(String, &'static str)>,
+}
+
+impl<'de> Found<'de> {
+    fn keep(&mut self, leaf: Leaf, text: Cow<'de, str>) {
+        let slot = match leaf {
+            Leaf::Image => Some(&mut self.texts.image),
+            Leaf::Name => Some(&mut self.texts.name),
+            Leaf::Metadata(index) => self.texts.metadata.get_mut(index),
+        };
+        if let Some(slot) = slot {
+            *slot = Some(text);
+        }
+    }
+
+    /// The innermost field is what counts; those around it fail with it.
+    fn blame(&mut self, place: &str, problem: &'static str) {
+        self.fault.get_or_insert_with(|| (place.to_owned(), problem));
+    }
+
+    /// serde's own text may repeat a value, which can be a whole image: only its position is taken.
+    fn refusal(self, error: &serde_json::Error) -> DecodeError {
+        let (line, column) = (error.line(), error.column());
+        match (error.classify(), self.fault) {
+            (Category::Data, Some((field, problem))) => DecodeError::UnusableField { field, problem, line, column },
+            _ => DecodeError::InvalidJson { line, column },
+        }
+    }
+}
+
+/// Reads an object with wanted members.
+struct Object<'a, 'de> {
+    place: &'a str,
+    members: &'a [Member],
+    found: &'a mut Found<'de>,
+}
+
+impl<'de> DeserializeSeed<'de> for Object<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let Self { place, members, found } = self;
+        let read = deserializer.deserialize_map(Object { place, members, found: &mut *found });
+        read.inspect_err(|_| found.blame(place, "is not an object"))
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = Vec::new();
+        while let Some(member) = map.next_key_seed(Key(self.members))? {
+            let Some(Member { key, place, value }) = member else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if seen.contains(&key) {
+                self.found.blame(place, "is there twice");
+                return Err(A::Error::custom("twice"));
+            }
+            seen.push(key);
+            match value {
+                Value::Object(members) => map.next_value_seed(Object { place, members, found: &mut *self.found })?,
+                Value::Leaf(leaf) => {
+                    let read = map.next_value_seed(Text { scalars: matches!(leaf, Leaf::Metadata(_)) });
+                    let text = read.inspect_err(|_| self.found.blame(place, leaf.wrong()))?;
+                    self.found.keep(*leaf, text);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Leaf {
+    fn wrong(self) -> &'static str {
+        match self {
+            Leaf::Image | Leaf::Name => "is not text",
+            Leaf::Metadata(_) => "is not text, a whole number of at most 64 bits, true or false",
+        }
+    }
+}
+
+/// Finds a key among those that are wanted.
+struct Key<'a>(&'a [Member]);
+
+impl<'de, 'a> DeserializeSeed<'de> for Key<'a> {
+    type Value = Option<&'a Member>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'a> Visitor<'_> for Key<'a> {
+    type Value = Option<&'a Member>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a field's name")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().find(|member| member.key == key))
+    }
+}
+
+/// Reads a text; with `scalars` also whole numbers, true and false, as JSON writes them.
+struct Text {
+    scalars: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if self.scalars { deserializer.deserialize_any(self) } else { deserializer.deserialize_str(self) }
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("text")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(number.to_string()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(number.to_string()))
+    }
+
+    fn visit_bool<E>(self, is: bool) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(if is { "true" } else { "false" }))
+    }
+}
+
+/// Whether arrays and objects lie in each other deeper than this. What is no JSON is the parser's to
+/// find.
+fn nests_deeper(body: &[u8], limit: usize) -> bool {
+    let (mut rest, mut depth) = (body, 0usize);
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match byte {
+            b'[' | b'{' if depth == limit => return true,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => rest = after_text(after),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// What follows a text whose first quote was read.
+fn after_text(mut rest: &[u8]) -> &[u8] {
+    while let Some(at) = memchr2(b'"', b'\\', rest) {
+        let is_end = rest.get(at) == Some(&b'"');
+        rest = rest.get(at + if is_end { 1 } else { 2 }..).unwrap_or_default();
+        if is_end {
+            return rest;
+        }
+    }
+    &[]
+}

@@ -1,0 +1,235 @@
+//! Keys: the template of `destination.s3.keyTemplate`, and the one rule for names and keys. Pure. It
+//! must never make a key that lies outside of the prefix, nor take part of one from the clock, and it
+//! rewrites nothing.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::DecodeError;
+
+/// S3's limit on a key, in bytes of UTF-8.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// The object by which a store is tried, below the prefix.
+const PROBE: &str = ".image-pipeline-probe";
+
+/// Stands for a digest while there is none.
+const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+const FIELDS: &str = "{name}, {stem}, {digest}, {year}, {month}, {day}, {hour} and {metadata.FIELD}";
+
+/// A key in the bucket: prefix and what follows it. Only this module makes one, so it obeys the rule.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// The key as S3 takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The key of the object by which a store is tried. No image's key is it.
+pub fn probe_key(prefix: &str) -> ObjectKey {
+    ObjectKey(format!("{prefix}{PROBE}"))
+}
+
+/// A template by which no key can be made.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("destination.s3.keyTemplate {0}; it takes {FIELDS}")]
+pub struct InvalidTemplate(pub(super) String);
+
+/// A parsed template.
+#[derive(Debug)]
+pub struct Template {
+    /// Put before every key.
+    pub prefix: Arc<str>,
+    /// The fields of `{metadata.FIELD}`, each once.
+    pub metadata: Vec<String>,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Text(String),
+    Name,
+    Stem,
+    Digest,
+    Year,
+    Month,
+    Day,
+    Hour,
+    Metadata(usize),
+}
+
+/// What a message has for a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    /// The image's name.
+    pub name: &'a str,
+    /// Seconds since 1970.
+    pub timestamp: Option<u64>,
+    /// The values of `Template::metadata`, in its order.
+    pub metadata: &'a [Cow<'a, str>],
+}
+
+/// A key that lacks no more than the digest of the pixels.
+#[derive(Debug)]
+pub struct Pending {
+    prefix: Arc<str>,
+    /// What stands between the places of the digest.
+    around: Vec<String>,
+}
+
+impl Template {
+    /// Parses a template.
+    ///
+    /// # Errors
+    /// A field is unknown, a brace has no partner, or no value could make a key of it.
+    pub fn parse(prefix: &str, template: &str) -> Result<Self, InvalidTemplate> {
+        let mut parsed = Self { prefix: prefix.into(), pieces: Vec::new(), metadata: Vec::new() };
+        let mut rest = template;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (text, after) = rest.split_at(at);
+            parsed.pieces.push(Piece::Text(text.to_owned()));
+            let Some((field, after)) = after.strip_prefix('{').and_then(|after| after.split_once('}')) else {
+                return Err(InvalidTemplate("has a brace without a partner".to_owned()));
+            };
+            let piece = parsed.piece(field)?;
+            parsed.pieces.push(piece);
+            rest = after;
+        }
+        parsed.pieces.push(Piece::Text(rest.to_owned()));
+        parsed.try_out()?;
+        Ok(parsed)
+    }
+
+    fn piece(&mut self, field: &str) -> Result<Piece, InvalidTemplate> {
+        Ok(match field {
+            "name" => Piece::Name,
+            "stem" => Piece::Stem,
+            "digest" => Piece::Digest,
+            "year" => Piece::Year,
+            "month" => Piece::Month,
+            "day" => Piece::Day,
+            "hour" => Piece::Hour,
+            _ => match field.strip_prefix("metadata.").filter(|name| is_plain(name)) {
+                Some(name) => Piece::Metadata(self.metadata_index(name)),
+                None => return Err(InvalidTemplate(format!("has the unknown field {{{field}}}"))),
+            },
+        })
+    }
+
+    fn metadata_index(&mut self, name: &str) -> usize {
+        self.metadata.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.metadata.push(name.to_owned());
+            self.metadata.len() - 1
+        })
+    }
+
+    /// What no value can mend, such as a slash at the end, would be every message's fault.
+    fn try_out(&self) -> Result<(), InvalidTemplate> {
+        let metadata = vec![Cow::Borrowed("m"); self.metadata.len()];
+        let values = Values { name: "n", timestamp: Some(0), metadata: &metadata };
+        match self.render(&values) {
+            Err(DecodeError::InvalidName { problem, .. }) => {
+                Err(InvalidTemplate(format!("makes a key that {problem}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a key of everything but the digest.
+    ///
+    /// # Errors
+    /// A date is asked for and the timestamp is absent or beyond the year 9999; or the key breaks the
+    /// rule, whatever the digest.
+    pub fn render(&self, values: &Values<'_>) -> Result<Pending, DecodeError> {
+        let mut around = Vec::new();
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(literal) => text.push_str(literal),
+                Piece::Name => text.push_str(values.name),
+                Piece::Stem => text.push_str(stem(values.name)),
+                Piece::Digest => around.push(std::mem::take(&mut text)),
+                Piece::Year => text.push_str(&format!("{:04}", date(values.timestamp)?.year())),
+                Piece::Month => text.push_str(&format!("{:02}", date(values.timestamp)?.month())),
+                Piece::Day => text.push_str(&format!("{:02}", date(values.timestamp)?.day())),
+                Piece::Hour => text.push_str(&format!("{:02}", date(values.timestamp)?.hour())),
+                Piece::Metadata(index) => text.push_str(values.metadata.get(*index).map_or("", Cow::as_ref)),
+            }
+        }
+        around.push(text);
+        let pending = Pending { prefix: Arc::clone(&self.prefix), around };
+        pending.key(NO_DIGEST)?;
+        Ok(pending)
+    }
+}
+
+impl Pending {
+    /// The key, with the digest in its places.
+    ///
+    /// # Errors
+    /// The key breaks the rule. With 64 hexadecimal digits it does not.
+    pub fn key(&self, digest: &str) -> Result<ObjectKey, DecodeError> {
+        let Self { prefix, around } = self;
+        let key = around.join(digest);
+        let refused = |problem| DecodeError::InvalidName { field: "the object's key".to_owned(), problem };
+        obeys(prefix, &key).map_err(refused)?;
+        if key == PROBE {
+            return Err(refused("is the one by which the store is tried"));
+        }
+        Ok(ObjectKey(format!("{prefix}{key}")))
+    }
+}
+
+/// The rule for names and for keys after their prefix; `Err` says what breaks it. One rule for every
+/// store, so that a pipeline can move from one to another: some of them keep objects as files.
+pub fn obeys(prefix: &str, key: &str) -> Result<(), &'static str> {
+    if key.is_empty() {
+        return Err("is empty");
+    }
+    if key.starts_with('/') {
+        return Err("starts with a slash");
+    }
+    if key.chars().any(char::is_control) {
+        return Err("has a control character");
+    }
+    for segment in key.split('/') {
+        match segment {
+            "" => return Err("has an empty segment"),
+            "." | ".." => return Err("has a segment that is . or .."),
+            _ => {}
+        }
+    }
+    if prefix.len() + key.len() > MAX_KEY_BYTES {
+        return Err("is too long");
+    }
+    Ok(())
+}
+
+/// The name without what follows the last dot of its last segment, unless that begins with the dot.
+fn stem(name: &str) -> &str {
+    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+    match file.rfind('.') {
+        None | Some(0) => name,
+        Some(dot) => name.get(..name.len() - file.len() + dot).unwrap_or(name),
+    }
+}
+
+fn date(timestamp: Option<u64>) -> Result<DateTime, DecodeError> {
+    let seconds = timestamp.ok_or_else(|| {
+        DecodeError::MissingField("the AMQP property timestamp (dates in destination.s3.keyTemplate)".to_owned())
+    })?;
+    let timestamp = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    timestamp.map(|timestamp| TimeZone::UTC.to_datetime(timestamp)).ok_or(DecodeError::UnusableTimestamp(seconds))
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
