@@ -1,12 +1,15 @@
-//! The real consumer as a process of its own, started as the controller would start it: flags, and
-//! Secrets as directories. It must never know more of it than its flags and its HTTP endpoints.
+//! The real consumer as a process of its own, started as the controller would start it: an
+//! assignment, and Secrets as directories. It must never know more of it than its flags, the
+//! resource's own field names and its HTTP endpoints.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use image_pipeline::api::names::SecretRole;
 use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::pod_status::PodStatus;
 use reqwest::StatusCode;
+use serde_json::{Value, json};
 
 use super::eventually::{LIMIT, eventually};
 use super::port::Port;
@@ -35,6 +38,11 @@ pub struct Settings {
     pub endpoint: String,
     /// Images at once.
     pub concurrency: u16,
+    /// Whatever else the assignment is to say, merged over what the fields above make of it: an
+    /// object's members one by one, anything else as a whole, `null` taking a field away.
+    pub spec: Value,
+    /// Where the marks of messages under way are.
+    pub markers: PathBuf,
     secrets: PathBuf,
 }
 
@@ -49,8 +57,8 @@ impl Settings {
     /// Of a queue and a bucket of this name, with Secrets for their places.
     pub fn new(name: &str, broker: &BrokerAddress, endpoint: String, store: &Credentials) -> Self {
         let secrets = directory(name);
-        for secret in ["broker", "s3"] {
-            std::fs::create_dir(secrets.join(secret)).expect("a new directory");
+        for role in [SecretRole::Broker, SecretRole::Store] {
+            std::fs::create_dir(secrets.join(role.as_str())).expect("a new directory");
         }
         let settings = Self {
             queue: name.to_owned(),
@@ -60,6 +68,8 @@ impl Settings {
             prefix: String::new(),
             endpoint,
             concurrency: 4,
+            spec: json!({}),
+            markers: directory(&format!("{name}.markers")),
             secrets,
         };
         settings.write_broker_secret(broker);
@@ -85,12 +95,43 @@ impl Settings {
 
     /// Where the broker's Secret is.
     pub fn broker_secret(&self) -> PathBuf {
-        self.secrets.join("broker")
+        self.secret(SecretRole::Broker)
     }
 
     /// Where the store's Secret is.
     pub fn store_secret(&self) -> PathBuf {
-        self.secrets.join("s3")
+        self.secret(SecretRole::Store)
+    }
+
+    /// Where any Secret is. The directory is there for the broker's and the store's alone.
+    pub fn secret(&self, role: SecretRole) -> PathBuf {
+        self.secrets.join(role.as_str())
+    }
+
+    /// Puts a Secret there, or replaces it, a key at a time.
+    pub fn write_secret(&self, role: SecretRole, keys: &[(&str, &str)]) {
+        std::fs::create_dir_all(self.secret(role)).expect("a directory");
+        for (key, value) in keys {
+            write(&self.secret(role).join(key), value);
+        }
+    }
+
+    /// The assignment as the controller would write it.
+    pub fn assignment(&self) -> Value {
+        let Self { queue, parking, vhost, bucket, prefix, endpoint, concurrency, .. } = self;
+        let mut assignment = json!({
+            "source": { "rabbitmq": {
+                "queue": queue, "vhost": vhost, "rabbitmqClusterReference": { "connectionSecret": { "name": "broker" } },
+            } },
+            "destination": { "s3": {
+                "bucket": bucket, "prefix": prefix, "endpoint": endpoint, "forcePathStyle": true,
+                "credentialsSecret": { "name": "store" },
+            } },
+            "failures": { "parkingQueue": parking },
+            "concurrency": concurrency,
+        });
+        merge(&mut assignment, &self.spec);
+        assignment
     }
 }
 
@@ -98,7 +139,7 @@ impl Consumer {
     /// Starts one. It need not become ready.
     pub fn start(settings: &Settings) -> Self {
         let listen = Port::reserve();
-        let Settings { queue, parking, vhost, bucket, prefix, endpoint, concurrency, .. } = settings;
+        let queue = &settings.queue;
         let process = Process::start(&format!("the consumer of {queue}"), &directory(queue), |command| {
             command.arg(env!("CARGO_BIN_EXE_image-pipeline")).arg("consumer");
             // Nothing of what the person running the tests has set may reach it.
@@ -108,21 +149,13 @@ impl Consumer {
             for (flag, value) in [
                 ("--pipeline-namespace", "greench"),
                 ("--pipeline-name", "tests"),
-                ("--vhost", vhost),
-                ("--queue", queue),
-                ("--parking-queue", parking),
-                ("--bucket", bucket),
-                ("--prefix", prefix),
-                ("--endpoint", endpoint),
-                ("--concurrency", &concurrency.to_string()),
+                ("--assignment", &settings.assignment().to_string()),
                 ("--grace-period-seconds", &GRACE_SECONDS.to_string()),
                 ("--listen", &listen.address().to_string()),
             ] {
                 command.arg(flag).arg(value);
             }
-            command.arg("--force-path-style");
-            command.arg("--broker-secret").arg(settings.broker_secret());
-            command.arg("--s3-secret").arg(settings.store_secret());
+            command.arg("--secrets").arg(&settings.secrets).arg("--markers").arg(&settings.markers);
         });
         let http = reqwest::Client::builder().timeout(ANSWER).build().expect("an HTTP client");
         Self { process, listen, http }
@@ -188,5 +221,22 @@ impl Consumer {
     /// What it has logged.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+}
+
+/// RFC 7386.
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (key, value) in patch {
+        match value {
+            Value::Null => drop(into.as_object_mut().expect("an object").remove(key)),
+            value => merge(&mut into[key], value),
+        }
     }
 }
