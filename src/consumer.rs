@@ -143,8 +143,8 @@ fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: Cancellation
     let rabbitmq = &assignment.source.rabbitmq;
     Sessions {
         broker: Broker {
-            secret: args.secrets.join(SecretRole::Broker.as_str()),
-            vhost: rabbitmq.vhost.clone(),
+            secrets: args.secrets.clone(),
+            source: rabbitmq.clone(),
             name: format!("image-pipeline {pipeline_namespace}/{pipeline_name} {host}"),
         },
         queue: rabbitmq.queue.clone(),

@@ -82,7 +82,7 @@ impl Broker {
         let guest = || "guest".to_owned();
         let amqp = self.home.amqp.address();
         let (host, port) = (amqp.ip().to_string(), amqp.port());
-        BrokerAddress { host, port, vhost: "/".to_owned(), username: guest(), password: guest() }
+        BrokerAddress { host, port, vhost: "/".to_owned(), username: guest(), password: guest(), tls: None }
     }
 
     /// Makes a virtual host with a user of the same name and password.
