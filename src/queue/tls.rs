@@ -89,10 +89,13 @@ fn about_certificate(alert: AlertDescription) -> bool {
 
 fn certificate(host: &str, error: &CertificateError) -> String {
     match error {
-        CertificateError::UnknownIssuer => "its certificate comes from an authority that is not trusted; put that \
+        // An authority that was made anew under its old name is found, and has not signed this.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "its certificate comes from an authority that is not trusted; put that \
                                             authority's certificate as ca.crt into the Secret of \
                                             source.rabbitmq.tls.caSecret"
-            .to_owned(),
+                .to_owned()
+        }
         CertificateError::NotValidForName => format!("its certificate is not for {host:?}; {NAME}"),
         CertificateError::NotValidForNameContext { presented, .. } => {
             let names: Vec<&str> = presented.iter().take(NAMES_SHOWN).map(String::as_str).collect();

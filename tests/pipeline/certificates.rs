@@ -22,11 +22,11 @@ pub struct Certificate {
 }
 
 impl Authority {
-    /// A new one.
-    pub fn new() -> Self {
+    /// A new one of this name.
+    pub fn new(name: &str) -> Self {
         let directory = directory("authority");
         let extensions = "basicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n";
-        let made = make(&directory, "ca", "an authority of the tests", extensions, &[]);
+        let made = make(&directory, "ca", name, extensions, &[]);
         Self { certificate: made.chain, directory }
     }
 

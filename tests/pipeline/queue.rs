@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::pod_status::PodStatus;
 use image_pipeline::queue::{Connection, Delivery, Parked};
 use image_pipeline::reason::Reason;
 use lapin::BasicProperties;
@@ -12,7 +13,9 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use crate::broker::{Broker, Version};
 use crate::client::{Client, QueueType};
+use crate::consumer::{Consumer, Settings};
 use crate::eventually::{LIMIT, eventually};
+use crate::scene::Scene;
 
 /// Within this an alarm is known: less than any exchange with the broker may take.
 const TOLD: Duration = Duration::from_secs(5);
@@ -64,16 +67,17 @@ async fn a_delivery_tells_its_headers_and_is_rejected_for_good() {
     client.holds("delivery", 0).await;
 }
 
-/// Brokers ask different permissions for a look; a user without any may look at nothing on any.
+/// A reader may look at what it may read; what is missing or forbidden closes one channel.
 async fn a_refused_look(name: &str, version: Version) {
     let broker = Broker::shared(version).await;
     let tenant = broker.tenant(name);
     let client = Client::connect(&tenant).await.expect("a connection");
     client.declare("mine", version.queue_type()).await;
     client.declare("hidden", version.queue_type()).await;
-    broker.control(&["add_user", &format!("{name}-reader"), "r"]);
-    broker.control(&["set_permissions", "--vhost", name, &format!("{name}-reader"), "^$", "^$", "^mine$"]);
-    let reader = BrokerAddress { username: format!("{name}-reader"), password: "r".to_owned(), ..tenant };
+    let user = format!("{name}-reader");
+    broker.control(&["add_user", &user, "r"]);
+    broker.control(&["set_permissions", "--vhost", name, &user, "^$", "^$", "^mine$"]);
+    let reader = BrokerAddress { username: user, password: "r".to_owned(), ..tenant };
 
     let connection = Connection::open(&reader, "pipeline tests").await.expect("a connection");
     let consuming = connection.channel().await.expect("a channel");
@@ -81,11 +85,13 @@ async fn a_refused_look(name: &str, version: Version) {
     client.publish("mine", b"first").await;
     let first = next(&mut deliveries).await;
     let look = connection.channel().await.expect("a channel");
-    let refused = look.depth("hidden").await.expect_err("refused");
+    assert_eq!(look.depth("mine").await.expect("a depth").ready, 0);
+    let missing = look.depth("none").await.expect_err("missing");
+    assert_eq!(missing.reason(), Reason::QueueNotFound, "{missing}");
+    let other = connection.channel().await.expect("a channel");
+    let refused = other.consume("hidden", "u", 1).await.err().expect("forbidden");
     assert_eq!(refused.reason(), Reason::DeclareRefused, "{refused}");
-    let missing = connection.channel().await.expect("a channel").depth("none").await.expect_err("refused");
-    assert!(matches!(missing.reason(), Reason::DeclareRefused | Reason::QueueNotFound), "{missing}");
-    assert!(!look.is_open() && consuming.is_open() && connection.is_open());
+    assert!(!look.is_open() && !other.is_open() && consuming.is_open() && connection.is_open());
     first.acknowledge().await.expect("the consuming channel is as it was");
     client.publish("mine", b"second").await;
     next(&mut deliveries).await.acknowledge().await.expect("acknowledged");
@@ -142,4 +148,27 @@ async fn an_alarm_of_rabbitmq_3_is_told_apart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_alarm_of_rabbitmq_4_is_told_apart() {
     an_alarm(Version::Four).await;
+}
+
+/// What the broker was sent when it began to block it may take afterwards, beside the repetition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_waits_for_the_end_of_an_alarm() {
+    let broker = Broker::own(Version::Four).await;
+    let scene = Scene::at("alarm", Version::Four, &broker.address()).await;
+    let Settings { queue, parking, .. } = &scene.settings;
+    scene.client.publish(queue, b"poison").await;
+    broker.control(&["set_vm_memory_high_watermark", "0.00001"]);
+    let consumer = Consumer::start(&scene.settings);
+    let told = |status: &PodStatus| status.parking.fault().is_some_and(|fault| fault.message.contains("alarm"));
+    consumer.status_is("to tell of the alarm", Duration::from_secs(10), told).await;
+    let again = |status: &PodStatus| told(status) && status.consuming && status.parked == 0;
+    consumer.status_is("to go on consuming", TOLD, again).await;
+    let connections = broker.control(&["list_connections", "client_properties"]);
+    assert_eq!(connections.matches("parking").count(), 1, "{connections}");
+    broker.control(&["set_vm_memory_high_watermark", "0.6"]);
+    consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
+    drop(consumer);
+    scene.client.holds(queue, 0).await;
+    let parked = scene.client.take(parking).await;
+    assert!((1..=2).contains(&parked.len()), "{parked:?}");
 }

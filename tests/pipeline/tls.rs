@@ -42,9 +42,9 @@ async fn refused(address: &BrokerAddress, tls: Option<Material>) -> (Reason, Str
 }
 
 /// The broker's certificate comes from an authority that only a Secret knows; the Secret is missing
-/// at first, then holds another authority, then the right one.
-async fn authority(name: &str, version: Version, host: &str) {
-    let (ours, other) = (Authority::new(), Authority::new());
+/// at first, then holds another authority, perhaps of the same name, then the right one.
+async fn authority(name: &str, version: Version, host: &str, other: &str) {
+    let (ours, other) = (Authority::new("ours"), Authority::new(other));
     let certificate = ours.server("DNS:localhost, IP:127.0.0.1");
     let tls = Tls { certificate: &certificate, authority: &ours, demanding: false };
     let broker = Broker::own_with_tls(version, &tls).await;
@@ -83,18 +83,18 @@ async fn authority(name: &str, version: Version, host: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_of_ones_own_with_a_classic_queue() {
-    authority("tls-classic", Version::Three, "localhost").await;
+    authority("tls-classic", Version::Three, "localhost", "other").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_of_ones_own_with_a_quorum_queue() {
-    authority("tls-quorum", Version::Four, "127.0.0.1").await;
+    authority("tls-quorum", Version::Four, "127.0.0.1", "ours").await;
 }
 
 /// The broker demands a certificate; then the certificate alone says who the consumer is, and
 /// changes with its user.
 async fn mutual(name: &str, version: Version) {
-    let (ours, other) = (Authority::new(), Authority::new());
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let certificate = ours.server("DNS:localhost");
     let tls = Tls { certificate: &certificate, authority: &ours, demanding: true };
     let broker = Broker::own_with_tls(version, &tls).await;
