@@ -1,15 +1,20 @@
-//! How a Secret names a broker: the keys that RabbitMQ's cluster operator writes, and users write
-//! by hand. Pure: whoever calls it has read the Secret, as an object or as mounted files.
-//! It must never show the password, not even in `Debug`.
+//! How Secrets name a broker and who speaks to it: the keys that RabbitMQ's operators write, those
+//! of a service binding, and what users write by hand. Pure: whoever calls it has read the Secrets,
+//! as objects or as mounted files. It must never show a password or a key, not even in `Debug`.
 
+use percent_encoding::percent_decode_str;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use url::{Host, Url};
+
+use crate::api::names::SecretRole;
+use crate::api::source::{BrokerTls, RabbitmqSource};
 use crate::reason::Reason;
 
-/// The keys of a broker's Secret.
-pub const KEYS: [&str; 4] = ["host", "port", "username", "password"];
-
 const DEFAULT_PORT: u16 = 5672;
+const DEFAULT_TLS_PORT: u16 = 5671;
 
-/// A broker and who speaks to it.
+/// A broker and who speaks to it. Two that are equal may share a connection.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct BrokerAddress {
     /// Host name or address.
@@ -18,97 +23,302 @@ pub struct BrokerAddress {
     pub port: u16,
     /// Virtual host.
     pub vhost: String,
-    /// User name.
+    /// User name. Empty: whoever the client certificate names (SASL EXTERNAL).
     pub username: String,
-    /// Password.
+    /// Password. Empty with an empty user name.
     pub password: String,
+    /// How TLS is spoken; `None`: plain TCP.
+    pub tls: Option<Tls>,
 }
 
-/// A Secret that does not name a broker.
+/// What TLS with a broker needs, in PEM that has been looked at.
+#[derive(Clone, Default, Eq, Hash, PartialEq)]
+pub struct Tls {
+    /// Authorities to trust beside the system's.
+    pub authorities: Option<Vec<u8>>,
+    /// What this side shows.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub struct ClientCertificate {
+    /// The certificate, then those between it and its authority.
+    pub chain: Vec<u8>,
+    /// The private key.
+    pub key: Vec<u8>,
+}
+
+/// Secrets that do not name a broker.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Invalid {
+#[error("the Secret of {} {problem}", role.field())]
+pub struct Invalid {
+    /// Which Secret.
+    pub role: SecretRole,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a Secret.
+#[derive(Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Problem {
+    /// None of its keys is there.
+    #[error("is missing, or has none of the keys {0}; create it, or correct the field")]
+    Absent(String),
     /// A key is absent or empty.
-    #[error("key {0} is missing or empty; the Secret needs host, username and password, and optionally port")]
-    Missing(&'static str),
+    #[error("needs the key {0}, which is missing or empty; it takes the keys {1}")]
+    Missing(&'static str, String),
     /// A value is not text.
-    #[error("key {0} is not UTF-8 text")]
+    #[error("has a key {0} that is not UTF-8 text")]
     NotText(&'static str),
     /// The port is no port.
-    #[error("key port is not a number between 1 and 65535")]
+    #[error("has a key port that is not a number between 1 and 65535")]
     Port,
+    /// The URI is none, or has characters in it that it must have encoded.
+    #[error(
+        "has a key uri that is not of the form amqp://user:password@host:port; write other characters than letters, \
+         digits, - . _ and ~ percent-encoded (# as %23, @ as %40, / as %2F), or use the keys host, port, username and \
+         password, which need no encoding"
+    )]
+    Uri,
+    /// The URI speaks of another virtual host.
+    #[error("has a key uri with the virtual host {uri:?}, but source.rabbitmq.vhost is {field:?}; make them agree")]
+    Vhost {
+        /// What the URI says.
+        uri: String,
+        /// What the resource says.
+        field: String,
+    },
+    /// No PEM, or not of what is wanted.
+    #[error("has a key {0} that holds no {1} in PEM")]
+    NotPem(&'static str, &'static str),
 }
 
 impl Invalid {
     /// The bounded reason.
     pub fn reason(&self) -> Reason {
-        Reason::SecretInvalid
+        match self.problem {
+            Problem::Absent(_) => Reason::SecretNotFound,
+            _ => Reason::SecretInvalid,
+        }
     }
 }
 
 impl BrokerAddress {
-    /// Reads an address from a Secret's keys; `value` gives a key's bytes.
+    /// Reads an address from the Secrets of a source; `value` gives a key's bytes in the Secret of
+    /// a role. What each key means is said at [`RabbitmqSource`].
+    ///
+    /// # Errors
+    /// A Secret or a key that is needed is missing, or a value has the wrong form.
+    pub fn read(source: &RabbitmqSource, value: impl Fn(SecretRole, &str) -> Option<Vec<u8>>) -> Result<Self, Invalid> {
+        let secret = |role| Secret { role, value: &value }.found();
+        let credentials = match source.credentials_secret {
+            Some(_) => Some(secret(SecretRole::BrokerCredentials)?),
+            None => None,
+        };
+        let tls = source.tls.as_ref().map(|tls| Tls::read(tls, secret)).transpose()?;
+        Self::assemble(&source.vhost, &secret(SecretRole::Broker)?, credentials.as_ref(), tls)
+    }
+
+    /// Reads an address from one Secret alone; `value` gives a key's bytes.
     ///
     /// # Errors
     /// A key that is needed is missing, or a value has the wrong form.
     pub fn from_secret(vhost: &str, value: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, Invalid> {
-        let text = |key: &'static str| -> Result<Option<String>, Invalid> {
-            let Some(bytes) = value(key) else { return Ok(None) };
-            let text = String::from_utf8(bytes).map_err(|_| Invalid::NotText(key))?;
-            Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty()))
-        };
-        let required = |key: &'static str| text(key)?.ok_or(Invalid::Missing(key));
-        let port = match text("port")? {
-            None => DEFAULT_PORT,
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(Invalid::Port)?,
-        };
-        Ok(Self {
-            host: required("host")?,
-            port,
-            vhost: vhost.to_owned(),
-            username: required("username")?,
-            password: required("password")?,
-        })
+        let value = |_, key: &str| value(key);
+        Self::assemble(vhost, &Secret { role: SecretRole::Broker, value: &value }, None, None)
     }
+
+    fn assemble(
+        vhost: &str,
+        broker: &Secret<'_>,
+        credentials: Option<&Secret<'_>>,
+        tls: Option<Tls>,
+    ) -> Result<Self, Invalid> {
+        let host = broker.text("host")?;
+        let mut login = credentials.unwrap_or(broker).login()?;
+        let mut uri = None;
+        if host.is_none() || login.is_none() {
+            uri = broker.uri(vhost)?;
+        }
+        if login.is_none() {
+            login = uri.as_mut().and_then(|uri| uri.login.take());
+        }
+        let certificate = tls.as_ref().is_some_and(|tls| tls.certificate.is_some());
+        let (username, password) = match login {
+            Some(login) => login,
+            None if certificate => Default::default(),
+            None => return Err(broker.missing("username")),
+        };
+        let (host, place) = match (host, uri) {
+            (Some(host), _) => (host, None),
+            (None, Some(uri)) => (uri.host, Some((uri.port, uri.tls))),
+            (None, None) => return Err(broker.missing("host")),
+        };
+        let (uri_port, uri_tls) = place.unwrap_or_default();
+        let tls = tls.or_else(|| uri_tls.then(Tls::default));
+        let default = if tls.is_some() { DEFAULT_TLS_PORT } else { DEFAULT_PORT };
+        let port = broker.port()?.or(uri_port).unwrap_or(default);
+        Ok(Self { host, port, vhost: vhost.to_owned(), username, password, tls })
+    }
+}
+
+impl Tls {
+    fn read<'a>(tls: &BrokerTls, secret: impl Fn(SecretRole) -> Result<Secret<'a>, Invalid>) -> Result<Self, Invalid> {
+        let mut read = Self::default();
+        if tls.ca_secret.is_some() {
+            read.authorities = Some(secret(SecretRole::BrokerAuthority)?.certificates("ca.crt")?);
+        }
+        if tls.client_cert_secret.is_some() {
+            let secret = secret(SecretRole::BrokerCertificate)?;
+            read.certificate =
+                Some(ClientCertificate { chain: secret.certificates("tls.crt")?, key: secret.key("tls.key")? });
+        }
+        Ok(read)
+    }
+}
+
+/// The keys that the Secret of a role takes.
+fn keys(role: SecretRole) -> &'static [&'static str] {
+    match role {
+        SecretRole::Broker => &["host", "port", "username", "password", "uri"],
+        SecretRole::BrokerCredentials => &["username", "password"],
+        SecretRole::BrokerAuthority => &["ca.crt"],
+        SecretRole::BrokerCertificate => &["tls.crt", "tls.key"],
+        SecretRole::Store | SecretRole::StoreAuthority => &[],
+    }
+}
+
+/// One Secret, and the reading of its keys.
+struct Secret<'a> {
+    role: SecretRole,
+    value: &'a dyn Fn(SecretRole, &str) -> Option<Vec<u8>>,
+}
+
+impl Secret<'_> {
+    /// A mounted Secret that does not exist is an empty directory.
+    fn found(self) -> Result<Self, Invalid> {
+        let keys = keys(self.role);
+        if keys.iter().all(|key| self.bytes(key).is_none()) {
+            return Err(self.invalid(Problem::Absent(keys.join(", "))));
+        }
+        Ok(self)
+    }
+
+    fn bytes(&self, key: &str) -> Option<Vec<u8>> {
+        (self.value)(self.role, key)
+    }
+
+    fn text(&self, key: &'static str) -> Result<Option<String>, Invalid> {
+        let Some(bytes) = self.bytes(key) else { return Ok(None) };
+        let text = String::from_utf8(bytes).map_err(|_| self.invalid(Problem::NotText(key)))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()).filter(|text| !text.is_empty()))
+    }
+
+    fn port(&self) -> Result<Option<u16>, Invalid> {
+        let parse = |port: String| port.parse().ok().filter(|port| *port != 0);
+        self.text("port")?.map(|port| parse(port).ok_or_else(|| self.invalid(Problem::Port))).transpose()
+    }
+
+    /// User and password, both or neither.
+    fn login(&self) -> Result<Option<(String, String)>, Invalid> {
+        match (self.text("username")?, self.text("password")?) {
+            (Some(username), Some(password)) => Ok(Some((username, password))),
+            (None, None) if self.role == SecretRole::Broker => Ok(None),
+            (None, _) => Err(self.missing("username")),
+            (_, None) => Err(self.missing("password")),
+        }
+    }
+
+    fn uri(&self, vhost: &str) -> Result<Option<Uri>, Invalid> {
+        let Some(text) = self.text("uri")? else { return Ok(None) };
+        let uri = Uri::parse(&text).ok_or_else(|| self.invalid(Problem::Uri))?;
+        match uri.vhost.as_deref() {
+            None | Some("/") => Ok(Some(uri)),
+            Some(same) if same == vhost => Ok(Some(uri)),
+            Some(other) => Err(self.invalid(Problem::Vhost { uri: other.to_owned(), field: vhost.to_owned() })),
+        }
+    }
+
+    fn certificates(&self, key: &'static str) -> Result<Vec<u8>, Invalid> {
+        let pem = self.bytes(key).filter(|pem| !pem.is_empty()).ok_or_else(|| self.missing(key))?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        match certificates {
+            Ok(certificates) if !certificates.is_empty() => Ok(pem),
+            _ => Err(self.invalid(Problem::NotPem(key, "certificate"))),
+        }
+    }
+
+    fn key(&self, key: &'static str) -> Result<Vec<u8>, Invalid> {
+        let pem = self.bytes(key).filter(|pem| !pem.is_empty()).ok_or_else(|| self.missing(key))?;
+        match PrivateKeyDer::from_pem_slice(&pem) {
+            Ok(_) => Ok(pem),
+            Err(_) => Err(self.invalid(Problem::NotPem(key, "unencrypted private key"))),
+        }
+    }
+
+    fn missing(&self, key: &'static str) -> Invalid {
+        self.invalid(Problem::Missing(key, keys(self.role).join(", ")))
+    }
+
+    fn invalid(&self, problem: Problem) -> Invalid {
+        Invalid { role: self.role, problem }
+    }
+}
+
+/// What a URI says. One of the HTTP API, as RabbitMQ's topology operator takes it, says the host
+/// alone: its port, its user and its TLS are not AMQP's.
+struct Uri {
+    host: String,
+    port: Option<u16>,
+    tls: bool,
+    login: Option<(String, String)>,
+    vhost: Option<String>,
+}
+
+impl Uri {
+    fn parse(text: &str) -> Option<Self> {
+        // The topology operator takes an address without a scheme as one of HTTP.
+        let uri = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) }.ok()?;
+        // A # or a / that was not encoded ends the host early; what should have followed it still
+        // has the @.
+        if uri.fragment().is_some() || uri.path().contains('@') || uri.query().is_some_and(|query| query.contains('@'))
+        {
+            return None;
+        }
+        let host = match uri.host()? {
+            Host::Domain(name) => decoded(name)?,
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        let tls = match uri.scheme() {
+            "http" | "https" => return Some(Self { host, port: None, tls: false, login: None, vhost: None }),
+            "amqp" => false,
+            "amqps" => true,
+            _ => return None,
+        };
+        let login = match (uri.username(), uri.password()) {
+            ("", _) => None,
+            (username, password) => Some((decoded(username)?, decoded(password?)?)),
+        };
+        let vhost = match uri.path().strip_prefix('/') {
+            None | Some("") => None,
+            Some(path) => Some(decoded(path)?),
+        };
+        Some(Self { host, port: uri.port(), tls, login, vhost })
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(String::from)
 }
 
 impl std::fmt::Debug for BrokerAddress {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}@{}:{}/{}", self.username, self.host, self.port, self.vhost)
+        let tls = if self.tls.is_some() { " with TLS" } else { "" };
+        write!(formatter, "{}@{}:{}/{}{tls}", self.username, self.host, self.port, self.vhost)
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)]
-mod tests {
-    use super::*;
-
-    fn parse(pairs: &[(&str, &str)]) -> Result<BrokerAddress, Invalid> {
-        BrokerAddress::from_secret("/", |key| {
-            pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_bytes().to_vec())
-        })
-    }
-
-    #[test]
-    fn reads_what_the_cluster_operator_writes() {
-        let address =
-            parse(&[("host", "rabbit.greench.svc"), ("port", "5671"), ("username", "u"), ("password", "p#%/@")]);
-        let address = address.expect("valid");
-        assert_eq!((address.host.as_str(), address.port), ("rabbit.greench.svc", 5671));
-        assert_eq!(address.password, "p#%/@");
-        assert_eq!(format!("{address:?}"), "u@rabbit.greench.svc:5671//");
-    }
-
-    #[test]
-    fn takes_the_trailing_newline_of_a_file_away_and_defaults_the_port() {
-        let address = parse(&[("host", "h\n"), ("username", "u\n"), ("password", "p\n")]).expect("valid");
-        assert_eq!((address.port, address.password.as_str()), (5672, "p"));
-    }
-
-    #[test]
-    fn names_the_key_that_is_wrong() {
-        assert_eq!(parse(&[("host", "h"), ("username", "u")]), Err(Invalid::Missing("password")));
-        assert_eq!(parse(&[("host", ""), ("username", "u"), ("password", "p")]), Err(Invalid::Missing("host")));
-        let wrong_port = [("host", "h"), ("port", "0"), ("username", "u"), ("password", "p")];
-        assert_eq!(parse(&wrong_port), Err(Invalid::Port));
-    }
-}
+mod tests;

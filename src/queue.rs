@@ -2,20 +2,24 @@
 //! the only place that knows `lapin`. It must never reconnect by itself: a session that failed is
 //! torn down by its owner, who decides when to open the next.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::StreamExt;
 use lapin::options::{
     BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueDeclareOptions,
 };
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{BasicProperties, Confirmation, ConnectionProperties};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
+use lapin::{AsyncTcpStream, BasicProperties, Confirmation, ConnectionProperties, Event};
+use tokio::sync::watch;
 
 use crate::broker_address::BrokerAddress;
 
 mod delivery;
 mod error;
+mod tls;
 
 pub use delivery::{Deliveries, Delivery, Parked};
 pub use error::QueueError;
@@ -32,11 +36,13 @@ const PERSISTENT: u8 = 2;
 /// One AMQP connection: one host, one virtual host, one user.
 pub struct Connection {
     inner: lapin::Connection,
+    blocked: watch::Receiver<bool>,
 }
 
-/// One AMQP channel. An error from the broker closes it.
+/// One AMQP channel. An error from the broker closes it, and no other of the same connection.
 pub struct Channel {
     inner: lapin::Channel,
+    blocked: watch::Receiver<bool>,
 }
 
 /// What a passive declare tells of a queue.
@@ -67,33 +73,32 @@ impl Connection {
     /// Name resolution, connection, TLS, authentication or virtual host failed, or nothing answered
     /// within ten seconds.
     pub async fn open(address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
-        let BrokerAddress { host, port, vhost, username, password } = address;
-        short(vhost)?;
-        within("resolving the broker's name", async {
-            tokio::net::lookup_host((host.as_str(), *port))
-                .await
-                .map(drop)
-                .map_err(|error| QueueError::dns(host, &error))
+        short(&address.vhost)?;
+        let (host, port) = (address.host.clone(), address.port);
+        let found = within("resolving the broker's name", async {
+            let found = tokio::net::lookup_host((host.as_str(), port)).await;
+            found.map_err(|error| QueueError::dns(&host, &error))
         })
         .await?;
-        let uri = AMQPUri {
-            scheme: AMQPScheme::AMQP,
-            authority: AMQPAuthority {
-                userinfo: AMQPUserInfo { username: username.clone(), password: password.clone() },
-                host: host.clone(),
-                port: *port,
-            },
-            vhost: vhost.clone(),
-            query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECONDS), ..AMQPQueryString::default() },
-        };
+        let found: Vec<SocketAddr> = found.collect();
+        let tls = address.tls.as_ref().map(tls::connector).transpose();
+        let tls = tls.map_err(|error| QueueError::connecting_io(address, &error))?;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        within("connecting", async {
-            lapin::Connection::connect_uri(uri, properties)
-                .await
-                .map_err(|error| QueueError::connecting(address, &error))
+        let failed = |error: lapin::Error| QueueError::connecting(address, &error);
+        let inner = within("connecting", async {
+            let runtime = lapin::runtime::default_runtime().map_err(failed)?;
+            let connect = async move |_, runtime| {
+                let stream = AsyncTcpStream::connect(&runtime, found.clone()).await?;
+                match &tls {
+                    Some(tls) => Ok(stream.into_rustls(tls, &host).await?),
+                    None => Ok(stream),
+                }
+            };
+            lapin::Connection::connector(uri(address), runtime, connect, properties).await.map_err(failed)
         })
-        .await
-        .map(|inner| Self { inner })
+        .await?;
+        let blocked = watch_blocked(&inner);
+        Ok(Self { inner, blocked })
     }
 
     /// Opens a channel.
@@ -105,12 +110,18 @@ impl Connection {
             self.inner.create_channel().await.map_err(|error| QueueError::from_lapin(&error))
         })
         .await?;
-        Ok(Channel { inner })
+        Ok(Channel { inner, blocked: self.blocked.clone() })
     }
 
     /// Whether the connection is still open, as far as this side knows.
     pub fn is_open(&self) -> bool {
         self.inner.status().connected()
+    }
+
+    /// Whether the broker takes no messages by this connection, since it is short of memory or disk
+    /// space. It says so at the first message; then nothing at all is sent to it any more.
+    pub fn is_blocked(&self) -> bool {
+        *self.blocked.borrow()
     }
 
     /// Closes the connection; what is unacknowledged returns to its queue. A connection that is
@@ -228,9 +239,16 @@ impl Channel {
     /// broker's confirm. The channel must be in confirm mode.
     ///
     /// # Errors
-    /// As `publish`: unless this is `Ok`, the delivery must not be acknowledged.
+    /// As `publish`, and at once while the broker blocks publishers. Unless this is `Ok`, the delivery
+    /// must not be acknowledged, and the channel must not be used again.
     pub async fn park(&self, queue: &str, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), QueueError> {
-        self.publish_confirmed(queue, delivery.body(), delivery.parked_properties(parked)).await
+        let mut blocked = self.blocked.clone();
+        let blocked = async { blocked.wait_for(|blocked| *blocked).await.is_ok() };
+        tokio::select! {
+            biased;
+            true = blocked => Err(QueueError::blocked()),
+            done = self.publish_confirmed(queue, delivery.body(), delivery.parked_properties(parked)) => done,
+        }
     }
 
     async fn publish_confirmed(&self, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), QueueError> {
@@ -241,14 +259,47 @@ impl Channel {
                 self.inner.basic_publish(ShortString::default(), short(queue)?, options, body, properties).await;
             confirm.map_err(failed)?.await.map_err(failed)
         })
-        .await?;
+        .await;
         match confirmation {
-            Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => {
+            Ok(Confirmation::Ack(None)) => Ok(()),
+            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested) => {
                 Err(QueueError::not_confirmed(queue))
             }
+            Err(_) if *self.blocked.borrow() => Err(QueueError::blocked()),
+            Err(error) => Err(error),
         }
     }
+}
+
+fn uri(address: &BrokerAddress) -> AMQPUri {
+    let BrokerAddress { host, port, vhost, username, password, tls } = address.clone();
+    let mechanism = if username.is_empty() { SASLMechanism::External } else { SASLMechanism::Plain };
+    AMQPUri {
+        scheme: if tls.is_some() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password }, host, port },
+        vhost,
+        query: AMQPQueryString {
+            heartbeat: Some(HEARTBEAT_SECONDS),
+            auth_mechanism: Some(mechanism),
+            ..AMQPQueryString::default()
+        },
+    }
+}
+
+/// Follows what the broker says of its alarms, for as long as the connection is there.
+fn watch_blocked(connection: &lapin::Connection) -> watch::Receiver<bool> {
+    let (blocked, told) = watch::channel(false);
+    let mut events = connection.events_listener();
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            match event {
+                Event::ConnectionBlocked(_) => blocked.send_replace(true),
+                Event::ConnectionUnblocked => blocked.send_replace(false),
+                _ => continue,
+            };
+        }
+    });
+    told
 }
 
 /// AMQP's short string: at most 255 bytes, which the resource's bound on characters can't promise.
@@ -269,7 +320,7 @@ mod tests {
     async fn a_name_that_amqp_cannot_hold_is_an_error_and_no_panic() {
         let vhost = "ä".repeat(200);
         let (host, username, password) = ("localhost".to_owned(), "u".to_owned(), "p".to_owned());
-        let address = BrokerAddress { host, port: 1, vhost, username, password };
+        let address = BrokerAddress { host, port: 1, vhost, username, password, tls: None };
         let refused = Connection::open(&address, "test").await.err().map(|error| error.reason());
         assert_eq!(refused, Some(Reason::NameTooLong));
     }

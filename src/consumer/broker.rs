@@ -1,10 +1,12 @@
-//! The way to the broker: the mounted Secret, read at every use, and a connection. It must never
-//! keep a password, so that a rotated one counts at the next connection.
+//! The way to the broker: the mounted Secrets, read at every use, and a connection. It must never
+//! keep a password or a key, so that a rotated one counts at the next connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::state::Dependency;
+use crate::api::names::SecretRole;
+use crate::api::source::RabbitmqSource;
 use crate::broker_address::{self, BrokerAddress};
 use crate::queue::{Connection, QueueError};
 use crate::reason::Reason;
@@ -12,13 +14,13 @@ use crate::reason::Reason;
 /// How long a goodbye may take; the broker notices a closed socket as well.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the broker's Secret is, and what to use of it.
+/// Where the Secrets are, and what to use of them.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    /// Directory with the Secret, a file a key.
-    pub secret: PathBuf,
-    /// The virtual host.
-    pub vhost: String,
+    /// Directory of the Secrets, each a directory of its role's name with a file a key.
+    pub secrets: PathBuf,
+    /// What they are for.
+    pub source: RabbitmqSource,
     /// What the broker's management page calls the connections.
     pub name: String,
 }
@@ -26,16 +28,10 @@ pub struct Broker {
 /// No session with the broker, or none any more.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// The Secret is not there.
-    #[error(
-        "the broker's Secret is missing or empty (mounted at {0}); create it with the keys host, port, username and \
-         password, or correct source.rabbitmq.rabbitmqClusterReference"
-    )]
-    SecretNotFound(PathBuf),
-    /// The Secret does not name a broker.
-    #[error("the broker's Secret can't be used (mounted at {directory}): {invalid}")]
-    SecretInvalid {
-        /// Where it is mounted.
+    /// The Secrets do not name a broker.
+    #[error("{invalid} (mounted at {directory})")]
+    Secret {
+        /// Where the wrong one is mounted.
         directory: PathBuf,
         /// What is wrong with it.
         #[source]
@@ -62,8 +58,7 @@ impl BrokerError {
     /// The bounded reason.
     pub fn reason(&self) -> Reason {
         match self {
-            BrokerError::SecretNotFound(_) => Reason::SecretNotFound,
-            BrokerError::SecretInvalid { invalid, .. } => invalid.reason(),
+            BrokerError::Secret { invalid, .. } => invalid.reason(),
             BrokerError::Queue(error) => error.reason(),
             BrokerError::Stalled(_) => Reason::ConsumerStalled,
             BrokerError::Cancelled(_) | BrokerError::HeldTooLong(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
@@ -72,21 +67,18 @@ impl BrokerError {
 }
 
 impl Broker {
-    /// Reads the Secret and connects. `purpose` tells this process's connections apart.
+    /// Reads the Secrets and connects. `purpose` tells this process's connections apart.
     ///
     /// # Errors
-    /// The Secret does not name a broker, or the broker can't be reached or refuses the user.
+    /// The Secrets do not name a broker, or the broker can't be reached or refuses the user.
     pub async fn connect(&self, purpose: &str) -> Result<Connection, BrokerError> {
         Ok(Connection::open(&self.address()?, &format!("{} {purpose}", self.name)).await?)
     }
 
     fn address(&self) -> Result<BrokerAddress, BrokerError> {
-        let value = |key: &str| std::fs::read(self.secret.join(key)).ok();
-        if broker_address::KEYS.iter().all(|key| value(key).is_none()) {
-            return Err(BrokerError::SecretNotFound(self.secret.clone()));
-        }
-        BrokerAddress::from_secret(&self.vhost, value)
-            .map_err(|invalid| BrokerError::SecretInvalid { directory: self.secret.clone(), invalid })
+        let directory = |role: SecretRole| self.secrets.join(role.as_str());
+        BrokerAddress::read(&self.source, |role, key| std::fs::read(directory(role).join(key)).ok())
+            .map_err(|invalid| BrokerError::Secret { directory: directory(invalid.role), invalid })
     }
 }
 
@@ -104,7 +96,8 @@ mod tests {
     fn the_secret_is_read_anew_and_named_when_it_is_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("broker");
-        let broker = Broker { secret: secret.clone(), vhost: "/".to_owned(), name: "test".to_owned() };
+        let source = serde_json::from_value(serde_json::json!({ "queue": "q", "rabbitmqClusterReference": {} }));
+        let broker = Broker { secrets: directory.path().to_owned(), source: source.unwrap(), name: "test".to_owned() };
         assert_eq!(broker.address().unwrap_err().reason(), Reason::SecretNotFound);
         std::fs::create_dir(&secret).unwrap();
         assert_eq!(broker.address().unwrap_err().reason(), Reason::SecretNotFound, "an optional volume is empty");
@@ -112,7 +105,7 @@ mod tests {
         std::fs::write(secret.join("username"), "u").unwrap();
         let error = broker.address().unwrap_err();
         assert_eq!(error.reason(), Reason::SecretInvalid);
-        assert!(error.to_string().contains("key password is missing"), "{error}");
+        assert!(error.to_string().contains("needs the key password"), "{error}");
         std::fs::write(secret.join("password"), "first\n").unwrap();
         assert_eq!(broker.address().unwrap().password, "first");
         std::fs::write(secret.join("password"), "second\n").unwrap();

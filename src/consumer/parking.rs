@@ -18,6 +18,15 @@ pub struct Parking {
 struct Session {
     connection: Connection,
     channel: Channel,
+    /// Something that nobody waits for any more may still be on its way by the channel.
+    was_blocked: bool,
+}
+
+impl Session {
+    fn usable(&self) -> bool {
+        let open = self.connection.is_open() && self.channel.is_open();
+        open && (!self.was_blocked || self.connection.is_blocked())
+    }
 }
 
 impl Parking {
@@ -47,13 +56,22 @@ impl Parking {
         let mut slot = self.session.lock().await;
         // Taken out, so that a failure, or a caller that stops waiting, leaves no half-used session.
         let session = match slot.take() {
-            Some(session) if session.connection.is_open() && session.channel.is_open() => session,
-            Some(_) | None => self.open().await?,
+            Some(session) if session.usable() => session,
+            Some(session) => {
+                broker::close(&session.connection).await;
+                self.open().await?
+            }
+            None => self.open().await?,
         };
         match publish(&session.channel).await {
             Ok(()) => {
                 *slot = Some(session);
                 Ok(())
+            }
+            // A blocked connection can't even be closed: another at every attempt would pile them up.
+            Err(error) if session.connection.is_blocked() => {
+                *slot = Some(Session { was_blocked: true, ..session });
+                Err(error.into())
             }
             Err(error) => {
                 broker::close(&session.connection).await;
@@ -72,7 +90,7 @@ impl Parking {
     async fn open(&self) -> Result<Session, BrokerError> {
         let connection = self.broker.connect("parking").await?;
         match self.prepare(&connection).await {
-            Ok(channel) => Ok(Session { connection, channel }),
+            Ok(channel) => Ok(Session { connection, channel, was_blocked: false }),
             Err(error) => {
                 broker::close(&connection).await;
                 Err(error.into())

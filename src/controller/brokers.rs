@@ -1,5 +1,5 @@
 //! The controller's sessions with brokers: one connection for all pipelines of the same host, port,
-//! virtual host and user, one channel a pipeline, kept between readings. It must never let a broker
+//! virtual host, user and TLS, one channel a pipeline, kept between readings. It must never let a broker
 //! that hangs be tried by every pipeline in turn.
 
 use std::collections::HashMap;
@@ -32,7 +32,7 @@ struct Link {
     failed: Option<(Instant, QueueError)>,
 }
 
-/// One pipeline's channel, opened with the Secret in one version.
+/// One pipeline's channel, opened with the Secrets in one version.
 struct Reader {
     revision: String,
     channel: Channel,
@@ -40,7 +40,7 @@ struct Reader {
 }
 
 impl Brokers {
-    /// Reads a queue's depth for a pipeline. `revision` is the version of the Secret that `address`
+    /// Reads a queue's depth for a pipeline. `revision` is the version of the Secrets that `address`
     /// reads; the address is only read when a session must be opened.
     ///
     /// # Errors

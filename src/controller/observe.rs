@@ -2,10 +2,12 @@
 //! themselves. It must never decide, nor write anything anywhere; what could not be read is a value
 //! here, not an error.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::core::PartialObjectMeta;
@@ -14,7 +16,8 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::brokers::Brokers;
 use super::listed::Listed;
-use crate::api::{ImagePipeline, names};
+use crate::api::ImagePipeline;
+use crate::api::names::{self, SecretRole};
 use crate::broker_address::BrokerAddress;
 use crate::pod_status::PodStatus;
 use crate::queue::QueueDepth;
@@ -23,6 +26,9 @@ use crate::reason::Reason;
 /// How long a pod may take to answer, and how much it may say.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 const STATUS_LIMIT: usize = 64 * 1024;
+
+/// The keys of a Secret.
+type Data = BTreeMap<String, ByteString>;
 
 /// Where observations come from.
 pub struct Sources {
@@ -49,7 +55,7 @@ pub struct Observed {
     pub deployment: Option<Arc<Deployment>>,
     /// The queue's depth, or why it could not be read.
     pub depth: Result<QueueDepth, Trouble>,
-    /// What is wrong with the Secret of the S3 credentials, if anything.
+    /// What is wrong with the store's Secrets, if anything.
     pub credentials: Option<Trouble>,
     /// The versions of the Secrets referred to, as one text.
     pub secrets: String,
@@ -114,38 +120,53 @@ impl Sources {
     }
 
     async fn depth(&self, pipeline: &ImagePipeline, namespace: &str) -> Result<QueueDepth, Trouble> {
+        let secrets = self.broker_secrets(pipeline);
         let source = &pipeline.spec.source.rabbitmq;
-        let secret = names::broker_secret(&source.rabbitmq_cluster_reference);
-        let Some(revision) = self.revision(namespace, &secret) else {
-            self.brokers.forget(&ObjectRef::from_obj(pipeline));
-            return Err(secret_not_found(&secret, "source.rabbitmq.rabbitmqClusterReference"));
+        let versions = secrets.iter().map(|(role, secret)| {
+            self.revision(namespace, secret).ok_or_else(|| secret_not_found(secret, role.field()))
+        });
+        let versions: Result<Vec<String>, Trouble> = versions.collect();
+        let revision = match versions {
+            Ok(versions) => versions.join("."),
+            Err(missing) => {
+                self.brokers.forget(&ObjectRef::from_obj(pipeline));
+                return Err(missing);
+            }
         };
         let address = async {
-            let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-            let data = match api.get_opt(&secret).await {
-                Ok(Some(found)) => found.data.unwrap_or_default(),
-                Ok(None) => return Err(secret_not_found(&secret, "source.rabbitmq.rabbitmqClusterReference")),
-                Err(error) => {
-                    return Err(Trouble::new(
-                        Reason::SecretNotFound,
-                        format!("Secret {secret:?} can't be read: {error}"),
-                    ));
-                }
-            };
-            BrokerAddress::from_secret(&source.vhost, |key| data.get(key).map(|value| value.0.clone()))
-                .map_err(|invalid| Trouble::new(invalid.reason(), format!("Secret {secret:?}: {invalid}")))
+            let data = try_join_all(secrets.iter().map(|(role, secret)| self.data(namespace, *role, secret))).await?;
+            let data: HashMap<SecretRole, Data> = data.into_iter().collect();
+            BrokerAddress::read(source, |role, key| Some(data.get(&role)?.get(key)?.0.clone()))
+                .map_err(|invalid| Trouble::new(invalid.reason(), invalid.to_string()))
         };
         self.brokers.depth(ObjectRef::from_obj(pipeline), &source.queue, &revision, address).await
     }
 
-    /// The Secret of the S3 credentials is the consumers' to read; that it is missing can be seen
-    /// from here, also while there is no consumer.
-    fn credentials(&self, pipeline: &ImagePipeline, namespace: &str) -> Option<Trouble> {
-        let secret = &pipeline.spec.destination.s3.credentials_secret.as_ref()?.name;
-        match self.revision(namespace, secret) {
-            Some(_) => None,
-            None => Some(secret_not_found(secret, "destination.s3.credentialsSecret")),
+    fn broker_secrets(&self, pipeline: &ImagePipeline) -> Vec<(SecretRole, String)> {
+        let mut secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
+        secrets.retain(|(role, _)| !of_store(*role));
+        secrets
+    }
+
+    async fn data(&self, namespace: &str, role: SecretRole, secret: &str) -> Result<(SecretRole, Data), Trouble> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        match api.get_opt(secret).await {
+            Ok(Some(found)) => Ok((role, found.data.unwrap_or_default())),
+            Ok(None) => Err(secret_not_found(secret, role.field())),
+            Err(error) => {
+                let message = format!("Secret {secret:?} of {} can't be read: {error}", role.field());
+                Err(Trouble::new(Reason::SecretNotFound, message))
+            }
         }
+    }
+
+    /// The store's Secrets are the consumers' to read; that one is missing can be seen from here,
+    /// also while there is no consumer.
+    fn credentials(&self, pipeline: &ImagePipeline, namespace: &str) -> Option<Trouble> {
+        let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
+        let missing =
+            secrets.iter().find(|(role, secret)| of_store(*role) && self.revision(namespace, secret).is_none());
+        missing.map(|(role, secret)| secret_not_found(secret, role.field()))
     }
 
     fn revision(&self, namespace: &str, secret: &str) -> Option<String> {
@@ -186,6 +207,10 @@ impl Sources {
         }
         serde_json::from_slice(&body).ok()
     }
+}
+
+fn of_store(role: SecretRole) -> bool {
+    matches!(role, SecretRole::Store | SecretRole::StoreAuthority)
 }
 
 fn secret_not_found(secret: &str, field: &str) -> Trouble {

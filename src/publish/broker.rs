@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::broker_address::{BrokerAddress, Invalid};
+use crate::broker_address::{BrokerAddress, Problem};
 
 /// The environment variable that holds the password.
 const PASSWORD_VARIABLE: &str = "BROKER_PASSWORD";
@@ -25,8 +25,8 @@ pub struct BrokerArgs {
     /// File that holds the password; the variable BROKER_PASSWORD if not given
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Directory with the files host, port, username and password, as a mounted Secret has them;
-    /// what is given otherwise goes before it
+    /// Directory with the files host, port, username and password, or uri, as a mounted Secret has
+    /// them; what is given otherwise goes before it
     #[arg(long, value_name = "DIR", env = "BROKER_SECRET")]
     pub broker_secret: Option<PathBuf>,
     /// Virtual host that holds the queue
@@ -54,8 +54,8 @@ pub enum BrokerError {
         ways: &'static str,
     },
     /// A part has the wrong form.
-    #[error(transparent)]
-    Invalid(Invalid),
+    #[error("the broker's Secret {0}")]
+    Invalid(Problem),
 }
 
 impl BrokerArgs {
@@ -80,16 +80,18 @@ impl BrokerArgs {
         let host = given(host.clone(), "host")?;
         let port = given(port.map(|port| port.to_string()), "port")?;
         let username = given(username.clone(), "username")?;
+        let uri = in_secret("uri")?;
         let parts = |key: &str| match key {
             "host" => host.clone(),
             "port" => port.clone(),
             "username" => username.clone(),
             "password" => password.clone(),
+            "uri" => uri.clone(),
             _ => None,
         };
-        BrokerAddress::from_secret(vhost, parts).map_err(|invalid| match invalid {
-            Invalid::Missing(part) => BrokerError::Missing { part, ways: ways_to_give(part) },
-            Invalid::NotText(_) | Invalid::Port => BrokerError::Invalid(invalid),
+        BrokerAddress::from_secret(vhost, parts).map_err(|invalid| match invalid.problem {
+            Problem::Missing(part, _) => BrokerError::Missing { part, ways: ways_to_give(part) },
+            problem => BrokerError::Invalid(problem),
         })
     }
 }

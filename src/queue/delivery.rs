@@ -4,9 +4,10 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use lapin::BasicProperties;
-use lapin::options::BasicAckOptions;
+use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use super::QueueError;
@@ -20,10 +21,11 @@ pub struct Deliveries {
     inner: lapin::Consumer,
 }
 
-/// One message, held until it is acknowledged or its channel closes.
+/// One message, held until it is acknowledged or rejected, or its channel closes.
 #[derive(Debug)]
 pub struct Delivery {
     inner: lapin::message::Delivery,
+    body: Bytes,
 }
 
 /// Why a message is parked, as its headers say it.
@@ -55,7 +57,10 @@ impl Stream for Deliveries {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.inner.poll_next_unpin(context).map(|next| {
             next.map(|delivery| match delivery {
-                Ok(inner) => Ok(Delivery { inner }),
+                Ok(mut inner) => {
+                    let body = std::mem::take(&mut inner.data).into();
+                    Ok(Delivery { inner, body })
+                }
                 Err(error) => Err(QueueError::from_lapin(&error)),
             })
         })
@@ -63,9 +68,19 @@ impl Stream for Deliveries {
 }
 
 impl Delivery {
-    /// The body as the publisher sent it.
-    pub fn body(&self) -> &[u8] {
-        &self.inner.data
+    /// The body as the publisher sent it. Clones share it.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// A header that is text, a whole number or a boolean, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        text(self.inner.properties.headers().as_ref()?.inner().get(name)?)
+    }
+
+    /// Whether the broker has delivered it before, to whomever.
+    pub fn redelivered(&self) -> bool {
+        self.inner.redelivered
     }
 
     /// The channel's number for this delivery.
@@ -88,16 +103,44 @@ impl Delivery {
     /// # Errors
     /// The channel it came by is gone: the broker will deliver the message again.
     pub async fn acknowledge(&self) -> Result<(), QueueError> {
-        match self.inner.acker.ack(BasicAckOptions::default()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(QueueError::connection_lost("the channel closed before the acknowledgement")),
-            Err(error) => Err(QueueError::from_lapin(&error)),
-        }
+        settled(self.inner.acker.ack(BasicAckOptions::default()).await)
+    }
+
+    /// Gives this message up: it goes wherever its queue's dead letters go, or nowhere.
+    ///
+    /// # Errors
+    /// The channel it came by is gone: the broker will deliver the message again.
+    pub async fn reject(&self) -> Result<(), QueueError> {
+        settled(self.inner.acker.reject(BasicRejectOptions { requeue: false }).await)
     }
 
     /// The original properties, made safe to publish again, with the reason in headers.
     pub(super) fn parked_properties(&self, parked: &Parked<'_>) -> BasicProperties {
         parked_properties(&self.inner.properties, parked)
+    }
+}
+
+fn settled(sent: lapin::Result<bool>) -> Result<(), QueueError> {
+    match sent {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(QueueError::connection_lost("the channel closed before the message was settled")),
+        Err(error) => Err(QueueError::from_lapin(&error)),
+    }
+}
+
+fn text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        AMQPValue::Boolean(value) => Some(value.to_string()),
+        AMQPValue::ShortShortInt(value) => Some(value.to_string()),
+        AMQPValue::ShortShortUInt(value) => Some(value.to_string()),
+        AMQPValue::ShortInt(value) => Some(value.to_string()),
+        AMQPValue::ShortUInt(value) => Some(value.to_string()),
+        AMQPValue::LongInt(value) => Some(value.to_string()),
+        AMQPValue::LongUInt(value) => Some(value.to_string()),
+        AMQPValue::LongLongInt(value) => Some(value.to_string()),
+        _ => None,
     }
 }
 
@@ -166,6 +209,23 @@ mod tests {
             name: "forest-tiles",
             attempts: 1,
             first_seen: "2026-01-01T00:00:00Z",
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_text() {
+        let cases = [
+            (AMQPValue::LongString("north/4.png".into()), Some("north/4.png")),
+            (AMQPValue::LongString("Öä.png".into()), Some("Öä.png")),
+            (AMQPValue::LongString(vec![0xff, 0xfe].into()), None),
+            (AMQPValue::LongLongInt(-7), Some("-7")),
+            (AMQPValue::ShortShortUInt(200), Some("200")),
+            (AMQPValue::Boolean(true), Some("true")),
+            (AMQPValue::Double(1.5), None),
+            (AMQPValue::FieldTable(FieldTable::default()), None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(text(&value).as_deref(), expected, "{value:?}");
         }
     }
 

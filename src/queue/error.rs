@@ -5,6 +5,7 @@
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
+use super::tls;
 use crate::broker_address::BrokerAddress;
 use crate::reason::Reason;
 
@@ -55,34 +56,64 @@ impl QueueError {
         Self::new(Reason::ParkingRefused, message)
     }
 
+    pub(super) fn blocked() -> Self {
+        let message =
+            "the broker blocks publishers: it has a memory or disk alarm (rabbitmq-diagnostics alarms); give \
+                       it memory or disk space"
+                .to_owned();
+        Self::new(Reason::ParkingRefused, message)
+    }
+
     pub(super) fn connection_lost(detail: &str) -> Self {
         Self::new(Reason::ConnectionLost, detail.to_owned())
     }
 
     /// A failure while connecting to `address`.
     pub(super) fn connecting(address: &BrokerAddress, error: &lapin::Error) -> Self {
-        let BrokerAddress { host, port, vhost, username, .. } = address;
-        match code(error) {
-            Some(Code::AccessRefused) => {
+        let BrokerAddress { host, port, vhost, .. } = address;
+        match (code(error), error.kind()) {
+            (Some(Code::AccessRefused), _) => {
+                let message = format!("the broker at {host}:{port} refused {}", who(address));
+                Self::new(Reason::AuthenticationFailed, message)
+            }
+            (Some(Code::CommandInvalid), _) if address.username.is_empty() => {
                 let message = format!(
-                    "the broker at {host}:{port} refused user {username:?}; \
-                     check username and password in the broker's Secret"
+                    "the broker at {host}:{port} takes no certificate for a user; enable its plugin \
+                     rabbitmq_auth_mechanism_ssl and the mechanism EXTERNAL, or give a username"
                 );
                 Self::new(Reason::AuthenticationFailed, message)
             }
-            Some(Code::NotAllowed | Code::NotFound) => {
+            (Some(Code::NotAllowed | Code::NotFound), _) => {
                 let message = format!(
-                    "the broker at {host}:{port} has no virtual host {vhost:?} that user {username:?} may use; \
-                     check source.rabbitmq.vhost and the user's permissions"
+                    "the broker at {host}:{port} has no virtual host {vhost:?} that {} may use; \
+                     check source.rabbitmq.vhost and the user's permissions",
+                    user(address)
                 );
                 Self::new(Reason::VhostNotFound, message)
             }
-            _ => {
-                let detail = Self::from_lapin(error).message;
-                let message = format!("the broker at {host}:{port} can't be reached: {detail}");
+            (_, ErrorKind::IOError(io)) => Self::connecting_io(address, io),
+            (_, ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
+                let message = format!(
+                    "what answers at {host}:{port} does not speak plain AMQP 0-9-1; correct port in the broker's \
+                     Secret, or, if TLS is spoken there, set source.rabbitmq.tls"
+                );
                 Self::new(Reason::BrokerUnreachable, message)
             }
+            _ => Self::unreachable(address, &Self::from_lapin(error).message),
         }
+    }
+
+    /// As `connecting`, where TLS or the operating system failed.
+    pub(super) fn connecting_io(address: &BrokerAddress, error: &std::io::Error) -> Self {
+        let BrokerAddress { host, port, .. } = address;
+        match tls::explain(address, error) {
+            Some(why) => Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}")),
+            None => Self::unreachable(address, &error.to_string()),
+        }
+    }
+
+    fn unreachable(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str) -> Self {
+        Self::new(Reason::BrokerUnreachable, format!("the broker at {host}:{port} can't be reached: {detail}"))
     }
 
     /// A failure of something done to `queue`.
@@ -112,8 +143,25 @@ impl QueueError {
     }
 }
 
+fn user(address: &BrokerAddress) -> String {
+    match address.username.as_str() {
+        "" => "the user that the client certificate names".to_owned(),
+        username => format!("user {username:?}"),
+    }
+}
+
+/// Who was refused, and where to look.
+fn who(address: &BrokerAddress) -> String {
+    let keys = match address.username.as_str() {
+        "" => "create that user, and check ssl_cert_login_from in the broker's configuration",
+        _ => "check username and password in the Secret they come from",
+    };
+    format!("{}; {keys}", user(address))
+}
+
 enum Code {
     AccessRefused,
+    CommandInvalid,
     NotAllowed,
     NotFound,
 }
@@ -123,6 +171,7 @@ fn code(error: &lapin::Error) -> Option<Code> {
     match amqp.kind() {
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Some(Code::AccessRefused),
         AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Some(Code::NotFound),
+        AMQPErrorKind::Hard(AMQPHardError::COMMANDINVALID) => Some(Code::CommandInvalid),
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Some(Code::NotAllowed),
         _ => None,
     }

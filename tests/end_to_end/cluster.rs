@@ -147,6 +147,7 @@ impl Namespace {
             vhost: "/".to_owned(),
             username: self.secret("rabbit-default-user", "username"),
             password: self.secret("rabbit-default-user", "password"),
+            tls: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use image_pipeline::broker_address::BrokerAddress;
 
+use super::certificates::{Authority, Certificate};
 use super::client::{Client, QueueType};
 use super::eventually::{LIMIT, eventually};
 use super::port::Port;
@@ -37,11 +38,22 @@ pub struct Broker {
     process: Process,
 }
 
+/// How a broker speaks TLS, on a port beside the plain one.
+pub struct Tls<'a> {
+    /// The broker's certificate.
+    pub certificate: &'a Certificate,
+    /// Whose certificates it takes from clients.
+    pub authority: &'a Authority,
+    /// Whether it demands one, which then may also say who the client is.
+    pub demanding: bool,
+}
+
 /// What stays of a broker while it does not run.
 struct Home {
     version: Version,
     directory: PathBuf,
     amqp: Port,
+    tls: Port,
     distribution: Port,
     names: Port,
 }
@@ -61,6 +73,18 @@ exec chroot "$root" "$@"
 /// Schedulers that spin while they wait would take the cores from what is being tested.
 const ERLANG: &str = "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}";
 
+/// Where a broker's file system has what `start_with` writes.
+const TLS: &str = "ssl_options.cacertfile = /var/lib/rabbitmq/ca.crt
+ssl_options.certfile = /var/lib/rabbitmq/tls.crt
+ssl_options.keyfile = /var/lib/rabbitmq/tls.key
+ssl_options.verify = verify_peer
+";
+
+const EXTERNAL: &str = "auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = EXTERNAL
+ssl_cert_login_from = common_name
+";
+
 impl Broker {
     /// The broker that all tests of this process share, each with queues of its own.
     pub async fn shared(version: Version) -> &'static Self {
@@ -77,12 +101,24 @@ impl Broker {
         broker
     }
 
+    /// As `own`, with TLS.
+    pub async fn own_with_tls(version: Version, tls: &Tls<'_>) -> Self {
+        let broker = Self::start_with(version, Some(tls));
+        broker.ready().await;
+        broker
+    }
+
+    /// Where TLS is spoken, for the user of `address`.
+    pub fn with_tls(&self, host: &str, address: &BrokerAddress) -> BrokerAddress {
+        BrokerAddress { host: host.to_owned(), port: self.home.tls.number(), ..address.clone() }
+    }
+
     /// The default virtual host and user.
     pub fn address(&self) -> BrokerAddress {
         let guest = || "guest".to_owned();
         let amqp = self.home.amqp.address();
         let (host, port) = (amqp.ip().to_string(), amqp.port());
-        BrokerAddress { host, port, vhost: "/".to_owned(), username: guest(), password: guest() }
+        BrokerAddress { host, port, vhost: "/".to_owned(), username: guest(), password: guest(), tls: None }
     }
 
     /// Makes a virtual host with a user of the same name and password.
@@ -113,12 +149,28 @@ impl Broker {
     }
 
     fn start(version: Version) -> Self {
-        let (amqp, distribution, names) = (Port::reserve(), Port::reserve(), Port::reserve());
+        Self::start_with(version, None)
+    }
+
+    fn start_with(version: Version, tls: Option<&Tls<'_>>) -> Self {
+        let [amqp, tls_port, distribution, names] = std::array::from_fn(|_| Port::reserve());
         let directory = directory("rabbitmq");
-        let settings = format!("listeners.tcp.1 = {}\ndisk_free_limit.absolute = 50MB\n", amqp.address());
+        let mut settings = format!("listeners.tcp.1 = {}\ndisk_free_limit.absolute = 50MB\n", amqp.address());
+        let mut plugins = "[].";
+        if let Some(Tls { certificate, authority, demanding }) = tls {
+            write(&directory.join("ca.crt"), &authority.certificate);
+            write(&directory.join("tls.crt"), &certificate.chain);
+            write(&directory.join("tls.key"), &certificate.key);
+            settings += &format!("listeners.ssl.1 = {}\n{TLS}", tls_port.address());
+            settings += &format!("ssl_options.fail_if_no_peer_cert = {demanding}\n");
+            if *demanding {
+                settings += EXTERNAL;
+                plugins = "[rabbitmq_auth_mechanism_ssl].";
+            }
+        }
         write(&directory.join("rabbitmq.conf"), settings);
-        write(&directory.join("enabled_plugins"), "[].");
-        let home = Home { version, directory, amqp, distribution, names };
+        write(&directory.join("enabled_plugins"), plugins);
+        let home = Home { version, directory, amqp, tls: tls_port, distribution, names };
         let process = home.run();
         Self { home, process }
     }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod broker;
+mod certificates;
 mod client;
 mod consumer;
 mod eventually;
@@ -27,6 +28,8 @@ mod outage;
 mod parts;
 mod poison;
 mod publish;
+mod queue;
 mod shutdown;
 mod storage_faults;
 mod store_answers;
+mod tls;

@@ -7,7 +7,8 @@ use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserIn
 
 /// Connects.
 pub async fn plainly(address: &BrokerAddress) -> lapin::Connection {
-    let BrokerAddress { host, port, vhost, username, password } = address.clone();
+    let BrokerAddress { host, port, vhost, username, password, tls } = address.clone();
+    assert!(tls.is_none(), "the tests' own connections are plain ones");
     let uri = AMQPUri {
         scheme: AMQPScheme::AMQP,
         authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password }, host, port },

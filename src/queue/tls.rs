@@ -1,0 +1,114 @@
+//! TLS with a broker: what this side trusts and shows, and what its failures mean. It must never
+//! accept a certificate that is not verified to the end, name included.
+
+use std::io;
+
+use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, CertificateError};
+
+use crate::broker_address::{BrokerAddress, Tls};
+
+/// How many of a certificate's names are told.
+const NAMES_SHOWN: usize = 5;
+
+/// Makes the client's side. The system may have no authorities at all, as a bare container has not,
+/// where those given are all that is needed.
+pub(super) fn connector(tls: &Tls) -> io::Result<RustlsConnector> {
+    let mut config = RustlsConnectorConfig::new_with_native_certs().unwrap_or_default();
+    if let Some(authorities) = &tls.authorities {
+        config.add_parsable_certificates(certificates(authorities)?);
+    }
+    match &tls.certificate {
+        None => config.connector_with_no_client_auth(),
+        Some(certificate) => {
+            let key = PrivateKeyDer::from_pem_slice(&certificate.key).map_err(io::Error::other)?;
+            config.connector_with_single_cert(certificates(&certificate.chain)?, key)
+        }
+    }
+}
+
+fn certificates(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(io::Error::other)
+}
+
+/// What a failure was about, if it was TLS that failed, and what to do.
+pub(super) fn explain(address: &BrokerAddress, error: &io::Error) -> Option<String> {
+    let tls = address.tls.as_ref()?;
+    let shown = tls.certificate.is_some();
+    let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {
+        // A broker that wants a certificate closes the connection with a word that may be lost.
+        return (closed(error) && !shown).then(|| format!("it closes the connection; if it asks for one, {SHOW}"));
+    };
+    Some(match cause {
+        rustls::Error::InvalidCertificate(error) => certificate(&address.host, error),
+        rustls::Error::AlertReceived(alert) if !shown && asks(*alert) => format!("it asks for a certificate; {SHOW}"),
+        rustls::Error::AlertReceived(alert) if shown && about_certificate(*alert) => {
+            format!("it refuses the certificate of source.rabbitmq.tls.clientCertSecret ({alert:?}); renew tls.crt")
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "what answers there does not speak TLS; correct port in the broker's Secret (with TLS it usually is 5671), \
+             or take source.rabbitmq.tls away"
+                .to_owned()
+        }
+        rustls::Error::InconsistentKeys(_) => {
+            "tls.key is not the key of tls.crt in the Secret of source.rabbitmq.tls.clientCertSecret".to_owned()
+        }
+        other => other.to_string(),
+    })
+}
+
+const SHOW: &str = "name a Secret with tls.crt and tls.key in source.rabbitmq.tls.clientCertSecret";
+
+fn closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+/// TLS 1.3 has a word for it; before, it was a failure like others.
+fn asks(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure | AlertDescription::BadCertificate
+    )
+}
+
+fn about_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::HandshakeFailure
+    )
+}
+
+fn certificate(host: &str, error: &CertificateError) -> String {
+    match error {
+        // An authority that was made anew under its old name is found, and has not signed this.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "its certificate comes from an authority that is not trusted; put that \
+                                            authority's certificate as ca.crt into the Secret of \
+                                            source.rabbitmq.tls.caSecret"
+                .to_owned()
+        }
+        CertificateError::NotValidForName => format!("its certificate is not for {host:?}; {NAME}"),
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            let names: Vec<&str> = presented.iter().take(NAMES_SHOWN).map(String::as_str).collect();
+            format!("its certificate is for {}, not for {host:?}; {NAME}", names.join(", "))
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired; renew it".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; check the clocks".to_owned()
+        }
+        other => format!("its certificate can't be accepted: {other}"),
+    }
+}
+
+const NAME: &str = "use a name of the certificate as host in the broker's Secret, or give the broker another";

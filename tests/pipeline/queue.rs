@@ -1,0 +1,174 @@
+//! What the product's own AMQP code promises to its callers, on real brokers: what a delivery tells,
+//! that a refused look harms no consumer, and that a broker's alarm is told apart.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::pod_status::PodStatus;
+use image_pipeline::queue::{Connection, Delivery, Parked};
+use image_pipeline::reason::Reason;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+
+use crate::broker::{Broker, Version};
+use crate::client::{Client, QueueType};
+use crate::consumer::{Consumer, Settings};
+use crate::eventually::{LIMIT, eventually};
+use crate::scene::Scene;
+
+/// Within this an alarm is known: less than any exchange with the broker may take.
+const TOLD: Duration = Duration::from_secs(5);
+
+const PARKED: Parked<'_> = Parked {
+    reason: "InvalidImage",
+    detail: "truncated",
+    namespace: "greench",
+    name: "tests",
+    attempts: 1,
+    first_seen: "2026-01-01T00:00:00Z",
+};
+
+async fn next(deliveries: &mut image_pipeline::queue::Deliveries) -> Delivery {
+    let next = tokio::time::timeout(LIMIT, deliveries.next()).await.expect("a delivery in time");
+    next.expect("no end").expect("a delivery")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_tells_its_headers_and_is_rejected_for_good() {
+    let address = Broker::shared(Version::Four).await.address();
+    let client = Client::connect(&address).await.expect("a connection");
+    client.declare("delivery", QueueType::Quorum).await;
+    let mut headers = FieldTable::default();
+    headers.insert("image_name".into(), AMQPValue::LongString("north/4.png".into()));
+    let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
+    client.publish_with("delivery", b"a body", properties).await;
+
+    let first = Connection::open(&address, "pipeline tests").await.expect("a connection");
+    let mut deliveries =
+        first.channel().await.expect("a channel").consume("delivery", "t", 1).await.expect("a consumer");
+    let delivery = next(&mut deliveries).await;
+    assert_eq!((&delivery.body()[..], delivery.redelivered()), (&b"a body"[..], false));
+    assert_eq!(delivery.header("image_name").as_deref(), Some("north/4.png"));
+    assert_eq!(delivery.header("nothing"), None);
+    let shared = delivery.body().clone();
+    assert_eq!(shared.as_ptr(), delivery.body().as_ptr(), "a clone copies nothing");
+    first.close().await;
+    let lost = delivery.reject().await.expect_err("the session is gone");
+    assert_eq!(lost.reason(), Reason::ConnectionLost);
+
+    let second = Connection::open(&address, "pipeline tests").await.expect("a connection");
+    let channel = second.channel().await.expect("a channel");
+    let mut deliveries = channel.consume("delivery", "t", 1).await.expect("a consumer");
+    let again = next(&mut deliveries).await;
+    assert!(again.redelivered());
+    again.reject().await.expect("rejected");
+    second.close().await;
+    client.holds("delivery", 0).await;
+}
+
+/// A reader may look at what it may read; what is missing or forbidden closes one channel.
+async fn a_refused_look(name: &str, version: Version) {
+    let broker = Broker::shared(version).await;
+    let tenant = broker.tenant(name);
+    let client = Client::connect(&tenant).await.expect("a connection");
+    client.declare("mine", version.queue_type()).await;
+    client.declare("hidden", version.queue_type()).await;
+    let user = format!("{name}-reader");
+    broker.control(&["add_user", &user, "r"]);
+    broker.control(&["set_permissions", "--vhost", name, &user, "^$", "^$", "^mine$"]);
+    let reader = BrokerAddress { username: user, password: "r".to_owned(), ..tenant };
+
+    let connection = Connection::open(&reader, "pipeline tests").await.expect("a connection");
+    let consuming = connection.channel().await.expect("a channel");
+    let mut deliveries = consuming.consume("mine", "t", 2).await.expect("a consumer");
+    client.publish("mine", b"first").await;
+    let first = next(&mut deliveries).await;
+    let look = connection.channel().await.expect("a channel");
+    assert_eq!(look.depth("mine").await.expect("a depth").ready, 0);
+    let missing = look.depth("none").await.expect_err("missing");
+    assert_eq!(missing.reason(), Reason::QueueNotFound, "{missing}");
+    let other = connection.channel().await.expect("a channel");
+    let refused = other.consume("hidden", "u", 1).await.err().expect("forbidden");
+    assert_eq!(refused.reason(), Reason::DeclareRefused, "{refused}");
+    assert!(!look.is_open() && !other.is_open() && consuming.is_open() && connection.is_open());
+    first.acknowledge().await.expect("the consuming channel is as it was");
+    client.publish("mine", b"second").await;
+    next(&mut deliveries).await.acknowledge().await.expect("acknowledged");
+    connection.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_look_harms_no_consumer_of_a_classic_queue() {
+    a_refused_look("look-classic", Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_look_harms_no_consumer_of_a_quorum_queue() {
+    a_refused_look("look-quorum", Version::Four).await;
+}
+
+async fn an_alarm(version: Version) {
+    let broker = Broker::own(version).await;
+    let address = broker.address();
+    let client = Client::connect(&address).await.expect("a connection");
+    client.declare("source", version.queue_type()).await;
+    client.declare("parked", version.queue_type()).await;
+    client.publish("source", b"poison").await;
+    let reading = Connection::open(&address, "pipeline tests").await.expect("a connection");
+    let mut deliveries =
+        reading.channel().await.expect("a channel").consume("source", "t", 1).await.expect("a consumer");
+    let delivery = next(&mut deliveries).await;
+
+    broker.control(&["set_vm_memory_high_watermark", "0.00001"]);
+    let parking = Connection::open(&address, "pipeline tests").await.expect("a connection");
+    let channel = parking.channel().await.expect("a channel");
+    channel.confirm().await.expect("confirms");
+    let blocked = tokio::time::timeout(TOLD, channel.park("parked", &delivery, &PARKED)).await;
+    let blocked = blocked.expect("told at once").expect_err("blocked");
+    assert_eq!(blocked.reason(), Reason::ParkingRefused);
+    assert!(blocked.to_string().contains("memory or disk alarm"), "{blocked}");
+    assert!(parking.is_blocked() && parking.is_open() && !reading.is_blocked());
+
+    broker.control(&["set_vm_memory_high_watermark", "0.6"]);
+    eventually("the alarm to end", LIMIT, async || if parking.is_blocked() { Err(String::new()) } else { Ok(()) })
+        .await;
+    let channel = parking.channel().await.expect("a channel");
+    channel.confirm().await.expect("confirms");
+    channel.park("parked", &delivery, &PARKED).await.expect("confirmed");
+    delivery.acknowledge().await.expect("acknowledged");
+    client.holds("source", 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_of_rabbitmq_3_is_told_apart() {
+    an_alarm(Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_of_rabbitmq_4_is_told_apart() {
+    an_alarm(Version::Four).await;
+}
+
+/// What the broker was sent when it began to block it may take afterwards, beside the repetition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_waits_for_the_end_of_an_alarm() {
+    let broker = Broker::own(Version::Four).await;
+    let scene = Scene::at("alarm", Version::Four, &broker.address()).await;
+    let Settings { queue, parking, .. } = &scene.settings;
+    scene.client.publish(queue, b"poison").await;
+    broker.control(&["set_vm_memory_high_watermark", "0.00001"]);
+    let consumer = Consumer::start(&scene.settings);
+    let told = |status: &PodStatus| status.parking.fault().is_some_and(|fault| fault.message.contains("alarm"));
+    consumer.status_is("to tell of the alarm", Duration::from_secs(10), told).await;
+    let again = |status: &PodStatus| told(status) && status.consuming && status.parked == 0;
+    consumer.status_is("to go on consuming", TOLD, again).await;
+    let connections = broker.control(&["list_connections", "client_properties"]);
+    assert_eq!(connections.matches("parking").count(), 1, "{connections}");
+    broker.control(&["set_vm_memory_high_watermark", "0.6"]);
+    consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
+    drop(consumer);
+    scene.client.holds(queue, 0).await;
+    let parked = scene.client.take(parking).await;
+    assert!((1..=2).contains(&parked.len()), "{parked:?}");
+}
