@@ -28,8 +28,8 @@ pub use error::QueueError;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Seconds between heartbeats: the broker's manual advises 5 to 20. A peer that is silent for two
-/// of them is given up.
-const HEARTBEAT_SECONDS: u16 = 10;
+/// of them is given up, so that a network that drops everything is named within ten seconds.
+const HEARTBEAT_SECONDS: u16 = 5;
 
 const PERSISTENT: u8 = 2;
 
@@ -242,12 +242,31 @@ impl Channel {
     /// As `publish`, and at once while the broker blocks publishers. Unless this is `Ok`, the delivery
     /// must not be acknowledged, and the channel must not be used again.
     pub async fn park(&self, queue: &str, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), QueueError> {
+        self.publish_unless_blocked(queue, delivery.body(), delivery.parked_properties(parked)).await
+    }
+
+    /// Tries whether a queue takes messages, with one that expires the moment it gets there. The
+    /// channel must be in confirm mode.
+    ///
+    /// # Errors
+    /// As `park`: the queue takes none.
+    pub async fn probe(&self, queue: &str) -> Result<(), QueueError> {
+        let properties = BasicProperties::default().with_expiration("0".into());
+        self.publish_unless_blocked(queue, &[], properties).await
+    }
+
+    async fn publish_unless_blocked(
+        &self,
+        queue: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), QueueError> {
         let mut blocked = self.blocked.clone();
         let blocked = async { blocked.wait_for(|blocked| *blocked).await.is_ok() };
         tokio::select! {
             biased;
             true = blocked => Err(QueueError::blocked()),
-            done = self.publish_confirmed(queue, delivery.body(), delivery.parked_properties(parked)) => done,
+            done = self.publish_confirmed(queue, body, properties) => done,
         }
     }
 

@@ -1,6 +1,7 @@
 //! A real RabbitMQ of either version, run from a root file system of its own. It must never touch
 //! a broker of this machine: ports, names, data and the processes' very namespace are its own.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -119,6 +120,11 @@ impl Broker {
         let amqp = self.home.amqp.address();
         let (host, port) = (amqp.ip().to_string(), amqp.port());
         BrokerAddress { host, port, vhost: "/".to_owned(), username: guest(), password: guest(), tls: None }
+    }
+
+    /// Where it takes AMQP.
+    pub fn listener(&self) -> SocketAddr {
+        self.home.amqp.address()
     }
 
     /// Makes a virtual host with a user of the same name and password.
