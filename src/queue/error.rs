@@ -108,6 +108,11 @@ impl QueueError {
         let BrokerAddress { host, port, .. } = address;
         match tls::explain(address, error) {
             Some(why) => Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}")),
+            None if address.tls.is_none() && tls::closed(error) => {
+                let detail =
+                    format!("it closes the connection ({error}); if TLS is spoken there, set source.rabbitmq.tls");
+                Self::unreachable(address, &detail)
+            }
             None => Self::unreachable(address, &error.to_string()),
         }
     }
