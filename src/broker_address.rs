@@ -2,14 +2,16 @@
 //! of a service binding, and what users write by hand. Pure: whoever calls it has read the Secrets,
 //! as objects or as mounted files. It must never show a password or a key, not even in `Debug`.
 
-use percent_encoding::percent_decode_str;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use url::{Host, Url};
 
 use crate::api::names::SecretRole;
 use crate::api::source::{BrokerTls, RabbitmqSource};
 use crate::reason::Reason;
+
+mod uri;
+
+use uri::Uri;
 
 const DEFAULT_PORT: u16 = 5672;
 const DEFAULT_TLS_PORT: u16 = 5671;
@@ -264,53 +266,6 @@ impl Secret<'_> {
     fn invalid(&self, problem: Problem) -> Invalid {
         Invalid { role: self.role, problem }
     }
-}
-
-/// What a URI says. One of the HTTP API, as RabbitMQ's topology operator takes it, says the host
-/// alone: its port, its user and its TLS are not AMQP's.
-struct Uri {
-    host: String,
-    port: Option<u16>,
-    tls: bool,
-    login: Option<(String, String)>,
-    vhost: Option<String>,
-}
-
-impl Uri {
-    fn parse(text: &str) -> Option<Self> {
-        // The topology operator takes an address without a scheme as one of HTTP.
-        let uri = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) }.ok()?;
-        // A # or a / that was not encoded ends the host early; what should have followed it still
-        // has the @.
-        if uri.fragment().is_some() || uri.path().contains('@') || uri.query().is_some_and(|query| query.contains('@'))
-        {
-            return None;
-        }
-        let host = match uri.host()? {
-            Host::Domain(name) => decoded(name)?,
-            Host::Ipv4(address) => address.to_string(),
-            Host::Ipv6(address) => address.to_string(),
-        };
-        let tls = match uri.scheme() {
-            "http" | "https" => return Some(Self { host, port: None, tls: false, login: None, vhost: None }),
-            "amqp" => false,
-            "amqps" => true,
-            _ => return None,
-        };
-        let login = match (uri.username(), uri.password()) {
-            ("", _) => None,
-            (username, password) => Some((decoded(username)?, decoded(password?)?)),
-        };
-        let vhost = match uri.path().strip_prefix('/') {
-            None | Some("") => None,
-            Some(path) => Some(decoded(path)?),
-        };
-        Some(Self { host, port: uri.port(), tls, login, vhost })
-    }
-}
-
-fn decoded(text: &str) -> Option<String> {
-    percent_decode_str(text).decode_utf8().ok().map(String::from)
 }
 
 impl std::fmt::Debug for BrokerAddress {

@@ -3,6 +3,7 @@
 
 use super::*;
 
+type Pairs<'a> = &'a [(&'static str, &'a str)];
 type Keys<'a> = &'a [(SecretRole, &'a str, &'a str)];
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
@@ -23,7 +24,7 @@ fn read(fields: serde_json::Value, keys: Keys<'_>) -> Result<BrokerAddress, Inva
     })
 }
 
-fn plain(pairs: &[(&'static str, &str)]) -> Result<BrokerAddress, Invalid> {
+fn plain(pairs: Pairs<'_>) -> Result<BrokerAddress, Invalid> {
     let keys: Vec<_> = pairs.iter().map(|(key, value)| (Broker, *key, *value)).collect();
     read(serde_json::json!({}), &keys)
 }
@@ -36,7 +37,7 @@ fn line(address: &BrokerAddress) -> String {
 
 #[test]
 fn one_secret_of_any_shape_names_a_broker() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    let cases: &[(&str, Pairs<'_>, &str)] = &[
         (
             "the cluster operator's default user",
             &[
@@ -161,7 +162,7 @@ fn tls_material_that_is_wrong_is_named() {
 
 #[test]
 fn a_secret_that_is_wrong_is_named_by_field_and_key() {
-    let cases: &[(&[(&str, &str)], &str)] = &[
+    let cases: &[(Pairs<'_>, &str)] = &[
         (&[], "is missing, or has none of the keys host, port, username, password, uri"),
         (&[("host", "h"), ("username", "u")], "needs the key password"),
         (&[("host", "h"), ("password", "p")], "needs the key username"),

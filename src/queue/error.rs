@@ -76,13 +76,6 @@ impl QueueError {
                 let message = format!("the broker at {host}:{port} refused {}", who(address));
                 Self::new(Reason::AuthenticationFailed, message)
             }
-            (Some(Code::CommandInvalid), _) if address.username.is_empty() => {
-                let message = format!(
-                    "the broker at {host}:{port} takes no certificate for a user; enable its plugin \
-                     rabbitmq_auth_mechanism_ssl and the mechanism EXTERNAL, or give a username"
-                );
-                Self::new(Reason::AuthenticationFailed, message)
-            }
             (Some(Code::NotAllowed | Code::NotFound), _) => {
                 let message = format!(
                     "the broker at {host}:{port} has no virtual host {vhost:?} that {} may use; \
@@ -108,6 +101,19 @@ impl QueueError {
         let BrokerAddress { host, port, .. } = address;
         match tls::explain(address, error) {
             Some(why) => Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}")),
+            // The broker has no word for a way to authenticate that it does not know.
+            None if address.username.is_empty() && tls::closed(error) => {
+                let message = format!(
+                    "the broker at {host}:{port} closes the connection ({error}); if it takes no certificate for a \
+                     user, enable its plugin rabbitmq_auth_mechanism_ssl and the mechanism EXTERNAL, or give a username"
+                );
+                Self::new(Reason::AuthenticationFailed, message)
+            }
+            None if address.tls.is_none() && tls::closed(error) => {
+                let detail =
+                    format!("it closes the connection ({error}); if TLS is spoken there, set source.rabbitmq.tls");
+                Self::unreachable(address, &detail)
+            }
             None => Self::unreachable(address, &error.to_string()),
         }
     }
@@ -161,7 +167,6 @@ fn who(address: &BrokerAddress) -> String {
 
 enum Code {
     AccessRefused,
-    CommandInvalid,
     NotAllowed,
     NotFound,
 }
@@ -171,7 +176,6 @@ fn code(error: &lapin::Error) -> Option<Code> {
     match amqp.kind() {
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Some(Code::AccessRefused),
         AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Some(Code::NotFound),
-        AMQPErrorKind::Hard(AMQPHardError::COMMANDINVALID) => Some(Code::CommandInvalid),
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Some(Code::NotAllowed),
         _ => None,
     }

@@ -61,7 +61,8 @@ pub(super) fn explain(address: &BrokerAddress, error: &io::Error) -> Option<Stri
 
 const SHOW: &str = "name a Secret with tls.crt and tls.key in source.rabbitmq.tls.clientCertSecret";
 
-fn closed(error: &io::Error) -> bool {
+/// Whether the other side ended the connection, with or without a word.
+pub(super) fn closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
