@@ -10,7 +10,7 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo test end-to-end check install operator
+.PHONY: help demo test end-to-end check fuzz install operator
 
 help:
 	@echo 'make TARGET'
@@ -43,6 +43,16 @@ check: ## Formatting, lints, and the tests that need no server
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --test pipeline --test end_to_end -- -D warnings
 	cargo test --locked
+
+# Without the address sanitizer, which needs a nightly compiler: our code has no unsafe block.
+fuzz: SECONDS := 60
+fuzz: ## Feed the decoders of messages, keys and images hostile input, SECONDS=60 each
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	@for target in message key image; do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
+	done
 
 install: $(if $(CLUSTER),,operator) cluster ## Install the operator with the chart
 	@$(CLUSTER_SCRIPTS)/install $(OPERATOR)
