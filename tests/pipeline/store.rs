@@ -106,7 +106,8 @@ impl Store {
         answer.expect("an object").content_type
     }
 
-    fn bucket(&self, bucket: &str) -> PathBuf {
+    /// The folder of a bucket.
+    pub fn bucket(&self, bucket: &str) -> PathBuf {
         self.directory.join("buckets").join(bucket)
     }
 
