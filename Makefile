@@ -10,7 +10,7 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo test end-to-end check fuzz install operator
+.PHONY: help demo bench test end-to-end check fuzz install operator
 
 help:
 	@echo 'make TARGET'
@@ -22,6 +22,20 @@ help:
 demo: install ## Bring a cluster up and carry 300 images from a queue into a bucket; see target/demo/report.html
 	@$(CLUSTER_SCRIPTS)/parts greench
 	@cargo run --quiet --release --locked --example demo
+
+# Keyed by what goes in, and outside the tree, as all that is built once.
+BENCH_PYTHON := $(CLUSTER_CACHE)/bench-python-$(shell sha256sum tests/bench/requirements.txt | cut -c1-12)
+
+bench: $(BENCH_PYTHON)/installed ## Ours against the service it replaces, 15 minutes; QUICK=1: 3 minutes; LONG=1: memory over 10,000 messages
+	@$(CLUSTER_SCRIPTS)/build
+	@cargo build --release --locked --bin image-pipeline --example bench
+	@$(CARGO_TARGET_DIR)/release/examples/bench --python $(BENCH_PYTHON)/bin/python \
+		$(if $(QUICK),--quick) $(if $(LONG),--long)
+
+$(BENCH_PYTHON)/installed:
+	@python3 -m venv --clear $(BENCH_PYTHON)
+	@$(BENCH_PYTHON)/bin/pip install --quiet --disable-pip-version-check --requirement tests/bench/requirements.txt
+	@touch $@
 
 # Taken down however the tests end.
 test: ## All tests: unit, contract, real RabbitMQ and S3, and the product in a real Kubernetes

@@ -208,8 +208,8 @@ impl Consumer {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Whether it is the same process still.

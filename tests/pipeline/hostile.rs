@@ -57,7 +57,7 @@ fn odd() -> Vec<Vec<u8>> {
 }
 
 fn peak_kib(consumer: &Consumer) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", consumer.pid())).expect("it runs");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", consumer.id())).expect("it runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     peak.trim().trim_end_matches(" kB").parse().expect("a number")
 }

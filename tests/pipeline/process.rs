@@ -65,7 +65,7 @@ impl Process {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.pid
     }
 
@@ -102,9 +102,10 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    fn signal(&self, signal: &str) {
+    /// Sends a signal, by its name without SIG.
+    pub fn signal(&self, signal: &str) {
         assert!(self.is_running(), "{} ended before it was sent SIG{signal}:\n{}", self.name, self.log());
-        run(Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, signal]).arg(self.pid.to_string()));
+        run(Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, signal]).arg(self.id().to_string()));
     }
 }
 

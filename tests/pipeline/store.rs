@@ -113,7 +113,8 @@ impl Store {
         answer.expect("an object")
     }
 
-    fn bucket(&self, bucket: &str) -> PathBuf {
+    /// The folder of a bucket.
+    pub fn bucket(&self, bucket: &str) -> PathBuf {
         self.directory.join("buckets").join(bucket)
     }
 

@@ -1,0 +1,212 @@
+//! Measures our consumer against the service it replaces, on the same machine with the same broker
+//! (RabbitMQ 4), the same S3 server and the same messages, all started here on loopback and gone at
+//! the end. It must never reach a broker or a store that it did not start, nor print a figure of
+//! work that was not verified.
+//!
+//! ```text
+//! make bench            three rounds
+//! make bench QUICK=1    one round of fewer messages; writes data-plane-quick.json
+//! make bench LONG=1     as the first, and watches the memory over 10,000 messages
+//! ```
+//!
+//! Exit code 0: every figure is there, whether or not it meets its target. 1: an object was
+//! missing or wrong, or a message was not acknowledged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// Modules are shared with the pipeline tests, and this uses a part of them.
+#![allow(dead_code)]
+
+#[path = "../pipeline/broker.rs"]
+mod broker;
+#[path = "../pipeline/client.rs"]
+mod client;
+#[path = "../pipeline/eventually.rs"]
+mod eventually;
+mod limits;
+#[path = "../pipeline/plainly.rs"]
+mod plainly;
+#[path = "../pipeline/port.rs"]
+mod port;
+#[path = "../pipeline/process.rs"]
+mod process;
+mod report;
+mod rows;
+mod run;
+mod service;
+#[path = "../pipeline/store.rs"]
+mod store;
+mod tiles;
+mod usage;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use broker::{Broker, Version};
+use clap::Parser as _;
+use limits::Amounts;
+use rows::Row;
+use run::{Bench, run};
+use service::{Mode, Places, Service};
+use store::Store;
+use tiles::{Input, Tiles};
+use usage::Machine;
+
+/// Services alternate in this order, and in the reverse one in every second round.
+const SERVICES: [Service; 6] = [
+    Service::Original,
+    Service::ImagePipeline(Mode::Fast),
+    Service::ImagePipeline(Mode::Balanced),
+    Service::OriginalOneSession,
+    Service::ImagePipeline(Mode::WhenNotPng),
+    Service::ImagePipeline(Mode::Smallest),
+];
+
+/// Images at once in our consumer, where nothing else is said.
+const CONCURRENCY: u16 = 2;
+
+/// Different tiles of a size.
+const TILES: u32 = 4;
+
+/// More of the machine in the hands of others than this is worth a warning.
+const BUSY: f64 = 0.1;
+
+/// Measures our consumer against the service it replaces; `make bench` runs this
+#[derive(clap::Parser)]
+struct Options {
+    /// One round of fewer messages
+    #[arg(long)]
+    quick: bool,
+    /// Watch the memory over 10,000 messages
+    #[arg(long)]
+    long: bool,
+    /// The Python that has what original.py imports
+    #[arg(long)]
+    python: PathBuf,
+}
+
+/// The kinds of messages, and how many.
+struct Load {
+    side: u32,
+    inputs: &'static [Input],
+    services: &'static [Service],
+    /// For services of ours.
+    messages: u32,
+    /// For those that need many times as long.
+    few: u32,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    match bench(&options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("the figures are void: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench(options: &Options) -> Result<(), String> {
+    let began = Instant::now();
+    warn_if_busy().await;
+    let broker = Broker::own(Version::Four).await;
+    let store = Store::shared().await;
+    let places = Places {
+        broker: broker.address(),
+        endpoint: format!("http://{}", store.address()),
+        credentials: store.root(),
+        binary: binary(),
+        python: options.python.clone(),
+    };
+    let bench = Bench { places, store };
+    let rounds = if options.quick { 1 } else { 3 };
+    let mut rows = Vec::new();
+    for load in loads(options.quick) {
+        for input in load.inputs {
+            rows.extend(measure(&bench, &load, *input, rounds).await?);
+        }
+    }
+    let amounts = Amounts {
+        starts: if options.quick { 3 } else { 7 },
+        scaling: if options.quick { 240 } else { 480 },
+        megapixels: if options.quick { 40 } else { 120 },
+        long: if options.long {
+            10_000
+        } else if options.quick {
+            600
+        } else {
+            2_000
+        },
+    };
+    eprintln!("start, memory, concurrency and pixels");
+    let limits = limits::measure(&bench, amounts, TILES).await?;
+    println!("\n{}\n{}\n{}", report::table(&rows), report::limits(&limits), report::targets(&rows, &limits));
+    let file = write(&rows, options.quick);
+    println!("{rounds} rounds in {:.0} s; the medians are in {}", began.elapsed().as_secs_f64(), file.display());
+    Ok(())
+}
+
+/// All rounds of all services with one kind of message.
+async fn measure(bench: &Bench, load: &Load, input: Input, rounds: usize) -> Result<Vec<Row>, String> {
+    let Load { side, services, messages, few, .. } = *load;
+    let tiles = Tiles::draw(side, input, TILES).await;
+    eprintln!("{side}x{side} {input}, {:.0} kB a tile", tiles.mean_bytes() / 1000.0);
+    let row = |service: &Service| Row { side, input, service: *service, rounds: Vec::new() };
+    let mut rows: Vec<Row> = services.iter().map(row).collect();
+    for round in 0..rounds {
+        let mut order: Vec<&mut Row> = rows.iter_mut().collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for row in order {
+            let messages = match row.service {
+                Service::ImagePipeline(Mode::Smallest) | Service::Original | Service::OriginalOneSession => few,
+                Service::ImagePipeline(_) => messages,
+            };
+            row.rounds.push(run(bench, row.service, &tiles, messages, CONCURRENCY).await?);
+        }
+    }
+    rows.sort_by_key(|row| row.service);
+    Ok(rows)
+}
+
+fn loads(quick: bool) -> [Load; 2] {
+    const ALL: &[Input] = &[Input::Mixed, Input::Png, Input::Jpeg];
+    let load = |side, inputs, services, (messages, few)| Load { side, inputs, services, messages, few };
+    let without_smallest = &SERVICES[..5];
+    if quick {
+        let (mixed, small, large) = (&ALL[..1], (160, 16), (16, 4));
+        [load(640, ALL, &SERVICES, small), load(1920, mixed, without_smallest, large)]
+    } else {
+        let (small, large) = ((480, 40), (48, 8));
+        [load(640, ALL, &SERVICES, small), load(1920, ALL, without_smallest, large)]
+    }
+}
+
+/// Beside this program, where one build puts both.
+fn binary() -> PathBuf {
+    let this = std::env::current_exe().expect("the path of this program");
+    let binary = this.ancestors().nth(2).expect("a target directory").join("image-pipeline");
+    assert!(binary.is_file(), "{binary:?} is missing: make bench builds it");
+    binary
+}
+
+async fn warn_if_busy() {
+    let before = Machine::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let busy = 1.0 - Machine::now().idle_since(before);
+    if busy > BUSY {
+        eprintln!("warning: {:.0} % of this machine is at work for others, which blurs every figure", busy * 100.0);
+    }
+}
+
+fn write(rows: &[Row], quick: bool) -> PathBuf {
+    let name = if quick { "data-plane-quick.json" } else { "data-plane.json" };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench").join(name);
+    std::fs::create_dir_all(file.parent().expect("a directory")).expect("target/bench");
+    let records: Vec<_> = rows.iter().map(|row| row.record(rows)).collect();
+    let text = serde_json::to_string_pretty(&serde_json::json!({"rows": records})).expect("JSON");
+    std::fs::write(&file, text + "\n").expect("the results");
+    file
+}
