@@ -13,7 +13,7 @@ use super::source::{RabbitmqClusterReference, Source};
 pub const FIELD_MANAGER: &str = "image-pipeline";
 /// The annotation on consumer pods that makes the kubelet refresh mounted Secrets at once.
 pub const SECRETS_ANNOTATION: &str = "greench.dev/secrets";
-/// The annotation on the Deployment that holds the digest of what was asked for.
+/// The annotation on the Deployment and its pods that holds the digest of what was asked for.
 pub const SPEC_ANNOTATION: &str = "greench.dev/spec-digest";
 /// The name of the consumer's container.
 pub const CONTAINER: &str = "consumer";

@@ -44,17 +44,19 @@ pub struct ConsumerImage {
 pub fn build(pipeline: &ImagePipeline, replicas: i32, image: &ConsumerImage) -> Deployment {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let labels = names::labels(&name);
-    let template = PodTemplateSpec {
+    let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
         spec: Some(pod(pipeline, image)),
     };
-    let digest = digest(&template);
+    let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), digest(&template))].into();
+    // On the pods too, so that those of an earlier spec can be told from those of this one.
+    template.metadata.get_or_insert_default().annotations = Some(digest.clone());
     Deployment {
         metadata: ObjectMeta {
             name: Some(names::deployment(&name)),
             namespace: pipeline.metadata.namespace.clone(),
             labels: Some(labels.clone()),
-            annotations: Some([(names::SPEC_ANNOTATION.to_owned(), digest)].into()),
+            annotations: Some(digest),
             owner_references: pipeline.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },

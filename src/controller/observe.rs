@@ -78,6 +78,8 @@ pub struct ObservedPod {
     pub report: Option<PodStatus>,
     /// Which versions of its Secrets it has been told of.
     pub secrets: Option<String>,
+    /// The digest of the spec that it was made by.
+    pub spec: Option<String>,
 }
 
 /// Something wrong, named.
@@ -191,6 +193,7 @@ impl Sources {
             trouble: trouble_of(pod),
             report,
             secrets: pod.annotations().get(names::SECRETS_ANNOTATION).cloned(),
+            spec: pod.annotations().get(names::SPEC_ANNOTATION).cloned(),
         }
     }
 

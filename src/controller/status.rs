@@ -9,8 +9,9 @@ use super::apply::Applied;
 use super::decide::Decision;
 use super::observe::{Observed, ObservedPod, Trouble};
 use crate::api::conditions::ConditionType;
+use crate::api::names;
 use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
-use crate::pod_status::Health;
+use crate::pod_status::{Health, PodStatus};
 use crate::reason::Reason;
 
 /// A figure that moves by itself, as the backlog does, is written this seldom when nothing else
@@ -181,12 +182,11 @@ fn parking_available(observed: &Observed) -> Finding {
 fn health(
     kind: ConditionType,
     observed: &Observed,
-    of: impl Fn(&crate::pod_status::PodStatus) -> &Health,
+    of: impl Fn(&PodStatus) -> &Health,
     good: Reason,
     message: &str,
 ) -> Finding {
-    let mut reports =
-        observed.pods.iter().filter(|pod| !pod.ending).filter_map(|pod| pod.report.as_ref()).map(of).peekable();
+    let mut reports = speaking(observed).map(of).peekable();
     if reports.peek().is_none() {
         return finding(kind, "Unknown", Reason::NoConsumers, "No consumer runs that could tell.");
     }
@@ -202,6 +202,17 @@ fn health(
     }
 }
 
+/// What the pods say that count: those of the present spec, once one of them speaks. Those of an
+/// earlier one, which a rollout keeps until new ones are ready, may tell of a fault that is mended.
+fn speaking(observed: &Observed) -> impl Iterator<Item = &PodStatus> {
+    let annotations = observed.deployment.as_ref().and_then(|deployment| deployment.metadata.annotations.as_ref());
+    let present = annotations.and_then(|annotations| annotations.get(names::SPEC_ANNOTATION));
+    let is_present = move |pod: &ObservedPod| present.is_some() && pod.spec.as_ref() == present;
+    let pods = || observed.pods.iter().filter(|pod| !pod.ending && pod.report.is_some());
+    let any_present = pods().any(is_present);
+    pods().filter(move |pod| !any_present || is_present(pod)).filter_map(|pod| pod.report.as_ref())
+}
+
 fn consumers_available(observed: &Observed, decision: &Decision, applied: &Applied) -> Finding {
     let kind = ConditionType::ConsumersAvailable;
     let pods = || observed.pods.iter().filter(|pod| !pod.ending);
@@ -209,8 +220,8 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
         applied.trouble.as_ref(),
         replica_failure(observed).as_ref(),
         pods().find_map(|pod| pod.trouble.as_ref()),
-        pods()
-            .find_map(|pod| pod.report.as_ref()?.broker.fault())
+        speaking(observed)
+            .find_map(|report| report.broker.fault())
             .map(|fault| Trouble::new(fault.reason, &fault.message))
             .as_ref(),
     ]
@@ -227,7 +238,7 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
         () if running == 0 && silent > 0 => {
             let message = format!(
                 "{silent} ready consumers don't answer on port {}; check network policies",
-                crate::api::names::HTTP_PORT
+                names::HTTP_PORT
             );
             finding(kind, "Unknown", Reason::StatusUnreachable, message)
         }

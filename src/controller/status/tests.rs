@@ -1,10 +1,14 @@
 //! What the status says for what was observed: one table of causes, and the rules of time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
+
 use super::*;
-use crate::pod_status::{ConsumerState, Fault, PodStatus};
+use crate::pod_status::{ConsumerState, Fault};
 use crate::queue::QueueDepth;
 
 fn at(seconds: i64) -> Timestamp {
@@ -202,4 +206,22 @@ fn events_tell_transitions_and_sizes() {
     let notes: Vec<_> = transitions(&idle, &scaled, &scaling).into_iter().map(|transition| transition.note).collect();
     assert_eq!(notes, ["Scaled 0 → 9: backlog 431, 50 messages a pod"]);
     assert_eq!(reasons(&scaled, &idle), [(false, Reason::ScaledDown)]);
+}
+
+#[test]
+fn a_pod_of_an_earlier_spec_says_nothing_once_one_of_the_present_speaks() {
+    let digest = |digest: &str| Some(BTreeMap::from([(names::SPEC_ANNOTATION.to_owned(), digest.to_owned())]));
+    let failing = |reason| pod(|report| report.storage = failing(reason));
+    let of_spec = |spec: &str, pod: ObservedPod| ObservedPod { spec: Some(spec.to_owned()), ..pod };
+    let earlier = || of_spec("earlier", failing(Reason::CredentialsInvalid));
+    let mut deployment = Deployment::default();
+    deployment.metadata.annotations = digest("present");
+    let seen = |pods| {
+        let observed = Observed { deployment: Some(Arc::new(deployment.clone())), ..observed(pods) };
+        shown(&of(&observed, &decision(1)), "StorageAvailable")
+    };
+    assert_eq!(seen(vec![earlier()]), "False/CredentialsInvalid");
+    let present = of_spec("present", failing(Reason::EndpointUnreachable));
+    assert_eq!(seen(vec![earlier(), present]), "False/EndpointUnreachable");
+    assert_eq!(seen(vec![earlier(), of_spec("present", pod(|_| {}))]), "True/StorageAvailable");
 }
