@@ -37,7 +37,7 @@ use metrics::Metrics;
 use parking::Parking;
 use session::Sessions;
 use state::State;
-use upload::{Destination, Store};
+use upload::Store;
 use worker::Worker;
 
 /// Consume one queue into one bucket. The controller starts this in pods; everything it needs is
@@ -106,7 +106,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
         name: args.pipeline_name.clone(),
         prefix: args.assignment.destination.s3.prefix.clone(),
         capacity: Capacity::new(sizes),
-        store: Store::new(destination(args)).await,
+        store: Store::new(&args.assignment.destination.s3, &args.secrets).await,
         parking,
         state: Arc::clone(&state),
         metrics,
@@ -153,18 +153,6 @@ fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: Cancellation
         grace_period: Duration::from_secs(args.grace_period_seconds.into()),
         state: Arc::clone(state),
         cut_off,
-    }
-}
-
-fn destination(args: Args) -> Destination {
-    let s3 = args.assignment.destination.s3;
-    Destination {
-        bucket: s3.bucket,
-        prefix: s3.prefix,
-        region: s3.region,
-        endpoint: Some(s3.endpoint).filter(|endpoint| !endpoint.is_empty()),
-        force_path_style: s3.force_path_style,
-        credentials: s3.credentials_secret.map(|_| args.secrets.join(SecretRole::Store.as_str())),
     }
 }
 

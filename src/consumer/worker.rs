@@ -16,7 +16,7 @@ use super::metrics::{Metrics, Outcome, Stage};
 use super::parking::Parking;
 use super::settle::{Failure, Verdict, settle};
 use super::state::{Dependency, State};
-use super::upload::{Kind, Store, UploadError};
+use super::upload::{self, Kind, Store, UploadError};
 use crate::queue::{Delivery, Parked, QueueError};
 use crate::reason::Reason;
 
@@ -105,9 +105,15 @@ impl Worker {
     async fn upload(&self, message: &mut Message, object: Object) -> Verdict {
         loop {
             let started = Instant::now();
-            let put = self.store.put(&object.key, &object.png);
+            let uploaded = upload::Object {
+                key: &object.key,
+                png: object.png.bytes(),
+                digest: "",
+                message_id: message.delivery.message_id(),
+            };
+            let put = self.store.put(&uploaded);
             let result = tokio::select! {
-                result = put => result,
+                result = put => result.map(drop),
                 // A store that has failed before is not waited for.
                 () = self.stop.cancelled(), if message.attempts > 1 => return Verdict::HandBack,
             };
