@@ -1,155 +1,217 @@
 //! Third step: a PNG goes into the bucket. The only place that knows `aws_sdk_s3`. It must never
-//! report success before the store's 2xx, and never wait without a limit.
+//! report success before the store's 2xx or the sight of the same object, nor wait without a limit.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    BehaviorVersion, Builder, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    SharedHttpClient, StalledStreamProtectionConfig,
-};
 use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::put_object::PutObjectError;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_http_client::tls;
+use aws_sdk_s3::types;
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::decode::ObjectKey;
-use super::encode::Png;
+use crate::api::destination::{Checksum, EncryptionAlgorithm, OnConflict, S3Destination};
 
+mod advice;
+mod connection;
 mod credentials;
 mod error;
 #[cfg(test)]
 mod tests;
 
-use credentials::MountedCredentials;
+use connection::Connection;
+use error::Action;
 pub use error::{Kind, UploadError};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The metadata field that says which pixels an object has.
+const DIGEST: &str = "image-pipeline-digest";
+/// The metadata field that says which message an object came by.
+const MESSAGE_ID: &str = "image-pipeline-message-id";
 
-/// What one attempt may take, beside the time for its bytes: a store that hangs is named in the
+/// What one operation may take, beside the time for its bytes: a store that hangs is named in the
 /// status within ten seconds.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The slowest transfer that is waited for.
 const BYTES_PER_SECOND: u64 = 1 << 20;
 
-/// S3 closes idle connections after about 20 seconds; one that is used in that moment fails.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// What can't stand in a header as it is: everything but printable ASCII; the space, of which S3
+/// makes one out of many; and `%`, so that it can be decoded.
+const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
-/// Where objects go, and as whom.
-#[derive(Clone, Debug)]
-pub struct Destination {
-    /// The bucket.
-    pub bucket: String,
-    /// What every key starts with; for messages only.
-    pub prefix: String,
-    /// The bucket's region.
-    pub region: String,
-    /// The store's URL; AWS if absent.
-    pub endpoint: Option<String>,
-    /// endpoint/bucket instead of bucket.endpoint.
-    pub force_path_style: bool,
-    /// Directory with the credentials, a file a key; the SDK's chain if absent.
-    pub credentials: Option<PathBuf>,
+/// What a tag can hold as it is within a query.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What is to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Object<'a> {
+    /// The whole key, prefix included.
+    pub key: &'a ObjectKey,
+    /// A PNG file. It is sent as it lies there, without a copy.
+    pub png: &'a Bytes,
+    /// The digest of the pixels, 64 hexadecimal digits.
+    pub digest: &'a str,
+    /// The AMQP message id: any text of up to 255 bytes.
+    pub message_id: Option<&'a str>,
+}
+
+/// An object is in the bucket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stored {
+    /// The store has taken it.
+    New,
+    /// It was there, with the same pixels: this is a message that has been processed before.
+    AlreadyThere,
 }
 
 /// One bucket.
+#[derive(Debug)]
 pub struct Store {
-    client: aws_sdk_s3::Client,
-    destination: Destination,
+    connection: Connection,
+    destination: S3Destination,
+    tags: Option<String>,
 }
 
 impl Store {
-    /// Makes a client; nothing is sent yet.
-    pub async fn new(destination: Destination) -> Self {
-        let checksums = match destination.endpoint {
-            // Stores other than AWS refuse checksums they have never heard of.
-            Some(_) => RequestChecksumCalculation::WhenRequired,
-            None => RequestChecksumCalculation::WhenSupported,
-        };
-        let region = Region::new(destination.region.clone());
-        let mut config = Builder::new()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(region.clone())
-            .force_path_style(destination.force_path_style)
-            .request_checksum_calculation(checksums)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            .http_client(http_client())
-            .timeout_config(timeouts(0))
-            // Bodies are in memory and attempts are timed.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // One repeat hides a connection that the store closed. The patient retries are the caller's:
-            // the SDK's share one budget for the whole process, which an outage uses up.
-            .retry_config(
-                RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(200)),
-            );
-        config.set_endpoint_url(destination.endpoint.clone());
-        config = match &destination.credentials {
-            Some(directory) => config
-                .credentials_provider(MountedCredentials::new(directory.clone()))
-                .identity_cache(IdentityCache::no_cache()),
-            None => config.credentials_provider(DefaultCredentialsChain::builder().region(region).build().await),
-        };
-        Self { client: aws_sdk_s3::Client::from_conf(config.build()), destination }
+    /// Makes a client; nothing is read nor sent yet. `secrets` has a directory for each
+    /// `SecretRole`, with a file a key; they are read again at every use.
+    pub async fn new(destination: &S3Destination, secrets: &Path) -> Self {
+        Self {
+            connection: Connection::new(destination, secrets).await,
+            destination: destination.clone(),
+            tags: tagging(destination),
+        }
     }
 
-    /// Stores a PNG under a key, in place of whatever was there.
+    /// Stores a PNG under its key. `onConflict` says what happens to an object that is there.
     ///
     /// # Errors
     /// The store did not answer 2xx in time; it may have stored the object all the same.
-    pub async fn put(&self, key: &ObjectKey, png: &Png) -> Result<(), UploadError> {
-        let length = u64::try_from(png.bytes().len()).unwrap_or(u64::MAX);
-        self.client
+    pub async fn put(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
+        let conditional = self.destination.on_conflict != OnConflict::Overwrite;
+        let request = self
+            .request(object.key, object.png.clone(), "image/png")?
+            .metadata(DIGEST, object.digest)
+            .set_if_none_match(conditional.then(|| "*".to_owned()));
+        let request = match object.message_id {
+            Some(id) => request.metadata(MESSAGE_ID, utf8_percent_encode(id, HEADER).to_string()),
+            None => request,
+        };
+        match self.send(request, object.png.len()).await? {
+            Ok(()) => Ok(Stored::New),
+            Err(error) if conditional && status(&error) == Some(412) => self.compare(object).await,
+            Err(error) => Err(UploadError::of(&self.destination, Action::Put, &error)),
+        }
+    }
+
+    /// Stores a small object, in place of whatever was there, with the encryption, owner, tags and
+    /// so on that images get: what is refused here would be refused there.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub async fn probe(&self, key: &ObjectKey) -> Result<(), UploadError> {
+        let body = Bytes::from_static(b"ImagePipeline writes this to see whether the bucket takes objects.\n");
+        let length = body.len();
+        let request = self.request(key, body, "text/plain")?;
+        self.send(request, length).await?.map_err(|error| UploadError::of(&self.destination, Action::Put, &error))
+    }
+
+    fn request(&self, key: &ObjectKey, body: Bytes, content_type: &str) -> Result<PutObjectFluentBuilder, UploadError> {
+        let destination = &self.destination;
+        let encryption = destination.server_side_encryption.as_ref();
+        let request = self
+            .connection
+            .client()?
             .put_object()
-            .bucket(&self.destination.bucket)
+            .bucket(&destination.bucket)
             .key(key.as_str())
-            .content_type("image/png")
-            .set_content_length(i64::try_from(length).ok())
-            .body(ByteStream::from(png.bytes().clone()))
-            .customize()
-            .config_override(Builder::new().timeout_config(timeouts(length)))
-            .send()
+            .content_type(content_type)
+            .set_content_length(i64::try_from(body.len()).ok())
+            .body(ByteStream::from(body))
+            .set_tagging(self.tags.clone())
+            .set_storage_class(given(&destination.storage_class).map(|class| class.as_str().into()))
+            .set_cache_control(given(&destination.cache_control))
+            .set_expected_bucket_owner(given(&destination.expected_bucket_owner))
+            .set_checksum_algorithm(checksum(destination.checksum))
+            .set_server_side_encryption(encryption.map(|encryption| match encryption.algorithm {
+                EncryptionAlgorithm::Aes256 => types::ServerSideEncryption::Aes256,
+                EncryptionAlgorithm::AwsKms => types::ServerSideEncryption::AwsKms,
+            }))
+            .set_ssekms_key_id(encryption.and_then(|encryption| encryption.kms_key_id.clone()));
+        Ok(destination.metadata.iter().fold(request, |request, (name, value)| request.metadata(name, value)))
+    }
+
+    /// Sends an object; the outer error is that there was no answer in time.
+    async fn send(
+        &self,
+        request: PutObjectFluentBuilder,
+        length: usize,
+    ) -> Result<Result<(), SdkError<PutObjectError>>, UploadError> {
+        let bytes = u64::try_from(length).unwrap_or(u64::MAX);
+        let limit = OPERATION_TIMEOUT + Duration::from_secs(bytes / BYTES_PER_SECOND);
+        let sent = async {
+            // TLS protects the body already. Over plain HTTP its SHA-256 is part of the signature.
+            let output = if advice::is_https(&self.destination) {
+                request.customize().disable_payload_signing().send().await
+            } else {
+                request.send().await
+            };
+            output.map(drop)
+        };
+        tokio::time::timeout(limit, sent).await.map_err(|_| UploadError::timed_out(&self.destination))
+    }
+
+    /// There is an object of this key already: ours, of an earlier delivery, or another?
+    async fn compare(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
+        let destination = &self.destination;
+        let head = self
+            .connection
+            .client()?
+            .head_object()
+            .bucket(&destination.bucket)
+            .key(object.key.as_str())
+            .set_expected_bucket_owner(given(&destination.expected_bucket_owner))
+            .send();
+        let there = tokio::time::timeout(OPERATION_TIMEOUT, head)
             .await
-            .map(drop)
-            .map_err(|error| classify(&self.destination, &error))
+            .map_err(|_| UploadError::timed_out(destination))?
+            .map_err(|error| UploadError::of(destination, Action::Head, &error))?;
+        match digest(&there) {
+            Some(digest) if digest == object.digest => Ok(Stored::AlreadyThere),
+            other => Err(UploadError::exists(other.is_some())),
+        }
     }
 }
 
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc))
-        .build_https()
+fn digest(object: &HeadObjectOutput) -> Option<&str> {
+    object.metadata()?.get(DIGEST).map(String::as_str)
 }
 
-fn timeouts(bytes: u64) -> TimeoutConfig {
-    let attempt = ATTEMPT_TIMEOUT + Duration::from_secs(bytes / BYTES_PER_SECOND);
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(attempt)
-        .operation_timeout(attempt + Duration::from_secs(1))
-        .build()
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
 }
 
-fn classify(destination: &Destination, error: &SdkError<PutObjectError>) -> UploadError {
-    if let Some(error) = UploadError::from_credentials(destination, error) {
-        return error;
-    }
-    match error {
-        SdkError::TimeoutError(_) => UploadError::timed_out(destination),
-        SdkError::ServiceError(refused) => {
-            let raw = refused.raw();
-            let region = raw.headers().get("x-amz-bucket-region");
-            let meta = refused.err().meta();
-            UploadError::answered(destination, raw.status().as_u16(), meta.code(), region, meta.message())
-        }
-        SdkError::ResponseError(unreadable) => {
-            UploadError::answered(destination, unreadable.raw().status().as_u16(), None, None, None)
-        }
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => UploadError::not_connected(destination),
-        _ => UploadError::not_sent(destination, error),
+fn given(field: &str) -> Option<String> {
+    Some(field.to_owned()).filter(|field| !field.is_empty())
+}
+
+/// The tags as `x-amz-tagging` has them: a query.
+fn tagging(destination: &S3Destination) -> Option<String> {
+    let encoded = |text| utf8_percent_encode(text, QUERY);
+    let pairs = destination.tags.iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value)));
+    given(&pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// The algorithm to ask the SDK for; without one it follows `connection::checksums`.
+fn checksum(checksum: Checksum) -> Option<types::ChecksumAlgorithm> {
+    match checksum {
+        Checksum::Auto | Checksum::None => None,
+        Checksum::Crc32 => Some(types::ChecksumAlgorithm::Crc32),
+        Checksum::Crc32c => Some(types::ChecksumAlgorithm::Crc32C),
+        Checksum::Sha256 => Some(types::ChecksumAlgorithm::Sha256),
     }
 }

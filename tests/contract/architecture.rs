@@ -59,7 +59,7 @@ const BORDERS: &[Border] = &[
     Border {
         why: "S3 is upload's",
         within: &["src/"],
-        except: &["src/consumer/upload.rs"],
+        except: &["src/consumer/upload.rs", "src/consumer/upload/"],
         forbidden: &["aws_sdk_s3", "aws_config", "aws_smithy_http_client"],
         allowed: &[],
     },

@@ -1,27 +1,61 @@
-//! S3 credentials from a mounted Secret, read at every use so that a rotated one counts at once.
-//! It must never show a value, not even in an error.
+//! As whom requests are signed: a mounted Secret, read at every use so that a rotated one counts at
+//! once, or the identity of the pod. It must never show a value, not even in an error.
 
+use std::error::Error;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_sdk_s3::config::Region;
+use aws_sdk_s3::error::ErrorMetadata;
+
+use super::error::causes;
+
+/// What the pod's identity may take; less than the SDK's own limit of five seconds, whose error
+/// says nothing.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// There is nothing to sign with.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// A key of the Secret is absent or empty.
+    #[error(
+        "key {key} is missing or empty in the S3 credentials Secret (mounted at {}); it needs AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY: create it, or correct destination.s3.credentialsSecret",
+        directory.display()
+    )]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// Where the Secret is mounted.
+        directory: PathBuf,
+    },
+    /// A key of the Secret is there and can't be read as text.
+    #[error("key {0} of the S3 credentials Secret is not readable text; correct it")]
+    Unreadable(&'static str),
+    /// The pod has no identity.
+    #[error(
+        "no AWS credentials: destination.s3.credentialsSecret is not set, and the pod has none in its environment \
+         (AWS_ACCESS_KEY_ID), shared config files, web identity token (IRSA), container credentials (EKS Pod \
+         Identity) or instance metadata (IMDSv2): {0}; give the pod's service account a role, or set \
+         destination.s3.credentialsSecret"
+    )]
+    NoIdentity(&'static str),
+    /// The pod has an identity, which gave no credentials.
+    #[error(
+        "the pod's AWS identity gives no credentials: {0}; check the role of its service account and whom the role \
+         trusts, or set destination.s3.credentialsSecret"
+    )]
+    IdentityRefused(String),
+}
 
 /// A directory with `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and perhaps `AWS_SESSION_TOKEN`.
 #[derive(Debug)]
 pub struct MountedCredentials {
     directory: PathBuf,
-}
-
-/// A key of the Secret that can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// The key is absent or empty.
-    #[error("key {0} is missing or empty in the S3 credentials Secret")]
-    Missing(&'static str),
-    /// The key is there and can't be read as text.
-    #[error("key {0} of the S3 credentials Secret is not readable text")]
-    Unreadable(&'static str),
 }
 
 impl MountedCredentials {
@@ -31,7 +65,7 @@ impl MountedCredentials {
     }
 
     fn read(&self) -> Result<Credentials, Unusable> {
-        let required = |key| self.key(key)?.ok_or(Unusable::Missing(key));
+        let required = |key| self.key(key)?.ok_or_else(|| Unusable::Missing { key, directory: self.directory.clone() });
         Ok(Credentials::new(
             required("AWS_ACCESS_KEY_ID")?,
             required("AWS_SECRET_ACCESS_KEY")?,
@@ -57,4 +91,43 @@ impl ProvideCredentials for MountedCredentials {
     {
         future::ProvideCredentials::ready(self.read().map_err(CredentialsError::not_loaded))
     }
+}
+
+/// The SDK's standard chain: environment, shared config, IRSA, EKS Pod Identity, IMDSv2.
+#[derive(Debug)]
+pub struct PodIdentity {
+    chain: DefaultCredentialsChain,
+}
+
+impl PodIdentity {
+    /// The chain for a region, whose STS is asked; nothing is looked for yet.
+    pub async fn new(region: Region) -> Self {
+        Self { chain: DefaultCredentialsChain::builder().region(region).build().await }
+    }
+
+    async fn resolve(&self) -> Result<Credentials, CredentialsError> {
+        let unusable = match tokio::time::timeout(IDENTITY_TIMEOUT, self.chain.provide_credentials()).await {
+            Ok(Ok(credentials)) => return Ok(credentials),
+            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => Unusable::NoIdentity("nothing is there"),
+            Ok(Err(error)) => Unusable::IdentityRefused(cause(&error)),
+            Err(_) => Unusable::NoIdentity("the last that was asked did not answer in time"),
+        };
+        Err(CredentialsError::not_loaded(unusable))
+    }
+}
+
+impl ProvideCredentials for PodIdentity {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.resolve())
+    }
+}
+
+/// The code of an answer, whose text differs at every attempt; else the innermost cause.
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let answered = causes(error).find_map(|cause| cause.downcast_ref::<ErrorMetadata>()?.code());
+    let innermost = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    answered.map_or_else(|| innermost.split(": ").next().unwrap_or_default().to_owned(), ToOwned::to_owned)
 }

@@ -5,9 +5,12 @@
 use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::Destination;
+use super::advice::{self, Answer};
+use super::connection::AuthorityError;
 use super::credentials::Unusable;
+use crate::api::destination::{OnConflict, S3Destination};
 use crate::reason::Reason;
 
 /// A failure to store one object.
@@ -30,6 +33,15 @@ pub enum Kind {
     Environment,
 }
 
+/// What the store was asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// To take an object.
+    Put,
+    /// To tell the metadata of the one that is in the way.
+    Head,
+}
+
 impl UploadError {
     /// The bounded reason.
     pub fn reason(&self) -> Reason {
@@ -46,76 +58,104 @@ impl UploadError {
         Self { reason: Reason::StorageRefused, kind, message: "refused".to_owned() }
     }
 
-    /// The store answered, and not with 2xx. `region` is where it says the bucket is; `text` is only
-    /// searched for a region.
-    pub(super) fn answered(
-        destination: &Destination,
-        status: u16,
-        code: Option<&str>,
-        region: Option<&str>,
-        text: Option<&str>,
-    ) -> Self {
-        let (kind, reason) = judge(status, code.unwrap_or_default());
-        let answer = match code {
-            Some(code) => format!("HTTP {status} {code}"),
-            None => format!("HTTP {status}"),
+    /// What the SDK has to say of an operation.
+    pub(super) fn of<E>(destination: &S3Destination, action: Action, error: &SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        if let Some(error) = Self::from_credentials(error) {
+            return error;
+        }
+        match error {
+            SdkError::TimeoutError(_) => Self::timed_out(destination),
+            SdkError::ServiceError(refused) => {
+                let (raw, meta) = (refused.raw(), refused.err().meta());
+                let answer = Answer {
+                    status: raw.status().as_u16(),
+                    code: meta.code(),
+                    region: raw.headers().get("x-amz-bucket-region"),
+                    text: meta.message(),
+                };
+                Self::answered(destination, action, &answer)
+            }
+            SdkError::ResponseError(unreadable) => {
+                let status = unreadable.raw().status().as_u16();
+                Self::answered(destination, action, &Answer { status, code: None, region: None, text: None })
+            }
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self {
+                reason: Reason::EndpointUnreachable,
+                kind: Kind::Passing,
+                message: advice::not_connected(destination),
+            },
+            _ => Self::not_sent(destination, error),
+        }
+    }
+
+    /// Connected, and no answer in time.
+    pub(super) fn timed_out(destination: &S3Destination) -> Self {
+        let message = format!("{} did not answer in time; it is tried again", advice::store(destination));
+        Self { reason: Reason::StorageTimeout, kind: Kind::Passing, message }
+    }
+
+    /// Another object has the key; `known`: one that a pipeline has stored.
+    pub(super) fn exists(known: bool) -> Self {
+        let found = if known { "with other pixels" } else { "without the digest that a pipeline's objects have" };
+        let message = format!(
+            "the bucket has an object of this key already, {found}, and destination.s3.onConflict lets it stay; \
+             publish the image under another name, or put {{digest}} into destination.s3.keyTemplate"
+        );
+        Self { reason: Reason::ObjectExists, kind: Kind::Message, message }
+    }
+
+    /// The store answered, and not with 2xx.
+    fn answered(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> Self {
+        let (kind, reason) = match (action, answer.status) {
+            // Who deleted it has made way for ours.
+            (Action::Head, 404) if answer.code != Some("NoSuchBucket") => (Kind::Passing, Reason::StorageUnavailable),
+            _ => judge(answer.status, answer.code.unwrap_or_default()),
         };
         let message = match reason {
-            Reason::WrongRegion => wrong_region(destination, &answer, region, text),
             Reason::StorageTimeout => return Self::timed_out(destination),
-            _ => advice(destination, reason, &answer),
+            Reason::StorageRefused if unconditional_only(destination, answer) => {
+                advice::conditions_unknown(destination, answer)
+            }
+            _ => advice::advice(destination, action, reason, answer),
         };
         Self { reason, kind, message }
     }
 
-    /// Connected, and no answer in time.
-    pub(super) fn timed_out(destination: &Destination) -> Self {
-        let message = format!("{} did not answer in time; it is tried again", store(destination));
-        Self { reason: Reason::StorageTimeout, kind: Kind::Passing, message }
-    }
-
-    /// No connection in time.
-    pub(super) fn not_connected(destination: &Destination) -> Self {
-        let message = format!(
-            "{} takes no connection; check destination.s3.endpoint and region, and that network policies let this \
-             pod reach it",
-            store(destination)
-        );
-        Self { reason: Reason::EndpointUnreachable, kind: Kind::Passing, message }
-    }
-
     /// The request did not go out, or the connection broke.
-    pub(super) fn not_sent(destination: &Destination, error: &(dyn Error + 'static)) -> Self {
-        let store = store(destination);
-        let cause = root(error).replace(destination.endpoint.as_deref().unwrap_or(&store), &store);
-        if causes(error).any(|cause| cause.is::<rustls::Error>()) {
-            let message = format!(
-                "the TLS connection to {store} failed ({cause}); its certificate must name this host and come from a \
-                 known authority"
-            );
+    fn not_sent(destination: &S3Destination, error: &(dyn Error + 'static)) -> Self {
+        if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+            let message = advice::tls(destination, tls);
             return Self { reason: Reason::TlsFailed, kind: Kind::Environment, message };
         }
-        let message = format!("{store} can't be reached ({cause}); check destination.s3.endpoint and region");
+        let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
+        let message = advice::unreachable(destination, &cause);
         Self { reason: Reason::EndpointUnreachable, kind: Kind::Passing, message }
     }
 
     /// There were no credentials to sign with, if that is the error's cause.
-    pub(super) fn from_credentials(destination: &Destination, error: &(dyn Error + 'static)) -> Option<Self> {
+    fn from_credentials(error: &(dyn Error + 'static)) -> Option<Self> {
         let problem = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
-        let message =
-            match (causes(problem).find_map(|cause| cause.downcast_ref::<Unusable>()), &destination.credentials) {
-                (Some(unusable), Some(directory)) => format!(
-                    "{unusable} (mounted at {}); it needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: create it, or \
-                 correct destination.s3.credentialsSecret",
-                    directory.display()
-                ),
-                _ => format!(
-                    "no AWS credentials: {problem}; give the pod's service account a role, or set \
-                 destination.s3.credentialsSecret"
-                ),
-            };
+        let unusable = causes(problem).find_map(|cause| cause.downcast_ref::<Unusable>());
+        let message = unusable.map_or_else(|| format!("no AWS credentials: {problem}"), ToString::to_string);
         Some(Self { reason: Reason::CredentialsMissing, kind: Kind::Environment, message })
     }
+}
+
+impl From<AuthorityError> for UploadError {
+    fn from(error: AuthorityError) -> Self {
+        let reason = match error {
+            AuthorityError::Missing => Reason::SecretNotFound,
+            AuthorityError::Invalid(_) => Reason::SecretInvalid,
+        };
+        Self { reason, kind: Kind::Environment, message: error.to_string() }
+    }
+}
+
+fn unconditional_only(destination: &S3Destination, answer: &Answer<'_>) -> bool {
+    destination.on_conflict != OnConflict::Overwrite && (answer.status == 501 || answer.code == Some("NotImplemented"))
 }
 
 /// What an HTTP status and an S3 error code mean. The codes are those of AWS, and of other stores
@@ -146,81 +186,44 @@ fn judge(status: u16, code: &str) -> (Kind, Reason) {
         (_, "RequestTimeTooSkewed") => (Kind::Environment, Reason::ClockSkewed),
         (_, "RequestTimeout") => (Kind::Passing, Reason::StorageTimeout),
         (429, _)
-        | (_, "SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequests" | "RequestLimitExceeded") => {
-            (Kind::Passing, Reason::StorageThrottled)
-        }
+        | (
+            _,
+            "SlowDown"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequests"
+            | "RequestLimitExceeded"
+            | "KMS.ThrottlingException",
+        ) => (Kind::Passing, Reason::StorageThrottled),
+        // Another writer of the key; or the body was damaged on its way.
+        (
+            _,
+            "OperationAborted"
+            | "ConditionalRequestConflict"
+            | "BadDigest"
+            | "XAmzContentSHA256Mismatch"
+            | "IncompleteBody",
+        ) => (Kind::Passing, Reason::StorageUnavailable),
+        (507, _)
+        | (
+            _,
+            "QuotaExceeded"
+            | "XMinioStorageFull"
+            | "XMinioAdminBucketQuotaExceeded"
+            | "BucketQuotaExceeded"
+            | "StorageFull"
+            | "InsufficientStorage",
+        ) => (Kind::Environment, Reason::StorageFull),
+        (_, code) if advice::is_encryption(code) => (Kind::Environment, Reason::StorageRefused),
         (401 | 403, _) => (Kind::Environment, Reason::AccessDenied),
+        (501, _) | (_, "NotImplemented") => (Kind::Environment, Reason::StorageRefused),
         (500.., _) => (Kind::Passing, Reason::StorageUnavailable),
         _ => (Kind::Environment, Reason::StorageRefused),
     }
 }
 
-/// What was found, and what to do about it.
-fn advice(destination: &Destination, reason: Reason, answer: &str) -> String {
-    let Destination { bucket, prefix, region, .. } = destination;
-    let store = store(destination);
-    match reason {
-        Reason::ImageTooLarge => {
-            format!("{store} refuses an object of this size ({answer}); raise its limit, or publish smaller images")
-        }
-        Reason::InvalidName => {
-            format!("{store} can't hold an object of this name beside those it has ({answer}); rename the image")
-        }
-        Reason::BucketNotFound => format!(
-            "bucket {bucket:?} does not exist at {store} ({answer}); create it, or correct destination.s3.bucket"
-        ),
-        Reason::CredentialsInvalid => format!(
-            "{store} does not accept the credentials ({answer}); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if \
-             there is one, AWS_SESSION_TOKEN must be as its administrator gave them: correct the credentials Secret"
-        ),
-        Reason::CredentialsExpired => {
-            format!("the credentials have expired ({answer} from {store}); renew them in the credentials Secret")
-        }
-        Reason::ClockSkewed => {
-            format!("the clocks of this node and of {store} differ too much ({answer}); set the node's clock")
-        }
-        Reason::AccessDenied => format!(
-            "{store} denies s3:PutObject on {bucket}/{prefix}* ({answer}); allow it to these credentials in their \
-             policy and in the bucket's"
-        ),
-        Reason::StorageThrottled => format!("{store} asks to go slower ({answer}); it is tried again"),
-        Reason::StorageUnavailable => format!("{store} fails ({answer}); it is tried again"),
-        _ => format!(
-            "{store} refuses to store an object in bucket {bucket:?}, region {region:?} ({answer}); check \
-             destination.s3"
-        ),
-    }
-}
-
-fn wrong_region(destination: &Destination, answer: &str, region: Option<&str>, text: Option<&str>) -> String {
-    let Destination { bucket, region: configured, .. } = destination;
-    let expected = || text?.split("expecting '").nth(1)?.split('\'').next();
-    match region.or_else(expected) {
-        Some(actual) => format!(
-            "bucket {bucket:?} is in region {actual:?} and destination.s3.region is {configured:?} ({answer}); set \
-             destination.s3.region to {actual:?}"
-        ),
-        None => format!(
-            "bucket {bucket:?} is not in region {configured:?} ({answer}), and the store does not say where; correct \
-             destination.s3.region"
-        ),
-    }
-}
-
-/// The store as a person knows it; what an endpoint has before its host (`user:password@`) is left
-/// out.
-fn store(destination: &Destination) -> String {
-    match &destination.endpoint {
-        None => format!("S3 in {}", destination.region),
-        Some(endpoint) => match endpoint.split_once("://") {
-            Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
-            None => endpoint.clone(),
-        },
-    }
-}
-
 /// An error and everything under it. An I/O error hides what it wraps from `source`.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| {
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         match wrapped {
@@ -228,8 +231,4 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
             None => error.source(),
         }
     })
-}
-
-fn root(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }

@@ -5,48 +5,59 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::api::message::MessageFormat;
-use crate::consumer::{decode, encode};
+use crate::consumer::decode;
 use crate::reason::Reason;
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
-fn png() -> Png {
-    let mut bmp = Vec::new();
-    image::RgbImage::from_pixel(3, 2, image::Rgb([1, 2, 3]))
-        .write_to(&mut std::io::Cursor::new(&mut bmp), image::ImageFormat::Bmp)
-        .unwrap();
-    let header = encode::inspect(&bmp).unwrap();
-    encode::encode(&bmp, &header).unwrap()
+/// As far as a store is concerned.
+static PNG: Bytes = Bytes::from_static(b"\x89PNG\r\n\x1a\nand so on");
+const PIXELS: &str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
+
+fn object(key: &ObjectKey) -> Object<'_> {
+    Object { key, png: &PNG, digest: PIXELS, message_id: None }
 }
 
 fn key() -> ObjectKey {
-    let s3 = serde_json::from_value(serde_json::json!({"bucket": "bucket-greench", "prefix": "tiles/"})).unwrap();
+    let s3 = serde_json::from_value(json!({"bucket": "bucket-greench", "prefix": "tiles/"})).unwrap();
     let decoder = decode::Decoder::new(&MessageFormat::default(), &s3, 1 << 20).unwrap();
     let body = br#"{"image": "AAAA", "image_metadata": {"image_name": "north/tile 7.png"}}"#.as_slice().into();
     let incoming = decode::Incoming { body: &body, timestamp: None, header: &|_| None };
-    decoder.decode(&incoming).unwrap().key(&"0".repeat(64)).unwrap()
+    decoder.decode(&incoming).unwrap().key(PIXELS).unwrap()
 }
 
-fn credentials(directory: &Path) {
+fn credentials(secrets: &Path) {
+    let directory = secrets.join("store");
+    std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("AWS_ACCESS_KEY_ID"), "AKIDEXAMPLE\n").unwrap();
     std::fs::write(directory.join("AWS_SECRET_ACCESS_KEY"), SECRET).unwrap();
 }
 
-fn destination(endpoint: &str, credentials: &Path) -> Destination {
-    Destination {
-        bucket: "bucket-greench".to_owned(),
-        prefix: "tiles/".to_owned(),
-        region: "us-east-1".to_owned(),
-        endpoint: Some(endpoint.to_owned()),
-        force_path_style: true,
-        credentials: Some(credentials.to_owned()),
-    }
+/// A destination with static credentials and, merged over it, these fields.
+fn destination(endpoint: &str, fields: Value) -> S3Destination {
+    let mut spec = json!({
+        "bucket": "bucket-greench",
+        "prefix": "tiles/",
+        "endpoint": endpoint,
+        "forcePathStyle": true,
+        "credentialsSecret": { "name": "s3" },
+    });
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    serde_json::from_value(spec).unwrap()
+}
+
+/// Stores one object with static credentials.
+async fn put(destination: &S3Destination) -> Result<Stored, UploadError> {
+    let secrets = tempfile::tempdir().unwrap();
+    credentials(secrets.path());
+    Store::new(destination, secrets.path()).await.put(&object(&key())).await
 }
 
 async fn serve(router: Router) -> String {
@@ -57,7 +68,12 @@ async fn serve(router: Router) -> String {
 }
 
 /// What a store that always gives this answer makes of an upload.
-async fn refused(status: u16, body: &'static str, headers: &'static [(&'static str, &'static str)]) -> UploadError {
+async fn refused(
+    fields: Value,
+    status: u16,
+    body: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+) -> UploadError {
     let answer = move || async move {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
@@ -66,10 +82,7 @@ async fn refused(status: u16, body: &'static str, headers: &'static [(&'static s
         (StatusCode::from_u16(status).unwrap(), map, body)
     };
     let endpoint = serve(Router::new().fallback(answer)).await;
-    let directory = tempfile::tempdir().unwrap();
-    credentials(directory.path());
-    let store = Store::new(destination(&endpoint, directory.path())).await;
-    store.put(&key(), &png()).await.expect_err("refused")
+    put(&destination(&endpoint, fields)).await.expect_err("refused")
 }
 
 macro_rules! xml {
@@ -131,13 +144,27 @@ async fn every_answer_has_its_reason_and_says_what_to_do() {
         (429, "", &[], Reason::StorageThrottled, Kind::Passing, "HTTP 429"),
         (500, xml!("InternalError"), &[], Reason::StorageUnavailable, Kind::Passing, "HTTP 500 InternalError"),
         (502, "<html>Bad Gateway</html>", &[], Reason::StorageUnavailable, Kind::Passing, "HTTP 502"),
-        (507, xml!("XMinioStorageFull"), &[], Reason::StorageUnavailable, Kind::Passing, "XMinioStorageFull"),
+        (507, xml!("XMinioStorageFull"), &[], Reason::StorageFull, Kind::Environment, "XMinioStorageFull"),
+        (403, xml!("QuotaExceeded"), &[], Reason::StorageFull, Kind::Environment, "quota"),
+        (409, xml!("OperationAborted"), &[], Reason::StorageUnavailable, Kind::Passing, "HTTP 409"),
+        (400, xml!("KMS.DisabledException"), &[], Reason::StorageRefused, Kind::Environment, "kmsKeyId"),
+        (501, xml!("NotImplemented"), &[], Reason::StorageRefused, Kind::Environment, "HTTP 501"),
+        (400, xml!("InvalidTag"), &[], Reason::StorageRefused, Kind::Environment, "destination.s3.tags"),
+        (
+            400,
+            xml!("InvalidStorageClass"),
+            &[],
+            Reason::StorageRefused,
+            Kind::Environment,
+            "destination.s3.storageClass",
+        ),
+        (400, xml!("MetadataTooLarge"), &[], Reason::StorageRefused, Kind::Environment, "destination.s3.metadata"),
         (405, xml!("MethodNotAllowed"), &[], Reason::StorageRefused, Kind::Environment, "HTTP 405 MethodNotAllowed"),
         (404, "", &[], Reason::StorageRefused, Kind::Environment, "HTTP 404"),
         (400, xml!("EntityTooLarge"), &[], Reason::ImageTooLarge, Kind::Message, "size"),
         (400, xml!("KeyTooLongError"), &[], Reason::InvalidName, Kind::Message, "name"),
     ] {
-        let error = refused(status, body, headers).await;
+        let error = refused(json!({}), status, body, headers).await;
         let text = error.to_string();
         assert_eq!((error.reason(), error.kind()), (reason, kind), "{status} {body}: {text}");
         assert!(text.contains(says), "{text:?} has {says:?}");
@@ -152,9 +179,7 @@ async fn a_store_that_is_not_there_is_unreachable() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://user:{SECRET}@{}", listener.local_addr().unwrap());
     drop(listener);
-    let directory = tempfile::tempdir().unwrap();
-    credentials(directory.path());
-    let error = Store::new(destination(&endpoint, directory.path())).await.put(&key(), &png()).await.unwrap_err();
+    let error = put(&destination(&endpoint, json!({}))).await.unwrap_err();
     assert_eq!((error.reason(), error.kind()), (Reason::EndpointUnreachable, Kind::Passing), "{error}");
     assert!(error.to_string().contains("destination.s3.endpoint"), "{error}");
     assert!(!error.to_string().contains(SECRET), "{error}");
@@ -163,9 +188,7 @@ async fn a_store_that_is_not_there_is_unreachable() {
 #[tokio::test]
 async fn a_store_without_tls_on_an_https_endpoint_fails_tls() {
     let endpoint = serve(Router::new()).await.replace("http://", "https://");
-    let directory = tempfile::tempdir().unwrap();
-    credentials(directory.path());
-    let error = Store::new(destination(&endpoint, directory.path())).await.put(&key(), &png()).await.unwrap_err();
+    let error = put(&destination(&endpoint, json!({}))).await.unwrap_err();
     assert_eq!((error.reason(), error.kind()), (Reason::TlsFailed, Kind::Environment), "{error}");
 }
 
@@ -179,11 +202,8 @@ async fn a_store_that_never_answers_is_timed_out_within_ten_seconds() {
             held.push(connection);
         }
     });
-    let directory = tempfile::tempdir().unwrap();
-    credentials(directory.path());
-    let store = Store::new(destination(&endpoint, directory.path())).await;
     let started = tokio::time::Instant::now();
-    let error = store.put(&key(), &png()).await.unwrap_err();
+    let error = put(&destination(&endpoint, json!({}))).await.unwrap_err();
     assert_eq!((error.reason(), error.kind()), (Reason::StorageTimeout, Kind::Passing), "{error}");
     assert!(started.elapsed() <= Duration::from_secs(10), "{:?}", started.elapsed());
     silent.abort();
@@ -192,69 +212,228 @@ async fn a_store_that_never_answers_is_timed_out_within_ten_seconds() {
 #[tokio::test]
 async fn missing_credentials_name_the_key_and_new_ones_count_at_once() {
     let endpoint = serve(Router::new().fallback(|| async { StatusCode::OK })).await;
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::new(destination(&endpoint, directory.path())).await;
+    let secrets = tempfile::tempdir().unwrap();
+    let key = key();
+    let store = Store::new(&destination(&endpoint, json!({})), secrets.path()).await;
+    std::fs::create_dir(secrets.path().join("store")).unwrap();
     for (written, missing) in [(None, "AWS_ACCESS_KEY_ID"), (Some("AWS_ACCESS_KEY_ID"), "AWS_SECRET_ACCESS_KEY")] {
         if let Some(key) = written {
-            std::fs::write(directory.path().join(key), "AKIDEXAMPLE").unwrap();
+            std::fs::write(secrets.path().join("store").join(key), "AKIDEXAMPLE").unwrap();
         }
-        let error = store.put(&key(), &png()).await.unwrap_err();
+        let error = store.put(&object(&key)).await.unwrap_err();
         assert_eq!((error.reason(), error.kind()), (Reason::CredentialsMissing, Kind::Environment), "{error}");
         assert!(error.to_string().starts_with(&format!("key {missing} is missing")), "{error}");
     }
-    credentials(directory.path());
-    store.put(&key(), &png()).await.expect("stored with the new credentials");
-    std::fs::write(directory.path().join("AWS_SECRET_ACCESS_KEY"), b"\xff\xfe").unwrap();
-    let error = store.put(&key(), &png()).await.unwrap_err();
+    credentials(secrets.path());
+    store.put(&object(&key)).await.expect("stored with the new credentials");
+    std::fs::write(secrets.path().join("store/AWS_SECRET_ACCESS_KEY"), b"\xff\xfe").unwrap();
+    let error = store.put(&object(&key)).await.unwrap_err();
     assert!(error.to_string().contains("not readable text"), "{error}");
 }
 
-/// What a store that accepts everything is sent.
-async fn sent(endpoint_is_aws: bool) -> (Uri, HeaderMap, Bytes) {
-    let seen = Arc::new(Mutex::new(None));
-    let record = {
-        let seen = seen.clone();
-        move |request: Request| async move {
-            let (parts, body) = request.into_parts();
-            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-            *seen.lock().unwrap() = Some((parts.uri, parts.headers, body));
-            StatusCode::OK
-        }
-    };
-    let endpoint = serve(Router::new().fallback(record)).await;
-    let directory = tempfile::tempdir().unwrap();
-    credentials(directory.path());
-    let mut destination = destination(&endpoint, directory.path());
-    if endpoint_is_aws {
-        destination.endpoint = None;
+#[tokio::test]
+async fn a_refusal_names_the_fields_that_are_set() {
+    let kms = json!({ "serverSideEncryption": { "algorithm": "aws:kms", "kmsKeyId": "k" }, "tags": { "a": "b" } });
+    let owner = json!({ "expectedBucketOwner": "123456789012" });
+    for (fields, status, body, says) in [
+        (owner.clone(), 403, xml!("AccessDenied"), "expectedBucketOwner is set"),
+        (kms.clone(), 403, xml!("AccessDenied"), "kms:GenerateDataKey"),
+        (kms.clone(), 403, xml!("AccessDenied"), "s3:PutObjectTagging"),
+        (kms, 400, xml!("InvalidArgument"), "check destination.s3.serverSideEncryption, destination.s3.tags"),
+        (json!({}), 400, xml!("InvalidArgument"), "check destination.s3"),
+        (json!({ "onConflict": "Fail" }), 501, xml!("NotImplemented"), "onConflict Fail needs"),
+    ] {
+        let error = refused(fields, status, body, &[]).await;
+        assert_eq!(error.kind(), Kind::Environment, "{error}");
+        assert!(error.to_string().contains(says), "{error} has {says:?}");
     }
-    let mut store = Store::new(destination).await;
-    if endpoint_is_aws {
-        let config = store.client.config().to_builder().endpoint_url(endpoint).build();
-        store.client = aws_sdk_s3::Client::from_conf(config);
-    }
-    store.put(&key(), &png()).await.expect("stored");
-    seen.lock().unwrap().take().expect("a request")
+}
+
+/// One request as a server saw it.
+#[derive(Clone, Debug)]
+struct Seen {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+type Log = Arc<Mutex<Vec<Seen>>>;
+
+/// A server that notes what it is sent and answers by it.
+fn recording(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static) -> (Router, Log) {
+    let log = Log::default();
+    let noted = Arc::clone(&log);
+    let router = Router::new().fallback(move |request: Request| async move {
+        let (parts, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let seen = Seen { method: parts.method, uri: parts.uri, headers: parts.headers, body };
+        let response = answer(&seen);
+        noted.lock().unwrap().push(seen);
+        response
+    });
+    (router, log)
+}
+
+fn ok(_: &Seen) -> Response {
+    StatusCode::OK.into_response()
+}
+
+fn header<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
+    seen.headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+/// What a store is sent for one object.
+async fn sent(fields: Value) -> Seen {
+    let (router, log) = recording(ok);
+    let endpoint = serve(router).await;
+    assert_eq!(put(&destination(&endpoint, fields)).await, Ok(Stored::New));
+    let seen = log.lock().unwrap().clone();
+    assert_eq!(seen.len(), 1);
+    seen.into_iter().next().unwrap()
 }
 
 #[tokio::test]
 async fn a_compatible_store_is_sent_one_plain_put() {
-    let (uri, headers, body) = sent(false).await;
-    assert_eq!(uri.path(), "/bucket-greench/tiles/north/tile%207.png");
-    assert_eq!(headers["content-type"], "image/png");
-    assert_eq!(headers["content-length"], png().bytes().len().to_string());
-    assert_eq!(&body, png().bytes());
-    assert!(headers["authorization"].to_str().unwrap().contains("/us-east-1/s3/aws4_request"));
-    for name in headers.keys() {
-        let name = name.as_str();
-        assert!(!name.contains("checksum") && name != "content-encoding" && name != "x-amz-trailer", "{name}");
+    let seen = sent(json!({})).await;
+    assert_eq!((seen.method.as_str(), seen.uri.path()), ("PUT", "/bucket-greench/tiles/north/tile%207.png"));
+    assert_eq!(header(&seen, "content-type"), Some("image/png"));
+    assert_eq!(header(&seen, "content-length"), Some(PNG.len().to_string().as_str()));
+    assert_eq!(header(&seen, "x-amz-meta-image-pipeline-digest"), Some(PIXELS));
+    assert_eq!(seen.body, PNG);
+    assert!(header(&seen, "authorization").unwrap().contains("/us-east-1/s3/aws4_request"));
+    assert_eq!(header(&seen, "x-amz-content-sha256").unwrap().len(), 64, "plain HTTP: the body is signed");
+    for name in seen.headers.keys().map(|name| name.as_str()) {
+        let unknown = ["checksum", "tagging", "storage", "encryption", "owner", "cache", "if-", "trailer", "encoding"];
+        assert!(!unknown.iter().any(|unknown| name.contains(unknown)), "{name}");
     }
 }
 
 #[tokio::test]
-async fn aws_is_sent_a_checksum() {
-    let (_, headers, body) = sent(true).await;
-    assert_eq!(&body, png().bytes(), "no chunks around it");
-    assert_eq!(headers["content-type"], "image/png");
-    assert!(headers.keys().any(|name| name.as_str().starts_with("x-amz-checksum-")), "{headers:?}");
+async fn every_option_is_on_the_wire() {
+    for (fields, name, value) in [
+        (json!({ "onConflict": "Fail" }), "if-none-match", "*"),
+        (json!({ "onConflict": "ContentAddressed", "keyTemplate": "{digest}" }), "if-none-match", "*"),
+        (json!({ "serverSideEncryption": { "algorithm": "AES256" } }), "x-amz-server-side-encryption", "AES256"),
+        (
+            json!({ "serverSideEncryption": { "algorithm": "aws:kms", "kmsKeyId": "alias/trees" } }),
+            "x-amz-server-side-encryption",
+            "aws:kms",
+        ),
+        (
+            json!({ "serverSideEncryption": { "algorithm": "aws:kms", "kmsKeyId": "alias/trees" } }),
+            "x-amz-server-side-encryption-aws-kms-key-id",
+            "alias/trees",
+        ),
+        (json!({ "storageClass": "STANDARD_IA" }), "x-amz-storage-class", "STANDARD_IA"),
+        (json!({ "tags": { "a b": "c&d=ä", "team": "trees" } }), "x-amz-tagging", "a%20b=c%26d%3D%C3%A4&team=trees"),
+        (json!({ "metadata": { "site": "north 7" } }), "x-amz-meta-site", "north 7"),
+        (json!({ "cacheControl": "max-age=60" }), "cache-control", "max-age=60"),
+        (json!({ "expectedBucketOwner": "123456789012" }), "x-amz-expected-bucket-owner", "123456789012"),
+    ] {
+        let seen = sent(fields).await;
+        assert_eq!(header(&seen, name), Some(value), "{name}");
+        let signed = header(&seen, "authorization").unwrap();
+        assert!(signed.contains(name), "{signed} has {name}");
+    }
+}
+
+#[tokio::test]
+async fn a_checksum_is_a_header_and_the_body_stays_whole() {
+    for (checksum, name) in
+        [("CRC32", "x-amz-checksum-crc32"), ("CRC32C", "x-amz-checksum-crc32c"), ("SHA256", "x-amz-checksum-sha256")]
+    {
+        let seen = sent(json!({ "checksum": checksum })).await;
+        assert!(header(&seen, name).is_some(), "{:?}", seen.headers);
+        assert_eq!((header(&seen, "content-encoding"), header(&seen, "x-amz-trailer")), (None, None));
+        assert_eq!(seen.body, PNG, "no chunks around it");
+    }
+    for checksum in ["Auto", "None"] {
+        let seen = sent(json!({ "checksum": checksum })).await;
+        assert!(!seen.headers.keys().any(|name| name.as_str().contains("checksum")), "{:?}", seen.headers);
+    }
+}
+
+#[tokio::test]
+async fn aws_is_sent_a_crc32_unless_told_not_to() {
+    for (checksum, expected) in [("Auto", true), ("None", false)] {
+        let (router, log) = recording(ok);
+        let endpoint = serve(router).await;
+        let secrets = tempfile::tempdir().unwrap();
+        credentials(secrets.path());
+        let mut store = Store::new(&destination("", json!({ "checksum": checksum })), secrets.path()).await;
+        let Connection::Known(client) = &store.connection else { panic!("no authority of its own") };
+        let config = client.config().to_builder().endpoint_url(endpoint).build();
+        store.connection = Connection::Known(aws_sdk_s3::Client::from_conf(config));
+        store.put(&object(&key())).await.expect("stored");
+        let seen = log.lock().unwrap().remove(0);
+        assert_eq!(header(&seen, "x-amz-checksum-crc32").is_some(), expected, "{:?}", seen.headers);
+        assert_eq!(seen.body, PNG);
+    }
+}
+
+#[tokio::test]
+async fn a_message_id_of_any_text_fits_a_header() {
+    let (router, log) = recording(ok);
+    let endpoint = serve(router).await;
+    let secrets = tempfile::tempdir().unwrap();
+    credentials(secrets.path());
+    let store = Store::new(&destination(&endpoint, json!({})), secrets.path()).await;
+    for (id, expected) in
+        [("flight-7/0001", "flight-7/0001"), ("ä 100%\r\nx-evil: 1", "%C3%A4%20100%25%0D%0Ax-evil:%201")]
+    {
+        store.put(&Object { message_id: Some(id), ..object(&key()) }).await.expect("stored");
+        let seen = log.lock().unwrap().remove(0);
+        assert_eq!(header(&seen, "x-amz-meta-image-pipeline-message-id"), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_probe_is_a_plain_put_with_what_images_get() {
+    let (router, log) = recording(ok);
+    let endpoint = serve(router).await;
+    let secrets = tempfile::tempdir().unwrap();
+    credentials(secrets.path());
+    let fields = json!({ "onConflict": "Fail", "storageClass": "GLACIER_IR", "tags": { "a": "b" } });
+    Store::new(&destination(&endpoint, fields), secrets.path()).await.probe(&key()).await.expect("stored");
+    let seen = log.lock().unwrap().remove(0);
+    assert_eq!(header(&seen, "content-type"), Some("text/plain"));
+    assert_eq!(
+        (header(&seen, "x-amz-storage-class"), header(&seen, "x-amz-tagging")),
+        (Some("GLACIER_IR"), Some("a=b"))
+    );
+    assert_eq!(header(&seen, "if-none-match"), None);
+}
+
+/// A store with an object in the way: its PUT says 412, its HEAD as given.
+async fn in_the_way(head: StatusCode, digest: Option<&'static str>) -> Result<Stored, UploadError> {
+    let (router, log) = recording(move |seen| match (&seen.method, digest) {
+        (&Method::PUT, _) => (StatusCode::PRECONDITION_FAILED, xml!("PreconditionFailed")).into_response(),
+        (_, Some(digest)) => (head, [("x-amz-meta-image-pipeline-digest", digest)]).into_response(),
+        (_, None) => head.into_response(),
+    });
+    let endpoint = serve(router).await;
+    let result = put(&destination(&endpoint, json!({ "onConflict": "Fail" }))).await;
+    let seen = log.lock().unwrap().clone();
+    let methods: Vec<_> = seen.iter().map(|seen| seen.method.as_str()).collect();
+    assert_eq!(methods, ["PUT", "HEAD"]);
+    result
+}
+
+#[tokio::test]
+async fn an_object_in_the_way_is_ours_or_another() {
+    assert_eq!(in_the_way(StatusCode::OK, Some(PIXELS)).await, Ok(Stored::AlreadyThere));
+    for (head, digest, reason, kind, says) in [
+        (StatusCode::OK, Some("0"), Reason::ObjectExists, Kind::Message, "other pixels"),
+        (StatusCode::OK, None, Reason::ObjectExists, Kind::Message, "without the digest"),
+        (StatusCode::NOT_FOUND, None, Reason::StorageUnavailable, Kind::Passing, "HTTP 404"),
+        (StatusCode::FORBIDDEN, None, Reason::AccessDenied, Kind::Environment, "s3:GetObject"),
+    ] {
+        let error = in_the_way(head, digest).await.unwrap_err();
+        assert_eq!((error.reason(), error.kind()), (reason, kind), "{error}");
+        assert!(error.to_string().contains(says), "{error} has {says:?}");
+    }
+    let conflict = xml!("ConditionalRequestConflict");
+    let error = refused(json!({ "onConflict": "Fail" }), 409, conflict, &[]).await;
+    assert_eq!((error.reason(), error.kind()), (Reason::StorageUnavailable, Kind::Passing), "{error}");
 }

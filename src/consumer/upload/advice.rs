@@ -1,0 +1,223 @@
+//! The sentences about a store: what was found, and what to do about it, with the field's name. It
+//! must never decide whose fault something is, nor repeat text of the store's.
+
+use super::error::Action;
+use crate::api::destination::S3Destination;
+use crate::reason::Reason;
+
+/// What a store answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The S3 error code; an answer to HEAD has none.
+    pub code: Option<&'a str>,
+    /// Where it says the bucket is.
+    pub region: Option<&'a str>,
+    /// Only searched for a region.
+    pub text: Option<&'a str>,
+}
+
+impl std::fmt::Display for Answer<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.code {
+            Some(code) => write!(formatter, "HTTP {} {code}", self.status),
+            None => write!(formatter, "HTTP {}", self.status),
+        }
+    }
+}
+
+/// Whether a code is about encryption at rest.
+pub fn is_encryption(code: &str) -> bool {
+    code.starts_with("KMS.") || code.contains("KMS") || code == "ServerSideEncryptionConfigurationNotFoundError"
+}
+
+/// Whether the store is spoken to over TLS.
+pub fn is_https(destination: &S3Destination) -> bool {
+    destination.endpoint.is_empty() || destination.endpoint.starts_with("https://")
+}
+
+/// The store as a person knows it; what an endpoint has before its host (`user:password@`) is left
+/// out.
+pub fn store(destination: &S3Destination) -> String {
+    match destination.endpoint.split_once("://") {
+        None => format!("S3 in {}", destination.region),
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
+    }
+}
+
+/// What an answer means for a person.
+pub fn advice(destination: &S3Destination, action: Action, reason: Reason, answer: &Answer<'_>) -> String {
+    let (store, bucket) = (store(destination), &destination.bucket);
+    match reason {
+        Reason::ImageTooLarge => {
+            format!("{store} refuses an object of this size ({answer}); raise its limit, or publish smaller images")
+        }
+        Reason::InvalidName => {
+            format!("{store} can't hold an object of this name beside those it has ({answer}); rename the image")
+        }
+        Reason::BucketNotFound => format!(
+            "bucket {bucket:?} does not exist at {store} ({answer}); create it, or correct destination.s3.bucket"
+        ),
+        Reason::WrongRegion => wrong_region(destination, answer),
+        Reason::CredentialsInvalid => format!(
+            "{store} does not accept the credentials ({answer}); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if \
+             there is one, AWS_SESSION_TOKEN must be as its administrator gave them: correct {}",
+            credentials(destination)
+        ),
+        Reason::CredentialsExpired => {
+            format!("the credentials have expired ({answer} from {store}); renew them in {}", credentials(destination))
+        }
+        Reason::ClockSkewed => {
+            format!("the clocks of this node and of {store} differ too much ({answer}); set the node's clock")
+        }
+        Reason::AccessDenied => denied(destination, action, answer),
+        Reason::StorageThrottled => format!("{store} asks to go slower ({answer}); it is tried again"),
+        Reason::StorageUnavailable => format!("{store} fails ({answer}); it is tried again"),
+        Reason::StorageFull => format!(
+            "{store} has no room left for bucket {bucket:?} ({answer}); free or add space, or raise the bucket's quota"
+        ),
+        _ => refused(destination, answer),
+    }
+}
+
+/// The store has no conditional writes.
+pub fn conditions_unknown(destination: &S3Destination, answer: &Answer<'_>) -> String {
+    format!(
+        "{} does not know conditional writes (If-None-Match; {answer}), which destination.s3.onConflict {:?} needs; \
+         set it to Overwrite, or use a store that knows them",
+        store(destination),
+        destination.on_conflict
+    )
+}
+
+/// No connection in time.
+pub fn not_connected(destination: &S3Destination) -> String {
+    format!(
+        "{} takes no connection; check destination.s3.endpoint and region, and that network policies let this pod \
+         reach it",
+        store(destination)
+    )
+}
+
+/// No connection at all, or one that broke.
+pub fn unreachable(destination: &S3Destination, cause: &str) -> String {
+    let store = store(destination);
+    // Replacing nothing would put the store between all letters.
+    let cause = match destination.endpoint.as_str() {
+        "" => cause.to_owned(),
+        endpoint => cause.replace(endpoint, &store),
+    };
+    format!("{store} can't be reached ({cause}); check destination.s3.endpoint and region")
+}
+
+/// No trust.
+pub fn tls(destination: &S3Destination, error: &rustls::Error) -> String {
+    let store = store(destination);
+    let next = match (error, &destination.tls) {
+        (rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer), None) => {
+            "its certificate comes from no known authority: put that authority's certificate as ca.crt into a Secret \
+             and name it in destination.s3.tls.caSecret"
+        }
+        (rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer), Some(_)) => {
+            "its certificate comes from none of the authorities in ca.crt of the Secret in \
+             destination.s3.tls.caSecret: correct that Secret, or the store's certificate"
+        }
+        (rustls::Error::InvalidCertificate(_), _) => {
+            "its certificate must name the host in destination.s3.endpoint and be valid now: correct it, the \
+             endpoint, or the node's clock"
+        }
+        _ => "destination.s3.endpoint must be a store that speaks TLS; one that does not has http:// before its host",
+    };
+    format!("the TLS connection to {store} failed ({error}); {next}")
+}
+
+fn credentials(destination: &S3Destination) -> &'static str {
+    match destination.credentials_secret {
+        Some(_) => "the Secret in destination.s3.credentialsSecret",
+        None => "the identity of the pod, or set destination.s3.credentialsSecret",
+    }
+}
+
+fn denied(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> String {
+    let S3Destination { bucket, prefix, .. } = destination;
+    let store = store(destination);
+    let mut also = String::new();
+    let denied = match action {
+        Action::Head => "s3:GetObject (to compare the object that is there, as destination.s3.onConflict asks)",
+        Action::Put => {
+            if !destination.tags.is_empty() {
+                also += "; destination.s3.tags needs s3:PutObjectTagging, too";
+            }
+            if destination.server_side_encryption.as_ref().is_some_and(|encryption| encryption.kms_key_id.is_some()) {
+                also += "; destination.s3.serverSideEncryption.kmsKeyId needs kms:GenerateDataKey on the key, too";
+            }
+            "s3:PutObject"
+        }
+    };
+    if !destination.expected_bucket_owner.is_empty() {
+        also += "; destination.s3.expectedBucketOwner is set: if another account owns the bucket, that is the reason";
+    }
+    format!(
+        "{store} denies {denied} on {bucket}/{prefix}* ({answer}); allow it to these credentials in their policy and \
+         in the bucket's{also}"
+    )
+}
+
+fn refused(destination: &S3Destination, answer: &Answer<'_>) -> String {
+    let S3Destination { bucket, region, .. } = destination;
+    let store = store(destination);
+    match answer.code.unwrap_or_default() {
+        code if is_encryption(code) => format!(
+            "{store} can't encrypt as asked ({answer}); the key in destination.s3.serverSideEncryption.kmsKeyId, or \
+             the bucket's own, must exist in the bucket's region, be enabled, and allow kms:GenerateDataKey to these \
+             credentials"
+        ),
+        "InvalidTag" => format!("{store} refuses the tags ({answer}); correct destination.s3.tags"),
+        "InvalidStorageClass" => format!(
+            "{store} does not know storage class {:?} ({answer}); correct destination.s3.storageClass",
+            destination.storage_class
+        ),
+        "MetadataTooLarge" => format!(
+            "{store} refuses that much metadata ({answer}; S3 takes 2 KB in all); shorten destination.s3.metadata"
+        ),
+        _ => {
+            let fields = fields(destination).join(", ");
+            let check = if fields.is_empty() { "destination.s3" } else { fields.as_str() };
+            format!(
+                "{store} refuses to store an object in bucket {bucket:?}, region {region:?} ({answer}); check {check}"
+            )
+        }
+    }
+}
+
+/// The optional fields that shape a request, as far as they are set.
+fn fields(destination: &S3Destination) -> Vec<&'static str> {
+    [
+        ("destination.s3.serverSideEncryption", destination.server_side_encryption.is_some()),
+        ("destination.s3.storageClass", !destination.storage_class.is_empty()),
+        ("destination.s3.tags", !destination.tags.is_empty()),
+        ("destination.s3.metadata", !destination.metadata.is_empty()),
+        ("destination.s3.cacheControl", !destination.cache_control.is_empty()),
+        ("destination.s3.checksum", destination.checksum != Default::default()),
+        ("destination.s3.expectedBucketOwner", !destination.expected_bucket_owner.is_empty()),
+    ]
+    .into_iter()
+    .filter_map(|(field, set)| set.then_some(field))
+    .collect()
+}
+
+fn wrong_region(destination: &S3Destination, answer: &Answer<'_>) -> String {
+    let S3Destination { bucket, region: configured, .. } = destination;
+    let expected = || answer.text?.split("expecting '").nth(1)?.split('\'').next();
+    match answer.region.or_else(expected) {
+        Some(actual) => format!(
+            "bucket {bucket:?} is in region {actual:?} and destination.s3.region is {configured:?} ({answer}); set \
+             destination.s3.region to {actual:?}"
+        ),
+        None => format!(
+            "bucket {bucket:?} is not in region {configured:?} ({answer}), and the store does not say where; correct \
+             destination.s3.region"
+        ),
+    }
+}

@@ -1,0 +1,169 @@
+//! The S3 client: its connections, whom it trusts and as whom it signs. It must never keep trusting
+//! an authority that has been taken out of the Secret.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedHttpClient, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::{Client, Config};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::UploadError;
+use super::credentials::{MountedCredentials, PodIdentity};
+use crate::api::destination::{Checksum, S3Destination};
+use crate::api::names::SecretRole;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// S3 closes idle connections after about 20 seconds; one that is used in that moment fails.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A client, remade when the authorities that it trusts change.
+#[derive(Debug)]
+pub enum Connection {
+    /// Trusts what the image knows.
+    Known(Client),
+    /// Trusts those in a file, too.
+    Private {
+        /// Everything but the trust.
+        config: Config,
+        /// `ca.crt` of the mounted Secret.
+        file: PathBuf,
+        /// What the file held, and the client that trusts it.
+        current: Mutex<Option<(Vec<u8>, Client)>>,
+    },
+}
+
+/// `ca.crt` can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The Secret or its key is absent.
+    #[error(
+        "key ca.crt is missing in the Secret of destination.s3.tls.caSecret; create it with the authority's certificate, in PEM"
+    )]
+    Missing,
+    /// It has no certificates that can be read.
+    #[error(
+        "key ca.crt in the Secret of destination.s3.tls.caSecret {0}; it must hold certificates in PEM (-----BEGIN CERTIFICATE-----)"
+    )]
+    Invalid(&'static str),
+}
+
+impl Connection {
+    /// A client for a bucket; nothing is read nor sent yet.
+    pub async fn new(destination: &S3Destination, secrets: &Path) -> Self {
+        let config = config(destination, secrets).await;
+        match destination.tls {
+            None => Connection::Known(trusting(&config, TrustStore::default())),
+            Some(_) => Connection::Private {
+                config,
+                file: secrets.join(SecretRole::StoreAuthority.as_str()).join("ca.crt"),
+                current: Mutex::new(None),
+            },
+        }
+    }
+
+    /// The client for the next request: another one if the authorities have changed.
+    pub fn client(&self) -> Result<Client, UploadError> {
+        match self {
+            Connection::Known(client) => Ok(client.clone()),
+            Connection::Private { config, file, current } => {
+                let found = read(file)?;
+                let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+                match current.as_ref() {
+                    Some((pem, client)) if *pem == found => Ok(client.clone()),
+                    _ => {
+                        check(&found)?;
+                        let client = trusting(config, TrustStore::default().with_pem_certificate(found.clone()));
+                        *current = Some((found, client.clone()));
+                        Ok(client)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, AuthorityError> {
+    match std::fs::read(file) {
+        Ok(pem) if pem.is_empty() => Err(AuthorityError::Missing),
+        Ok(pem) => Ok(pem),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(AuthorityError::Missing),
+        Err(_) => Err(AuthorityError::Invalid("can't be read")),
+    }
+}
+
+/// The SDK panics on what it can't parse, so it is only given what can be.
+fn check(pem: &[u8]) -> Result<(), AuthorityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|_| AuthorityError::Invalid("is not valid PEM"))?;
+        roots.add(certificate).map_err(|_| AuthorityError::Invalid("has a certificate that can't be parsed"))?;
+    }
+    if roots.is_empty() { Err(AuthorityError::Invalid("has no certificate")) } else { Ok(()) }
+}
+
+fn trusting(config: &Config, trust: TrustStore) -> Client {
+    Client::from_conf(config.to_builder().http_client(http_client(trust)).build())
+}
+
+fn http_client(trust: TrustStore) -> SharedHttpClient {
+    let builder = aws_smithy_http_client::Builder::new()
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    match TlsContext::builder().with_trust_store(trust).build() {
+        Ok(context) => builder.tls_context(context).build_https(),
+        // Only S2N's contexts can fail to build.
+        Err(_) => builder.build_https(),
+    }
+}
+
+async fn config(destination: &S3Destination, secrets: &Path) -> Config {
+    let region = Region::new(destination.region.clone());
+    let config = Builder::new()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(region.clone())
+        .force_path_style(destination.force_path_style)
+        .request_checksum_calculation(checksums(destination))
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        // The whole operation is timed by `upload`, by the bytes it has to send.
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        // Bodies are in memory and operations are timed.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // One repeat hides a connection that the store closed. The patient retries are the caller's:
+        // the SDK's share one budget for the whole process, which an outage uses up.
+        .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(200)));
+    let config = match destination.endpoint.as_str() {
+        "" => config,
+        endpoint => config.endpoint_url(endpoint),
+    };
+    match destination.credentials_secret {
+        Some(_) => config
+            .credentials_provider(MountedCredentials::new(secrets.join(SecretRole::Store.as_str())))
+            .identity_cache(IdentityCache::no_cache()),
+        // The SDK's cache asks again before what it has expires.
+        None => config.credentials_provider(PodIdentity::new(region).await),
+    }
+    .build()
+}
+
+/// Whether the SDK adds a checksum; a body in memory gets it as a header, not in a trailer.
+fn checksums(destination: &S3Destination) -> RequestChecksumCalculation {
+    match destination.checksum {
+        Checksum::None => RequestChecksumCalculation::WhenRequired,
+        // Stores other than AWS refuse checksums they have never heard of.
+        Checksum::Auto if !destination.endpoint.is_empty() => RequestChecksumCalculation::WhenRequired,
+        Checksum::Auto | Checksum::Crc32 | Checksum::Crc32c | Checksum::Sha256 => {
+            RequestChecksumCalculation::WhenSupported
+        }
+    }
+}
