@@ -28,7 +28,7 @@ enum Command {
     /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues
     Controller(controller::Args),
     /// Run one consumer: read a queue, store PNGs in a bucket (the operator starts these)
-    Consumer(consumer::Args),
+    Consumer(Box<consumer::Args>),
     /// Put images on a queue as the devices do: files, directories or synthetic samples
     Publish(publish::Args),
     /// Print the CustomResourceDefinition as YAML
@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<()> {
         let stop = shutdown::on_signal().context("registering signal handlers")?;
         match command {
             Command::Controller(args) => controller::run(args, stop).await.context("controller"),
-            Command::Consumer(args) => consumer::run(args, stop).await.context("consumer"),
+            Command::Consumer(args) => consumer::run(*args, stop).await.context("consumer"),
             Command::Publish(args) => publish::run(args, stop).await.context("publish").map(drop),
             Command::Crd => {
                 print!("{}", serde_yaml::to_string(&api::ImagePipeline::crd()).context("writing the CRD")?);

@@ -167,16 +167,13 @@ impl Worker {
     /// upload ─▶ settle, until there is a verdict other than to try again.
     async fn upload(&self, message: &mut Message, converted: Converted) -> Result<Verdict, BrokerError> {
         let digest = converted.png.digest().to_string();
+        let delivery = Arc::clone(&message.delivery);
+        let (key, png, message_id) = (&converted.key, converted.png.bytes(), delivery.message_id());
+        let object = Object { key, png, digest: &digest, message_id };
         loop {
             let started = Instant::now();
-            let put = self.store.put(&Object {
-                key: &converted.key,
-                png: converted.png.bytes(),
-                digest: &digest,
-                message_id: message.delivery.message_id(),
-            });
             let result = tokio::select! {
-                result = put => result,
+                result = self.store.put(&object) => result,
                 // A store that has failed before is not waited for.
                 () = self.stop.cancelled(), if message.attempts > 1 => return Ok(Verdict::HandBack),
             };

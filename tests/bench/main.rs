@@ -17,6 +17,8 @@
 
 #[path = "../pipeline/broker.rs"]
 mod broker;
+#[path = "../pipeline/certificates.rs"]
+mod certificates;
 #[path = "../pipeline/client.rs"]
 mod client;
 #[path = "../pipeline/eventually.rs"]
