@@ -17,6 +17,7 @@ use super::parking::Parking;
 use super::settle::{Failure, Verdict, settle};
 use super::state::{Dependency, State};
 use super::upload::{Kind, Store, UploadError};
+use crate::api::image::ImageSettings;
 use crate::queue::{Delivery, Parked, QueueError};
 use crate::reason::Reason;
 
@@ -82,7 +83,7 @@ impl Worker {
         let (delivery, prefix) = (Arc::clone(&message.delivery), self.prefix.clone());
         let (processor, (job, header)) = blocking(self.capacity.processor().await, move || {
             let job = decode(delivery.body(), &prefix).map_err(Failure::Decode)?;
-            let header = inspect(&job.image).map_err(Failure::Encode)?;
+            let header = inspect(&job.image, ImageSettings::default().max_pixels).map_err(Failure::Encode)?;
             Ok((job, header))
         })
         .await?;
@@ -92,7 +93,7 @@ impl Worker {
         let needed = header.bytes_needed() + u64::try_from(job.image.len()).unwrap_or(u64::MAX);
         let mut memory = self.capacity.memory(needed).await.map_err(Failure::Encode)?;
         let (_, object) = blocking(processor, move || {
-            let png = encode(&job.image, &header).map_err(Failure::Encode)?;
+            let png = encode(job.image.into(), &header, &ImageSettings::default()).map_err(Failure::Encode)?;
             memory.keep(png.bytes().len());
             Ok(Object { key: job.key, png, _memory: memory })
         })

@@ -20,8 +20,8 @@ fn png() -> Png {
     image::RgbImage::from_pixel(3, 2, image::Rgb([1, 2, 3]))
         .write_to(&mut std::io::Cursor::new(&mut bmp), image::ImageFormat::Bmp)
         .unwrap();
-    let header = encode::inspect(&bmp).unwrap();
-    encode::encode(&bmp, &header).unwrap()
+    let header = encode::inspect(&bmp, 100).unwrap();
+    encode::encode(bmp.into(), &header, &crate::api::image::ImageSettings::default()).unwrap()
 }
 
 fn key() -> ObjectKey {
