@@ -6,6 +6,9 @@ pub(super) const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 /// The longest that a chunk may be.
 pub(super) const MAX_CHUNK: usize = 0x7fff_ffff;
 
+/// A chunk's type and its data.
+pub(super) type Chunk<'a> = ([u8; 4], &'a [u8]);
+
 /// The chunks of a file, up to and including IEND.
 pub(super) struct Chunks<'a> {
     rest: &'a [u8],
@@ -23,8 +26,8 @@ impl<'a> Chunks<'a> {
         self.rest
     }
 
-    /// The next chunk's type and data; nothing after IEND.
-    pub fn next(&mut self) -> Result<Option<([u8; 4], &'a [u8])>, &'static str> {
+    /// The next chunk; nothing after IEND.
+    pub fn next(&mut self) -> Result<Option<Chunk<'a>>, &'static str> {
         const CUT: &str = "it is cut off: its end chunk is missing";
         if self.ended {
             return Ok(None);

@@ -169,7 +169,9 @@ fn png_file(kind: (png::ColorType, png::BitDepth), size: (u32, u32), filter: png
 }
 
 /// Kind, palette, transparency and packed rows of a PNG, as the `png` crate sees them.
-fn seen(file: &[u8]) -> (png::ColorType, png::BitDepth, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>) {
+type Seen = (png::ColorType, png::BitDepth, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>);
+
+fn seen(file: &[u8]) -> Seen {
     let mut reader = png::Decoder::new(Cursor::new(file)).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     reader.next_frame(&mut pixels).unwrap();

@@ -8,9 +8,10 @@ use super::filter::filter;
 use super::picture::Picture;
 use crate::api::image::PngEncoding;
 
-/// Levels of libdeflate: the first is already smaller than zlib's default, see `benches/stages.rs`.
+/// Levels of libdeflate. On forest tiles the first writes 1 % more than Pillow does by default; the
+/// next that writes less, 6, takes more than twice the time. The last writes 3 % less than Pillow.
 const BALANCED: i32 = 1;
-const SMALLEST: i32 = 9;
+const SMALLEST: i32 = 12;
 const PROFILE: i32 = 6;
 
 /// The most data put into one chunk.
