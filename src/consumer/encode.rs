@@ -2,23 +2,29 @@
 //! thread that may be kept busy. It must never allocate pixels before the header was judged, and
 //! the same file must always give the same PNG.
 //!
-//! Bit depth (8 or 16), grey and alpha stay as they are. What PNG can't hold is converted: CMYK to
-//! RGB by the decoder; 32-bit floats to 16-bit integers, 0.0–1.0 over the full range, clamped.
-//! Palettes and depths under 8 bits are expanded to 8. Of an animation, the first frame is taken.
-//! Metadata (EXIF, ICC, text) is not carried over, and an EXIF orientation is not applied.
+//! Of a PNG, everything that its pixels are made of stays: colour type, bit depth, palette and tRNS;
+//! interlacing is undone. Of the other formats, 8 and 16 bits, grey and alpha stay; their palettes and
+//! depths under 8 bits are expanded to 8. What PNG can't hold is converted: CMYK to RGB; 32-bit floats
+//! to 16-bit integers, 0.0–1.0 over the full range, clamped. Of an animation, the first frame is taken.
+//! An ICC profile of at most 1 MiB that fits the colours is carried over. Other metadata (EXIF, text,
+//! gamma) is not, and an EXIF orientation is not applied: pixels are stored as the file has them.
 
 use std::io::Cursor;
 
 use bytes::Bytes;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat, ImageReader, Limits,
-};
+use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
+pub use self::digest::PixelDigest;
+use self::picture::{Color, Layout, Picture};
+use crate::api::image::{ImageSettings, Reencode};
 use crate::reason::Reason;
 
-/// The most pixels (width × height) an image may have.
-pub const MAX_PIXELS: u64 = 50_000_000;
+mod chunks;
+mod digest;
+mod filter;
+mod picture;
+mod read;
+mod write;
 
 /// Room for a decoder's own tables, beside the pixels.
 const DECODER_BYTES: u64 = 16 << 20;
@@ -26,18 +32,32 @@ const DECODER_BYTES: u64 = 16 << 20;
 /// What an image file says of itself, found acceptable. Only `inspect` makes one.
 #[derive(Debug)]
 pub struct Header {
-    format: ImageFormat,
+    format: Format,
     bytes_needed: u64,
 }
 
-/// A PNG file. Only `encode` makes one.
-#[derive(Clone)]
-pub struct Png(Bytes);
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    Png(read::PngHeader),
+    Other(ImageFormat),
+}
+
+/// A PNG file, and what its pixels are known by. Only `encode` makes one.
+#[derive(Clone, Debug)]
+pub struct Png {
+    bytes: Bytes,
+    digest: PixelDigest,
+}
 
 impl Png {
     /// The file. A clone of it shares the memory.
     pub fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
+    }
+
+    /// The digest of the pixels, the same however the image was compressed.
+    pub fn digest(&self) -> &PixelDigest {
+        &self.digest
     }
 }
 
@@ -48,12 +68,17 @@ pub enum EncodeError {
     #[error("the image is {0}; PNG, JPEG, TIFF, WebP and BMP are read, whatever the name says")]
     UnknownFormat(String),
     /// More pixels than are taken.
-    #[error("the image has {width} × {height} pixels and at most {MAX_PIXELS} are taken; publish it in parts")]
+    #[error(
+        "the image has {width} × {height} pixels and at most {limit} are taken; raise \
+         spec.image.maxPixels, or publish it in parts"
+    )]
     TooManyPixels {
         /// Pixels in a row.
         width: u32,
         /// Rows.
         height: u32,
+        /// The most pixels that are taken.
+        limit: u32,
     },
     /// More memory than the process has in all.
     #[error(
@@ -88,9 +113,10 @@ impl EncodeError {
 }
 
 impl Header {
-    /// Bytes that decoding and encoding may take at their peak, measured: the pixels three times
-    /// (decoded, in buffers of the decoder, and as a growing PNG), and once more where their bytes
-    /// have to be swapped, which PNG asks for above 8 bits.
+    /// Bytes that decoding and encoding may take at their peak, beside the file: the pixels three
+    /// times (decoded, in buffers of the decoder or compressed, and as a PNG), and once more where a
+    /// decoder of another format than PNG has more than 8 bits. A PNG in many parts is joined, which
+    /// takes its length once more.
     pub fn bytes_needed(&self) -> u64 {
         self.bytes_needed
     }
@@ -99,61 +125,110 @@ impl Header {
 /// Judges an image file by its first bytes and its header; no pixel is allocated.
 ///
 /// # Errors
-/// The format is unknown, the header damaged, or the image has too many pixels.
-pub fn inspect(image: &[u8]) -> Result<Header, EncodeError> {
+/// The format is unknown, the header damaged, or the image has more than `max_pixels`.
+pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     let format = match image::guess_format(image) {
-        Ok(
-            format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::Tiff | ImageFormat::WebP | ImageFormat::Bmp),
-        ) => format,
+        Ok(ImageFormat::Png) => return inspect_png(image, max_pixels),
+        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Tiff | ImageFormat::WebP | ImageFormat::Bmp)) => format,
         Ok(other) => return Err(EncodeError::UnknownFormat(format!("of format {}", other.to_mime_type()))),
         Err(_) => return Err(EncodeError::UnknownFormat("of no known format".to_owned())),
     };
-    let mut reader = ImageReader::with_format(Cursor::new(image), format);
-    reader.limits(limits(DECODER_BYTES));
-    let decoder = reader.into_decoder().map_err(|error| undecodable(&error))?;
+    let decoder = decoder(image, format, DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(EncodeError::TooManyPixels { width, height });
-    }
+    check_pixels(width, height, max_pixels)?;
     if format == ImageFormat::Jpeg && !ends(image) {
         return Err(EncodeError::InvalidImage("the JPEG is cut off: its end marker is missing".to_owned()));
     }
     let color = decoder.color_type();
     let copies = if color.bytes_per_pixel() == color.channel_count() { 3 } else { 4 };
-    Ok(Header { format, bytes_needed: decoder.total_bytes() * copies })
+    let bytes_needed = (decoder.total_bytes() + u64::from(height)) * copies;
+    Ok(Header { format: Format::Other(format), bytes_needed })
 }
 
-/// Decodes an image file and encodes it as PNG. May panic: decoders of hostile input do, and whoever
-/// calls this catches it.
+fn inspect_png(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
+    let header = read::header(image)?;
+    let layout = header.layout;
+    check_pixels(layout.width, layout.height, max_pixels)?;
+    let bytes_needed = ((layout.bytes() + layout.height as usize) * 3 + image.len()) as u64;
+    Ok(Header { format: Format::Png(header), bytes_needed })
+}
+
+fn check_pixels(width: u32, height: u32, limit: u32) -> Result<(), EncodeError> {
+    if u64::from(width) * u64::from(height) > u64::from(limit) {
+        return Err(EncodeError::TooManyPixels { width, height, limit });
+    }
+    Ok(())
+}
+
+/// Decodes an image file and makes it a PNG as the settings say. May panic: decoders of hostile
+/// input do, and whoever calls this catches it.
 ///
 /// # Errors
 /// The file is damaged.
-pub fn encode(image: &[u8], header: &Header) -> Result<Png, EncodeError> {
-    let mut reader = ImageReader::with_format(Cursor::new(image), header.format);
-    reader.limits(limits(header.bytes_needed() + DECODER_BYTES));
-    // Not `DynamicImage::from_decoder`: that one ignores the limits (image #3081).
-    let pixels = representable(reader.decode().map_err(|error| undecodable(&error))?);
-    let mut png = Vec::new();
-    PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive)
-        .write_image(pixels.as_bytes(), pixels.width(), pixels.height(), ExtendedColorType::from(pixels.color()))
-        .map_err(|error| undecodable(&error))?;
-    png.shrink_to_fit();
-    Ok(Png(png.into()))
+pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result<Png, EncodeError> {
+    let picture = match header.format {
+        Format::Png(png) => {
+            let found = read::read(&image, png)?;
+            if settings.reencode == Reencode::WhenNotPng {
+                if found.followed {
+                    return Err(EncodeError::InvalidImage("something follows its end chunk".to_owned()));
+                }
+                return Ok(Png { digest: PixelDigest::of(&found.picture), bytes: image });
+            }
+            found.picture
+        }
+        Format::Other(format) => decode(&image, format, header.bytes_needed)?,
+    };
+    let digest = PixelDigest::of(&picture);
+    let bytes = write::write(picture, settings.encoding).map_err(EncodeError::InvalidImage)?;
+    Ok(Png { bytes: bytes.into(), digest })
 }
 
-/// Converts what PNG has no form for.
-fn representable(pixels: DynamicImage) -> DynamicImage {
-    match pixels {
-        DynamicImage::ImageRgb32F(_) => pixels.into_rgb16().into(),
-        DynamicImage::ImageRgba32F(_) => pixels.into_rgba16().into(),
-        representable => representable,
+/// Decodes a file of another format than PNG.
+fn decode(image: &[u8], format: ImageFormat, bytes_needed: u64) -> Result<Picture, EncodeError> {
+    let mut decoder = decoder(image, format, bytes_needed + DECODER_BYTES)?;
+    let (width, height) = decoder.dimensions();
+    let (color, depth, float) = match decoder.color_type() {
+        ColorType::L8 => (Color::Grey, 8, false),
+        ColorType::La8 => (Color::GreyAlpha, 8, false),
+        ColorType::Rgb8 => (Color::Rgb, 8, false),
+        ColorType::Rgba8 => (Color::Rgba, 8, false),
+        ColorType::L16 => (Color::Grey, 16, false),
+        ColorType::La16 => (Color::GreyAlpha, 16, false),
+        ColorType::Rgb16 => (Color::Rgb, 16, false),
+        ColorType::Rgba16 => (Color::Rgba, 16, false),
+        ColorType::Rgb32F => (Color::Rgb, 16, true),
+        ColorType::Rgba32F => (Color::Rgba, 16, true),
+        other => return Err(EncodeError::InvalidImage(format!("its pixels are {other:?}, which PNG can't hold"))),
+    };
+    let profile = decoder.icc_profile().ok().flatten().filter(|profile| picture::fits(profile, color));
+    let length = usize::try_from(decoder.total_bytes()).map_err(|_| EncodeError::OverLimits)?;
+    let mut pixels = Vec::with_capacity(length + height as usize);
+    pixels.resize(length, 0);
+    decoder.read_image(&mut pixels).map_err(|error| undecodable(&error))?;
+    if float {
+        pixels = sixteen_bits(&pixels);
+    } else if depth == 16 {
+        for sample in pixels.as_chunks_mut().0 {
+            *sample = u16::from_ne_bytes(*sample).to_be_bytes();
+        }
     }
+    let layout = Layout { width, height, color, depth };
+    Ok(Picture { layout, palette: None, transparency: None, profile, pixels })
 }
 
-fn limits(bytes: u64) -> Limits {
+fn sixteen_bits(floats: &[u8]) -> Vec<u8> {
+    let samples = floats.as_chunks().0.iter().map(|sample| f32::from_ne_bytes(*sample).clamp(0.0, 1.0));
+    samples.flat_map(|sample| ((sample * 65535.0).round() as u16).to_be_bytes()).collect()
+}
+
+/// A decoder that keeps to a limit of memory.
+fn decoder(image: &[u8], format: ImageFormat, bytes: u64) -> Result<impl ImageDecoder, EncodeError> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(bytes);
-    limits
+    let mut reader = ImageReader::with_format(Cursor::new(image), format);
+    reader.limits(limits);
+    reader.into_decoder().map_err(|error| undecodable(&error))
 }
 
 /// Whether a JPEG has its end marker after its last start of scan. The decoder would fill what is
@@ -170,142 +245,11 @@ fn undecodable(error: &ImageError) -> EncodeError {
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-mod tests {
-    use image::{ColorType, GrayAlphaImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage, Rgba, RgbaImage};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn file(pixels: &DynamicImage, format: ImageFormat) -> Vec<u8> {
-        let mut file = Cursor::new(Vec::new());
-        pixels.write_to(&mut file, format).unwrap();
-        file.into_inner()
-    }
-
-    fn converted(image: &[u8]) -> Result<DynamicImage, EncodeError> {
-        let png = encode(image, &inspect(image)?)?;
-        Ok(image::load_from_memory_with_format(png.bytes(), ImageFormat::Png).expect("a PNG"))
-    }
-
-    fn rgb() -> DynamicImage {
-        RgbImage::from_fn(37, 23, |x, y| Rgb([(x * 7) as u8, (y * 11) as u8, (x * y) as u8])).into()
-    }
-
-    #[test]
-    fn keeps_every_pixel_of_lossless_files() {
-        let rgba: DynamicImage = RgbaImage::from_fn(9, 5, |x, y| Rgba([x as u8, y as u8, 7, (x * 28) as u8])).into();
-        let grey: DynamicImage = GrayImage::from_fn(9, 5, |x, y| Luma([(x * y) as u8])).into();
-        let grey_alpha: DynamicImage = GrayAlphaImage::from_pixel(9, 5, image::LumaA([3, 200])).into();
-        let deep = ImageBuffer::<Rgb<u16>, _>::from_fn(9, 5, |x, y| Rgb([x as u16 * 7001, y as u16 * 257, 65535]));
-        let deep_grey = ImageBuffer::<Luma<u16>, _>::from_fn(9, 5, |x, y| Luma([(x * y) as u16 * 1403]));
-        for (pixels, formats) in [
-            (rgb(), &[ImageFormat::Png, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp][..]),
-            (rgba, &[ImageFormat::Png, ImageFormat::Tiff, ImageFormat::WebP]),
-            (grey, &[ImageFormat::Png, ImageFormat::Tiff]),
-            (grey_alpha, &[ImageFormat::Png]),
-            (deep.into(), &[ImageFormat::Png, ImageFormat::Tiff]),
-            (deep_grey.into(), &[ImageFormat::Png, ImageFormat::Tiff]),
-        ] {
-            for format in formats {
-                let stored = converted(&file(&pixels, *format)).expect("valid");
-                assert_eq!(stored.color(), pixels.color(), "{format:?}");
-                assert_eq!(stored.as_bytes(), pixels.as_bytes(), "{format:?} {:?}", pixels.color());
-            }
-        }
-    }
-
-    #[test]
-    fn gives_a_jpeg_the_pixels_that_its_decoder_sees() {
-        for pixels in [rgb(), rgb().into_luma8().into()] {
-            let jpeg = file(&pixels, ImageFormat::Jpeg);
-            let stored = converted(&jpeg).expect("valid");
-            assert_eq!(stored.color(), pixels.color());
-            assert_eq!(stored.as_bytes(), image::load_from_memory(&jpeg).unwrap().as_bytes());
-        }
-    }
-
-    #[test]
-    fn brings_floats_to_sixteen_bits() {
-        let pixels = image::Rgb32FImage::from_fn(3, 1, |x, _| Rgb([x as f32 / 2.0, -1.0, 2.0]));
-        let stored = converted(&file(&pixels.into(), ImageFormat::Tiff)).expect("valid");
-        assert_eq!(stored.color(), ColorType::Rgb16);
-        let stored = stored.into_rgb16();
-        assert_eq!(stored.get_pixel(0, 0).0, [0, 0, 65535]);
-        assert_eq!(stored.get_pixel(1, 0).0[0], 32768);
-        assert_eq!(stored.get_pixel(2, 0).0[0], 65535);
-    }
-
-    #[test]
-    fn gives_the_same_bytes_every_time() {
-        let image = file(&rgb(), ImageFormat::Bmp);
-        let once = encode(&image, &inspect(&image).unwrap()).unwrap();
-        assert_eq!(once.bytes(), encode(&image, &inspect(&image).unwrap()).unwrap().bytes());
-    }
-
-    #[test]
-    fn refuses_what_is_not_an_image_that_it_reads() {
-        for image in [&b""[..], b"hello", b"GIF89a\x01\0\x01\0\0\0\0;", b"<svg/>", b"II*"] {
-            assert_eq!(inspect(image).expect_err("refused").reason(), Reason::UnknownFormat, "{image:?}");
-        }
-    }
-
-    #[test]
-    fn refuses_files_that_are_cut_off() {
-        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp] {
-            let image = file(&rgb(), format);
-            for keep in [image.len() / 4, image.len() / 2, image.len() * 9 / 10] {
-                let error = converted(&image[..keep]).expect_err("refused");
-                assert_eq!(error.reason(), Reason::InvalidImage, "{format:?} cut to {keep}: {error}");
-            }
-        }
-    }
-
-    /// A PNG of which only the header is there: deciding must not need more.
-    fn png_of(width: u32, height: u32) -> Vec<u8> {
-        let mut file = file(&rgb(), ImageFormat::Png);
-        file[16..20].copy_from_slice(&width.to_be_bytes());
-        file[20..24].copy_from_slice(&height.to_be_bytes());
-        let checksum = crc(&file[12..29]);
-        file[29..33].copy_from_slice(&checksum.to_be_bytes());
-        file
-    }
-
-    fn crc(bytes: &[u8]) -> u32 {
-        !bytes.iter().fold(!0u32, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
-        })
-    }
-
-    #[test]
-    fn judges_the_size_by_the_header() {
-        let header = inspect(&png_of(10_000, 5_000)).expect("at the limit");
-        assert_eq!(header.bytes_needed(), 10_000 * 5_000 * 3 * 3);
-        assert!(inspect(&png_of(10_000, 5_001)).expect_err("refused").to_string().contains("10000 × 5001"));
-        for (width, height) in [(10_000, 5_001), (65_535, 65_535), (0x7fff_ffff, 0x7fff_ffff)] {
-            let error = inspect(&png_of(width, height)).expect_err("refused");
-            assert_eq!(error.reason(), Reason::ImageTooLarge, "{error}");
-        }
-        assert_eq!(converted(&png_of(10_000, 5_000)).expect_err("too few pixels").reason(), Reason::InvalidImage);
-    }
-
-    proptest! {
-        #[test]
-        fn a_damaged_file_is_refused_or_keeps_its_size(at in 0usize..4000, value: u8, which in 0usize..5) {
-            let format =
-                [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp][which];
-            let mut image = file(&rgb(), format);
-            let at = at % image.len();
-            image[at] = value;
-            if let Ok(header) = inspect(&image) {
-                prop_assert!(header.bytes_needed() <= MAX_PIXELS * 16 * 4);
-                // A panic is the driver's to catch; anything else must be a PNG or a refusal.
-                let result = std::panic::catch_unwind(|| encode(&image, &header));
-                if let Ok(Ok(png)) = result {
-                    prop_assert!(image::load_from_memory_with_format(png.bytes(), ImageFormat::Png).is_ok());
-                }
-            }
-        }
+impl From<&'static str> for EncodeError {
+    fn from(text: &'static str) -> Self {
+        EncodeError::InvalidImage(text.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! A PNG file as the list of chunks that it is. Every checksum is verified; it must never look
+//! further than the file goes, nor believe a length.
+
+pub(super) const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+
+/// The longest that a chunk may be.
+pub(super) const MAX_CHUNK: usize = 0x7fff_ffff;
+
+/// A chunk's type and its data.
+pub(super) type Chunk<'a> = ([u8; 4], &'a [u8]);
+
+/// The chunks of a file, up to and including IEND.
+pub(super) struct Chunks<'a> {
+    rest: &'a [u8],
+    ended: bool,
+}
+
+impl<'a> Chunks<'a> {
+    pub fn new(file: &'a [u8]) -> Result<Self, &'static str> {
+        let rest = file.strip_prefix(&SIGNATURE).ok_or("its signature is damaged")?;
+        Ok(Self { rest, ended: false })
+    }
+
+    /// What follows the chunks that were taken.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next chunk; nothing after IEND.
+    pub fn next(&mut self) -> Result<Option<Chunk<'a>>, &'static str> {
+        const CUT: &str = "it is cut off: its end chunk is missing";
+        if self.ended {
+            return Ok(None);
+        }
+        let (length, rest) = self.rest.split_first_chunk().ok_or(CUT)?;
+        let (kind, _) = rest.split_first_chunk::<4>().ok_or(CUT)?;
+        let length = u32::from_be_bytes(*length) as usize;
+        if length > MAX_CHUNK {
+            return Err("a chunk's length is out of range");
+        }
+        let (covered, rest) = rest.split_at_checked(length + 4).ok_or(CUT)?;
+        let (checksum, rest) = rest.split_first_chunk().ok_or(CUT)?;
+        if libdeflater::crc32(covered) != u32::from_be_bytes(*checksum) {
+            return Err("a chunk's checksum is wrong");
+        }
+        self.rest = rest;
+        self.ended = kind == b"IEND";
+        Ok(covered.split_at_checked(4).map(|(_, data)| (*kind, data)))
+    }
+}
+
+/// Writes a chunk.
+pub(super) fn put(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
+    let start = file.len() + 4;
+    file.extend_from_slice(&(data.len() as u32).to_be_bytes());
+    file.extend_from_slice(&kind);
+    file.extend_from_slice(data);
+    let checksum = libdeflater::crc32(file.get(start..).unwrap_or_default());
+    file.extend_from_slice(&checksum.to_be_bytes());
+}

@@ -1,0 +1,47 @@
+//! The digest of a picture: the same for the same pixels, however their file was compressed. It is
+//! what tells a repeat from another image of the same name, so it must never change between
+//! releases.
+
+use std::fmt;
+
+use super::picture::Picture;
+
+/// BLAKE3 over what makes a picture: width, height, colour type and bit depth as PNG writes them,
+/// the pixel bytes, and palette, transparency and colour profile if there are any.
+/// Its text is 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct PixelDigest([u8; 32]);
+
+impl PixelDigest {
+    pub(super) fn of(picture: &Picture) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&picture.layout.to_bytes());
+        hasher.update(&picture.pixels);
+        let parts =
+            [("palette", &picture.palette), ("transparency", &picture.transparency), ("profile", &picture.profile)];
+        for (name, part) in parts {
+            if let Some(part) = part {
+                hasher.update(name.as_bytes()).update(&(part.len() as u64).to_be_bytes()).update(part);
+            }
+        }
+        Self(hasher.finalize().into())
+    }
+}
+
+impl From<[u8; 32]> for PixelDigest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for PixelDigest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for PixelDigest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PixelDigest({self})")
+    }
+}

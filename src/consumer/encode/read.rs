@@ -1,0 +1,172 @@
+//! Reads PNG files, to the last checksum: what it accepts may be stored as it came. Sizes come from
+//! the header that was judged, so it must never let compressed data decide how much to allocate.
+
+use std::borrow::Cow;
+
+use libdeflater::Decompressor;
+use png::{Adam7Info, expand_interlaced_row};
+
+use super::chunks::Chunks;
+use super::filter::unfilter;
+use super::picture::{Color, Layout, MAX_PROFILE, Picture, fits};
+
+/// What IHDR says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PngHeader {
+    pub layout: Layout,
+    pub interlaced: bool,
+}
+
+/// A picture, and whether anything came after its end.
+pub(super) struct PngFile {
+    pub picture: Picture,
+    pub followed: bool,
+}
+
+/// Reads and judges IHDR.
+pub(super) fn header(file: &[u8]) -> Result<PngHeader, &'static str> {
+    const WRONG: &str = "its header is damaged";
+    let Some(([b'I', b'H', b'D', b'R'], data)) = Chunks::new(file)?.next()? else { return Err(WRONG) };
+    let &[a, b, c, d, e, f, g, h, depth, color, 0, 0, interlaced @ (0 | 1)] = data else { return Err(WRONG) };
+    let color = match (color, depth) {
+        (0, 1 | 2 | 4 | 8 | 16) => Color::Grey,
+        (2, 8 | 16) => Color::Rgb,
+        (3, 1 | 2 | 4 | 8) => Color::Indexed,
+        (4, 8 | 16) => Color::GreyAlpha,
+        (6, 8 | 16) => Color::Rgba,
+        _ => return Err(WRONG),
+    };
+    let (width, height) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+    if !(1..=0x7fff_ffff).contains(&width) || !(1..=0x7fff_ffff).contains(&height) {
+        return Err(WRONG);
+    }
+    Ok(PngHeader { layout: Layout { width, height, color, depth }, interlaced: interlaced == 1 })
+}
+
+/// Reads a file whose header was judged.
+pub(super) fn read(file: &[u8], header: PngHeader) -> Result<PngFile, &'static str> {
+    let layout = header.layout;
+    let mut chunks = Chunks::new(file)?;
+    let (mut palette, mut transparency, mut profile) = (None, None, None);
+    let mut data: Option<Cow<'_, [u8]>> = None;
+    let mut previous = [0; 4];
+    chunks.next()?;
+    while let Some((kind, content)) = chunks.next()? {
+        match &kind {
+            b"IDAT" => match &mut data {
+                Some(_) if &previous != b"IDAT" => return Err("its image data is not in one piece"),
+                Some(data) => data.to_mut().extend_from_slice(content),
+                None => data = Some(Cow::Borrowed(content)),
+            },
+            b"PLTE" if data.is_none() && palette.is_none() => palette = Some(content.to_vec()),
+            b"tRNS" if data.is_none() && transparency.is_none() => transparency = Some(content.to_vec()),
+            b"iCCP" if data.is_none() && profile.is_none() => profile = uncompressed(content, layout.color),
+            b"IEND" if content.is_empty() => {}
+            [first, ..] if first.is_ascii_lowercase() => {}
+            _ => return Err("it has a chunk that is unknown, repeated or out of place"),
+        }
+        previous = kind;
+    }
+    let pixels = pixels(&data.ok_or("it has no image data")?, header)?;
+    check(layout, palette.as_deref(), transparency.as_deref())?;
+    // For colours that are no indices, a palette is but a hint.
+    let palette = palette.filter(|_| layout.color == Color::Indexed);
+    Ok(PngFile {
+        picture: Picture { layout, palette, transparency, profile, pixels },
+        followed: !chunks.rest().is_empty(),
+    })
+}
+
+fn check(layout: Layout, palette: Option<&[u8]>, transparency: Option<&[u8]>) -> Result<(), &'static str> {
+    let colors = match palette {
+        Some(palette) if palette.len() % 3 == 0 && (1..=256).contains(&(palette.len() / 3)) => palette.len() / 3,
+        Some(_) => return Err("its palette is damaged"),
+        None if layout.color == Color::Indexed => return Err("its palette is missing"),
+        None => 0,
+    };
+    let fits = |length: usize| match layout.color {
+        Color::Grey => length == 2,
+        Color::Rgb => length == 6,
+        Color::Indexed => (1..=colors).contains(&length),
+        Color::GreyAlpha | Color::Rgba => false,
+    };
+    match transparency {
+        Some(transparency) if !fits(transparency.len()) => Err("its transparency is damaged"),
+        _ => Ok(()),
+    }
+}
+
+/// The profile in iCCP, if it makes sense.
+fn uncompressed(content: &[u8], color: Color) -> Option<Vec<u8>> {
+    let name = content.iter().position(|byte| *byte == 0)?;
+    let (method, data) = content.get(name + 1..)?.split_first()?;
+    let mut profile = vec![0; MAX_PROFILE];
+    let length = Decompressor::new().zlib_decompress(data, &mut profile).ok().filter(|_| *method == 0)?;
+    profile.truncate(length);
+    profile.shrink_to_fit();
+    fits(&profile, color).then_some(profile)
+}
+
+fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
+    let layout = header.layout;
+    let passes: Vec<(u8, u32, u32)> =
+        if header.interlaced { passes(layout) } else { vec![(0, layout.width, layout.height)] };
+    let length = passes.iter().map(|(_, width, height)| (layout.row_bytes(*width) + 1) * *height as usize).sum();
+    let mut rows = vec![0; length];
+    match Decompressor::new().zlib_decompress(data, &mut rows) {
+        Ok(found) if found == length => {}
+        Ok(_) => return Err("its image data ends early"),
+        Err(_) => return Err("its image data is damaged"),
+    }
+    let mut expanded = if header.interlaced { vec![0; layout.bytes()] } else { Vec::new() };
+    let mut start = 0;
+    for (pass, width, height) in passes {
+        let row = layout.row_bytes(width);
+        let bytes = (row + 1) * height as usize;
+        let part = rows.get_mut(start..start + bytes).ok_or("its image data ends early")?;
+        unfilter_rows(part, row, layout.step()).ok_or("it names a filter that there is not")?;
+        start += bytes;
+        if header.interlaced {
+            for (line, row) in (0..height).zip(part.chunks_exact(row)) {
+                let place = Adam7Info::new(pass, line, layout.width);
+                expand_interlaced_row(
+                    &mut expanded,
+                    layout.row_bytes(layout.width),
+                    row,
+                    &place,
+                    layout.bits_per_pixel(),
+                );
+            }
+        }
+    }
+    if header.interlaced {
+        return Ok(expanded);
+    }
+    rows.truncate(layout.bytes());
+    Ok(rows)
+}
+
+/// The seven pictures that an interlaced file has, by number, width and height; some may be empty.
+fn passes(layout: Layout) -> Vec<(u8, u32, u32)> {
+    let every = |length: u32, offset: u32, step: u32| length.saturating_sub(offset).div_ceil(step);
+    [(0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)]
+        .into_iter()
+        .zip(1..)
+        .map(|((x, across, y, down), pass)| (pass, every(layout.width, x, across), every(layout.height, y, down)))
+        .filter(|(_, width, height)| *width > 0 && *height > 0)
+        .collect()
+}
+
+/// Undoes the filters of rows, and moves the rows together, in place.
+fn unfilter_rows(rows: &mut [u8], length: usize, step: usize) -> Option<()> {
+    let first = vec![0; length];
+    for index in 0..rows.len() / (length + 1) {
+        let from = index * (length + 1);
+        let filter = *rows.get(from)?;
+        rows.copy_within(from + 1..from + 1 + length, index * length);
+        let (before, row) = rows.split_at_mut(index * length);
+        let above = before.len().checked_sub(length).and_then(|start| before.get(start..)).unwrap_or(&first);
+        unfilter(filter, step, row.get_mut(..length)?, above)?;
+    }
+    Some(())
+}

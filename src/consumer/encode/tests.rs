@@ -1,0 +1,371 @@
+//! What an image must come out as. The other side is the `png` crate, never our own reader.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use image::{ColorType, GrayAlphaImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage, Rgba, RgbaImage};
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::image::PngEncoding;
+
+const MAX: u32 = 50_000_000;
+const ENCODINGS: [PngEncoding; 3] = [PngEncoding::Fast, PngEncoding::Balanced, PngEncoding::Smallest];
+
+fn encoded(image: &[u8], encoding: PngEncoding, reencode: Reencode) -> Result<Png, EncodeError> {
+    let settings = ImageSettings { encoding, reencode, ..ImageSettings::default() };
+    encode(Bytes::copy_from_slice(image), &inspect(image, MAX)?, &settings)
+}
+
+fn file(pixels: &image::DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    pixels.write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+fn converted(image: &[u8]) -> Result<image::DynamicImage, EncodeError> {
+    let png = encoded(image, PngEncoding::Fast, Reencode::Always)?;
+    Ok(image::load_from_memory_with_format(png.bytes(), ImageFormat::Png).expect("a PNG"))
+}
+
+fn rgb() -> image::DynamicImage {
+    RgbImage::from_fn(37, 23, |x, y| Rgb([(x * 7) as u8, (y * 11) as u8, (x * y) as u8])).into()
+}
+
+#[test]
+fn keeps_every_pixel_of_lossless_files() {
+    let rgba: image::DynamicImage = RgbaImage::from_fn(9, 5, |x, y| Rgba([x as u8, y as u8, 7, (x * 28) as u8])).into();
+    let grey: image::DynamicImage = GrayImage::from_fn(9, 5, |x, y| Luma([(x * y) as u8])).into();
+    let grey_alpha: image::DynamicImage = GrayAlphaImage::from_pixel(9, 5, image::LumaA([3, 200])).into();
+    let deep = ImageBuffer::<Rgb<u16>, _>::from_fn(9, 5, |x, y| Rgb([x as u16 * 7001, y as u16 * 257, 65535]));
+    let deep_grey = ImageBuffer::<Luma<u16>, _>::from_fn(9, 5, |x, y| Luma([(x * y) as u16 * 1403]));
+    for (pixels, formats) in [
+        (rgb(), &[ImageFormat::Png, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp][..]),
+        (rgba, &[ImageFormat::Png, ImageFormat::Tiff, ImageFormat::WebP]),
+        (grey, &[ImageFormat::Png, ImageFormat::Tiff]),
+        (grey_alpha, &[ImageFormat::Png]),
+        (deep.into(), &[ImageFormat::Png, ImageFormat::Tiff]),
+        (deep_grey.into(), &[ImageFormat::Png, ImageFormat::Tiff]),
+    ] {
+        for format in formats {
+            let stored = converted(&file(&pixels, *format)).expect("valid");
+            assert_eq!(stored.color(), pixels.color(), "{format:?}");
+            assert_eq!(stored.as_bytes(), pixels.as_bytes(), "{format:?} {:?}", pixels.color());
+        }
+    }
+}
+
+#[test]
+fn gives_a_jpeg_the_pixels_that_its_decoder_sees() {
+    for pixels in [rgb(), rgb().into_luma8().into()] {
+        let jpeg = file(&pixels, ImageFormat::Jpeg);
+        let stored = converted(&jpeg).expect("valid");
+        assert_eq!(stored.color(), pixels.color());
+        assert_eq!(stored.as_bytes(), image::load_from_memory(&jpeg).unwrap().as_bytes());
+    }
+}
+
+#[test]
+fn brings_floats_to_sixteen_bits() {
+    let pixels = image::Rgb32FImage::from_fn(3, 1, |x, _| Rgb([x as f32 / 2.0, -1.0, 2.0]));
+    let stored = converted(&file(&pixels.into(), ImageFormat::Tiff)).expect("valid");
+    assert_eq!(stored.color(), ColorType::Rgb16);
+    let stored = stored.into_rgb16();
+    assert_eq!(stored.get_pixel(0, 0).0, [0, 0, 65535]);
+    assert_eq!(stored.get_pixel(1, 0).0[0], 32768);
+    assert_eq!(stored.get_pixel(2, 0).0[0], 65535);
+}
+
+#[test]
+fn gives_the_same_bytes_every_time() {
+    let image = file(&rgb(), ImageFormat::Bmp);
+    for encoding in ENCODINGS {
+        let once = encoded(&image, encoding, Reencode::Always).unwrap();
+        assert_eq!(once.bytes(), encoded(&image, encoding, Reencode::Always).unwrap().bytes());
+    }
+}
+
+#[test]
+fn refuses_what_is_not_an_image_that_it_reads() {
+    for image in [&b""[..], b"hello", b"GIF89a\x01\0\x01\0\0\0\0;", b"<svg/>", b"II*"] {
+        assert_eq!(inspect(image, MAX).expect_err("refused").reason(), Reason::UnknownFormat, "{image:?}");
+    }
+}
+
+#[test]
+fn refuses_files_that_are_cut_off() {
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp] {
+        let image = file(&rgb(), format);
+        for keep in [image.len() / 4, image.len() / 2, image.len() * 9 / 10] {
+            let error = converted(&image[..keep]).expect_err("refused");
+            assert_eq!(error.reason(), Reason::InvalidImage, "{format:?} cut to {keep}: {error}");
+        }
+    }
+}
+
+/// A PNG of which only the header is there: deciding must not need more.
+fn png_of(width: u32, height: u32) -> Vec<u8> {
+    let mut file = file(&rgb(), ImageFormat::Png);
+    file[16..20].copy_from_slice(&width.to_be_bytes());
+    file[20..24].copy_from_slice(&height.to_be_bytes());
+    let checksum = crc(&file[12..29]);
+    file[29..33].copy_from_slice(&checksum.to_be_bytes());
+    file
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    !bytes
+        .iter()
+        .fold(!0u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1))))
+}
+
+#[test]
+fn judges_the_size_by_the_header() {
+    let header = inspect(&png_of(10_000, 5_000), MAX).expect("at the limit");
+    assert!((450_000_000..451_000_000).contains(&header.bytes_needed()), "{header:?}");
+    assert!(inspect(&png_of(8, 8), 63).is_err());
+    assert!(inspect(&png_of(10_000, 5_001), MAX).expect_err("refused").to_string().contains("10000 × 5001"));
+    for (width, height) in [(10_000, 5_001), (65_535, 65_535), (0x7fff_ffff, 0x7fff_ffff)] {
+        let error = inspect(&png_of(width, height), MAX).expect_err("refused");
+        assert_eq!(error.reason(), Reason::ImageTooLarge, "{error}");
+    }
+    assert_eq!(converted(&png_of(10_000, 5_000)).expect_err("too few pixels").reason(), Reason::InvalidImage);
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_file_is_refused_or_keeps_its_size(at in 0usize..4000, value: u8, which in 0usize..5) {
+        let format =
+            [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp][which];
+        let mut image = file(&rgb(), format);
+        let at = at % image.len();
+        image[at] = value;
+        if let Ok(header) = inspect(&image, MAX) {
+            prop_assert!(header.bytes_needed() <= u64::from(MAX) * 20 * 4);
+            // A panic is the driver's to catch; anything else must be a PNG or a refusal.
+            let result = std::panic::catch_unwind(|| encode(image.clone().into(), &header, &ImageSettings::default()));
+            if let Ok(Ok(png)) = result {
+                prop_assert!(image::load_from_memory_with_format(png.bytes(), ImageFormat::Png).is_ok());
+            }
+        }
+    }
+}
+
+/// A PNG as the `png` crate makes it.
+fn png_file(kind: (png::ColorType, png::BitDepth), size: (u32, u32), filter: png::Filter, samples: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, size.0, size.1);
+    encoder.set_color(kind.0);
+    encoder.set_depth(kind.1);
+    encoder.set_filter(filter);
+    if kind.0 == png::ColorType::Indexed {
+        encoder.set_palette((0..=255).flat_map(|color| [color, 255 - color, 7]).collect::<Vec<u8>>());
+        encoder.set_trns(vec![0, 128]);
+    } else if kind == (png::ColorType::Rgb, png::BitDepth::Eight) {
+        encoder.set_trns(vec![0, 1, 0, 2, 0, 3]);
+    }
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(samples).unwrap();
+    writer.finish().unwrap();
+    file
+}
+
+/// Kind, palette, transparency and packed rows of a PNG, as the `png` crate sees them.
+type Seen = (png::ColorType, png::BitDepth, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>);
+
+fn seen(file: &[u8]) -> Seen {
+    let mut reader = png::Decoder::new(Cursor::new(file)).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut pixels).unwrap();
+    let info = reader.info();
+    let owned = |part: &Option<std::borrow::Cow<'_, [u8]>>| part.as_ref().map(|part| part.to_vec());
+    (info.color_type, info.bit_depth, owned(&info.palette), owned(&info.trns), pixels)
+}
+
+const KINDS: [(png::ColorType, png::BitDepth, usize); 15] = {
+    use png::BitDepth::{Eight, Four, One, Sixteen, Two};
+    use png::ColorType::{Grayscale, GrayscaleAlpha, Indexed, Rgb, Rgba};
+    [
+        (Grayscale, One, 1),
+        (Grayscale, Two, 2),
+        (Grayscale, Four, 4),
+        (Grayscale, Eight, 8),
+        (Grayscale, Sixteen, 16),
+        (Rgb, Eight, 24),
+        (Rgb, Sixteen, 48),
+        (Indexed, One, 1),
+        (Indexed, Two, 2),
+        (Indexed, Four, 4),
+        (Indexed, Eight, 8),
+        (GrayscaleAlpha, Eight, 16),
+        (GrayscaleAlpha, Sixteen, 32),
+        (Rgba, Eight, 32),
+        (Rgba, Sixteen, 64),
+    ]
+};
+
+proptest! {
+    #[test]
+    fn every_kind_of_png_keeps_all_that_its_pixels_are_made_of(
+        which in 0..KINDS.len(), width in 1u32..40, height in 1u32..12, filter in 0usize..6, seed: u64, smooth: bool,
+    ) {
+        use png::Filter::{Adaptive, Avg, NoFilter, Paeth, Sub, Up};
+        let (color, depth, bits) = KINDS[which];
+        let row = (width as usize * bits).div_ceil(8);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let samples: Vec<u8> = (0..row * height as usize)
+            .map(|index| if smooth { (index / 3) as u8 ^ random.u8(..2) } else { random.u8(..) })
+            .collect();
+        let file = png_file((color, depth), (width, height), [NoFilter, Sub, Up, Avg, Paeth, Adaptive][filter], &samples);
+        let expected = seen(&file);
+        let kept = encoded(&file, PngEncoding::Fast, Reencode::WhenNotPng).unwrap();
+        prop_assert_eq!(&kept.bytes()[..], &file[..]);
+        for encoding in ENCODINGS {
+            let png = encoded(&file, encoding, Reencode::Always).unwrap();
+            prop_assert_eq!(&seen(png.bytes()), &expected);
+            prop_assert_eq!(png.digest(), kept.digest());
+            let again = encoded(png.bytes(), encoding, Reencode::Always).unwrap();
+            prop_assert_eq!(again.digest(), kept.digest());
+        }
+    }
+}
+
+#[test]
+fn the_same_pixels_have_the_same_digest() {
+    let digest = |file: &[u8]| *encoded(file, PngEncoding::Fast, Reencode::Always).unwrap().digest();
+    let deep: image::DynamicImage =
+        ImageBuffer::<Rgb<u16>, _>::from_fn(9, 5, |x, y| Rgb([x as u16 * 7001, y as u16 * 257, 65535])).into();
+    let once = digest(&file(&rgb(), ImageFormat::Png));
+    for format in [ImageFormat::Tiff, ImageFormat::Bmp, ImageFormat::WebP] {
+        assert_eq!(digest(&file(&rgb(), format)), once, "{format:?}");
+    }
+    assert_eq!(digest(&file(&deep, ImageFormat::Png)), digest(&file(&deep, ImageFormat::Tiff)));
+    let mut other = rgb().into_rgb8();
+    other.get_pixel_mut(36, 22).0[2] ^= 1;
+    assert_ne!(digest(&file(&other.into(), ImageFormat::Png)), once);
+    let flat = |width, height| file(&GrayImage::new(width, height).into(), ImageFormat::Png);
+    assert_ne!(digest(&flat(6, 4)), digest(&flat(4, 6)));
+    assert_eq!(once.to_string().len(), 64);
+    assert_eq!(PixelDigest::from([0xab; 32]).to_string(), "ab".repeat(32));
+}
+
+#[test]
+fn a_png_stored_as_it_came_is_the_very_same_memory() {
+    let image = Bytes::from(file(&rgb(), ImageFormat::Png));
+    let settings = ImageSettings { reencode: Reencode::WhenNotPng, ..ImageSettings::default() };
+    let stored = encode(image.clone(), &inspect(&image, MAX).unwrap(), &settings).unwrap();
+    assert_eq!((stored.bytes().as_ptr(), stored.bytes().len()), (image.as_ptr(), image.len()));
+    let jpeg = file(&rgb(), ImageFormat::Jpeg);
+    assert_eq!(&encoded(&jpeg, PngEncoding::Fast, Reencode::WhenNotPng).unwrap().bytes()[..4], b"\x89PNG");
+}
+
+#[test]
+fn no_bit_of_a_png_may_be_wrong() {
+    let image = file(&rgb(), ImageFormat::Png);
+    for reencode in [Reencode::Always, Reencode::WhenNotPng] {
+        for bit in 0..image.len() * 8 {
+            let mut damaged = image.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(encoded(&damaged, PngEncoding::Fast, reencode).is_err(), "bit {bit} of {}", image.len() * 8);
+        }
+        for length in 0..image.len() {
+            assert!(encoded(&image[..length], PngEncoding::Fast, reencode).is_err(), "cut to {length}");
+        }
+    }
+    let followed = [&image[..], b"x"].concat();
+    assert!(encoded(&followed, PngEncoding::Fast, Reencode::WhenNotPng).is_err());
+    assert!(encoded(&followed, PngEncoding::Fast, Reencode::Always).is_ok());
+}
+
+/// A PNG of one row of three grey pixels, of the parts given.
+fn parts(parts: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let mut file = chunks::SIGNATURE.to_vec();
+    chunks::put(&mut file, *b"IHDR", &[0, 0, 0, 3, 0, 0, 0, 1, 8, 0, 0, 0, 0]);
+    parts.iter().for_each(|(kind, data)| chunks::put(&mut file, **kind, data));
+    chunks::put(&mut file, *b"IEND", &[]);
+    file
+}
+
+#[test]
+fn data_that_is_not_what_the_header_says_is_refused() {
+    let packed = |raw: &[u8]| fdeflate::compress_to_vec(raw);
+    let good = packed(&[0, 1, 2, 3]);
+    let mut adler = good.clone();
+    *adler.last_mut().unwrap() ^= 1;
+    let read = |given: &[(&[u8; 4], &[u8])]| encoded(&parts(given), PngEncoding::Fast, Reencode::WhenNotPng);
+    assert!(read(&[(b"IDAT", &good)]).is_ok());
+    assert!(read(&[(b"IDAT", &good[..5]), (b"IDAT", &good[5..])]).is_ok(), "in parts");
+    assert!(read(&[(b"tEXt", b"a\0b"), (b"IDAT", &good), (b"tEXt", b"a\0b")]).is_ok());
+    for (wrong, given) in [
+        ("checksum", &[(b"IDAT", &adler[..])][..]),
+        ("too short", &[(b"IDAT", &packed(&[0, 1, 2]))]),
+        ("a bomb", &[(b"IDAT", &packed(&[0; 100_000]))]),
+        ("no such filter", &[(b"IDAT", &packed(&[5, 1, 2, 3]))]),
+        ("no data", &[]),
+        ("split", &[(b"IDAT", &good[..5]), (b"tEXt", b"a\0b"), (b"IDAT", &good[5..])]),
+        ("unknown and critical", &[(b"ABCD", b""), (b"IDAT", &good)]),
+        ("two headers", &[(b"IHDR", &[0, 0, 0, 3, 0, 0, 0, 1, 8, 0, 0, 0, 0]), (b"IDAT", &good)]),
+        ("transparency", &[(b"tRNS", b"x"), (b"IDAT", &good)]),
+    ] {
+        assert_eq!(read(given).expect_err(wrong).reason(), Reason::InvalidImage, "{wrong}");
+    }
+}
+
+/// Deinterlacing is compared with what the `png` crate gives, on files of random filtered rows.
+#[test]
+fn interlaced_files_come_out_in_order() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for (color, depth, bits) in KINDS {
+        for (width, height) in [(1, 1), (3, 2), (5, 9), (17, 16)] {
+            let layout_bytes = [width, height].map(u32::to_be_bytes).concat();
+            let mut raw = Vec::new();
+            for (x, across, y, down) in
+                [(0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)]
+            {
+                let columns = (x..width).step_by(across).count();
+                for _ in (y..height).step_by(down).take(if columns == 0 { 0 } else { usize::MAX }) {
+                    raw.push(random.u8(..5));
+                    raw.extend((0..(columns * bits).div_ceil(8)).map(|_| random.u8(..)));
+                }
+            }
+            let mut file = chunks::SIGNATURE.to_vec();
+            chunks::put(&mut file, *b"IHDR", &[&layout_bytes[..], &[depth as u8, color as u8, 0, 0, 1]].concat());
+            if color == png::ColorType::Indexed {
+                chunks::put(&mut file, *b"PLTE", &vec![9; 3 << bits.min(8)]);
+            }
+            chunks::put(&mut file, *b"IDAT", &fdeflate::compress_to_vec(&raw));
+            chunks::put(&mut file, *b"IEND", &[]);
+            let stored = encoded(&file, PngEncoding::Fast, Reencode::Always).unwrap();
+            assert_eq!(seen(stored.bytes()), seen(&file), "{color:?} {depth:?} {width} × {height}");
+        }
+    }
+}
+
+#[test]
+fn a_profile_is_kept_if_it_fits() {
+    let mut profile = vec![7; 200];
+    profile[..4].copy_from_slice(&200u32.to_be_bytes());
+    profile[16..20].copy_from_slice(b"RGB ");
+    profile[36..40].copy_from_slice(b"acsp");
+    let mut jpeg = Vec::new();
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new(&mut jpeg);
+    image::ImageEncoder::set_icc_profile(&mut encoder, profile.clone()).unwrap();
+    encoder.encode_image(&rgb()).unwrap();
+    let png = encoded(&jpeg, PngEncoding::Fast, Reencode::Always).unwrap();
+    let again = encoded(png.bytes(), PngEncoding::Smallest, Reencode::Always).unwrap();
+    for png in [&png, &again] {
+        let reader = png::Decoder::new(Cursor::new(png.bytes())).read_info().unwrap();
+        assert_eq!(reader.info().icc_profile.as_deref(), Some(&profile[..]));
+    }
+    assert_eq!(png.digest(), again.digest());
+    assert_ne!(
+        png.digest(),
+        encoded(&file(&image::load_from_memory(&jpeg).unwrap(), ImageFormat::Bmp), PngEncoding::Fast, Reencode::Always)
+            .unwrap()
+            .digest()
+    );
+    for (at, value) in [(16, b'G'), (36, b'x'), (3, 1)] {
+        let mut wrong = profile.clone();
+        wrong[at] = value;
+        assert!(!picture::fits(&wrong, Color::Rgb), "{at}");
+    }
+    assert!(!picture::fits(&profile, Color::Grey));
+}

@@ -1,0 +1,65 @@
+//! A picture becomes a PNG file. The same picture must always give the same file, and the file the
+//! same picture.
+
+use libdeflater::{CompressionLvl, Compressor};
+
+use super::chunks::{SIGNATURE, put};
+use super::filter::filter;
+use super::picture::Picture;
+use crate::api::image::PngEncoding;
+
+/// Levels of libdeflate. On forest tiles the first writes 1 % more than Pillow does by default; the
+/// next that writes less, 6, takes more than twice the time. The last writes 3 % less than Pillow.
+const BALANCED: i32 = 1;
+const SMALLEST: i32 = 12;
+const PROFILE: i32 = 6;
+
+/// The most data put into one chunk.
+const PART: usize = 1 << 30;
+
+/// Writes the file. The picture's pixels are used up.
+pub(super) fn write(mut picture: Picture, encoding: PngEncoding) -> Result<Vec<u8>, String> {
+    let layout = picture.layout;
+    filter(&mut picture.pixels, layout);
+    let data = compress(&picture.pixels, encoding)?;
+    drop(std::mem::take(&mut picture.pixels));
+    let profile = picture.profile.as_deref().map(|profile| deflate(profile, PROFILE)).transpose()?;
+    let parts = [&profile, &picture.palette, &picture.transparency];
+    let around = parts.iter().map(|part| part.as_ref().map_or(0, |part| part.len() + 32)).sum::<usize>();
+    let mut file = Vec::with_capacity(data.len() + around + 64 + data.len() / PART * 12);
+    file.extend_from_slice(&SIGNATURE);
+    put(&mut file, *b"IHDR", &[&layout.to_bytes()[..], &[0; 3]].concat());
+    if let Some(profile) = profile {
+        put(&mut file, *b"iCCP", &[b"ICC profile\0\0", &profile[..]].concat());
+    }
+    if let Some(palette) = &picture.palette {
+        put(&mut file, *b"PLTE", palette);
+    }
+    if let Some(transparency) = &picture.transparency {
+        put(&mut file, *b"tRNS", transparency);
+    }
+    data.chunks(PART).for_each(|part| put(&mut file, *b"IDAT", part));
+    put(&mut file, *b"IEND", &[]);
+    Ok(file)
+}
+
+fn compress(filtered: &[u8], encoding: PngEncoding) -> Result<Vec<u8>, String> {
+    match encoding {
+        PngEncoding::Balanced => deflate(filtered, BALANCED),
+        PngEncoding::Smallest => deflate(filtered, SMALLEST),
+        PngEncoding::Fast => {
+            let fast = fdeflate::compress_to_vec(filtered);
+            // Its codes are made for pictures, and enlarge noise.
+            if fast.len() > filtered.len() { deflate(filtered, BALANCED) } else { Ok(fast) }
+        }
+    }
+}
+
+fn deflate(data: &[u8], level: i32) -> Result<Vec<u8>, String> {
+    let level = CompressionLvl::new(level).map_err(|error| format!("level of compression: {error:?}"))?;
+    let mut compressor = Compressor::new(level);
+    let mut out = vec![0; compressor.zlib_compress_bound(data.len())];
+    let length = compressor.zlib_compress(data, &mut out).map_err(|error| error.to_string())?;
+    out.truncate(length);
+    Ok(out)
+}
