@@ -145,7 +145,7 @@ async fn bench(options: &Options) -> Result<(), String> {
     let limits = limits::measure(&bench, amounts, TILES).await?;
     println!("\n{}\n{}\n{}", report::table(&rows), report::limits(&limits), report::targets(&rows, &limits));
     let file = write(&rows, options.quick);
-    println!("{rounds} rounds in {:.0} s; the medians are in {}", began.elapsed().as_secs_f64(), file.display());
+    println!("rounds: {rounds}, in {:.0} s; the medians are in {}", began.elapsed().as_secs_f64(), file.display());
     Ok(())
 }
 

@@ -91,7 +91,7 @@ pub fn targets(rows: &[Row], limits: &Limits) -> String {
     let mut text = String::new();
     let mut line = |target: &str, measured: String, met: bool| {
         let met = if met { "met" } else { "MISSED" };
-        writeln!(text, "{target:<62}{measured:<34}{met}").expect("written to a string");
+        writeln!(text, "{target:<68}{measured:<30}{met}").expect("written to a string");
     };
     for (mode, inputs, within, aim) in [
         (Mode::Fast, &all[..], 12.0, 18.0),
