@@ -82,7 +82,7 @@ pub enum EncodeError {
     },
     /// More memory than the process has in all.
     #[error(
-        "decoding the image may take {needed} bytes and the memory limit is {limit}; raise the memory limit in \
+        "decoding the image may take {needed} bytes and the memory limit leaves {limit} for images; raise it in \
          consumer.resources, or publish it in parts"
     )]
     TooMuchMemory {

@@ -51,10 +51,9 @@ pub fn settle(result: Result<(), Failure>, policy: FailurePolicy, stopping: bool
         Ok(()) => Verdict::Acknowledge,
         Err(Failure::Decode(error)) => refuse(error.reason(), error.to_string()),
         Err(Failure::Encode(error)) => refuse(error.reason(), error.to_string()),
-        Err(Failure::Panicked) => refuse(
-            Reason::DecoderPanicked,
-            "the image's decoder panicked: the file is damaged, or hostile".to_owned(),
-        ),
+        Err(Failure::Panicked) => {
+            refuse(Reason::DecoderPanicked, "the image's decoder panicked: the file is damaged, or hostile".to_owned())
+        }
         Err(Failure::Killer(Killer { processes })) => refuse(
             Reason::KilledDecoder,
             format!("decoding this message ended {processes} processes here; try it with more memory, or drop it"),

@@ -21,7 +21,7 @@ use super::parking::Parking;
 use super::settle::{Failure, Verdict, settle};
 use super::state::{Dependency, State};
 use super::upload::{Kind, Object, Store, Stored, UploadError};
-use crate::api::failures::{Failures, FailurePolicy};
+use crate::api::failures::{FailurePolicy, Failures};
 use crate::api::image::ImageSettings;
 use crate::queue::{Delivery, Parked, QueueError};
 use crate::reason::Reason;

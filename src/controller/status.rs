@@ -236,10 +236,8 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
     match () {
         () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "The queue needs no consumer."),
         () if running == 0 && silent > 0 => {
-            let message = format!(
-                "{silent} ready consumers don't answer on port {}; check network policies",
-                names::HTTP_PORT
-            );
+            let message =
+                format!("{silent} ready consumers don't answer on port {}; check network policies", names::HTTP_PORT);
             finding(kind, "Unknown", Reason::StatusUnreachable, message)
         }
         () if running == 0 => finding(kind, "False", Reason::ConsumersStarting, "No consumer is consuming yet."),

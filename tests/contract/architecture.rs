@@ -22,6 +22,7 @@ const BORDERS: &[Border] = &[
             "src/consumer/decode.rs",
             "src/consumer/decode/",
             "src/consumer/encode.rs",
+            "src/consumer/encode/",
             "src/consumer/settle.rs",
             "src/controller/decide.rs",
             "src/controller/build.rs",

@@ -164,7 +164,8 @@ async fn ask(store: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 fn answer(status: u16, code: &str) -> String {
-    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>a fault of the test</Message></Error>");
+    let body =
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>a fault of the test</Message></Error>");
     let length = body.len();
     format!("HTTP/1.1 {status} Fault\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\n\r\n{body}")
 }

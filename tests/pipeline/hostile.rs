@@ -31,7 +31,7 @@ fn claims(width: u32, height: u32) -> Vec<u8> {
     let mut file = sample(0).file;
     file[16..20].copy_from_slice(&width.to_be_bytes());
     file[20..24].copy_from_slice(&height.to_be_bytes());
-    let sum = crc32fast::hash(&file[12..29]);
+    let sum = libdeflater::crc32(&file[12..29]);
     file[29..33].copy_from_slice(&sum.to_be_bytes());
     Sample { name: format!("claims-{width}-{height}.png"), file }.body()
 }
