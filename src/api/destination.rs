@@ -23,8 +23,8 @@ pub struct Destination {
     .message("destination.s3.prefix must not begin with / nor have . or .. as a segment"))]
 #[x_kube(validation = Rule::new("self.keyTemplate.matches('^([^{}]|[{](name|stem|digest|year|month|day|hour|metadata[.][A-Za-z0-9_-]+)[}])+$')")
     .message("destination.s3.keyTemplate has an unknown field; it takes {name}, {stem}, {digest}, {year}, {month}, {day}, {hour} and {metadata.FIELD}"))]
-#[x_kube(validation = Rule::new("!self.keyTemplate.startsWith('/') && !self.keyTemplate.matches('(^|/)[.][.]?(/|$)')")
-    .message("destination.s3.keyTemplate must not begin with / nor have . or .. as a segment"))]
+#[x_kube(validation = Rule::new("!self.keyTemplate.matches('(^|/)[.]?[.]?(/|$)')")
+    .message("destination.s3.keyTemplate must not begin or end with / nor have an empty segment, . or .."))]
 #[x_kube(validation = Rule::new("self.onConflict != 'ContentAddressed' || self.keyTemplate.contains('{digest}')")
     .message("destination.s3.onConflict ContentAddressed needs {digest} in destination.s3.keyTemplate, for example {stem}-{digest}.png"))]
 pub struct S3Destination {

@@ -34,6 +34,19 @@ fn pipeline(change: impl FnOnce(&mut Value)) -> Value {
     object
 }
 
+/// Sets fields of `destination.s3`.
+fn s3(pipeline: &mut Value, fields: Value) {
+    let Value::Object(fields) = fields else { panic!("{fields} is no object") };
+    pipeline["spec"]["destination"]["s3"].as_object_mut().unwrap().extend(fields);
+}
+
+fn message(pipeline: &mut Value, image_path: &str, name_path: Option<&str>) {
+    pipeline["spec"]["message"] = json!({ "imagePath": image_path });
+    if let Some(name_path) = name_path {
+        pipeline["spec"]["message"]["namePath"] = json!(name_path);
+    }
+}
+
 #[test]
 fn the_file_is_what_the_types_say() {
     let printed = serde_yaml::to_string(&ImagePipeline::crd()).unwrap();
@@ -61,6 +74,78 @@ fn the_smallest_pipeline_and_the_examples_are_accepted() {
     assert!(seen > 0, "no ImagePipeline in examples/");
 }
 
+/// Every field that users can give, and none of them at its default.
+#[test]
+fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
+    let secret = |name: &str| json!({ "name": name });
+    let spec = json!({
+        "source": { "rabbitmq": {
+            "queue": "segmented-images",
+            "vhost": "north",
+            "rabbitmqClusterReference": { "connectionSecret": secret("rabbit") },
+            "credentialsSecret": secret("reader"),
+            "tls": { "caSecret": secret("rabbit-ca"), "clientCertSecret": secret("rabbit-client") },
+            "prefetch": 20,
+            "maxBodyBytes": "8Mi",
+        } },
+        "message": { "encoding": "Raw", "imagePath": "/tile/png", "namePath": "/tile/name" },
+        "image": { "encoding": "Balanced", "reencode": "WhenNotPng", "maxPixels": 4_000_000 },
+        "destination": { "s3": {
+            "bucket": "bucket-greench",
+            "prefix": "tiles/",
+            "keyTemplate": "{year}/{metadata.site}/{stem}-{digest}.png",
+            "region": "eu-central-1",
+            "endpoint": "https://s3.storage.svc:7070",
+            "forcePathStyle": true,
+            "tls": { "caSecret": secret("store-ca") },
+            "credentialsSecret": secret("store"),
+            "onConflict": "ContentAddressed",
+            "serverSideEncryption": { "algorithm": "aws:kms", "kmsKeyId": "alias/forest" },
+            "storageClass": "STANDARD_IA",
+            "tags": { "team": "forest" },
+            "metadata": { "site": "north" },
+            "cacheControl": "max-age=3600",
+            "checksum": "CRC32C",
+            "expectedBucketOwner": "123456789012",
+        } },
+        "failures": { "policy": "DeadLetter", "parkingQueue": "broken", "maxAttempts": 3, "holdingTime": "90s" },
+        "scaling": {
+            "minReplicas": 1, "maxReplicas": 9, "messagesPerReplica": 7, "pollInterval": "5s", "scaleDownAfter": "30s",
+        },
+        "consumer": {
+            "concurrency": 3,
+            "resources": { "requests": { "cpu": "1" }, "limits": { "cpu": "2", "memory": "2Gi" } },
+            "serviceAccountName": "tiles",
+            "terminationGracePeriodSeconds": 90,
+        },
+    });
+    let object = pipeline(|pipeline| pipeline["spec"] = spec.clone());
+    assert_eq!(refusals(&object), Vec::<String>::new());
+    let read = serde_json::from_value::<ImagePipeline>(object).unwrap();
+    let written = serde_json::to_value(&read.spec).unwrap();
+    fn fields(path: &str, value: &Value, schema: &Value, missing: &mut Vec<String>) {
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            match value.get(name) {
+                Some(value) => fields(&format!("{path}.{name}"), value, field, missing),
+                // Exactly one of the two can be there.
+                None if path.ends_with("rabbitmqClusterReference") => {}
+                None => missing.push(format!("{path}.{name}")),
+            }
+        }
+    }
+    let mut missing = Vec::new();
+    fields("spec", &spec, &schema()["properties"]["spec"], &mut missing);
+    assert_eq!(missing, Vec::<String>::new(), "new fields belong into this example");
+    // A duration is written with all its digits.
+    let without_durations = |mut value: Value| {
+        for (part, field) in [("failures", "holdingTime"), ("scaling", "pollInterval"), ("scaling", "scaleDownAfter")] {
+            value[part].as_object_mut().unwrap().remove(field);
+        }
+        value
+    };
+    assert_eq!(without_durations(written), without_durations(spec));
+}
+
 #[test]
 fn every_rule_names_the_field_it_refuses() {
     type Change = fn(&mut Value);
@@ -76,6 +161,38 @@ fn every_rule_names_the_field_it_refuses() {
         ("destination.s3.prefix", |p| p["spec"]["destination"]["s3"]["prefix"] = json!("/tiles")),
         ("destination.s3.prefix", |p| p["spec"]["destination"]["s3"]["prefix"] = json!("tiles/../")),
         ("destination.s3.prefix", |p| p["spec"]["destination"]["s3"]["prefix"] = json!("./tiles")),
+        ("destination.s3.keyTemplate has an unknown field", |p| s3(p, json!({ "keyTemplate": "{nam}" }))),
+        ("destination.s3.keyTemplate has an unknown field", |p| s3(p, json!({ "keyTemplate": "{name" }))),
+        ("destination.s3.keyTemplate has an unknown field", |p| s3(p, json!({ "keyTemplate": "name}" }))),
+        ("destination.s3.keyTemplate has an unknown field", |p| s3(p, json!({ "keyTemplate": "{{name}}" }))),
+        ("destination.s3.keyTemplate has an unknown field", |p| s3(p, json!({ "keyTemplate": "{metadata.}" }))),
+        ("destination.s3.keyTemplate has an unknown field", |p| s3(p, json!({ "keyTemplate": "{metadata.a.b}" }))),
+        ("destination.s3.keyTemplate has an unknown field", |p| s3(p, json!({ "keyTemplate": "{name}{now}" }))),
+        ("destination.s3.keyTemplate must not begin", |p| s3(p, json!({ "keyTemplate": "/{name}" }))),
+        ("destination.s3.keyTemplate must not begin", |p| s3(p, json!({ "keyTemplate": "{name}/" }))),
+        ("destination.s3.keyTemplate must not begin", |p| s3(p, json!({ "keyTemplate": "a//{name}" }))),
+        ("destination.s3.keyTemplate must not begin", |p| s3(p, json!({ "keyTemplate": "../{name}" }))),
+        ("destination.s3.keyTemplate must not begin", |p| s3(p, json!({ "keyTemplate": "a/./{name}" }))),
+        ("destination.s3.keyTemplate must not begin", |p| s3(p, json!({ "keyTemplate": "{name}/.." }))),
+        ("destination.s3.onConflict", |p| s3(p, json!({ "onConflict": "ContentAddressed" }))),
+        ("destination.s3.onConflict", |p| {
+            s3(p, json!({ "onConflict": "ContentAddressed", "keyTemplate": "{name}-digest" }));
+        }),
+        ("destination.s3.serverSideEncryption.kmsKeyId", |p| {
+            s3(p, json!({ "serverSideEncryption": { "algorithm": "AES256", "kmsKeyId": "alias/forest" } }));
+        }),
+        ("destination.s3.tags", |p| s3(p, json!({ "tags": { "": "north" } }))),
+        ("destination.s3.tags", |p| s3(p, json!({ "tags": { "k".repeat(129): "north" } }))),
+        ("destination.s3.metadata", |p| s3(p, json!({ "metadata": { "Site": "north" } }))),
+        ("destination.s3.metadata", |p| s3(p, json!({ "metadata": { "-site": "north" } }))),
+        ("destination.s3.metadata", |p| s3(p, json!({ "metadata": { "s".repeat(65): "north" } }))),
+        ("destination.s3.metadata", |p| s3(p, json!({ "metadata": { "image-pipeline-digest": "0" } }))),
+        ("message.imagePath and message.namePath", |p| message(p, "/image_metadata/image_name", None)),
+        ("message.imagePath and message.namePath", |p| message(p, "/image_metadata", None)),
+        ("message.imagePath and message.namePath", |p| message(p, "/a/b", Some("/a/b/c"))),
+        ("message.imagePath and message.namePath", |p| message(p, "/a/b/c", Some("/a/b"))),
+        ("failures.holdingTime", |p| p["spec"]["failures"] = json!({ "holdingTime": "999ms" })),
+        ("failures.holdingTime", |p| p["spec"]["failures"] = json!({ "holdingTime": "24h1s" })),
         ("failures.parkingQueue", |p| p["spec"]["failures"] = json!({ "parkingQueue": "segmented-images" })),
         ("failures.parkingQueue", |p| p["spec"]["source"]["rabbitmq"]["queue"] = json!("q".repeat(249))),
         ("scaling.minReplicas", |p| p["spec"]["scaling"] = json!({ "minReplicas": 5, "maxReplicas": 4 })),
@@ -96,6 +213,18 @@ fn what_is_near_a_limit_is_accepted() {
     let cases: &[Change] = &[
         |p| p["metadata"]["name"] = json!("n".repeat(50)),
         |p| p["spec"]["destination"]["s3"]["prefix"] = json!("tiles..old/.hidden/"),
+        |p| s3(p, json!({ "keyTemplate": "..{stem}/.{digest}/{metadata.Site_7-b}.." })),
+        |p| s3(p, json!({ "keyTemplate": "{year}/{month}/{day}/{hour}/{name}" })),
+        |p| s3(p, json!({ "keyTemplate": "a fixed key/木.png" })),
+        |p| s3(p, json!({ "onConflict": "Fail" })),
+        |p| s3(p, json!({ "onConflict": "ContentAddressed", "keyTemplate": "{stem}-{digest}.png" })),
+        |p| s3(p, json!({ "serverSideEncryption": { "algorithm": "AES256" } })),
+        |p| s3(p, json!({ "serverSideEncryption": { "algorithm": "aws:kms" } })),
+        |p| s3(p, json!({ "tags": { "k".repeat(128): "" }, "metadata": { "s".repeat(64): "" } })),
+        |p| message(p, "/image_metadata/image_name_2", None),
+        |p| message(p, "/a~1b/~0/é", Some("/a/b")),
+        |p| p["spec"]["failures"] = json!({ "holdingTime": "1s" }),
+        |p| p["spec"]["failures"] = json!({ "holdingTime": "24h" }),
         |p| p["spec"]["scaling"] = json!({ "minReplicas": 20, "pollInterval": "500ms", "scaleDownAfter": "0s" }),
         |p| {
             p["spec"]["source"]["rabbitmq"]["queue"] = json!("q".repeat(255));
