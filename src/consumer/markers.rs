@@ -1,16 +1,39 @@
 //! Marks of messages that are being decoded, in a directory that outlives the process: a mark found
-//! again says that decoding this message ended a process. It must never mark anything by which a
-//! message could be read, nor count what a redelivery alone would count.
+//! again says that decoding this message, alone, ended a process. It must never mark anything by which
+//! a message could be read, nor count what a redelivery alone would count.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 /// Marks for the messages of one consumer. A broker's delivery counts would be no proof: they also
 /// count outages and restarts.
 pub struct Markers {
     directory: PathBuf,
     most: u32,
+    /// Shared by messages that come for the first time, held alone by one that comes again: if the
+    /// process ends, that one is to blame.
+    alone: Arc<RwLock<()>>,
+}
+
+/// Leave to decode a message, until this is dropped.
+#[derive(Debug)]
+pub enum Leave {
+    /// Beside others, without a mark.
+    Shared {
+        /// Keeps marked messages waiting.
+        _guard: OwnedRwLockReadGuard<()>,
+    },
+    /// Alone, and marked.
+    Alone {
+        /// Taken away first.
+        _marker: Marker,
+        /// Keeps all others waiting.
+        _guard: OwnedRwLockWriteGuard<()>,
+    },
 }
 
 /// A message has ended too many processes.
@@ -39,15 +62,25 @@ impl Markers {
             fs::write(&trial, "")?;
             fs::remove_file(trial)
         };
-        (Self { directory: directory.to_owned(), most }, writable())
+        (Self { directory: directory.to_owned(), most, alone: Arc::default() }, writable())
     }
 
-    /// Marks a message before it is decoded. A mark that can't be written is done without: a full
-    /// disk must not stop the work.
+    /// Waits until a message may be decoded; one that was delivered before is marked.
     ///
     /// # Errors
-    /// The message's mark was found as often as is allowed; it is left where it is.
-    pub fn mark(&self, body: &[u8]) -> Result<Marker, Killer> {
+    /// Its mark was found as often as is allowed.
+    pub async fn leave(&self, body: &[u8], redelivered: bool) -> Result<Leave, Killer> {
+        let alone = Arc::clone(&self.alone);
+        if !redelivered {
+            return Ok(Leave::Shared { _guard: alone.read_owned().await });
+        }
+        let guard = alone.write_owned().await;
+        Ok(Leave::Alone { _marker: self.mark(body)?, _guard: guard })
+    }
+
+    /// Marks a message. A mark that can't be written is done without: a full disk must not stop the
+    /// work. One that was found as often as is allowed is left where it is.
+    fn mark(&self, body: &[u8]) -> Result<Marker, Killer> {
         let file = self.directory.join(blake3::hash(body).to_hex().as_str());
         let found = fs::read_to_string(&file).ok().and_then(|count| count.trim().parse().ok()).unwrap_or(0);
         if found >= self.most {
@@ -97,10 +130,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let markers = markers(directory.path(), 1);
         drop(markers.mark(b"good").unwrap());
-        let panicked = std::panic::catch_unwind(|| {
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _marker = markers.mark(b"good").unwrap();
             panic!("a decoder");
-        });
+        }));
         assert!(panicked.is_err());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         assert!(markers.mark(b"good").is_ok());

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -15,7 +14,7 @@ use super::broker::BrokerError;
 use super::capacity::{Capacity, Memory, blocking};
 use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::{Png, encode, inspect};
-use super::markers::{Marker, Markers};
+use super::markers::Markers;
 use super::metrics::{Metrics, Outcome, Stage};
 use super::parking::Parking;
 use super::settle::{Failure, Verdict, settle};
@@ -43,11 +42,8 @@ pub struct Worker {
     pub failures: Failures,
     /// Where the store is tried after it was given up.
     pub probe_key: ObjectKey,
-    /// Marks of redelivered messages.
-    pub markers: Arc<Markers>,
-    /// Shared by messages that come for the first time, held alone by one that comes again: if the
-    /// process ends, that one is to blame.
-    pub alone: Arc<RwLock<()>>,
+    /// Marks of redelivered messages, which are decoded alone.
+    pub markers: Markers,
     /// Processors and memory.
     pub capacity: Capacity,
     /// Where images go.
@@ -77,12 +73,6 @@ struct Converted {
     key: ObjectKey,
     png: Png,
     _memory: Memory,
-}
-
-/// Whether a message is decoded beside others.
-enum Company {
-    Shared { _guard: OwnedRwLockReadGuard<()> },
-    Alone { _guard: OwnedRwLockWriteGuard<()> },
 }
 
 /// How a pause ended.
@@ -119,9 +109,9 @@ impl Worker {
     /// decode ─▶ encode, on threads that may be kept busy.
     async fn convert(&self, message: &Message) -> Result<Converted, Failure> {
         let started = Instant::now();
-        let company = self.company(message.delivery.redelivered()).await;
         let (delivery, decoder) = (Arc::clone(&message.delivery), Arc::clone(&self.decoder));
-        let (marker, max_pixels) = (self.marker(&company, &delivery)?, self.image.max_pixels);
+        let leave = self.markers.leave(delivery.body(), delivery.redelivered()).await.map_err(Failure::Killer)?;
+        let max_pixels = self.image.max_pixels;
         let (processor, (job, header)) = blocking(self.capacity.processor().await, move || {
             let header = |name: &str| delivery.header(name);
             let incoming = Incoming { body: delivery.body(), timestamp: delivery.timestamp(), header: &header };
@@ -140,28 +130,12 @@ impl Worker {
             let png = encode(Bytes::clone(&job.image), &header, &image).map_err(Failure::Encode)?;
             memory.keep(png.bytes().len());
             let key = job.key(&png.digest().to_string()).map_err(Failure::Decode)?;
-            drop((marker, company));
+            drop(leave);
             Ok(Converted { key, png, _memory: memory })
         })
         .await?;
         self.metrics.stage(Stage::Encode, started.elapsed());
         Ok(converted)
-    }
-
-    async fn company(&self, redelivered: bool) -> Company {
-        let alone = Arc::clone(&self.alone);
-        if redelivered {
-            Company::Alone { _guard: alone.write_owned().await }
-        } else {
-            Company::Shared { _guard: alone.read_owned().await }
-        }
-    }
-
-    fn marker(&self, company: &Company, delivery: &Delivery) -> Result<Option<Marker>, Failure> {
-        match company {
-            Company::Shared { .. } => Ok(None),
-            Company::Alone { .. } => self.markers.mark(delivery.body()).map(Some).map_err(Failure::Killer),
-        }
     }
 
     /// upload ─▶ settle, until there is a verdict other than to try again.
@@ -323,16 +297,13 @@ impl Worker {
     pub async fn recovered(&self, dependency: Dependency) -> bool {
         let mut failures = 0;
         loop {
-            let (reason, text) = match dependency {
-                Dependency::Parking => match self.parking.probe().await {
-                    Ok(()) => break,
-                    Err(error) => (error.reason(), error.to_string()),
-                },
-                Dependency::Storage | Dependency::Broker => match self.store.probe(&self.probe_key).await {
-                    Ok(()) => break,
-                    Err(error) => (error.reason(), error.to_string()),
-                },
+            let tried = match dependency {
+                Dependency::Parking => self.parking.probe().await.map_err(|error| (error.reason(), error.to_string())),
+                Dependency::Storage | Dependency::Broker => {
+                    self.store.probe(&self.probe_key).await.map_err(|error| (error.reason(), error.to_string()))
+                }
             };
+            let Err((reason, text)) = tried else { break };
             self.state.failing(dependency, reason, text);
             tokio::select! {
                 () = tokio::time::sleep(backoff::delay(failures, RETRY_CAP)) => failures += 1,

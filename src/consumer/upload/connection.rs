@@ -35,7 +35,7 @@ pub enum Connection {
     /// Trusts those in a file, too.
     Private {
         /// Everything but the trust.
-        config: Config,
+        config: Box<Config>,
         /// `ca.crt` of the mounted Secret.
         file: PathBuf,
         /// What the file held, and the client that trusts it.
@@ -65,7 +65,7 @@ impl Connection {
         match destination.tls {
             None => Connection::Known(trusting(&config, TrustStore::default())),
             Some(_) => Connection::Private {
-                config,
+                config: Box::new(config),
                 file: secrets.join(SecretRole::StoreAuthority.as_str()).join("ca.crt"),
                 current: Mutex::new(None),
             },
