@@ -20,10 +20,13 @@ use crate::api::image::{ImageSettings, Reencode};
 use crate::reason::Reason;
 
 mod chunks;
+mod deflate;
 mod digest;
 mod filter;
+mod huffman;
 mod picture;
 mod read;
+mod unfilter;
 mod write;
 
 /// Room for a decoder's own tables, beside the pixels.

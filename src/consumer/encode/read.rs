@@ -7,8 +7,8 @@ use libdeflater::Decompressor;
 use png::{Adam7Info, expand_interlaced_row};
 
 use super::chunks::Chunks;
-use super::filter::unfilter;
 use super::picture::{Color, Layout, MAX_PROFILE, Picture, fits};
+use super::unfilter::unfilter;
 
 /// What IHDR says.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +124,7 @@ fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
         let row = layout.row_bytes(width);
         let bytes = (row + 1) * height as usize;
         let part = rows.get_mut(start..start + bytes).ok_or("its image data ends early")?;
-        unfilter_rows(part, row, layout.step()).ok_or("it names a filter that there is not")?;
+        unfilter(part, row, layout.step()).ok_or("it names a filter that there is not")?;
         start += bytes;
         if header.interlaced {
             for (line, row) in (0..height).zip(part.chunks_exact(row)) {
@@ -155,18 +155,4 @@ fn passes(layout: Layout) -> Vec<(u8, u32, u32)> {
         .map(|((x, across, y, down), pass)| (pass, every(layout.width, x, across), every(layout.height, y, down)))
         .filter(|(_, width, height)| *width > 0 && *height > 0)
         .collect()
-}
-
-/// Undoes the filters of rows, and moves the rows together, in place.
-fn unfilter_rows(rows: &mut [u8], length: usize, step: usize) -> Option<()> {
-    let first = vec![0; length];
-    for index in 0..rows.len() / (length + 1) {
-        let from = index * (length + 1);
-        let filter = *rows.get(from)?;
-        rows.copy_within(from + 1..from + 1 + length, index * length);
-        let (before, row) = rows.split_at_mut(index * length);
-        let above = before.len().checked_sub(length).and_then(|start| before.get(start..)).unwrap_or(&first);
-        unfilter(filter, step, row.get_mut(..length)?, above)?;
-    }
-    Some(())
 }

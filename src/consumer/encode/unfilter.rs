@@ -1,0 +1,196 @@
+//! Undoes PNG's filters (PNG specification, section 9). Two of them make every pixel wait for the
+//! one before it; of neighbouring rows with such filters, two are undone at once, the lower one
+//! pixel behind. It must never allocate more than a few rows, and a byte for each.
+
+use wide::{i16x8, u8x16};
+
+use super::filter::{average, paeth};
+
+const SUB: u8 = 1;
+const UP: u8 = 2;
+const AVERAGE: u8 = 3;
+const PAETH: u8 = 4;
+
+/// Undoes the filters of rows, each of `length` bytes behind the number of its filter, and moves the
+/// rows together, in place. `step`: bytes from a sample to the same one of the next pixel. Nothing,
+/// if a row names a filter that there is not.
+pub(super) fn unfilter(rows: &mut [u8], length: usize, step: usize) -> Option<()> {
+    let filters: Vec<u8> = rows.chunks_exact(length + 1).filter_map(|row| row.first().copied()).collect();
+    for index in 0..filters.len() {
+        let from = index * (length + 1) + 1;
+        rows.copy_within(from..from + length, index * length);
+    }
+    let first = vec![0; length];
+    let (mut above, mut rest, mut filters) = (&first[..], rows, &filters[..]);
+    while let [filter, after @ ..] = filters {
+        let (row, below) = rest.split_at_mut_checked(length)?;
+        match (both(step, *filter, after.first().copied()), after) {
+            (Some(both), [_, after @ ..]) => {
+                let (next, below) = below.split_at_mut_checked(length)?;
+                both(row, next, above);
+                (above, rest, filters) = (next, below, after);
+            }
+            _ => {
+                alone(*filter, step, row, above)?;
+                (above, rest, filters) = (row, below, after);
+            }
+        }
+    }
+    Some(())
+}
+
+fn alone(filter: u8, step: usize, row: &mut [u8], above: &[u8]) -> Option<()> {
+    match filter {
+        0 => {}
+        UP => row.iter_mut().zip(above).for_each(|(byte, above)| *byte = byte.wrapping_add(*above)),
+        SUB | AVERAGE | PAETH => match step {
+            1 => serial::<1>(filter, row, above),
+            2 => serial::<2>(filter, row, above),
+            3 => serial::<3>(filter, row, above),
+            4 => serial::<4>(filter, row, above),
+            6 => serial::<6>(filter, row, above),
+            _ => serial::<8>(filter, row, above),
+        },
+        _ => return None,
+    }
+    Some(())
+}
+
+fn serial<const STEP: usize>(filter: u8, row: &mut [u8], above: &[u8]) {
+    match filter {
+        SUB => predicted::<STEP>(row, above, |left, _, _| left),
+        AVERAGE => predicted::<STEP>(row, above, |left, above, _| average(left, above)),
+        _ => predicted::<STEP>(row, above, paeth),
+    }
+}
+
+#[inline(always)]
+fn predicted<const STEP: usize>(row: &mut [u8], above: &[u8], predict: impl Fn(u8, u8, u8) -> u8) {
+    let (mut left, mut corner) = ([0; STEP], [0; STEP]);
+    for (pixel, above) in row.as_chunks_mut::<STEP>().0.iter_mut().zip(above.as_chunks::<STEP>().0) {
+        for (((byte, left), above), corner) in pixel.iter_mut().zip(&mut left).zip(above).zip(&mut corner) {
+            *byte = byte.wrapping_add(predict(*left, *above, *corner));
+            (*left, *corner) = (*byte, *above);
+        }
+    }
+}
+
+/// Undoes the filters of two rows, given the row above them.
+type Both = fn(&mut [u8], &mut [u8], &[u8]);
+
+/// How two rows with these filters are undone at once, if they are worth it.
+fn both(step: usize, upper: u8, lower: Option<u8>) -> Option<Both> {
+    Some(match (step, upper, lower?) {
+        (3, AVERAGE, AVERAGE) => at_once::<3, AVERAGE, AVERAGE>,
+        (3, AVERAGE, PAETH) => at_once::<3, AVERAGE, PAETH>,
+        (3, PAETH, AVERAGE) => at_once::<3, PAETH, AVERAGE>,
+        (3, PAETH, PAETH) => at_once::<3, PAETH, PAETH>,
+        (4, AVERAGE, AVERAGE) => at_once::<4, AVERAGE, AVERAGE>,
+        (4, AVERAGE, PAETH) => at_once::<4, AVERAGE, PAETH>,
+        (4, PAETH, AVERAGE) => at_once::<4, PAETH, AVERAGE>,
+        (4, PAETH, PAETH) => at_once::<4, PAETH, PAETH>,
+        _ => return None,
+    })
+}
+
+fn at_once<const STEP: usize, const UPPER: u8, const LOWER: u8>(upper: &mut [u8], lower: &mut [u8], above: &[u8]) {
+    let [above, upper_filtered, lower_filtered] = [above, upper, lower].map(with_room);
+    let none = i16x8::ZERO;
+    let Some((first, places)) = upper.as_chunks_mut::<STEP>().0.split_first_mut() else { return };
+    let mut corner = load(&above, 0);
+    let mut left = put(first, load(&upper_filtered, 0) + predict::<UPPER>(none, corner, none));
+    let (mut lower_left, mut lower_corner) = (none, none);
+    let mut at = 0;
+    let (lower_places, last) = lower.as_chunks_mut::<STEP>().0.split_at_mut(places.len());
+    for (place, lower_place) in places.iter_mut().zip(lower_places) {
+        // What is left of the upper row's pixel is above the lower row's.
+        let predicted = predict::<LOWER>(lower_left, left, lower_corner);
+        lower_left = put(lower_place, load(&lower_filtered, at) + predicted);
+        lower_corner = left;
+        at += STEP;
+        let up = load(&above, at);
+        left = put(place, load(&upper_filtered, at) + predict::<UPPER>(left, up, corner));
+        corner = up;
+    }
+    if let [last] = last {
+        put(last, load(&lower_filtered, at) + predict::<LOWER>(lower_left, left, lower_corner));
+    }
+}
+
+/// Bytes behind a row, so that its last pixel can be loaded as all others.
+const ROOM: usize = 8;
+
+fn with_room(row: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::with_capacity(row.len() + ROOM);
+    copy.extend_from_slice(row);
+    copy.resize(row.len() + ROOM, 0);
+    copy
+}
+
+/// The predictors, for the bytes of a pixel at once.
+#[inline(always)]
+fn predict<const FILTER: u8>(left: i16x8, above: i16x8, corner: i16x8) -> i16x8 {
+    if FILTER == AVERAGE {
+        return (left + above) >> 1;
+    }
+    let (low, high) = (left.min(above), left.max(above));
+    let threshold = corner + corner + corner - above - left;
+    let otherwise = high.simd_gt(threshold).bitselect(corner, low);
+    threshold.simd_gt(low).bitselect(otherwise, high)
+}
+
+/// A pixel, with bytes behind it that are of no use, and no harm.
+#[inline(always)]
+fn load(row: &[u8], at: usize) -> i16x8 {
+    let bytes = row.get(at..).and_then(|rest| rest.first_chunk::<8>()).copied().unwrap_or_default();
+    i16x8::from_u8x16_low(u8x16::new(u128::from(u64::from_le_bytes(bytes)).to_le_bytes()))
+}
+
+/// Puts the sums' low bytes in their place, and says what they are.
+#[inline(always)]
+fn put<const STEP: usize>(place: &mut [u8; STEP], sums: i16x8) -> i16x8 {
+    let pixel = sums & i16x8::splat(0xff);
+    let bytes = u8x16::narrow_i16x8(pixel, pixel).to_array();
+    if let Some(bytes) = bytes.first_chunk::<STEP>() {
+        *place = *bytes;
+    }
+    pixel
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn rows_at_once_are_what_they_are_alone(
+            step in prop_oneof![Just(3usize), Just(4)],
+            filters in prop::collection::vec(prop_oneof![3 => Just(PAETH), 3 => Just(AVERAGE), 1 => 0..=2u8], 1..9),
+            width in 1..40usize,
+            seed in any::<u32>(),
+        ) {
+            let length = width * step;
+            let mut state = seed;
+            let mut byte = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            };
+            let mut rows: Vec<u8> = Vec::new();
+            for filter in &filters {
+                rows.push(*filter);
+                rows.extend((0..length).map(|_| byte()));
+            }
+            let mut expected: Vec<u8> = Vec::new();
+            for (filter, row) in filters.iter().zip(rows.chunks_exact(length + 1)) {
+                let above = expected.rchunks(length).next().map_or_else(|| vec![0; length], <[u8]>::to_vec);
+                let mut row: Vec<u8> = row.iter().skip(1).copied().collect();
+                prop_assert!(alone(*filter, step, &mut row, &above).is_some());
+                expected.extend(row);
+            }
+            prop_assert!(unfilter(&mut rows, length, step).is_some());
+            prop_assert_eq!(rows.get(..expected.len()), Some(&expected[..]));
+        }
+    }
+}
