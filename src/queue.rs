@@ -27,6 +27,10 @@ pub use error::QueueError;
 /// How long any one exchange with the broker may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest frame: the broker's own default. Said at the start, or the client library makes
+/// its buffers of 32 frames anew once the broker has said it, and touches every page of them.
+const FRAME_MAX: u32 = 128 << 10;
+
 /// Seconds between heartbeats: the broker's manual advises 5 to 20. A peer that is silent for two
 /// of them is given up, so that a network that drops everything is named within ten seconds.
 const HEARTBEAT_SECONDS: u16 = 5;
@@ -300,6 +304,7 @@ fn uri(address: &BrokerAddress) -> AMQPUri {
         query: AMQPQueryString {
             heartbeat: Some(HEARTBEAT_SECONDS),
             auth_mechanism: Some(mechanism),
+            frame_max: Some(FRAME_MAX),
             ..AMQPQueryString::default()
         },
     }
