@@ -20,14 +20,14 @@ pub(super) fn unfilter(rows: &mut [u8], length: usize, step: usize) -> Option<()
         let from = index * (length + 1) + 1;
         rows.copy_within(from..from + length, index * length);
     }
-    let first = vec![0; length];
+    let (first, mut copies) = (vec![0; length], Copies::default());
     let (mut above, mut rest, mut filters) = (&first[..], rows, &filters[..]);
     while let [filter, after @ ..] = filters {
         let (row, below) = rest.split_at_mut_checked(length)?;
         match (both(step, *filter, after.first().copied()), after) {
             (Some(both), [_, after @ ..]) => {
                 let (next, below) = below.split_at_mut_checked(length)?;
-                both(row, next, above);
+                both(row, next, above, &mut copies);
                 (above, rest, filters) = (next, below, after);
             }
             _ => {
@@ -76,7 +76,13 @@ fn predicted<const STEP: usize>(row: &mut [u8], above: &[u8], predict: impl Fn(u
 }
 
 /// Undoes the filters of two rows, given the row above them.
-type Both = fn(&mut [u8], &mut [u8], &[u8]);
+type Both = fn(&mut [u8], &mut [u8], &[u8], &mut Copies);
+
+/// Rows with room behind them, so that their last pixels can be loaded as all others.
+type Copies = [Vec<u8>; 3];
+
+/// Bytes that are loaded at once.
+const LOADED: usize = 8;
 
 /// How two rows with these filters are undone at once, if they are worth it.
 fn both(step: usize, upper: u8, lower: Option<u8>) -> Option<Both> {
@@ -93,38 +99,47 @@ fn both(step: usize, upper: u8, lower: Option<u8>) -> Option<Both> {
     })
 }
 
-fn at_once<const STEP: usize, const UPPER: u8, const LOWER: u8>(upper: &mut [u8], lower: &mut [u8], above: &[u8]) {
-    let [above, upper_filtered, lower_filtered] = [above, upper, lower].map(with_room);
+fn at_once<const STEP: usize, const UPPER: u8, const LOWER: u8>(
+    upper: &mut [u8],
+    lower: &mut [u8],
+    above: &[u8],
+    copies: &mut Copies,
+) {
+    for (copy, row) in copies.iter_mut().zip([above, upper, lower]) {
+        copy.clear();
+        copy.extend_from_slice(row);
+        copy.extend_from_slice(&[0; LOADED]);
+    }
+    let [mut above, mut filtered, mut lower_filtered] = copies.each_ref().map(|copy| loads::<STEP>(copy));
+    let (upper, _) = upper.as_chunks_mut::<STEP>();
+    let (lower, _) = lower.as_chunks_mut::<STEP>();
     let none = i16x8::ZERO;
-    let Some((first, places)) = upper.as_chunks_mut::<STEP>().0.split_first_mut() else { return };
-    let mut corner = load(&above, 0);
-    let mut left = put(first, load(&upper_filtered, 0) + predict::<UPPER>(none, corner, none));
+    let (Some((first, upper)), Some(up), Some(pixel)) = (upper.split_first_mut(), above.next(), filtered.next()) else {
+        return;
+    };
+    let (mut left, mut corner) = (put(first, pixel + predict::<UPPER>(none, up, none)), up);
     let (mut lower_left, mut lower_corner) = (none, none);
-    let mut at = 0;
-    let (lower_places, last) = lower.as_chunks_mut::<STEP>().0.split_at_mut(places.len());
-    for (place, lower_place) in places.iter_mut().zip(lower_places) {
+    let (lower, last) = lower.split_at_mut(upper.len());
+    let places = upper.iter_mut().zip(lower);
+    // By reference: one of its pixels is left over.
+    for (((place, lower_place), (up, pixel)), lower_pixel) in places.zip(above.zip(filtered)).zip(&mut lower_filtered) {
         // What is left of the upper row's pixel is above the lower row's.
         let predicted = predict::<LOWER>(lower_left, left, lower_corner);
-        lower_left = put(lower_place, load(&lower_filtered, at) + predicted);
-        lower_corner = left;
-        at += STEP;
-        let up = load(&above, at);
-        left = put(place, load(&upper_filtered, at) + predict::<UPPER>(left, up, corner));
-        corner = up;
+        (lower_left, lower_corner) = (put(lower_place, lower_pixel + predicted), left);
+        (left, corner) = (put(place, pixel + predict::<UPPER>(left, up, corner)), up);
     }
-    if let [last] = last {
-        put(last, load(&lower_filtered, at) + predict::<LOWER>(lower_left, left, lower_corner));
+    if let ([last], Some(pixel)) = (last, lower_filtered.next()) {
+        put(last, pixel + predict::<LOWER>(lower_left, left, lower_corner));
     }
 }
 
-/// Bytes behind a row, so that its last pixel can be loaded as all others.
-const ROOM: usize = 8;
-
-fn with_room(row: &[u8]) -> Vec<u8> {
-    let mut copy = Vec::with_capacity(row.len() + ROOM);
-    copy.extend_from_slice(row);
-    copy.resize(row.len() + ROOM, 0);
-    copy
+/// The pixels of a copied row, each with bytes behind it that are of no use, and no harm.
+#[inline(always)]
+fn loads<const STEP: usize>(copy: &[u8]) -> impl Iterator<Item = i16x8> {
+    copy.windows(LOADED).step_by(STEP).map(|bytes| {
+        let bytes = bytes.first_chunk().copied().map_or(0, u64::from_le_bytes);
+        i16x8::from_u8x16_low(u8x16::new(u128::from(bytes).to_le_bytes()))
+    })
 }
 
 /// The predictors, for the bytes of a pixel at once.
@@ -137,13 +152,6 @@ fn predict<const FILTER: u8>(left: i16x8, above: i16x8, corner: i16x8) -> i16x8 
     let threshold = corner + corner + corner - above - left;
     let otherwise = high.simd_gt(threshold).bitselect(corner, low);
     threshold.simd_gt(low).bitselect(otherwise, high)
-}
-
-/// A pixel, with bytes behind it that are of no use, and no harm.
-#[inline(always)]
-fn load(row: &[u8], at: usize) -> i16x8 {
-    let bytes = row.get(at..).and_then(|rest| rest.first_chunk::<8>()).copied().unwrap_or_default();
-    i16x8::from_u8x16_low(u8x16::new(u128::from(u64::from_le_bytes(bytes)).to_le_bytes()))
 }
 
 /// Puts the sums' low bytes in their place, and says what they are.
