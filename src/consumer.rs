@@ -175,7 +175,7 @@ async fn worker(
     Ok(Worker {
         namespace: args.pipeline_namespace.clone(),
         name: args.pipeline_name.clone(),
-        decoder: Arc::new(Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?),
+        decoder: Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?,
         image: image.clone(),
         failures: failures.clone(),
         probe_key: decode::probe_key(&destination.s3.prefix),

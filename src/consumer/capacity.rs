@@ -140,11 +140,12 @@ impl Memory {
 pub async fn blocking<T: Send + 'static>(
     processor: Processor,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<(Processor, T), Failure> {
-    match tokio::task::spawn_blocking(move || (work(), processor)).await {
-        Ok((result, processor)) => result.map(|value| (processor, value)),
-        Err(_) => Err(Failure::Panicked),
-    }
+) -> Result<T, Failure> {
+    let work = move || {
+        let _processor = processor;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Panicked))
 }
 
 fn kibibytes(bytes: u64) -> u32 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -35,7 +36,7 @@ pub struct Worker {
     /// The pipeline's name.
     pub name: String,
     /// How a message is read.
-    pub decoder: Arc<Decoder>,
+    pub decoder: Decoder,
     /// How an image becomes a PNG.
     pub image: ImageSettings,
     /// What becomes of messages that can't.
@@ -106,36 +107,37 @@ impl Worker {
         self.carry_out(&mut message, verdict).await
     }
 
-    /// decode ─▶ encode, on threads that may be kept busy.
-    async fn convert(&self, message: &Message) -> Result<Converted, Failure> {
-        let started = Instant::now();
-        let (delivery, decoder) = (Arc::clone(&message.delivery), Arc::clone(&self.decoder));
+    /// decode ─▶ encode, on a thread that may be kept busy.
+    async fn convert(self: &Arc<Self>, message: &Message) -> Result<Converted, Failure> {
+        let (worker, delivery) = (Arc::clone(self), Arc::clone(&message.delivery));
         let leave = self.markers.leave(delivery.body(), delivery.redelivered()).await.map_err(Failure::Killer)?;
-        let max_pixels = self.image.max_pixels;
-        let (processor, (job, header)) = blocking(self.capacity.processor().await, move || {
-            let header = |name: &str| delivery.header(name);
-            let incoming = Incoming { body: delivery.body(), timestamp: delivery.timestamp(), header: &header };
-            let job = decoder.decode(&incoming).map_err(Failure::Decode)?;
-            let header = inspect(&job.image, max_pixels).map_err(Failure::Encode)?;
-            Ok((job, header))
+        let processor = self.capacity.processor().await;
+        let runtime = Handle::current();
+        blocking(processor, move || {
+            let converted = worker.work(&delivery, &runtime);
+            drop(leave);
+            converted
         })
-        .await?;
+        .await
+    }
+
+    /// What the processor does with a message. The memory that the image takes is waited for here.
+    fn work(&self, delivery: &Delivery, runtime: &Handle) -> Result<Converted, Failure> {
+        let started = Instant::now();
+        let header = |name: &str| delivery.header(name);
+        let incoming = Incoming { body: delivery.body(), timestamp: delivery.timestamp(), header: &header };
+        let job = self.decoder.decode(&incoming).map_err(Failure::Decode)?;
+        let header = inspect(&job.image, self.image.max_pixels).map_err(Failure::Encode)?;
         self.metrics.stage(Stage::Decode, started.elapsed());
 
         let started = Instant::now();
         let needed = header.bytes_needed() + u64::try_from(job.image.len()).unwrap_or(u64::MAX);
-        let mut memory = self.capacity.memory(needed).await.map_err(Failure::Encode)?;
-        let image = self.image.clone();
-        let (_, converted) = blocking(processor, move || {
-            let png = encode(Bytes::clone(&job.image), &header, &image).map_err(Failure::Encode)?;
-            memory.keep(png.bytes().len());
-            let key = job.key(&png.digest().to_string()).map_err(Failure::Decode)?;
-            drop(leave);
-            Ok(Converted { key, png, _memory: memory })
-        })
-        .await?;
+        let mut memory = runtime.block_on(self.capacity.memory(needed)).map_err(Failure::Encode)?;
+        let png = encode(Bytes::clone(&job.image), &header, &self.image).map_err(Failure::Encode)?;
+        memory.keep(png.bytes().len());
+        let key = job.key(&png.digest().to_string()).map_err(Failure::Decode)?;
         self.metrics.stage(Stage::Encode, started.elapsed());
-        Ok(converted)
+        Ok(Converted { key, png, _memory: memory })
     }
 
     /// upload ─▶ settle, until there is a verdict other than to try again.
