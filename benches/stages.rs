@@ -1,0 +1,110 @@
+//! Times what a consumer's processor does with one message: decode its body, and make its image a
+//! PNG, in every mode and over sizes. `cargo bench` runs this; it needs no server. `make bench`
+//! measures the whole service. It must never time work whose result it didn't look at once.
+//!
+//! ```text
+//! cargo bench                        everything
+//! cargo bench -- encode              one stage
+//! cargo bench -- pixels              cost against pixels; throughput in pixels
+//! ```
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use image_pipeline::api::destination::S3Destination;
+use image_pipeline::api::image::{ImageSettings, PngEncoding, Reencode};
+use image_pipeline::api::message::MessageFormat;
+use image_pipeline::consumer::decode::{Decoder, Incoming};
+use image_pipeline::consumer::encode::{Png, encode, inspect};
+use image_pipeline::publish::{Format, SampleArgs, Size};
+use serde_json::json;
+
+const FORMATS: [(&str, Format); 2] = [("png", Format::Png), ("jpeg", Format::Jpeg)];
+const SIDES: [u32; 5] = [160, 320, 640, 1280, 1920];
+const MODES: [(&str, PngEncoding, Reencode); 4] = [
+    ("Fast", PngEncoding::Fast, Reencode::Always),
+    ("Balanced", PngEncoding::Balanced, Reencode::Always),
+    ("Smallest", PngEncoding::Smallest, Reencode::Always),
+    ("WhenNotPng", PngEncoding::Fast, Reencode::WhenNotPng),
+];
+
+fn tile(side: u32, format: Format) -> Bytes {
+    let size = Size { width: side, height: side };
+    let options = SampleArgs { sample: None, size, format, seed: 1, prefix: String::new() };
+    options.file(0).expect("a tile").into()
+}
+
+fn png(image: &Bytes, settings: &ImageSettings) -> Png {
+    let header = inspect(image, settings.max_pixels).expect("an image");
+    encode(image.clone(), &header, settings).expect("an image")
+}
+
+fn decoder() -> Decoder {
+    let destination: S3Destination = serde_json::from_value(json!({"bucket": "tiles"})).expect("a destination");
+    Decoder::new(&MessageFormat::default(), &destination, 64 << 20).expect("a template")
+}
+
+/// From the body of a message to the image file and the object's key.
+fn decode_stage(criterion: &mut Criterion) {
+    let decoder = decoder();
+    let mut group = criterion.benchmark_group("decode");
+    for (name, format) in FORMATS {
+        for side in [640, 1920] {
+            let image = tile(side, format);
+            let metadata = json!({"image_name": "north/7.png"});
+            let body = json!({"image": STANDARD.encode(&image), "image_metadata": metadata}).to_string();
+            let body = Bytes::from(body);
+            let decode = |body: &Bytes| {
+                let incoming = Incoming { body, timestamp: None, header: &|_| None };
+                decoder.decode(&incoming).expect("a message")
+            };
+            assert_eq!(decode(&body).image, image);
+            group.throughput(Throughput::Bytes(body.len() as u64));
+            group.bench_with_input(BenchmarkId::new(name, side), &body, |bench, body| bench.iter(|| decode(body)));
+        }
+    }
+}
+
+/// From an image file to the PNG that is stored, at the size that devices send.
+fn encode_stage(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    for (mode, encoding, reencode) in MODES {
+        let settings = ImageSettings { encoding, reencode, ..ImageSettings::default() };
+        for (name, format) in FORMATS {
+            let image = tile(640, format);
+            assert!(png(&image, &settings).bytes().starts_with(b"\x89PNG"));
+            group
+                .bench_function(BenchmarkId::new(mode, name), |bench| bench.iter(|| png(black_box(&image), &settings)));
+        }
+    }
+}
+
+/// The same over sizes, in the mode that is the default: pixels a second should not depend on it.
+fn cost_against_pixels(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pixels");
+    let settings = ImageSettings::default();
+    for (name, format) in FORMATS {
+        for side in SIDES {
+            let image = tile(side, format);
+            group.throughput(Throughput::Elements(u64::from(side * side)));
+            group.bench_with_input(BenchmarkId::new(name, side), &image, |bench, image| {
+                bench.iter(|| png(image, &settings));
+            });
+        }
+    }
+}
+
+criterion_group! {
+    name = stages;
+    config = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    targets = decode_stage, encode_stage, cost_against_pixels
+}
+criterion_main!(stages);
