@@ -392,7 +392,7 @@ mod tests {
     proptest! {
         #[test]
         fn returns_whatever_it_was_given(
-            parts in prop::collection::vec((any::<u8>(), 1..40usize, any::<bool>()), 0..400)
+            parts in prop::collection::vec((any::<u8>(), 1..40usize, any::<bool>()), 1..400)
         ) {
             let data: Vec<u8> = parts
                 .into_iter()
