@@ -29,6 +29,7 @@ pub mod decide;
 mod listed;
 mod metrics;
 mod observe;
+mod observed;
 mod status;
 
 use apply::Writer;
@@ -230,7 +231,7 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     let previous = context.previous_status(pipeline);
     let now = context.now();
     let status = status::status(&previous, pipeline, &observed, &decision, &applied, now);
-    context.report(pipeline, &previous, status, now).await?;
+    context.report(pipeline, &previous, status, &decision, now).await?;
     annotated.map_err(Error::Write)?;
     context.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))

@@ -46,6 +46,11 @@ pub fn labels(pipeline: &str) -> BTreeMap<String, String> {
     .into()
 }
 
+/// The label selector that matches the consumer pods of one pipeline.
+pub fn selector(pipeline: &str) -> String {
+    labels(pipeline).iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
 /// What a Secret is for. The name in lower case with hyphens is that of its directory and volume.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, Hash, IntoStaticStr, PartialEq)]
 #[strum(serialize_all = "kebab-case")]

@@ -15,7 +15,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::observe::{Observed, Trouble};
+use super::observed::{Observed, ObservedPod, Trouble};
 use super::status::Transition;
 use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 use crate::reason::Reason;
@@ -102,8 +102,7 @@ impl Writer {
     /// The API server refused; pods that are gone meanwhile do not count.
     pub async fn annotate_pods(&self, pipeline: &ImagePipeline, observed: &Observed) -> Result<(), kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        let behind =
-            |pod: &&super::observe::ObservedPod| !pod.ending && pod.secrets.as_ref() != Some(&observed.secrets);
+        let behind = |pod: &&ObservedPod| !pod.ending && pod.secrets.as_ref() != Some(&observed.secrets);
         for pod in observed.pods.iter().filter(behind) {
             let patch = json!({ "metadata": { "annotations": { names::SECRETS_ANNOTATION: observed.secrets } } });
             match api.patch(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await {

@@ -29,6 +29,7 @@ pub struct ApiServer {
 struct Contents {
     lists: HashMap<&'static str, Vec<Value>>,
     transcript: Vec<String>,
+    statuses: HashMap<String, Value>,
 }
 
 impl ApiServer {
@@ -36,7 +37,7 @@ impl ApiServer {
     pub async fn start(pipelines: Vec<Value>, secrets: Vec<Value>, deployments: Vec<Value>) -> (Self, kube::Client) {
         let lists =
             HashMap::from([(COLLECTIONS[0], pipelines), (COLLECTIONS[1], deployments), (COLLECTIONS[3], secrets)]);
-        let state = Arc::new(Mutex::new(Contents { lists, transcript: Vec::new() }));
+        let state = Arc::new(Mutex::new(Contents { lists, ..Contents::default() }));
         let server = Self { state, events: broadcast::channel(64).0 };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -60,6 +61,11 @@ impl ApiServer {
     pub fn list(&self, ends: &str) -> Vec<Value> {
         let path = COLLECTIONS.into_iter().find(|path| path.ends_with(ends)).unwrap();
         self.state.lock().unwrap().lists.get(path).cloned().unwrap_or_default()
+    }
+
+    /// The status last written of a pipeline.
+    pub fn last_status(&self, pipeline: &str) -> Value {
+        self.state.lock().unwrap().statuses.get(pipeline).cloned().unwrap_or_default()
     }
 
     fn watch(&self, path: &'static str) -> Response {
@@ -108,6 +114,7 @@ async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body:
         }
         ("PATCH", path) if path.ends_with("/status") => {
             let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default();
+            server.state.lock().unwrap().statuses.insert(name.to_owned(), applied["status"].clone());
             axum::Json(json!({ "apiVersion": "v1", "kind": "x", "metadata": { "name": name } })).into_response()
         }
         ("POST", path) if path.ends_with("/events") => (StatusCode::CREATED, axum::Json(applied)).into_response(),

@@ -112,6 +112,8 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
         "scaling": {
             "minReplicas": 1, "maxReplicas": 9, "messagesPerReplica": 7, "pollInterval": "5s", "scaleDownAfter": "30s",
         },
+        "replicas": 3,
+        "paused": true,
         "consumer": {
             "concurrency": 3,
             "resources": { "requests": { "cpu": "1" }, "limits": { "cpu": "2", "memory": "2Gi" } },
@@ -234,6 +236,25 @@ fn what_is_near_a_limit_is_accepted() {
     for change in cases {
         assert_eq!(refusals(&pipeline(change)), Vec::<String>::new());
     }
+}
+
+/// The API server drops a null where null is no value: `replicas: null` hands the size back, too.
+#[test]
+fn the_size_can_be_given_through_the_scale_subresource_and_is_never_null() {
+    let crd = serde_json::to_value(ImagePipeline::crd()).unwrap();
+    let version = &crd["spec"]["versions"][0];
+    let scale = json!({
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    });
+    assert_eq!(version["subresources"]["scale"], scale);
+    let properties = &schema()["properties"];
+    let replicas = &properties["spec"]["properties"]["replicas"];
+    assert_eq!((&replicas["type"], &replicas["nullable"]), (&json!("integer"), &Value::Null));
+    assert_eq!((&replicas["minimum"], &replicas["default"]), (&json!(0.0), &Value::Null));
+    let status = &properties["status"]["properties"];
+    assert_eq!((&status["replicas"]["type"], &status["selector"]["type"]), (&json!("integer"), &json!("string")));
 }
 
 #[test]

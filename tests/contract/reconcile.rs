@@ -76,6 +76,21 @@ async fn writes_what_is_needed_and_then_nothing() {
 }
 
 #[tokio::test]
+async fn a_size_that_the_user_gives_is_applied_whatever_the_broker_says_and_told_for_scaling() {
+    let mut fixed = pipeline("tiles", json!("500ms"));
+    fixed["spec"]["replicas"] = json!(7);
+    let server = operate(vec![fixed], 4).await;
+    assert_eq!(server.list("deployments")[0]["spec"]["replicas"], 7);
+    let labels = server.list("deployments")[0]["spec"]["selector"]["matchLabels"].clone();
+    let status = server.last_status("tiles");
+    for (label, value) in labels.as_object().unwrap() {
+        let pair = format!("{label}={}", value.as_str().unwrap());
+        assert!(status["selector"].as_str().unwrap().split(',').any(|part| part == pair), "{pair}: {status:#}");
+    }
+    assert_eq!(server.writes().iter().filter(|write| write.contains("/deployments/")).count(), 1);
+}
+
+#[tokio::test]
 async fn a_deployment_of_another_is_never_touched() {
     let foreign = json!({
         "apiVersion": "apps/v1",
