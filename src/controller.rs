@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -178,7 +178,7 @@ pub async fn operate(
             http,
             listed,
         },
-        writer: Writer::new(client.clone(), Recorder::new(client, reporter)),
+        writer: Writer::new(client, reporter),
         image,
         metrics,
         pipelines: pipelines.clone(),

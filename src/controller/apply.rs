@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ type AskedByPipeline = HashMap<ObjectRef<ImagePipeline>, Asked>;
 /// The writer.
 pub struct Writer {
     client: Client,
-    recorder: Recorder,
+    reporter: Reporter,
     /// The API server may store a value in another form than it was sent; comparing with the last
     /// apply as well keeps such a difference from being applied for ever.
     asked: Mutex<AskedByPipeline>,
@@ -45,9 +45,9 @@ pub struct Applied {
 }
 
 impl Writer {
-    /// A writer that names itself by `recorder` in events.
-    pub fn new(client: Client, recorder: Recorder) -> Self {
-        Self { client, recorder, asked: Mutex::default() }
+    /// A writer that names itself as `reporter` in events.
+    pub fn new(client: Client, reporter: Reporter) -> Self {
+        Self { client, reporter, asked: Mutex::default() }
     }
 
     /// Applies the Deployment unless the live one has everything asked for.
@@ -147,7 +147,9 @@ impl Writer {
                 action: "Reconcile".to_owned(),
                 secondary: None,
             };
-            self.recorder.publish(&event, &pipeline.object_ref(&())).await?;
+            // A recorder shows later events of the same reason under the text of its first.
+            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+            recorder.publish(&event, &pipeline.object_ref(&())).await?;
         }
         Ok(())
     }
