@@ -1,8 +1,8 @@
-//! Writes to Kubernetes: the Deployment, the pods' annotation, the status, events. Every write is
+//! Writes to Kubernetes: the Deployment, the pods' annotations, the status, events. Every write is
 //! here, by one field manager, and only when something differs. It must never touch a Deployment
 //! that another owns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -95,16 +95,25 @@ impl Writer {
         as_before || serde_json::to_value(live).is_ok_and(|live| contains(&live, asked))
     }
 
-    /// Tells pods which versions of their Secrets exist now, which makes the kubelet refresh the
-    /// mounted files at once instead of within a minute or two.
+    /// Tells pods what Kubernetes is to know of them: which versions of their Secrets exist now, which
+    /// makes the kubelet refresh the mounted files at once instead of within a minute or two; and
+    /// before a shrink to `size`, what each holds, so that the idle go first.
     ///
     /// # Errors
     /// The API server refused; pods that are gone meanwhile do not count.
-    pub async fn annotate_pods(&self, pipeline: &ImagePipeline, observed: &Observed) -> Result<(), kube::Error> {
+    pub async fn annotate_pods(
+        &self,
+        pipeline: &ImagePipeline,
+        observed: &Observed,
+        size: i32,
+    ) -> Result<(), kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        let behind = |pod: &&ObservedPod| !pod.ending && pod.secrets.as_ref() != Some(&observed.secrets);
-        for pod in observed.pods.iter().filter(behind) {
-            let patch = json!({ "metadata": { "annotations": { names::SECRETS_ANNOTATION: observed.secrets } } });
+        for pod in observed.pods.iter().filter(|pod| !pod.ending) {
+            let annotations = annotations(pod, observed, size);
+            if annotations.is_empty() {
+                continue;
+            }
+            let patch = json!({ "metadata": { "annotations": annotations } });
             match api.patch(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 result => drop(result?),
@@ -164,6 +173,24 @@ impl Writer {
     }
 }
 
+/// The annotations that a pod lacks. One that says nothing of what it holds keeps its rank.
+fn annotations(pod: &ObservedPod, observed: &Observed, size: i32) -> BTreeMap<&'static str, String> {
+    let mut lacking = BTreeMap::new();
+    if pod.secrets.as_ref() != Some(&observed.secrets) {
+        lacking.insert(names::SECRETS_ANNOTATION, observed.secrets.clone());
+    }
+    // Where none is to stay, no order is needed.
+    let shrinks = size > 0 && observed.size().is_some_and(|current| size < current);
+    if let Some(report) = pod.report.as_ref().filter(|_| shrinks) {
+        let cost = i32::try_from(report.in_flight).unwrap_or(i32::MAX).to_string();
+        // Without the annotation it is 0.
+        if pod.deletion_cost.as_deref().unwrap_or("0") != cost {
+            lacking.insert(names::DELETION_COST_ANNOTATION, cost);
+        }
+    }
+    lacking
+}
+
 fn owned_by(deployment: &Deployment, pipeline: &ImagePipeline) -> bool {
     let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
     deployment.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
@@ -190,8 +217,69 @@ fn contains(live: &Value, asked: &Value) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::pod_status::{ConsumerState, Health, PodStatus};
+    use crate::queue::QueueDepth;
+
+    fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
+        let report = in_flight.map(|in_flight| PodStatus {
+            state: ConsumerState::Running,
+            consuming: true,
+            in_flight,
+            processed: 0,
+            parked: 0,
+            broker: Health::Available { since: Timestamp::UNIX_EPOCH },
+            storage: Health::Unknown,
+            parking: Health::Unknown,
+            last_error: None,
+        });
+        let (secrets, deletion_cost) = (Some("7.9".to_owned()), cost.map(str::to_owned));
+        ObservedPod { report, secrets, deletion_cost, ..ObservedPod::default() }
+    }
+
+    /// Of five pods.
+    fn observed() -> Observed {
+        let deployment = serde_json::from_value(json!({ "spec": { "replicas": 5, "selector": {}, "template": {} } }));
+        Observed {
+            deployment: Some(Arc::new(deployment.unwrap())),
+            depth: Ok(QueueDepth { ready: 0, consumers: 5 }),
+            credentials: None,
+            secrets: "7.9".to_owned(),
+            pods: vec![],
+        }
+    }
+
+    #[test]
+    fn before_a_shrink_pods_are_ranked_by_what_they_hold_and_only_where_it_changes_anything() {
+        let cost = names::DELETION_COST_ANNOTATION;
+        let cases = [
+            ("holds", pod(Some(7), None), 3, json!({ cost: "7" })),
+            ("holds as before", pod(Some(7), Some("7")), 3, json!({})),
+            ("holds less", pod(Some(2), Some("7")), 3, json!({ cost: "2" })),
+            ("idle", pod(Some(0), None), 3, json!({})),
+            ("idle again", pod(Some(0), Some("7")), 3, json!({ cost: "0" })),
+            ("says nothing", pod(None, Some("7")), 3, json!({})),
+            ("the size stays", pod(Some(7), None), 5, json!({})),
+            ("the size grows", pod(Some(7), Some("2")), 9, json!({})),
+            ("all go", pod(Some(7), None), 0, json!({})),
+        ];
+        for (name, pod, size, expected) in cases {
+            assert_eq!(json!(annotations(&pod, &observed(), size)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_told_of_its_secrets_once() {
+        let newer = Observed { secrets: "8.9".to_owned(), ..observed() };
+        assert_eq!(json!(annotations(&pod(None, None), &newer, 5)), json!({ names::SECRETS_ANNOTATION: "8.9" }));
+        assert!(annotations(&pod(None, None), &observed(), 5).is_empty());
+    }
 
     #[test]
     fn what_others_add_is_no_difference_and_what_they_change_is() {

@@ -144,6 +144,7 @@ impl Sources {
             report,
             secrets: pod.annotations().get(names::SECRETS_ANNOTATION).cloned(),
             spec: pod.annotations().get(names::SPEC_ANNOTATION).cloned(),
+            deletion_cost: pod.annotations().get(names::DELETION_COST_ANNOTATION).cloned(),
         }
     }
 

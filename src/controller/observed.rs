@@ -43,6 +43,8 @@ pub struct ObservedPod {
     pub secrets: Option<String>,
     /// The digest of the spec that it was made by.
     pub spec: Option<String>,
+    /// What Kubernetes has been told that its end would cost.
+    pub deletion_cost: Option<String>,
 }
 
 /// Something wrong, named.
