@@ -84,6 +84,11 @@ pub fn replicas_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int32", "minimum": 0, "maximum": 1000 })
 }
 
+/// A number of messages that may be absent and is never null.
+pub fn messages_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 1_000_000 })
+}
+
 /// Kubernetes quantities by resource name; numbers are allowed where they are unambiguous.
 pub fn quantities_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -221,24 +221,12 @@ fn contains(live: &Value, asked: &Value) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::pod_status::{ConsumerState, Health, PodStatus};
+    use crate::pod_status::{PodStatus, healthy};
     use crate::queue::QueueDepth;
 
     fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
-        let report = in_flight.map(|in_flight| PodStatus {
-            state: ConsumerState::Running,
-            consuming: true,
-            in_flight,
-            processed: 0,
-            parked: 0,
-            broker: Health::Available { since: Timestamp::UNIX_EPOCH },
-            storage: Health::Unknown,
-            parking: Health::Unknown,
-            last_error: None,
-        });
+        let report = in_flight.map(|in_flight| PodStatus { in_flight, ..healthy() });
         let (secrets, deletion_cost) = (Some("7.9".to_owned()), cost.map(str::to_owned));
         ObservedPod { report, secrets, deletion_cost, ..ObservedPod::default() }
     }

@@ -9,8 +9,12 @@ use jiff::Timestamp;
 
 use super::observed::Observed;
 use crate::api::{ImagePipelineSpec, Scaling};
+use crate::pod_status::PodStatus;
 use crate::queue::QueueDepth;
 use crate::reason::Reason;
+
+/// Where the user says nothing of it, and nothing has been measured.
+const DEFAULT_MESSAGES_PER_REPLICA: i32 = 50;
 
 /// What the user asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +48,8 @@ pub struct Load {
     pub unasked: bool,
     /// Whether more pods could not help.
     pub held: bool,
+    /// Messages that a busy pod finishes in a second; `None` if no busy pod has finished any yet.
+    pub throughput: Option<f64>,
 }
 
 impl Load {
@@ -57,8 +63,16 @@ impl Load {
             consuming: reports().any(|report| report.consuming),
             unasked: observed.pods.iter().any(|pod| pod.ready && pod.report.is_none()),
             held: observed.no_use_growing().is_some(),
+            throughput: throughput(reports().filter(|report| report.in_flight > 0)),
         }
     }
+}
+
+/// The mean of what the busy pods say. A pod is not trusted: nothing that is no speed counts.
+fn throughput<'a>(busy: impl Iterator<Item = &'a PodStatus>) -> Option<f64> {
+    let speeds = busy.filter_map(|report| report.throughput).filter(|speed| speed.is_finite() && *speed > 0.0);
+    let (sum, pods) = speeds.fold((0.0, 0.0), |(sum, pods), speed| (sum + speed, pods + 1.0));
+    (pods > 0.0).then(|| sum / pods)
 }
 
 /// What must be remembered from one decision to the next. Lost on a restart of the operator, which
@@ -102,7 +116,7 @@ pub struct Decision {
     /// Messages ready or in flight; `None` if the depth is unknown.
     pub backlog: Option<i64>,
     /// How much backlog one pod is for.
-    pub messages_per_replica: i32,
+    pub messages_per_replica: f64,
     /// Whether the backlog asks for more than the maximum.
     pub limited: bool,
     /// When to look again.
@@ -118,7 +132,7 @@ impl Decision {
             Reason::Paused => "spec.paused".to_owned(),
             Reason::DepthUnknown => "backlog unknown, within the limits of spec.scaling".to_owned(),
             Reason::GrowthHeld => format!("backlog {backlog}, and more pods could not help now"),
-            _ => format!("backlog {backlog}, {} messages a pod", self.messages_per_replica),
+            _ => format!("backlog {backlog}, {:.0} messages a pod", self.messages_per_replica),
         }
     }
 }
@@ -130,7 +144,7 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     let Asked { replicas, paused, scaling } = *asked;
     let (min, max) = (scaling.min_replicas, scaling.max_replicas.max(scaling.min_replicas));
     let backlog = trusted_backlog(load);
-    let messages_per_replica = scaling.messages_per_replica.max(1);
+    let messages_per_replica = messages_per_replica(scaling, load.throughput);
     let poll_interval = Duration::from(scaling.poll_interval);
     let decision = |replicas, reason, limited| Decision {
         replicas,
@@ -150,9 +164,9 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     let Some(backlog) = backlog else {
         return (decision(current, Reason::DepthUnknown, false), Memory::default());
     };
-    let needed = backlog.unsigned_abs().div_ceil(u64::from(messages_per_replica.unsigned_abs()));
-    let limited = needed > u64::from(max.unsigned_abs());
-    let wanted = i32::try_from(needed).unwrap_or(max).clamp(min, max);
+    let needed = (backlog as f64 / messages_per_replica).ceil();
+    let limited = needed > f64::from(max);
+    let wanted = (needed as i32).clamp(min, max);
     // Never on one reading: a broker may answer a false zero while a queue's leader moves.
     let memory = memory.with(now, wanted, current, Duration::from(scaling.scale_down_after).max(poll_interval));
     let most = memory.most();
@@ -163,6 +177,15 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
         () => (current, Reason::BacklogCounted),
     };
     (decision(replicas, reason, limited), memory)
+}
+
+/// How much backlog one pod is for: as given, or what it gets done within `drainWithin`.
+fn messages_per_replica(scaling: &Scaling, throughput: Option<f64>) -> f64 {
+    match (scaling.messages_per_replica, scaling.drain_within, throughput) {
+        // Finite, so that a backlog is never none at all.
+        (None, Some(time), Some(throughput)) => (throughput * Duration::from(time).as_secs_f64()).min(f64::MAX),
+        (given, ..) => given.unwrap_or(DEFAULT_MESSAGES_PER_REPLICA).max(1).into(),
+    }
 }
 
 /// Ready plus held; `None` if it can't be known. (0 ready, 0 consumers) while a pod consumes is no

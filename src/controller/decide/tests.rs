@@ -5,13 +5,14 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::controller::observed::ObservedPod;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_700_000_000 + seconds)
 }
 
 fn scaling(min: i32, max: i32, messages: i32) -> Scaling {
-    Scaling { min_replicas: min, max_replicas: max, messages_per_replica: messages, ..Scaling::default() }
+    Scaling { min_replicas: min, max_replicas: max, messages_per_replica: Some(messages), ..Scaling::default() }
 }
 
 fn automatic(scaling: &Scaling) -> Asked<'_> {
@@ -20,7 +21,15 @@ fn automatic(scaling: &Scaling) -> Asked<'_> {
 
 fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load {
     let depth = ready.into().map(|ready| QueueDepth { ready, consumers: 1 });
-    Load { current: current.into(), depth, in_flight: 0, consuming: false, unasked: false, held: false }
+    Load {
+        current: current.into(),
+        depth,
+        in_flight: 0,
+        consuming: false,
+        unasked: false,
+        held: false,
+        throughput: None,
+    }
 }
 
 fn held(load: Load) -> Load {
@@ -177,24 +186,76 @@ fn the_maximum_is_told_when_it_binds() {
     assert!(!limited(&Asked { replicas: Some(1), ..automatic(&scaling) }), "it does not bind a fixed size");
 }
 
+#[test]
+fn a_backlog_is_drained_within_the_time_that_is_given_once_the_pods_have_a_speed() {
+    let within = |seconds| Scaling {
+        drain_within: Some(Duration::from_secs(seconds).into()),
+        messages_per_replica: None,
+        ..scaling(0, 20, 50)
+    };
+    let cases = [
+        ("nothing measured", within(60), None, 6),
+        ("5 a second", within(60), Some(5.0), 1),
+        ("half a second's time for one", within(60), Some(0.5), 10),
+        ("less than one in all the time", within(1), Some(0.01), 20),
+        ("as fast as nobody is", within(86_400), Some(f64::MAX), 1),
+        ("not asked for", scaling(0, 20, 100), Some(5.0), 3),
+        ("nothing asked for", Scaling::default(), Some(5.0), 6),
+    ];
+    for (name, scaling, throughput, size) in cases {
+        let load = Load { throughput, ..load(0, 300) };
+        assert_eq!(decide(&automatic(&scaling), &load, &Memory::default(), at(0)).0.replicas, size, "{name}");
+    }
+}
+
+#[test]
+fn the_speed_is_the_mean_of_what_busy_pods_say() {
+    let pod = |in_flight, throughput| PodStatus { in_flight, throughput, ..crate::pod_status::healthy() };
+    let pods = [
+        pod(3, Some(4.0)),
+        pod(1, Some(8.0)),
+        pod(0, Some(100.0)),
+        pod(2, None),
+        pod(2, Some(0.0)),
+        pod(2, Some(-1.0)),
+        pod(2, Some(f64::INFINITY)),
+    ];
+    let observed = |pods: &[PodStatus]| Observed {
+        deployment: None,
+        depth: Ok(QueueDepth { ready: 0, consumers: 1 }),
+        credentials: None,
+        secrets: String::new(),
+        pods: pods.iter().map(|pod| ObservedPod { report: Some(pod.clone()), ..ObservedPod::default() }).collect(),
+    };
+    assert_eq!(Load::of(&observed(&pods)).throughput, Some(6.0));
+    assert_eq!(Load::of(&observed(&pods[2..])).throughput, None);
+}
+
 fn any_load() -> impl Strategy<Value = Load> {
     let depth = (0u32..100_000, 0u32..100).prop_map(|(ready, consumers)| QueueDepth { ready, consumers });
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (prop::option::of(0i32..2000), prop::option::of(depth), 0u64..10_000, flags).prop_map(
-        |(current, depth, in_flight, (consuming, unasked, held))| Load {
+    let throughput = prop::option::of(1e-6f64..1e6);
+    (prop::option::of(0i32..2000), prop::option::of(depth), 0u64..10_000, flags, throughput).prop_map(
+        |(current, depth, in_flight, (consuming, unasked, held), throughput)| Load {
             current,
             depth,
             in_flight,
             consuming,
             unasked,
             held,
+            throughput,
         },
     )
 }
 
 fn any_scaling() -> impl Strategy<Value = Scaling> {
-    (0i32..1000, 0i32..1000, 1i32..100_000)
-        .prop_map(|(min, more, messages)| scaling(min, (min + more).clamp(1, 1000), messages))
+    let within = (1u64..86_400).prop_map(|seconds| (None, Some(Duration::from_secs(seconds).into())));
+    let one_of_the_two = prop_oneof![(1i32..100_000).prop_map(|messages| (Some(messages), None)), within];
+    (0i32..1000, 0i32..1000, one_of_the_two).prop_map(|(min, more, (messages_per_replica, drain_within))| Scaling {
+        messages_per_replica,
+        drain_within,
+        ..scaling(min, (min + more).clamp(1, 1000), 1)
+    })
 }
 
 /// Loads at times that don't fall.

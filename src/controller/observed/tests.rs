@@ -4,22 +4,7 @@
 use jiff::Timestamp;
 
 use super::*;
-use crate::pod_status::{ConsumerState, Fault};
-
-fn healthy() -> PodStatus {
-    let available = Health::Available { since: Timestamp::UNIX_EPOCH };
-    PodStatus {
-        state: ConsumerState::Running,
-        consuming: true,
-        in_flight: 1,
-        processed: 0,
-        parked: 0,
-        broker: available.clone(),
-        storage: available.clone(),
-        parking: available,
-        last_error: None,
-    }
-}
+use crate::pod_status::{Fault, healthy};
 
 fn pod(change: impl FnOnce(&mut PodStatus)) -> ObservedPod {
     let mut report = healthy();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::*;
-use crate::pod_status::{ConsumerState, Fault};
+use crate::pod_status::{Fault, healthy};
 use crate::queue::QueueDepth;
 
 fn at(seconds: i64) -> Timestamp {
@@ -38,7 +38,7 @@ fn decision(replicas: i32) -> Decision {
         replicas,
         reason: Reason::BacklogCounted,
         backlog: Some(0),
-        messages_per_replica: 50,
+        messages_per_replica: 50.0,
         limited: false,
         check_again_in: Duration::from_secs(2),
     }
@@ -49,18 +49,7 @@ fn failing(reason: Reason) -> Health {
 }
 
 fn pod(change: impl FnOnce(&mut PodStatus)) -> ObservedPod {
-    let available = Health::Available { since: at(0) };
-    let mut report = PodStatus {
-        state: ConsumerState::Running,
-        consuming: true,
-        in_flight: 1,
-        processed: 0,
-        parked: 0,
-        broker: available.clone(),
-        storage: available,
-        parking: Health::Unknown,
-        last_error: None,
-    };
+    let mut report = PodStatus { parking: Health::Unknown, ..healthy() };
     change(&mut report);
     ObservedPod { name: "p".to_owned(), ready: true, report: Some(report), ..ObservedPod::default() }
 }
