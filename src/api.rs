@@ -24,6 +24,7 @@ use failures::Failures;
 use image::ImageSettings;
 use message::MessageFormat;
 use pods::ConsumerPods;
+use quantities::replicas_schema;
 pub use scaling::Scaling;
 use source::Source;
 
@@ -40,6 +41,11 @@ use source::Source;
     namespaced,
     derive = "PartialEq",
     status = "ImagePipelineStatus",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     doc = "An ImagePipeline carries images from a RabbitMQ queue into an S3 bucket: consumer pods decode each message, re-encode its image as PNG, store it under its name, and acknowledge the message only then. The number of pods follows the depth of the queue.",
     printcolumn(json_path = ".spec.source.rabbitmq.queue", name = "Queue", type_ = "string"),
     printcolumn(
@@ -94,6 +100,17 @@ pub struct ImagePipelineSpec {
     /// How the number of consumer pods follows the queue.
     #[serde(default)]
     pub scaling: Scaling,
+    /// Fixes the number of consumer pods; 0 stops them. Absent: the number follows the queue, as
+    /// `scaling` says. `kubectl scale imgp NAME --replicas=3` sets it, and so does a
+    /// HorizontalPodAutoscaler, once it is there and not 0. To hand the size back to the queue:
+    /// `kubectl patch imgp NAME --type=json -p '[{"op": "remove", "path": "/spec/replicas"}]'`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "replicas_schema")]
+    pub replicas: Option<i32>,
+    /// Freezes the number of consumer pods as it is; they go on consuming. Changes nothing where
+    /// `replicas` fixes the number; `replicas: 0` is what stops consumers.
+    #[serde(default)]
+    pub paused: bool,
     /// The consumer pods themselves.
     #[serde(default)]
     pub consumer: ConsumerPods,
@@ -108,6 +125,8 @@ pub struct ImagePipelineStatus {
     pub observed_generation: Option<i64>,
     /// Consumer pods that exist.
     pub replicas: i32,
+    /// The label selector of the consumer pods, for the scale subresource.
+    pub selector: String,
     /// Consumer pods that are ready: connected and consuming.
     pub ready_replicas: i32,
     /// The size last decided.

@@ -29,6 +29,7 @@ mod parking;
 mod session;
 pub mod settle;
 mod state;
+mod throughput;
 pub mod upload;
 mod watchdog;
 mod worker;

@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -29,6 +29,7 @@ pub mod decide;
 mod listed;
 mod metrics;
 mod observe;
+mod observed;
 mod status;
 
 use apply::Writer;
@@ -177,7 +178,7 @@ pub async fn operate(
             http,
             listed,
         },
-        writer: Writer::new(client.clone(), Recorder::new(client, reporter)),
+        writer: Writer::new(client, reporter),
         image,
         metrics,
         pipelines: pipelines.clone(),
@@ -225,12 +226,13 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     let observed = context.sources.observe(pipeline).await;
     let decision = context.decide(pipeline, &observed);
     let desired = build::build(pipeline, decision.replicas, &context.image);
+    // First the pods: Kubernetes chooses those that go when it sees the smaller size.
+    let annotated = context.writer.annotate_pods(pipeline, &observed, decision.replicas).await;
     let applied = context.writer.apply(pipeline, &desired, observed.deployment.as_deref()).await;
-    let annotated = context.writer.annotate_pods(pipeline, &observed).await;
     let previous = context.previous_status(pipeline);
     let now = context.now();
     let status = status::status(&previous, pipeline, &observed, &decision, &applied, now);
-    context.report(pipeline, &previous, status, now).await?;
+    context.report(pipeline, &previous, status, &decision, now).await?;
     annotated.map_err(Error::Write)?;
     context.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))

@@ -21,6 +21,9 @@ pub struct PodStatus {
     pub processed: u64,
     /// Messages parked and acknowledged since the process started.
     pub parked: u64,
+    /// Messages finished per second of work, over the last half minute of work; absent if none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<f64>,
     /// The broker, seen from this pod.
     pub broker: Health,
     /// The S3 bucket, seen from this pod.
@@ -70,6 +73,24 @@ pub struct Fault {
     pub message: String,
     /// When this reason was first seen without a success between.
     pub since: Timestamp,
+}
+
+/// A consumer that works, for tests.
+#[cfg(test)]
+pub fn healthy() -> PodStatus {
+    let available = Health::Available { since: Timestamp::UNIX_EPOCH };
+    PodStatus {
+        state: ConsumerState::Running,
+        consuming: true,
+        in_flight: 1,
+        processed: 0,
+        parked: 0,
+        throughput: None,
+        broker: available.clone(),
+        storage: available.clone(),
+        parking: available,
+        last_error: None,
+    }
 }
 
 impl Health {

@@ -85,12 +85,16 @@ pub enum Reason {
     AtMaximum,
     BacklogCounted,
     DepthUnknown,
+    FixedSize,
+    GrowthHeld,
     Idle,
     InvalidSpec,
     NameTaken,
+    Paused,
     Running,
     ScaledDown,
     ScaledUp,
+    Stopped,
     WithinLimits,
 }
 

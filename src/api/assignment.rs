@@ -36,7 +36,17 @@ pub struct Assignment {
 
 impl From<&ImagePipelineSpec> for Assignment {
     fn from(spec: &ImagePipelineSpec) -> Self {
-        let ImagePipelineSpec { source, message, image, destination, failures, scaling: _, consumer } = spec.clone();
+        let ImagePipelineSpec {
+            source,
+            message,
+            image,
+            destination,
+            failures,
+            scaling: _,
+            replicas: _,
+            paused: _,
+            consumer,
+        } = spec.clone();
         Self { source, message, image, destination, failures, concurrency: consumer.concurrency }
     }
 }

@@ -15,6 +15,8 @@ pub const FIELD_MANAGER: &str = "image-pipeline";
 pub const SECRETS_ANNOTATION: &str = "greench.dev/secrets";
 /// The annotation on the Deployment and its pods that holds the digest of what was asked for.
 pub const SPEC_ANNOTATION: &str = "greench.dev/spec-digest";
+/// The annotation on pods that Kubernetes reads when a ReplicaSet shrinks: the least goes first.
+pub const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The name of the consumer's container.
 pub const CONTAINER: &str = "consumer";
 /// The port on which a consumer serves `/livez`, `/readyz`, `/metrics` and `/status`.
@@ -44,6 +46,11 @@ pub fn labels(pipeline: &str) -> BTreeMap<String, String> {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into()
+}
+
+/// The label selector that matches the consumer pods of one pipeline.
+pub fn selector(pipeline: &str) -> String {
+    labels(pipeline).iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// What a Secret is for. The name in lower case with hyphens is that of its directory and volume.

@@ -79,6 +79,16 @@ pub fn duration_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "maxLength": 32, "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$" })
 }
 
+/// A number of pods that may be absent and is never null: the scale subresource asks for it so.
+pub fn replicas_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 0, "maximum": 1000 })
+}
+
+/// A number of messages that may be absent and is never null.
+pub fn messages_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 1_000_000 })
+}
+
 /// Kubernetes quantities by resource name; numbers are allowed where they are unambiguous.
 pub fn quantities_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

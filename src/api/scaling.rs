@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use kube::core::Duration;
 use serde::{Deserialize, Serialize};
 
-use super::quantities::duration_schema;
+use super::quantities::{duration_schema, messages_schema};
 
 /// How the number of consumer pods follows the queue. The backlog counts messages that are ready
 /// in the queue and those that the pods hold; a backlog that can't be read leaves the size as it is.
@@ -17,6 +17,10 @@ use super::quantities::duration_schema;
     .message("scaling.pollInterval must be between 500ms and 5m"))]
 #[x_kube(validation = Rule::new("duration(self.scaleDownAfter) <= duration('24h')")
     .message("scaling.scaleDownAfter must be at most 24h"))]
+#[x_kube(validation = Rule::new("!has(self.drainWithin) || !has(self.messagesPerReplica)")
+    .message("scaling.drainWithin and scaling.messagesPerReplica exclude each other"))]
+#[x_kube(validation = Rule::new("!has(self.drainWithin) || duration(self.drainWithin) >= duration('1s') && duration(self.drainWithin) <= duration('24h')")
+    .message("scaling.drainWithin must be between 1s and 24h"))]
 pub struct Scaling {
     /// The fewest consumer pods.
     #[serde(default)]
@@ -27,15 +31,26 @@ pub struct Scaling {
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
     /// How much backlog one pod is for: the size wanted is the backlog divided by this, rounded up.
-    #[serde(default = "default_messages_per_replica")]
-    #[schemars(range(min = 1, max = 1000000))]
-    pub messages_per_replica: i32,
+    /// Absent, and without `drainWithin`: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "messages_schema")]
+    pub messages_per_replica: Option<i32>,
+    /// In place of `messagesPerReplica`: the time within which the backlog is to be gone, as a
+    /// duration such as `60s`. The size wanted is the backlog divided by what one pod gets done in
+    /// this time, rounded up; what that is, the busy pods tell (messages per second of work over the
+    /// last half minute of it, the mean of the pods). While none is busy, or has finished a message
+    /// yet, one pod is taken to be for 50 messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "duration_schema")]
+    pub drain_within: Option<Duration>,
     /// How often the queue's depth is read, as a duration such as `2s`.
     #[serde(default = "default_poll_interval")]
     #[schemars(schema_with = "duration_schema")]
     pub poll_interval: Duration,
     /// How long a smaller size must have been enough before pods are removed, as a duration such
-    /// as `60s`. Growing is immediate.
+    /// as `60s`; at least two readings of the depth must agree. Growing is immediate, and held while
+    /// more pods could not help: storage or the broker is down, or pods can't start. From none, one
+    /// pod is started even then, to find out.
     #[serde(default = "default_scale_down_after")]
     #[schemars(schema_with = "duration_schema")]
     pub scale_down_after: Duration,
@@ -46,7 +61,8 @@ impl Default for Scaling {
         Self {
             min_replicas: 0,
             max_replicas: default_max_replicas(),
-            messages_per_replica: default_messages_per_replica(),
+            messages_per_replica: None,
+            drain_within: None,
             poll_interval: default_poll_interval(),
             scale_down_after: default_scale_down_after(),
         }
@@ -55,10 +71,6 @@ impl Default for Scaling {
 
 fn default_max_replicas() -> i32 {
     20
-}
-
-fn default_messages_per_replica() -> i32 {
-    50
 }
 
 fn default_poll_interval() -> Duration {

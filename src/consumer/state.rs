@@ -3,11 +3,13 @@
 //! a body or a secret.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::metrics::{Metrics, Outcome};
+use super::throughput::Throughput;
 use crate::http::NotReady;
 use crate::pod_status::{ConsumerState, Fault, Health, PodStatus};
 use crate::reason::Reason;
@@ -27,6 +29,8 @@ pub enum Dependency {
 /// The shared state.
 pub struct State {
     status: Mutex<PodStatus>,
+    /// Locked only while `status` is.
+    throughput: Mutex<Throughput>,
     metrics: Metrics,
 }
 
@@ -42,17 +46,19 @@ impl State {
             in_flight: 0,
             processed: 0,
             parked: 0,
+            throughput: None,
             broker: Health::Unknown,
             storage: Health::Unknown,
             parking: Health::Unknown,
             last_error: None,
         };
-        Arc::new(Self { status: Mutex::new(status), metrics })
+        Arc::new(Self { status: Mutex::new(status), throughput: Mutex::default(), metrics })
     }
 
     /// The state at this moment.
     pub fn status(&self) -> PodStatus {
-        self.lock().clone()
+        let status = self.lock();
+        PodStatus { throughput: self.throughput().per_second(Instant::now()), ..status.clone() }
     }
 
     /// Whether messages can be taken and stored.
@@ -145,6 +151,9 @@ impl State {
     pub fn take(self: &Arc<Self>) -> InFlight {
         let mut status = self.lock();
         status.in_flight += 1;
+        if status.in_flight == 1 {
+            self.throughput().begin(Instant::now());
+        }
         self.metrics.in_flight(status.in_flight);
         drop(status);
         InFlight(Arc::clone(self))
@@ -152,7 +161,9 @@ impl State {
 
     /// A message was stored and acknowledged.
     pub fn processed(&self) {
-        self.lock().processed += 1;
+        let mut status = self.lock();
+        status.processed += 1;
+        self.throughput().finish(Instant::now());
     }
 
     /// A message that can never succeed was ended as the policy says.
@@ -161,12 +172,17 @@ impl State {
         if outcome == Outcome::Parked {
             status.parked += 1;
         }
+        self.throughput().finish(Instant::now());
         status.last_error = Some(Fault { reason, message, since: Timestamp::now() });
     }
 
     /// A thread that panicked while it held the lock left nothing half done: each change is one step.
     fn lock(&self) -> MutexGuard<'_, PodStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn throughput(&self) -> MutexGuard<'_, Throughput> {
+        self.throughput.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,6 +198,9 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let mut status = self.0.lock();
         status.in_flight -= 1;
+        if status.in_flight == 0 {
+            self.0.throughput().rest(Instant::now());
+        }
         self.0.metrics.in_flight(status.in_flight);
     }
 }
@@ -248,7 +267,9 @@ mod tests {
     fn counts_what_it_holds_and_what_it_did() {
         let state = state();
         let (one, two) = (state.take(), state.take());
+        assert_eq!(state.status().throughput, None);
         state.processed();
+        assert!(state.status().throughput.is_some_and(|throughput| throughput > 0.0));
         drop(one);
         state.refused(Outcome::Parked, Reason::InvalidJson, "not JSON".to_owned());
         assert_eq!(state.status().in_flight, 1);

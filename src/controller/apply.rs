@@ -1,8 +1,8 @@
-//! Writes to Kubernetes: the Deployment, the pods' annotation, the status, events. Every write is
+//! Writes to Kubernetes: the Deployment, the pods' annotations, the status, events. Every write is
 //! here, by one field manager, and only when something differs. It must never touch a Deployment
 //! that another owns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -10,12 +10,12 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::observe::{Observed, Trouble};
+use super::observed::{Observed, ObservedPod, Trouble};
 use super::status::Transition;
 use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 use crate::reason::Reason;
@@ -31,7 +31,7 @@ type AskedByPipeline = HashMap<ObjectRef<ImagePipeline>, Asked>;
 /// The writer.
 pub struct Writer {
     client: Client,
-    recorder: Recorder,
+    reporter: Reporter,
     /// The API server may store a value in another form than it was sent; comparing with the last
     /// apply as well keeps such a difference from being applied for ever.
     asked: Mutex<AskedByPipeline>,
@@ -45,9 +45,9 @@ pub struct Applied {
 }
 
 impl Writer {
-    /// A writer that names itself by `recorder` in events.
-    pub fn new(client: Client, recorder: Recorder) -> Self {
-        Self { client, recorder, asked: Mutex::default() }
+    /// A writer that names itself as `reporter` in events.
+    pub fn new(client: Client, reporter: Reporter) -> Self {
+        Self { client, reporter, asked: Mutex::default() }
     }
 
     /// Applies the Deployment unless the live one has everything asked for.
@@ -95,17 +95,25 @@ impl Writer {
         as_before || serde_json::to_value(live).is_ok_and(|live| contains(&live, asked))
     }
 
-    /// Tells pods which versions of their Secrets exist now, which makes the kubelet refresh the
-    /// mounted files at once instead of within a minute or two.
+    /// Tells pods what Kubernetes is to know of them: which versions of their Secrets exist now, which
+    /// makes the kubelet refresh the mounted files at once instead of within a minute or two; and
+    /// before a shrink to `size`, what each holds, so that the idle go first.
     ///
     /// # Errors
     /// The API server refused; pods that are gone meanwhile do not count.
-    pub async fn annotate_pods(&self, pipeline: &ImagePipeline, observed: &Observed) -> Result<(), kube::Error> {
+    pub async fn annotate_pods(
+        &self,
+        pipeline: &ImagePipeline,
+        observed: &Observed,
+        size: i32,
+    ) -> Result<(), kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        let behind =
-            |pod: &&super::observe::ObservedPod| !pod.ending && pod.secrets.as_ref() != Some(&observed.secrets);
-        for pod in observed.pods.iter().filter(behind) {
-            let patch = json!({ "metadata": { "annotations": { names::SECRETS_ANNOTATION: observed.secrets } } });
+        for pod in observed.pods.iter().filter(|pod| !pod.ending) {
+            let annotations = annotations(pod, observed, size);
+            if annotations.is_empty() {
+                continue;
+            }
+            let patch = json!({ "metadata": { "annotations": annotations } });
             match api.patch(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 result => drop(result?),
@@ -148,7 +156,9 @@ impl Writer {
                 action: "Reconcile".to_owned(),
                 secondary: None,
             };
-            self.recorder.publish(&event, &pipeline.object_ref(&())).await?;
+            // A recorder shows later events of the same reason under the text of its first.
+            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+            recorder.publish(&event, &pipeline.object_ref(&())).await?;
         }
         Ok(())
     }
@@ -161,6 +171,24 @@ impl Writer {
     fn locked(&self) -> MutexGuard<'_, AskedByPipeline> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The annotations that a pod lacks. One that says nothing of what it holds keeps its rank.
+fn annotations(pod: &ObservedPod, observed: &Observed, size: i32) -> BTreeMap<&'static str, String> {
+    let mut lacking = BTreeMap::new();
+    if pod.secrets.as_ref() != Some(&observed.secrets) {
+        lacking.insert(names::SECRETS_ANNOTATION, observed.secrets.clone());
+    }
+    // Where none is to stay, no order is needed.
+    let shrinks = size > 0 && observed.size().is_some_and(|current| size < current);
+    if let Some(report) = pod.report.as_ref().filter(|_| shrinks) {
+        let cost = i32::try_from(report.in_flight).unwrap_or(i32::MAX).to_string();
+        // Without the annotation it is 0.
+        if pod.deletion_cost.as_deref().unwrap_or("0") != cost {
+            lacking.insert(names::DELETION_COST_ANNOTATION, cost);
+        }
+    }
+    lacking
 }
 
 fn owned_by(deployment: &Deployment, pipeline: &ImagePipeline) -> bool {
@@ -189,8 +217,57 @@ fn contains(live: &Value, asked: &Value) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::pod_status::{PodStatus, healthy};
+    use crate::queue::QueueDepth;
+
+    fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
+        let report = in_flight.map(|in_flight| PodStatus { in_flight, ..healthy() });
+        let (secrets, deletion_cost) = (Some("7.9".to_owned()), cost.map(str::to_owned));
+        ObservedPod { report, secrets, deletion_cost, ..ObservedPod::default() }
+    }
+
+    /// Of five pods.
+    fn observed() -> Observed {
+        let deployment = serde_json::from_value(json!({ "spec": { "replicas": 5, "selector": {}, "template": {} } }));
+        Observed {
+            deployment: Some(Arc::new(deployment.unwrap())),
+            depth: Ok(QueueDepth { ready: 0, consumers: 5 }),
+            credentials: None,
+            secrets: "7.9".to_owned(),
+            pods: vec![],
+        }
+    }
+
+    #[test]
+    fn before_a_shrink_pods_are_ranked_by_what_they_hold_and_only_where_it_changes_anything() {
+        let cost = names::DELETION_COST_ANNOTATION;
+        let cases = [
+            ("holds", pod(Some(7), None), 3, json!({ cost: "7" })),
+            ("holds as before", pod(Some(7), Some("7")), 3, json!({})),
+            ("holds less", pod(Some(2), Some("7")), 3, json!({ cost: "2" })),
+            ("idle", pod(Some(0), None), 3, json!({})),
+            ("idle again", pod(Some(0), Some("7")), 3, json!({ cost: "0" })),
+            ("says nothing", pod(None, Some("7")), 3, json!({})),
+            ("the size stays", pod(Some(7), None), 5, json!({})),
+            ("the size grows", pod(Some(7), Some("2")), 9, json!({})),
+            ("all go", pod(Some(7), None), 0, json!({})),
+        ];
+        for (name, pod, size, expected) in cases {
+            assert_eq!(json!(annotations(&pod, &observed(), size)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_told_of_its_secrets_once() {
+        let newer = Observed { secrets: "8.9".to_owned(), ..observed() };
+        assert_eq!(json!(annotations(&pod(None, None), &newer, 5)), json!({ names::SECRETS_ANNOTATION: "8.9" }));
+        assert!(annotations(&pod(None, None), &observed(), 5).is_empty());
+    }
 
     #[test]
     fn what_others_add_is_no_difference_and_what_they_change_is() {

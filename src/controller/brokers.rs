@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::reflector::ObjectRef;
 
-use super::observe::Trouble;
+use super::observed::Trouble;
 use crate::api::ImagePipeline;
 use crate::broker_address::BrokerAddress;
 use crate::queue::{Channel, Connection, QueueDepth, QueueError};

@@ -10,9 +10,10 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::apply::Writer;
 use super::build::ConsumerImage;
-use super::decide::{self, Load, Memory, decide};
+use super::decide::{self, Asked, Load, Memory, decide};
 use super::metrics::{Metrics, PipelineLabels};
-use super::observe::{Observed, Sources};
+use super::observe::Sources;
+use super::observed::Observed;
 use super::{Error, Guarded, status};
 use crate::api::{ImagePipeline, ImagePipelineStatus};
 
@@ -50,7 +51,7 @@ impl Context {
     pub fn decide(&self, pipeline: &ImagePipeline, observed: &Observed) -> decide::Decision {
         let key = ObjectRef::from_obj(pipeline);
         let memory = self.remembered().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
-        let (decision, memory) = decide(&pipeline.spec.scaling, &Load::of(observed), &memory, self.now());
+        let (decision, memory) = decide(&Asked::from(&pipeline.spec), &Load::of(observed), &memory, self.now());
         self.remembered().entry(key).or_default().memory = memory;
         let unknown = observed.depth.as_ref().err().map(|trouble| trouble.reason);
         self.metrics.decided(&labels_of(pipeline.namespace(), pipeline.name_any()), &decision, unknown);
@@ -73,6 +74,7 @@ impl Context {
         pipeline: &ImagePipeline,
         previous: &ImagePipelineStatus,
         status: ImagePipelineStatus,
+        decision: &decide::Decision,
         now: Timestamp,
     ) -> Result<(), Error> {
         let key = ObjectRef::from_obj(pipeline);
@@ -83,7 +85,7 @@ impl Context {
             return Ok(());
         }
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
-        let transitions = status::transitions(previous, &status, &pipeline.spec.scaling);
+        let transitions = status::transitions(previous, &status, decision);
         self.remembered().entry(key.clone()).or_default().written = Some((status, now));
         for status::Transition { warning, reason, note } in &transitions {
             if *warning {

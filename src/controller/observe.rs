@@ -3,7 +3,6 @@
 //! here, not an error.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
@@ -16,6 +15,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::brokers::Brokers;
 use super::listed::Listed;
+use super::observed::{Observed, ObservedPod, Trouble};
 use crate::api::ImagePipeline;
 use crate::api::names::{self, SecretRole};
 use crate::broker_address::BrokerAddress;
@@ -46,56 +46,6 @@ pub struct Sources {
     pub http: reqwest::Client,
     /// Whether the stores hold what the API server holds.
     pub listed: Listed,
-}
-
-/// What one look at a pipeline found.
-#[derive(Clone, Debug)]
-pub struct Observed {
-    /// The Deployment of the pipeline's name, whoever owns it.
-    pub deployment: Option<Arc<Deployment>>,
-    /// The queue's depth, or why it could not be read.
-    pub depth: Result<QueueDepth, Trouble>,
-    /// What is wrong with the store's Secrets, if anything.
-    pub credentials: Option<Trouble>,
-    /// The versions of the Secrets referred to, as one text.
-    pub secrets: String,
-    /// The consumer pods, those that are ending included.
-    pub pods: Vec<ObservedPod>,
-}
-
-/// One consumer pod.
-#[derive(Clone, Debug, Default)]
-pub struct ObservedPod {
-    /// The pod's name.
-    pub name: String,
-    /// Whether Kubernetes counts it as ready.
-    pub ready: bool,
-    /// Whether it has been told to end.
-    pub ending: bool,
-    /// Why it does not run, if Kubernetes says so.
-    pub trouble: Option<Trouble>,
-    /// What it says of itself; `None` if it could not be asked.
-    pub report: Option<PodStatus>,
-    /// Which versions of its Secrets it has been told of.
-    pub secrets: Option<String>,
-    /// The digest of the spec that it was made by.
-    pub spec: Option<String>,
-}
-
-/// Something wrong, named.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Trouble {
-    /// The bounded reason.
-    pub reason: Reason,
-    /// One or two sentences for a person.
-    pub message: String,
-}
-
-impl Trouble {
-    /// A trouble.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
 }
 
 impl Sources {
@@ -194,6 +144,7 @@ impl Sources {
             report,
             secrets: pod.annotations().get(names::SECRETS_ANNOTATION).cloned(),
             spec: pod.annotations().get(names::SPEC_ANNOTATION).cloned(),
+            deletion_cost: pod.annotations().get(names::DELETION_COST_ANNOTATION).cloned(),
         }
     }
 

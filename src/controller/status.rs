@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::apply::Applied;
 use super::decide::Decision;
-use super::observe::{Observed, ObservedPod, Trouble};
+use super::observed::{Observed, ObservedPod, Trouble};
 use crate::api::conditions::ConditionType;
 use crate::api::names;
 use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
@@ -53,6 +53,7 @@ pub fn status(
     ImagePipelineStatus {
         observed_generation: generation,
         replicas: live.and_then(|status| status.replicas).unwrap_or(0),
+        selector: names::selector(pipeline.metadata.name.as_deref().unwrap_or_default()),
         ready_replicas: live.and_then(|status| status.ready_replicas).unwrap_or(0),
         desired_replicas: decision.replicas,
         backlog: decision.backlog,
@@ -71,11 +72,11 @@ pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, sin
     still != *previous || (current.backlog != previous.backlog && since_written >= REFRESH_AFTER)
 }
 
-/// What has changed and deserves an event. `described` says how a size was found, for its event.
+/// What has changed and deserves an event.
 pub fn transitions(
     previous: &ImagePipelineStatus,
     current: &ImagePipelineStatus,
-    scaling: &Scaling,
+    decision: &Decision,
 ) -> Vec<Transition> {
     let summaries = [ConditionType::Ready, ConditionType::ScalingActive].map(ConditionType::as_str);
     let of_conditions = current
@@ -98,15 +99,7 @@ pub fn transitions(
     let scaled = (from != to).then(|| Transition {
         warning: false,
         reason: if to > from { Reason::ScaledUp } else { Reason::ScaledDown },
-        note: match current.backlog {
-            Some(backlog) => {
-                format!("Scaled {from} → {to}: backlog {backlog}, {} messages a pod", scaling.messages_per_replica)
-            }
-            None => format!(
-                "Scaled {from} → {to}: backlog unknown, between {} and {} pods",
-                scaling.min_replicas, scaling.max_replicas
-            ),
-        },
+        note: format!("Scaled {from} → {to}: {}", decision.explained()),
     });
     of_conditions.chain(scaled).collect()
 }
@@ -186,7 +179,7 @@ fn health(
     good: Reason,
     message: &str,
 ) -> Finding {
-    let mut reports = speaking(observed).map(of).peekable();
+    let mut reports = observed.speaking().map(of).peekable();
     if reports.peek().is_none() {
         return finding(kind, "Unknown", Reason::NoConsumers, "No consumer runs that could tell.");
     }
@@ -202,25 +195,15 @@ fn health(
     }
 }
 
-/// What the pods say that count: those of the present spec, once one of them speaks. Those of an
-/// earlier one, which a rollout keeps until new ones are ready, may tell of a fault that is mended.
-fn speaking(observed: &Observed) -> impl Iterator<Item = &PodStatus> {
-    let annotations = observed.deployment.as_ref().and_then(|deployment| deployment.metadata.annotations.as_ref());
-    let present = annotations.and_then(|annotations| annotations.get(names::SPEC_ANNOTATION));
-    let is_present = move |pod: &ObservedPod| present.is_some() && pod.spec.as_ref() == present;
-    let pods = || observed.pods.iter().filter(|pod| !pod.ending && pod.report.is_some());
-    let any_present = pods().any(is_present);
-    pods().filter(move |pod| !any_present || is_present(pod)).filter_map(|pod| pod.report.as_ref())
-}
-
 fn consumers_available(observed: &Observed, decision: &Decision, applied: &Applied) -> Finding {
     let kind = ConditionType::ConsumersAvailable;
     let pods = || observed.pods.iter().filter(|pod| !pod.ending);
     let troubles = [
         applied.trouble.as_ref(),
-        replica_failure(observed).as_ref(),
+        observed.replica_failure().as_ref(),
         pods().find_map(|pod| pod.trouble.as_ref()),
-        speaking(observed)
+        observed
+            .speaking()
             .find_map(|report| report.broker.fault())
             .map(|fault| Trouble::new(fault.reason, &fault.message))
             .as_ref(),
@@ -234,7 +217,7 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
         (pods().filter(consuming).count(), pods().filter(|pod| pod.ready && pod.report.is_none()).count());
     let wanted = decision.replicas;
     match () {
-        () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "The queue needs no consumer."),
+        () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "No consumer is wanted."),
         () if running == 0 && silent > 0 => {
             let message =
                 format!("{silent} ready consumers don't answer on port {}; check network policies", names::HTTP_PORT);
@@ -245,30 +228,33 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
     }
 }
 
-/// Why the Deployment's ReplicaSet can't create pods: quota, Pod Security, admission.
-fn replica_failure(observed: &Observed) -> Option<Trouble> {
-    let conditions = observed.deployment.as_ref()?.status.as_ref()?.conditions.as_ref()?;
-    let failure =
-        conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
-    let detail = failure.message.as_deref().unwrap_or("no detail given");
-    Some(Trouble::new(Reason::PodsRefused, format!("Kubernetes refuses consumer pods: {detail}")))
-}
-
 fn scaling_active(observed: &Observed, decision: &Decision) -> Finding {
     let kind = ConditionType::ScalingActive;
-    match (&observed.depth, decision.reason) {
-        (Err(trouble), _) => finding(
+    match (decision.reason, &observed.depth, observed.no_use_growing()) {
+        (Reason::FixedSize, ..) => {
+            let message = "spec.replicas fixes the size; remove the field to have the size follow the queue.";
+            finding(kind, "False", Reason::FixedSize, message)
+        }
+        (Reason::Paused, ..) => {
+            let message = "spec.paused freezes the size; set it to false to have the size follow the queue.";
+            finding(kind, "False", Reason::Paused, message)
+        }
+        (_, Err(trouble), _) => finding(
             kind,
             "False",
             Reason::DepthUnknown,
             format!("The size is held, the queue's depth is unknown: {}", trouble.message),
         ),
-        (Ok(_), Reason::DepthUnknown) => {
+        (Reason::DepthUnknown, Ok(_), _) => {
             let message =
                 "The size is held: the broker reports no message and no consumer while consumers are connected.";
             finding(kind, "False", Reason::DepthUnknown, message)
         }
-        (Ok(_), _) => finding(kind, "True", Reason::BacklogCounted, "The size follows the queue."),
+        (_, Ok(_), Some(Trouble { reason, message })) => {
+            let message = format!("The size does not grow, more consumers could not help ({reason}): {message}");
+            finding(kind, "False", Reason::GrowthHeld, message)
+        }
+        (_, Ok(_), None) => finding(kind, "True", Reason::BacklogCounted, "The size follows the queue."),
     }
 }
 
@@ -278,7 +264,12 @@ fn scaling_limited(decision: &Decision, scaling: &Scaling) -> Finding {
         let message = format!("The backlog asks for more than scaling.maxReplicas ({}).", scaling.max_replicas);
         return finding(kind, "True", Reason::AtMaximum, message);
     }
-    finding(kind, "False", Reason::WithinLimits, "The size wanted is within the limits.")
+    match decision.reason {
+        Reason::FixedSize | Reason::Paused => {
+            finding(kind, "False", decision.reason, "The limits concern a size that follows the queue.")
+        }
+        _ => finding(kind, "False", Reason::WithinLimits, "The size wanted is within the limits."),
+    }
 }
 
 /// The summary: the first part that is wrong gives its reason; a part that is unknown does not
@@ -291,8 +282,10 @@ fn ready(parts: &[Finding], decision: &Decision) -> Finding {
     if let Some(wrong) = parts.iter().find(counts) {
         return finding(kind, "False", wrong.reason, &wrong.message);
     }
-    match decision.replicas {
-        0 => finding(kind, "True", Reason::Idle, "The queue is empty; consumers start when messages come."),
+    match (decision.replicas, decision.reason) {
+        (0, Reason::FixedSize) => finding(kind, "True", Reason::Stopped, "spec.replicas is 0: no consumer runs."),
+        (0, Reason::Paused) => finding(kind, "True", Reason::Paused, "spec.paused keeps the size at 0."),
+        (0, _) => finding(kind, "True", Reason::Idle, "The queue is empty; consumers start when messages come."),
         _ => finding(kind, "True", Reason::Running, "Consumers carry images from the queue to the bucket."),
     }
 }

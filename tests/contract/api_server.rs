@@ -29,6 +29,8 @@ pub struct ApiServer {
 struct Contents {
     lists: HashMap<&'static str, Vec<Value>>,
     transcript: Vec<String>,
+    statuses: HashMap<String, Value>,
+    events: Vec<Value>,
 }
 
 impl ApiServer {
@@ -36,7 +38,7 @@ impl ApiServer {
     pub async fn start(pipelines: Vec<Value>, secrets: Vec<Value>, deployments: Vec<Value>) -> (Self, kube::Client) {
         let lists =
             HashMap::from([(COLLECTIONS[0], pipelines), (COLLECTIONS[1], deployments), (COLLECTIONS[3], secrets)]);
-        let state = Arc::new(Mutex::new(Contents { lists, transcript: Vec::new() }));
+        let state = Arc::new(Mutex::new(Contents { lists, ..Contents::default() }));
         let server = Self { state, events: broadcast::channel(64).0 };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -62,6 +64,16 @@ impl ApiServer {
         self.state.lock().unwrap().lists.get(path).cloned().unwrap_or_default()
     }
 
+    /// The status last written of a pipeline.
+    pub fn last_status(&self, pipeline: &str) -> Value {
+        self.state.lock().unwrap().statuses.get(pipeline).cloned().unwrap_or_default()
+    }
+
+    /// Every event so far.
+    pub fn events(&self) -> Vec<Value> {
+        self.state.lock().unwrap().events.clone()
+    }
+
     fn watch(&self, path: &'static str) -> Response {
         let events = futures::stream::unfold(self.events.subscribe(), |mut events| async {
             Some((events.recv().await.ok()?, events))
@@ -72,13 +84,25 @@ impl ApiServer {
         Body::from_stream(lines).into_response()
     }
 
+    /// Adds an object to a collection, or changes the one of its name.
+    pub fn change(&self, ends: &str, object: Value) {
+        let path = COLLECTIONS.into_iter().find(|path| path.ends_with(ends)).unwrap();
+        self.put(path, object);
+    }
+
     /// Keeps an applied object as the API server would, and tells those who watch.
     fn put(&self, path: &'static str, mut object: Value) -> Value {
         for (key, value) in [("generation", json!(1)), ("resourceVersion", json!("2")), ("uid", json!("d1"))] {
-            object["metadata"][key] = value;
+            if object["metadata"][key].is_null() {
+                object["metadata"][key] = value;
+            }
         }
-        self.state.lock().unwrap().lists.entry(path).or_default().push(object.clone());
-        self.events.send((path, json!({ "type": "ADDED", "object": object }))).ok();
+        let mut contents = self.state.lock().unwrap();
+        let list = contents.lists.entry(path).or_default();
+        list.retain(|other| other["metadata"]["name"] != object["metadata"]["name"]);
+        list.push(object.clone());
+        drop(contents);
+        self.events.send((path, json!({ "type": "MODIFIED", "object": object }))).ok();
         object
     }
 }
@@ -108,9 +132,13 @@ async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body:
         }
         ("PATCH", path) if path.ends_with("/status") => {
             let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default();
+            server.state.lock().unwrap().statuses.insert(name.to_owned(), applied["status"].clone());
             axum::Json(json!({ "apiVersion": "v1", "kind": "x", "metadata": { "name": name } })).into_response()
         }
-        ("POST", path) if path.ends_with("/events") => (StatusCode::CREATED, axum::Json(applied)).into_response(),
+        ("POST", path) if path.ends_with("/events") => {
+            server.state.lock().unwrap().events.push(applied.clone());
+            (StatusCode::CREATED, axum::Json(applied)).into_response()
+        }
         ("GET", path) if path.contains("/secrets/") => {
             match server.list("secrets").into_iter().find(|secret| secret["metadata"]["name"] == name) {
                 Some(secret) => axum::Json(secret).into_response(),

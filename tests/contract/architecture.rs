@@ -24,6 +24,7 @@ const BORDERS: &[Border] = &[
             "src/consumer/encode.rs",
             "src/consumer/encode/",
             "src/consumer/settle.rs",
+            "src/controller/observed.rs",
             "src/controller/decide.rs",
             "src/controller/build.rs",
             "src/controller/status.rs",

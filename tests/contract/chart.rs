@@ -24,7 +24,7 @@ const RIGHTS: [(&str, &str, &[&str]); 6] = [
     ("apps", "deployments", &["list", "watch", "create", "patch"]),
     ("", "pods", &["list", "watch", "patch"]),
     ("", "secrets", &["get", "list", "watch"]),
-    ("events.k8s.io", "events", &["create", "patch"]),
+    ("events.k8s.io", "events", &["create"]),
 ];
 
 const REPOSITORY: &str = "image.repository=registry.example:5000/team/image-pipeline";

@@ -112,6 +112,8 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
         "scaling": {
             "minReplicas": 1, "maxReplicas": 9, "messagesPerReplica": 7, "pollInterval": "5s", "scaleDownAfter": "30s",
         },
+        "replicas": 3,
+        "paused": true,
         "consumer": {
             "concurrency": 3,
             "resources": { "requests": { "cpu": "1" }, "limits": { "cpu": "2", "memory": "2Gi" } },
@@ -128,7 +130,7 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
             match value.get(name) {
                 Some(value) => fields(&format!("{path}.{name}"), value, field, missing),
                 // Exactly one of the two can be there.
-                None if path.ends_with("rabbitmqClusterReference") => {}
+                None if path.ends_with("rabbitmqClusterReference") || name == "drainWithin" => {}
                 None => missing.push(format!("{path}.{name}")),
             }
         }
@@ -199,6 +201,11 @@ fn every_rule_names_the_field_it_refuses() {
         ("scaling.minReplicas", |p| p["spec"]["scaling"] = json!({ "minReplicas": 21 })),
         ("scaling.pollInterval", |p| p["spec"]["scaling"] = json!({ "pollInterval": "100ms" })),
         ("scaling.pollInterval", |p| p["spec"]["scaling"] = json!({ "pollInterval": "1h" })),
+        ("scaling.drainWithin", |p| {
+            p["spec"]["scaling"] = json!({ "drainWithin": "60s", "messagesPerReplica": 50 });
+        }),
+        ("scaling.drainWithin", |p| p["spec"]["scaling"] = json!({ "drainWithin": "999ms" })),
+        ("scaling.drainWithin", |p| p["spec"]["scaling"] = json!({ "drainWithin": "25h" })),
         ("scaling.scaleDownAfter", |p| p["spec"]["scaling"] = json!({ "scaleDownAfter": "25h" })),
     ];
     for (field, change) in cases {
@@ -225,6 +232,8 @@ fn what_is_near_a_limit_is_accepted() {
         |p| message(p, "/a~1b/~0/é", Some("/a/b")),
         |p| p["spec"]["failures"] = json!({ "holdingTime": "1s" }),
         |p| p["spec"]["failures"] = json!({ "holdingTime": "24h" }),
+        |p| p["spec"]["scaling"] = json!({ "drainWithin": "1s" }),
+        |p| p["spec"]["scaling"] = json!({ "drainWithin": "24h", "minReplicas": 1 }),
         |p| p["spec"]["scaling"] = json!({ "minReplicas": 20, "pollInterval": "500ms", "scaleDownAfter": "0s" }),
         |p| {
             p["spec"]["source"]["rabbitmq"]["queue"] = json!("q".repeat(255));
@@ -234,6 +243,30 @@ fn what_is_near_a_limit_is_accepted() {
     for change in cases {
         assert_eq!(refusals(&pipeline(change)), Vec::<String>::new());
     }
+}
+
+/// The API server drops a null where null is no value: `replicas: null` hands the size back, too.
+#[test]
+fn the_size_can_be_given_through_the_scale_subresource_and_is_never_null() {
+    let crd = serde_json::to_value(ImagePipeline::crd()).unwrap();
+    let version = &crd["spec"]["versions"][0];
+    let scale = json!({
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    });
+    assert_eq!(version["subresources"]["scale"], scale);
+    let properties = &schema()["properties"];
+    let replicas = &properties["spec"]["properties"]["replicas"];
+    assert_eq!((&replicas["type"], &replicas["nullable"]), (&json!("integer"), &Value::Null));
+    assert_eq!((&replicas["minimum"], &replicas["default"]), (&json!(0.0), &Value::Null));
+    for field in ["messagesPerReplica", "drainWithin"] {
+        let field = &properties["spec"]["properties"]["scaling"]["properties"][field];
+        // With a default, the API server would fill it in beside the other.
+        assert_eq!((&field["nullable"], &field["default"]), (&Value::Null, &Value::Null));
+    }
+    let status = &properties["status"]["properties"];
+    assert_eq!((&status["replicas"]["type"], &status["selector"]["type"]), (&json!("integer"), &json!("string")));
 }
 
 #[test]

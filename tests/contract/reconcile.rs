@@ -43,6 +43,17 @@ async fn operate(pipelines: Vec<Value>, looks: usize) -> ApiServer {
 }
 
 async fn operate_on(server: ApiServer, client: kube::Client, looks: usize) -> ApiServer {
+    let looked =
+        |server: &ApiServer| server.transcript().iter().filter(|request| request.contains("/secrets/")).count();
+    operate_until(server, client, |server| looked(server) >= looks).await
+}
+
+/// Runs the operator until `enough` is true of the server.
+async fn operate_until(
+    server: ApiServer,
+    client: kube::Client,
+    mut enough: impl FnMut(&ApiServer) -> bool,
+) -> ApiServer {
     let image =
         ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
     let stop = CancellationToken::new();
@@ -50,7 +61,7 @@ async fn operate_on(server: ApiServer, client: kube::Client, looks: usize) -> Ap
         tokio::spawn(controller::operate(client, image, Default::default(), Default::default(), stop.clone()));
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     let enough = async {
-        while server.transcript().iter().filter(|request| request.contains("/secrets/")).count() < looks {
+        while !enough(&server) {
             pause.tick().await;
         }
     };
@@ -73,6 +84,62 @@ async fn writes_what_is_needed_and_then_nothing() {
     ];
     assert_eq!(server.writes(), expected);
     assert_eq!(server.list("deployments")[0]["spec"]["replicas"], 2);
+}
+
+#[tokio::test]
+async fn a_size_that_the_user_gives_is_applied_whatever_the_broker_says_and_told_for_scaling() {
+    let mut fixed = pipeline("tiles", json!("500ms"));
+    fixed["spec"]["replicas"] = json!(7);
+    let server = operate(vec![fixed], 4).await;
+    assert_eq!(server.list("deployments")[0]["spec"]["replicas"], 7);
+    let labels = server.list("deployments")[0]["spec"]["selector"]["matchLabels"].clone();
+    let status = server.last_status("tiles");
+    for (label, value) in labels.as_object().unwrap() {
+        let pair = format!("{label}={}", value.as_str().unwrap());
+        assert!(status["selector"].as_str().unwrap().split(',').any(|part| part == pair), "{pair}: {status:#}");
+    }
+    assert_eq!(server.writes().iter().filter(|write| write.contains("/deployments/")).count(), 1);
+}
+
+#[tokio::test]
+async fn an_event_says_what_happened_this_time() {
+    let sized = |generation: i64| {
+        let mut sized = pipeline("tiles", json!("500ms"));
+        (sized["spec"]["replicas"], sized["metadata"]["generation"]) = (json!(generation * 2), json!(generation));
+        sized
+    };
+    let (server, client) = ApiServer::start(vec![sized(1)], vec![secret().await], vec![]).await;
+    let notes = |server: &ApiServer| -> Vec<_> {
+        let scaled = server.events().into_iter().filter(|event| event["reason"] == "ScaledUp");
+        scaled.map(|event| event["note"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut changed = false;
+    let server = operate_until(server, client, |server| {
+        let told = notes(server).len();
+        if told == 1 && !changed {
+            server.change("imagepipelines", sized(2));
+            changed = true;
+        }
+        told == 2
+    })
+    .await;
+    let expected = ["Scaled 0 → 2: fixed by spec.replicas", "Scaled 2 → 4: fixed by spec.replicas"];
+    assert_eq!(notes(&server), expected);
+}
+
+/// What a pod's annotations say must be there when Kubernetes sees a smaller size.
+#[tokio::test]
+async fn pods_are_annotated_before_the_size_is_written() {
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "tiles-1", "namespace": FOREST, "labels": { "app.kubernetes.io/instance": "tiles" } },
+    });
+    let (server, client) =
+        ApiServer::start(vec![pipeline("tiles", json!("500ms"))], vec![secret().await], vec![]).await;
+    server.change("pods", pod);
+    let writes = operate_on(server, client, 2).await.writes();
+    assert!(writes[0].contains("/pods/tiles-1") && writes[1].contains("/deployments/tiles-consumer"), "{writes:#?}");
 }
 
 #[tokio::test]

@@ -14,4 +14,5 @@ mod messages;
 mod pipeline;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;
+mod scale;
 mod trouble;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::*;
-use crate::pod_status::{ConsumerState, Fault};
+use crate::pod_status::{Fault, healthy};
 use crate::queue::QueueDepth;
 
 fn at(seconds: i64) -> Timestamp {
@@ -38,6 +38,7 @@ fn decision(replicas: i32) -> Decision {
         replicas,
         reason: Reason::BacklogCounted,
         backlog: Some(0),
+        messages_per_replica: 50.0,
         limited: false,
         check_again_in: Duration::from_secs(2),
     }
@@ -48,18 +49,7 @@ fn failing(reason: Reason) -> Health {
 }
 
 fn pod(change: impl FnOnce(&mut PodStatus)) -> ObservedPod {
-    let available = Health::Available { since: at(0) };
-    let mut report = PodStatus {
-        state: ConsumerState::Running,
-        consuming: true,
-        in_flight: 1,
-        processed: 0,
-        parked: 0,
-        broker: available.clone(),
-        storage: available,
-        parking: Health::Unknown,
-        last_error: None,
-    };
+    let mut report = PodStatus { parking: Health::Unknown, ..healthy() };
     change(&mut report);
     ObservedPod { name: "p".to_owned(), ready: true, report: Some(report), ..ObservedPod::default() }
 }
@@ -189,22 +179,27 @@ fn a_backlog_alone_is_written_every_thirty_seconds_and_anything_else_at_once() {
 
 #[test]
 fn events_tell_transitions_and_sizes() {
-    let scaling = Scaling::default();
+    let decided = decision(0);
     let nothing = ImagePipelineStatus::default();
     let idle = of(&observed(vec![]), &decision(0));
-    assert_eq!(transitions(&nothing, &idle, &scaling), [], "a healthy start is no news");
+    assert_eq!(transitions(&nothing, &idle, &decided), [], "a healthy start is no news");
 
     let broken = of(&unread(Reason::AuthenticationFailed), &decision(0));
     let reasons = |from, to| -> Vec<_> {
-        transitions(from, to, &scaling).into_iter().map(|transition| (transition.warning, transition.reason)).collect()
+        transitions(from, to, &decided).into_iter().map(|transition| (transition.warning, transition.reason)).collect()
     };
     assert_eq!(reasons(&idle, &broken), [(true, Reason::AuthenticationFailed)]);
     assert_eq!(reasons(&broken, &broken), []);
     assert_eq!(reasons(&broken, &idle), [(false, Reason::Connected)]);
 
     let scaled = ImagePipelineStatus { desired_replicas: 9, backlog: Some(431), ..idle.clone() };
-    let notes: Vec<_> = transitions(&idle, &scaled, &scaling).into_iter().map(|transition| transition.note).collect();
-    assert_eq!(notes, ["Scaled 0 → 9: backlog 431, 50 messages a pod"]);
+    let notes = |decided: Decision| -> Vec<_> {
+        transitions(&idle, &scaled, &decided).into_iter().map(|transition| transition.note).collect()
+    };
+    let counted = Decision { backlog: Some(431), ..decision(9) };
+    assert_eq!(notes(counted.clone()), ["Scaled 0 → 9: backlog 431, 50 messages a pod"]);
+    let fixed = Decision { reason: Reason::FixedSize, ..counted };
+    assert_eq!(notes(fixed), ["Scaled 0 → 9: fixed by spec.replicas"]);
     assert_eq!(reasons(&scaled, &idle), [(false, Reason::ScaledDown)]);
 }
 
@@ -224,4 +219,30 @@ fn a_pod_of_an_earlier_spec_says_nothing_once_one_of_the_present_speaks() {
     let present = of_spec("present", failing(Reason::EndpointUnreachable));
     assert_eq!(seen(vec![earlier(), present]), "False/EndpointUnreachable");
     assert_eq!(seen(vec![earlier(), of_spec("present", pod(|_| {}))]), "True/StorageAvailable");
+}
+
+#[test]
+fn a_size_that_does_not_follow_the_queue_says_why() {
+    let held = || observed(vec![pod(|report| report.storage = failing(Reason::AccessDenied))]);
+    let decided = |replicas, reason| Decision { reason, ..decision(replicas) };
+    let cases = [
+        (observed(vec![]), decided(3, Reason::ScaledUp), "True/BacklogCounted", "False/WithinLimits"),
+        (held(), decided(3, Reason::GrowthHeld), "False/GrowthHeld", "False/WithinLimits"),
+        (held(), decided(3, Reason::BacklogCounted), "False/GrowthHeld", "False/WithinLimits"),
+        (held(), decided(3, Reason::FixedSize), "False/FixedSize", "False/FixedSize"),
+        (unread(Reason::QueueNotFound), decided(3, Reason::Paused), "False/Paused", "False/Paused"),
+        (unread(Reason::QueueNotFound), decided(3, Reason::DepthUnknown), "False/DepthUnknown", "False/WithinLimits"),
+    ];
+    for (observed, decision, active, limited) in cases {
+        let status = of(&observed, &decision);
+        assert_eq!(
+            (shown(&status, "ScalingActive"), shown(&status, "ScalingLimited")),
+            (active.into(), limited.into())
+        );
+    }
+    let ready = |reason| shown(&of(&observed(vec![]), &decided(0, reason)), "Ready");
+    assert_eq!(ready(Reason::FixedSize), "True/Stopped");
+    assert_eq!(ready(Reason::Paused), "True/Paused");
+    let selector = of(&observed(vec![]), &decision(0)).selector;
+    assert_eq!(selector, names::selector("forest-tiles"));
 }

@@ -1,0 +1,129 @@
+//! How fast this consumer works: messages finished per second of work, over the last half minute of
+//! work. Time in which it holds nothing does not count, so that a pod with little to do is not taken
+//! for a slow one. It must never read a clock: time is an argument.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How much work the figure looks back over.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// Between two marks: how exactly it does so.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+/// What had been done at a moment.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    finished: u32,
+    worked: Duration,
+}
+
+/// The measurement.
+#[derive(Default)]
+pub struct Throughput {
+    done: Done,
+    working_since: Option<Instant>,
+    /// Of the window, and one from before.
+    marks: VecDeque<Done>,
+}
+
+impl Throughput {
+    /// The first message is held.
+    pub fn begin(&mut self, now: Instant) {
+        self.working_since = Some(now);
+        self.mark(now);
+    }
+
+    /// The last message held is gone.
+    pub fn rest(&mut self, now: Instant) {
+        self.done = self.done_at(now);
+        self.working_since = None;
+    }
+
+    /// A message is finished: it will not come again.
+    pub fn finish(&mut self, now: Instant) {
+        self.done.finished = self.done.finished.wrapping_add(1);
+        self.mark(now);
+    }
+
+    /// Messages finished per second of work; `None` if none was within the window.
+    pub fn per_second(&self, now: Instant) -> Option<f64> {
+        let done = self.done_at(now);
+        let before = self.marks.iter().rev().find(|mark| done.worked.saturating_sub(mark.worked) >= WINDOW);
+        let from = before.or(self.marks.front())?;
+        let finished = done.finished.wrapping_sub(from.finished);
+        let worked = done.worked.saturating_sub(from.worked).as_secs_f64();
+        (finished > 0 && worked > 0.0).then(|| f64::from(finished) / worked)
+    }
+
+    fn done_at(&self, now: Instant) -> Done {
+        let working = self.working_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        Done { worked: self.done.worked + working, ..self.done }
+    }
+
+    fn mark(&mut self, now: Instant) {
+        let done = self.done_at(now);
+        let since = |mark: &Done| done.worked.saturating_sub(mark.worked);
+        while self.marks.get(1).is_some_and(|mark| since(mark) >= WINDOW) {
+            self.marks.pop_front();
+        }
+        if self.marks.back().is_none_or(|mark| since(mark) >= MARK_EVERY) {
+            self.marks.push_back(done);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Ten messages a second, for so many seconds.
+    fn work(throughput: &mut Throughput, from: Instant, seconds: u32) -> Instant {
+        throughput.begin(from);
+        let mut now = from;
+        for _ in 0..seconds * 10 {
+            now += Duration::from_millis(100);
+            throughput.finish(now);
+        }
+        throughput.rest(now);
+        now
+    }
+
+    fn rounded(throughput: &Throughput, now: Instant) -> Option<f64> {
+        throughput.per_second(now).map(|rate| (rate * 10.0).round() / 10.0)
+    }
+
+    #[test]
+    fn counts_time_of_work_alone() {
+        let (start, mut throughput) = (Instant::now(), Throughput::default());
+        assert_eq!(throughput.per_second(start), None);
+        let now = work(&mut throughput, start, 5);
+        assert_eq!(rounded(&throughput, now), Some(10.0));
+        let now = now + Duration::from_secs(20);
+        assert_eq!(rounded(&throughput, now), Some(10.0), "resting is not slow");
+        let now = work(&mut throughput, now, 2);
+        assert_eq!(rounded(&throughput, now), Some(10.0));
+    }
+
+    #[test]
+    fn forgets_what_is_older_than_the_window() {
+        let (start, mut throughput) = (Instant::now(), Throughput::default());
+        let now = work(&mut throughput, start, 60);
+        assert!(throughput.marks.len() <= 32, "{} marks", throughput.marks.len());
+        throughput.begin(now);
+        let now = now + Duration::from_secs(31);
+        assert_eq!(throughput.per_second(now), None, "nothing was finished within the window");
+        throughput.finish(now + Duration::from_secs(9));
+        assert_eq!(rounded(&throughput, now + Duration::from_secs(9)), Some(0.0));
+        assert!(throughput.per_second(now + Duration::from_secs(9)).unwrap() >= 0.025, "one in forty seconds");
+    }
+
+    #[test]
+    fn slows_down_while_nothing_is_finished() {
+        let (start, mut throughput) = (Instant::now(), Throughput::default());
+        let now = work(&mut throughput, start, 10);
+        throughput.begin(now);
+        assert_eq!(rounded(&throughput, now + Duration::from_secs(10)), Some(5.0));
+    }
+}

@@ -1,0 +1,76 @@
+//! Why more pods could not help: a table of what pods and Kubernetes may say.
+#![allow(clippy::unwrap_used)]
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::pod_status::{Fault, healthy};
+
+fn pod(change: impl FnOnce(&mut PodStatus)) -> ObservedPod {
+    let mut report = healthy();
+    change(&mut report);
+    ObservedPod { report: Some(report), spec: Some("present".to_owned()), ..ObservedPod::default() }
+}
+
+fn failing(reason: Reason) -> Health {
+    Health::Failing(Fault { reason, message: "why".to_owned(), since: Timestamp::UNIX_EPOCH })
+}
+
+fn stuck() -> ObservedPod {
+    let trouble = Some(Trouble::new(Reason::ImagePullFailed, "why"));
+    ObservedPod { trouble, spec: Some("present".to_owned()), ..ObservedPod::default() }
+}
+
+fn observed(pods: Vec<ObservedPod>) -> Observed {
+    let deployment = serde_json::from_value(serde_json::json!({
+        "metadata": { "annotations": { names::SPEC_ANNOTATION: "present" } },
+        "spec": { "replicas": 3, "selector": {}, "template": {} },
+    }));
+    Observed {
+        deployment: Some(Arc::new(deployment.unwrap())),
+        depth: Ok(QueueDepth { ready: 0, consumers: 0 }),
+        credentials: None,
+        secrets: String::new(),
+        pods,
+    }
+}
+
+fn refused() -> Observed {
+    let mut observed = observed(vec![pod(|_| {})]);
+    let status = serde_json::json!({ "conditions": [{ "type": "ReplicaFailure", "status": "True" }] });
+    let mut deployment = Deployment::clone(observed.deployment.as_ref().unwrap());
+    deployment.status = Some(serde_json::from_value(status).unwrap());
+    observed.deployment = Some(Arc::new(deployment));
+    observed
+}
+
+#[test]
+fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
+    let no_storage = |report: &mut PodStatus| report.storage = failing(Reason::AccessDenied);
+    let idle = |report: &mut PodStatus| report.in_flight = 0;
+    let no_broker = |report: &mut PodStatus| {
+        (report.broker, report.consuming) = (failing(Reason::BrokerUnreachable), false);
+    };
+    let credentials = Some(Trouble::new(Reason::SecretNotFound, "why"));
+    let ending = |pod| ObservedPod { ending: true, ..pod };
+    let earlier = |pod| ObservedPod { spec: Some("earlier".to_owned()), ..pod };
+    let cases = [
+        ("no pod", observed(vec![]), None),
+        ("all is well", observed(vec![pod(|_| {}), pod(idle)]), None),
+        ("never tried", observed(vec![pod(|report| report.storage = Health::Unknown)]), None),
+        ("storage", observed(vec![pod(no_storage)]), Some(Reason::AccessDenied)),
+        ("storage, an idle pod can't know", observed(vec![pod(idle), pod(no_storage)]), Some(Reason::AccessDenied)),
+        ("storage, of one pod alone", observed(vec![pod(|_| {}), pod(no_storage)]), None),
+        ("broker", observed(vec![pod(no_broker)]), Some(Reason::BrokerUnreachable)),
+        ("broker, of one pod alone", observed(vec![pod(idle), pod(no_broker)]), None),
+        ("parking", observed(vec![pod(|report| report.parking = failing(Reason::ParkingRefused))]), None),
+        ("an ending pod", observed(vec![ending(pod(no_storage)), ending(stuck())]), None),
+        ("an earlier spec", observed(vec![pod(idle), earlier(pod(no_storage)), earlier(stuck())]), None),
+        ("image", observed(vec![pod(|_| {}), stuck()]), Some(Reason::ImagePullFailed)),
+        ("quota", refused(), Some(Reason::PodsRefused)),
+        ("no Secret", Observed { credentials, ..observed(vec![]) }, Some(Reason::SecretNotFound)),
+    ];
+    for (name, observed, reason) in cases {
+        assert_eq!(observed.no_use_growing().map(|trouble| trouble.reason), reason, "{name}");
+    }
+}
