@@ -1,13 +1,10 @@
 //! The operator against an API server in memory: what it writes, that it then is still, that a
 //! resource that can't be read stops nobody, and that it asks for nothing its role does not grant.
 
-use std::time::Duration;
-
-use image_pipeline::controller::{self, ConsumerImage};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::api_server::ApiServer;
+use super::operator::{self, until};
 
 const FOREST: &str = "forest";
 
@@ -43,20 +40,8 @@ async fn operate(pipelines: Vec<Value>, looks: usize) -> ApiServer {
 }
 
 async fn operate_on(server: ApiServer, client: kube::Client, looks: usize) -> ApiServer {
-    let image =
-        ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
-    let stop = CancellationToken::new();
-    let operator =
-        tokio::spawn(controller::operate(client, image, Default::default(), Default::default(), stop.clone()));
-    let mut pause = tokio::time::interval(Duration::from_millis(20));
-    let enough = async {
-        while server.transcript().iter().filter(|request| request.contains("/secrets/")).count() < looks {
-            pause.tick().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), enough).await.expect("the operator to go on looking");
-    stop.cancel();
-    operator.await.unwrap().unwrap();
+    let reads = || server.transcript().iter().filter(|request| request.contains("/secrets/")).count();
+    operator::during(client, until("the operator to go on looking", || reads() >= looks)).await;
     server
 }
 
@@ -105,38 +90,5 @@ async fn a_resource_that_cannot_be_read_is_told_so_and_stops_nobody() {
 #[tokio::test]
 async fn asks_for_nothing_that_the_chart_does_not_grant() {
     let server = operate(vec![pipeline("broken", json!(7)), pipeline("tiles", json!("500ms"))], 3).await;
-    let role: Value = {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/image-pipeline/templates/clusterrole.yaml");
-        let text = std::fs::read_to_string(path).unwrap();
-        let rules = text.split_once("\nrules:").expect("rules").1;
-        serde_yaml::from_str(&format!("rules:{rules}")).expect("rules without templates")
-    };
-    let grants = |group: &str, resource: &str, verb: &str| {
-        let has = |list: &Value, item: &str| list.as_array().unwrap().iter().any(|entry| entry == item);
-        role["rules"].as_array().unwrap().iter().any(|rule| {
-            has(&rule["apiGroups"], group) && has(&rule["resources"], resource) && has(&rule["verbs"], verb)
-        })
-    };
-    for request in server.transcript() {
-        let mut words = request.split(' ');
-        let (method, path) = (words.next().unwrap(), words.next().unwrap());
-        let mut segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
-        let group = if segments.remove(0) == "api" { "" } else { segments.remove(0) };
-        segments.remove(0); // the version
-        if segments[0] == "namespaces" {
-            segments.drain(..2);
-        }
-        let resource =
-            if segments.len() == 3 { format!("{}/{}", segments[0], segments[2]) } else { segments[0].to_owned() };
-        let verbs: &[&str] = match (method, segments.len()) {
-            ("GET", 1) => &["list", "watch"],
-            ("GET", _) => &["get"],
-            ("POST", _) => &["create"],
-            ("PATCH", _) => &["patch"],
-            _ => panic!("{request}"),
-        };
-        for verb in verbs {
-            assert!(grants(group, &resource, verb), "{verb} {resource} in {group:?}: {request}");
-        }
-    }
+    operator::has_leave_for(&server.transcript());
 }
