@@ -39,4 +39,5 @@ mod queue;
 mod shutdown;
 mod storage_faults;
 mod store_answers;
+mod store_tls;
 mod tls;
