@@ -37,6 +37,7 @@ mod poison;
 mod publish;
 mod queue;
 mod shutdown;
+mod stalls;
 mod storage_faults;
 mod store_answers;
 mod store_tls;
