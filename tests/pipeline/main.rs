@@ -21,6 +21,7 @@ mod plainly;
 mod port;
 mod process;
 mod proxy;
+mod recorder;
 mod scene;
 mod store;
 
@@ -29,6 +30,7 @@ mod broker_faults;
 mod controller;
 mod happy_path;
 mod hostile;
+mod identity;
 mod kills;
 mod options;
 mod outage;
