@@ -5,8 +5,9 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// `lapin` calls every answer of a broker that we handle an error: it speaks only when named.
-const UNASKED: &str = "lapin=off";
+/// `lapin` calls every answer of a broker that we handle an error, and `aws_config` tells every
+/// attempt to get credentials, with the whole answer: they speak only when named.
+const UNASKED: &str = "lapin=off,aws_config=off";
 
 /// Here `lapin` writes every message that the broker returns, with its whole body: never that.
 const NEVER: &str = "lapin::returned_messages=off";

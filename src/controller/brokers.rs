@@ -10,6 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::observed::Trouble;
 use crate::api::ImagePipeline;
+use crate::api::source::RabbitmqSource;
 use crate::broker_address::BrokerAddress;
 use crate::queue::{Channel, Connection, QueueDepth, QueueError};
 
@@ -32,15 +33,16 @@ struct Link {
     failed: Option<(Instant, QueueError)>,
 }
 
-/// One pipeline's channel, opened with the Secrets in one version.
+/// One pipeline's channel, opened for one source with its Secrets in one version.
 struct Reader {
+    source: RabbitmqSource,
     revision: String,
     channel: Channel,
     _connection: Arc<Connection>,
 }
 
 impl Brokers {
-    /// Reads a queue's depth for a pipeline. `revision` is the version of the Secrets that `address`
+    /// Reads the depth of a pipeline's queue. `revision` is the version of the Secrets that `address`
     /// reads; the address is only read when a session must be opened.
     ///
     /// # Errors
@@ -48,22 +50,23 @@ impl Brokers {
     pub async fn depth(
         &self,
         pipeline: Key,
-        queue: &str,
+        source: &RabbitmqSource,
         revision: &str,
         address: impl Future<Output = Result<BrokerAddress, Trouble>>,
     ) -> Result<QueueDepth, Trouble> {
         let slot = locked(&self.readers).entry(pipeline).or_default().clone();
         let mut slot = slot.lock().await;
-        if let Some(reader) = slot.take().filter(|reader| reader.revision == revision && reader.channel.is_open())
-            && let Ok(depth) = reader.channel.depth(queue).await
+        if let Some(reader) = slot.take().filter(|reader| reader.is_for(source, revision))
+            && let Ok(depth) = reader.channel.depth(&source.queue).await
         {
             *slot = Some(reader);
             return Ok(depth);
         }
         let connection = self.connection(address.await?).await.map_err(trouble)?;
         let channel = connection.channel().await.map_err(trouble)?;
-        let depth = channel.depth(queue).await.map_err(trouble)?;
-        *slot = Some(Reader { revision: revision.to_owned(), channel, _connection: connection });
+        let depth = channel.depth(&source.queue).await.map_err(trouble)?;
+        let (source, revision) = (source.clone(), revision.to_owned());
+        *slot = Some(Reader { source, revision, channel, _connection: connection });
         Ok(depth)
     }
 
@@ -100,6 +103,13 @@ impl Brokers {
                 Err(error)
             }
         }
+    }
+}
+
+impl Reader {
+    /// Whether it can be asked still: another virtual host may be named without another Secret.
+    fn is_for(&self, source: &RabbitmqSource, revision: &str) -> bool {
+        self.source == *source && self.revision == revision && self.channel.is_open()
     }
 }
 

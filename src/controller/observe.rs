@@ -91,7 +91,7 @@ impl Sources {
             BrokerAddress::read(source, |role, key| Some(data.get(&role)?.get(key)?.0.clone()))
                 .map_err(|invalid| Trouble::new(invalid.reason(), invalid.to_string()))
         };
-        self.brokers.depth(ObjectRef::from_obj(pipeline), &source.queue, &revision, address).await
+        self.brokers.depth(ObjectRef::from_obj(pipeline), source, &revision, address).await
     }
 
     fn broker_secrets(&self, pipeline: &ImagePipeline) -> Vec<(SecretRole, String)> {

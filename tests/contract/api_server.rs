@@ -1,6 +1,6 @@
-//! An API server in memory, as much of one as the operator needs: lists, watches, and a transcript
-//! of every request. It must never accept what it does not know: an unknown request is answered
-//! with 404 and stays in the transcript.
+//! An API server in memory, as much of one as the operator needs: lists, watches, applied objects and
+//! statuses, and a transcript of every request. It must never accept what it does not know: an
+//! unknown request is answered with 404 and stays in the transcript.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,9 +10,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 /// The collections that can be listed and watched, by path.
 const COLLECTIONS: [&str; 4] =
@@ -22,24 +21,36 @@ const COLLECTIONS: [&str; 4] =
 #[derive(Clone)]
 pub struct ApiServer {
     state: Arc<Mutex<Contents>>,
-    events: broadcast::Sender<(&'static str, Value)>,
+    revision: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct Contents {
     lists: HashMap<&'static str, Vec<Value>>,
-    transcript: Vec<String>,
     statuses: HashMap<String, Value>,
     events: Vec<Value>,
+    changes: Vec<Change>,
+    transcript: Vec<String>,
+}
+
+/// A change of one object, for those who watch its collection.
+#[derive(Clone)]
+struct Change {
+    revision: u64,
+    path: &'static str,
+    line: String,
 }
 
 impl ApiServer {
     /// A server that holds these objects; gives it and a client of it.
     pub async fn start(pipelines: Vec<Value>, secrets: Vec<Value>, deployments: Vec<Value>) -> (Self, kube::Client) {
-        let lists =
+        let mut lists =
             HashMap::from([(COLLECTIONS[0], pipelines), (COLLECTIONS[1], deployments), (COLLECTIONS[3], secrets)]);
+        for object in lists.values_mut().flatten() {
+            object["metadata"]["resourceVersion"] = json!("1");
+        }
         let state = Arc::new(Mutex::new(Contents { lists, ..Contents::default() }));
-        let server = Self { state, events: broadcast::channel(64).0 };
+        let server = Self { state, revision: watch::channel(1).0 };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let router = Router::new().fallback(answer).with_state(server.clone());
@@ -60,51 +71,99 @@ impl ApiServer {
 
     /// The objects of a collection, by the end of its path.
     pub fn list(&self, ends: &str) -> Vec<Value> {
-        let path = COLLECTIONS.into_iter().find(|path| path.ends_with(ends)).unwrap();
-        self.state.lock().unwrap().lists.get(path).cloned().unwrap_or_default()
+        self.state.lock().unwrap().lists.get(collection(ends)).cloned().unwrap_or_default()
     }
 
-    /// The status last written of a pipeline.
-    pub fn last_status(&self, pipeline: &str) -> Value {
+    /// The status of a pipeline as it was last written.
+    pub fn status(&self, pipeline: &str) -> Value {
         self.state.lock().unwrap().statuses.get(pipeline).cloned().unwrap_or_default()
     }
 
-    /// Every event so far.
+    /// Every event that was written.
     pub fn events(&self) -> Vec<Value> {
         self.state.lock().unwrap().events.clone()
     }
 
-    fn watch(&self, path: &'static str) -> Response {
-        let events = futures::stream::unfold(self.events.subscribe(), |mut events| async {
-            Some((events.recv().await.ok()?, events))
-        });
-        let lines = events.filter_map(move |(of, event)| {
-            std::future::ready((of == path).then(|| Ok::<_, std::io::Error>(Bytes::from(format!("{event}\n")))))
-        });
-        Body::from_stream(lines).into_response()
+    /// A condition of a pipeline: status, reason and message.
+    pub fn condition(&self, pipeline: &str, kind: &str) -> String {
+        let status = self.status(pipeline);
+        let found = status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind);
+        let text = |key: &str| found.and_then(|found| found[key].as_str()).unwrap_or_default().to_owned();
+        ["status", "reason", "message"].map(text).join(" ")
     }
 
-    /// Adds an object to a collection, or changes the one of its name.
-    pub fn change(&self, ends: &str, object: Value) {
-        let path = COLLECTIONS.into_iter().find(|path| path.ends_with(ends)).unwrap();
-        self.put(path, object);
+    /// Puts an object into a collection, in place of the one of its name, and tells those who watch.
+    pub fn put(&self, ends: &str, mut object: Value) -> Value {
+        self.change(collection(ends), |objects, revision| {
+            object["metadata"]["resourceVersion"] = json!(revision.to_string());
+            let before = objects.iter().position(|before| is_same(before, &object));
+            let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
+            before.map(|before| objects.remove(before));
+            objects.push(object.clone());
+            (kind, object)
+        })
     }
 
-    /// Keeps an applied object as the API server would, and tells those who watch.
-    fn put(&self, path: &'static str, mut object: Value) -> Value {
-        for (key, value) in [("generation", json!(1)), ("resourceVersion", json!("2")), ("uid", json!("d1"))] {
-            if object["metadata"][key].is_null() {
-                object["metadata"][key] = value;
-            }
-        }
-        let mut contents = self.state.lock().unwrap();
-        let list = contents.lists.entry(path).or_default();
-        list.retain(|other| other["metadata"]["name"] != object["metadata"]["name"]);
-        list.push(object.clone());
-        drop(contents);
-        self.events.send((path, json!({ "type": "MODIFIED", "object": object }))).ok();
+    /// Takes an object out of a collection, and tells those who watch.
+    pub fn delete(&self, ends: &str, object: &Value) {
+        self.change(collection(ends), |objects, _| {
+            let before = objects.iter().position(|before| is_same(before, object)).expect("there before");
+            ("DELETED", objects.remove(before))
+        });
+    }
+
+    fn listed(&self, path: &'static str) -> Value {
+        let state = self.state.lock().unwrap();
+        let metadata = json!({ "resourceVersion": self.revision.borrow().to_string() });
+        let items = state.lists.get(path).cloned().unwrap_or_default();
+        json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items })
+    }
+
+    fn change(&self, path: &'static str, change: impl FnOnce(&mut Vec<Value>, u64) -> (&'static str, Value)) -> Value {
+        let mut state = self.state.lock().unwrap();
+        let revision = *self.revision.borrow() + 1;
+        let (kind, object) = change(state.lists.entry(path).or_default(), revision);
+        let line = format!("{}\n", json!({ "type": kind, "object": object }));
+        state.changes.push(Change { revision, path, line });
+        self.revision.send_replace(revision);
         object
     }
+
+    /// Every change of a collection after a revision, for ever.
+    fn watch(&self, path: &'static str, since: u64) -> Response {
+        let next = move |(server, mut revision, since): (Self, watch::Receiver<u64>, u64)| async move {
+            loop {
+                revision.borrow_and_update();
+                let is_news = |change: &&Change| change.path == path && change.revision > since;
+                let change = server.state.lock().unwrap().changes.iter().find(is_news).cloned();
+                if let Some(Change { revision: since, line, .. }) = change {
+                    return Some((Ok::<_, std::io::Error>(Bytes::from(line)), (server, revision, since)));
+                }
+                revision.changed().await.ok()?;
+            }
+        };
+        Body::from_stream(futures::stream::unfold((self.clone(), self.revision.subscribe(), since), next))
+            .into_response()
+    }
+
+    /// Merges what was sent for a pod into it; only its annotations are.
+    fn annotate(&self, name: &str, patch: &Value) -> Response {
+        let Some(mut pod) = self.list("pods").into_iter().find(|pod| pod["metadata"]["name"] == name) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        for (key, value) in patch["metadata"]["annotations"].as_object().into_iter().flatten() {
+            pod["metadata"]["annotations"][key] = value.clone();
+        }
+        axum::Json(self.put("pods", pod)).into_response()
+    }
+}
+
+fn collection(ends: &str) -> &'static str {
+    COLLECTIONS.into_iter().find(|path| path.ends_with(ends)).unwrap()
+}
+
+fn is_same(one: &Value, other: &Value) -> bool {
+    ["namespace", "name"].into_iter().all(|key| one["metadata"][key] == other["metadata"][key])
 }
 
 async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body: Bytes) -> Response {
@@ -114,22 +173,21 @@ async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body:
     let request = [&[method.as_str(), uri.path()], how.as_slice()].concat().join(" ");
     server.state.lock().unwrap().transcript.push(request);
     if let Some(path) = COLLECTIONS.into_iter().find(|path| *path == uri.path()) {
-        return if query.contains("watch=true") {
-            server.watch(path)
-        } else {
-            let items = server.state.lock().unwrap().lists.get(path).cloned().unwrap_or_default();
-            axum::Json(
-                json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "1" }, "items": items }),
-            )
-            .into_response()
+        let since = query.split('&').find_map(|part| part.strip_prefix("resourceVersion=")?.parse().ok());
+        return match since {
+            Some(since) if query.contains("watch=true") => server.watch(path, since),
+            _ => axum::Json(server.listed(path)).into_response(),
         };
     }
-    let applied: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let mut applied: Value = serde_json::from_slice(&body).unwrap_or_default();
     let name = uri.path().rsplit('/').next().unwrap_or_default();
     match (method.as_str(), uri.path()) {
         ("PATCH", path) if path.contains("/deployments/") => {
-            axum::Json(server.put(COLLECTIONS[1], applied)).into_response()
+            applied["metadata"]["generation"] = json!(1);
+            applied["metadata"]["uid"] = json!("d1");
+            axum::Json(server.put("deployments", applied)).into_response()
         }
+        ("PATCH", path) if path.contains("/pods/") => server.annotate(name, &applied),
         ("PATCH", path) if path.ends_with("/status") => {
             let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default();
             server.state.lock().unwrap().statuses.insert(name.to_owned(), applied["status"].clone());

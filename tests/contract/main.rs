@@ -6,4 +6,6 @@ mod architecture;
 mod chart;
 mod crd;
 mod examples;
+mod operator;
 mod reconcile;
+mod secrets;

@@ -1,13 +1,10 @@
 //! The operator against an API server in memory: what it writes, that it then is still, that a
 //! resource that can't be read stops nobody, and that it asks for nothing its role does not grant.
 
-use std::time::Duration;
-
-use image_pipeline::controller::{self, ConsumerImage};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::api_server::ApiServer;
+use super::operator::{self, until};
 
 const FOREST: &str = "forest";
 
@@ -43,31 +40,8 @@ async fn operate(pipelines: Vec<Value>, looks: usize) -> ApiServer {
 }
 
 async fn operate_on(server: ApiServer, client: kube::Client, looks: usize) -> ApiServer {
-    let looked =
-        |server: &ApiServer| server.transcript().iter().filter(|request| request.contains("/secrets/")).count();
-    operate_until(server, client, |server| looked(server) >= looks).await
-}
-
-/// Runs the operator until `enough` is true of the server.
-async fn operate_until(
-    server: ApiServer,
-    client: kube::Client,
-    mut enough: impl FnMut(&ApiServer) -> bool,
-) -> ApiServer {
-    let image =
-        ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
-    let stop = CancellationToken::new();
-    let operator =
-        tokio::spawn(controller::operate(client, image, Default::default(), Default::default(), stop.clone()));
-    let mut pause = tokio::time::interval(Duration::from_millis(20));
-    let enough = async {
-        while !enough(&server) {
-            pause.tick().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), enough).await.expect("the operator to go on looking");
-    stop.cancel();
-    operator.await.unwrap().unwrap();
+    let reads = || server.transcript().iter().filter(|request| request.contains("/secrets/")).count();
+    operator::during(client, until("the operator to go on looking", || reads() >= looks)).await;
     server
 }
 
@@ -93,7 +67,7 @@ async fn a_size_that_the_user_gives_is_applied_whatever_the_broker_says_and_told
     let server = operate(vec![fixed], 4).await;
     assert_eq!(server.list("deployments")[0]["spec"]["replicas"], 7);
     let labels = server.list("deployments")[0]["spec"]["selector"]["matchLabels"].clone();
-    let status = server.last_status("tiles");
+    let status = server.status("tiles");
     for (label, value) in labels.as_object().unwrap() {
         let pair = format!("{label}={}", value.as_str().unwrap());
         assert!(status["selector"].as_str().unwrap().split(',').any(|part| part == pair), "{pair}: {status:#}");
@@ -113,14 +87,10 @@ async fn an_event_says_what_happened_this_time() {
         let scaled = server.events().into_iter().filter(|event| event["reason"] == "ScaledUp");
         scaled.map(|event| event["note"].as_str().unwrap().to_owned()).collect()
     };
-    let mut changed = false;
-    let server = operate_until(server, client, |server| {
-        let told = notes(server).len();
-        if told == 1 && !changed {
-            server.change("imagepipelines", sized(2));
-            changed = true;
-        }
-        told == 2
+    operator::during(client, async {
+        until("the first size", || notes(&server).len() == 1).await;
+        server.put("imagepipelines", sized(2));
+        until("the second", || notes(&server).len() == 2).await;
     })
     .await;
     let expected = ["Scaled 0 → 2: fixed by spec.replicas", "Scaled 2 → 4: fixed by spec.replicas"];
@@ -137,7 +107,7 @@ async fn pods_are_annotated_before_the_size_is_written() {
     });
     let (server, client) =
         ApiServer::start(vec![pipeline("tiles", json!("500ms"))], vec![secret().await], vec![]).await;
-    server.change("pods", pod);
+    server.put("pods", pod);
     let writes = operate_on(server, client, 2).await.writes();
     assert!(writes[0].contains("/pods/tiles-1") && writes[1].contains("/deployments/tiles-consumer"), "{writes:#?}");
 }
@@ -172,38 +142,5 @@ async fn a_resource_that_cannot_be_read_is_told_so_and_stops_nobody() {
 #[tokio::test]
 async fn asks_for_nothing_that_the_chart_does_not_grant() {
     let server = operate(vec![pipeline("broken", json!(7)), pipeline("tiles", json!("500ms"))], 3).await;
-    let role: Value = {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/image-pipeline/templates/clusterrole.yaml");
-        let text = std::fs::read_to_string(path).unwrap();
-        let rules = text.split_once("\nrules:").expect("rules").1;
-        serde_yaml::from_str(&format!("rules:{rules}")).expect("rules without templates")
-    };
-    let grants = |group: &str, resource: &str, verb: &str| {
-        let has = |list: &Value, item: &str| list.as_array().unwrap().iter().any(|entry| entry == item);
-        role["rules"].as_array().unwrap().iter().any(|rule| {
-            has(&rule["apiGroups"], group) && has(&rule["resources"], resource) && has(&rule["verbs"], verb)
-        })
-    };
-    for request in server.transcript() {
-        let mut words = request.split(' ');
-        let (method, path) = (words.next().unwrap(), words.next().unwrap());
-        let mut segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
-        let group = if segments.remove(0) == "api" { "" } else { segments.remove(0) };
-        segments.remove(0); // the version
-        if segments[0] == "namespaces" {
-            segments.drain(..2);
-        }
-        let resource =
-            if segments.len() == 3 { format!("{}/{}", segments[0], segments[2]) } else { segments[0].to_owned() };
-        let verbs: &[&str] = match (method, segments.len()) {
-            ("GET", 1) => &["list", "watch"],
-            ("GET", _) => &["get"],
-            ("POST", _) => &["create"],
-            ("PATCH", _) => &["patch"],
-            _ => panic!("{request}"),
-        };
-        for verb in verbs {
-            assert!(grants(group, &resource, verb), "{verb} {resource} in {group:?}: {request}");
-        }
-    }
+    operator::has_leave_for(&server.transcript());
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     /// Whatever else the assignment is to say, merged over what the fields above make of it: an
     /// object's members one by one, anything else as a whole, `null` taking a field away.
     pub spec: Value,
+    /// Variables that its pod has.
+    pub environment: Vec<(&'static str, String)>,
     /// Where the marks of messages under way are.
     pub markers: PathBuf,
     secrets: PathBuf,
@@ -69,6 +71,7 @@ impl Settings {
             endpoint,
             concurrency: 4,
             spec: json!({}),
+            environment: Vec::new(),
             markers: directory(&format!("{name}.markers")),
             secrets,
         };
@@ -145,7 +148,7 @@ impl Consumer {
             // Nothing of what the person running the tests has set may reach it.
             command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
             // What a person sets who wants to see more; it says more than our own default.
-            command.env("RUST_LOG", "info");
+            command.env("RUST_LOG", "info").envs(settings.environment.iter().cloned());
             for (flag, value) in [
                 ("--pipeline-namespace", "greench"),
                 ("--pipeline-name", "tests"),

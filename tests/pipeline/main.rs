@@ -4,6 +4,9 @@
 //! never reach a broker or a store that it did not start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../contract/api_server.rs"]
+#[allow(dead_code)] // the contract tests need more of it
+mod api_server;
 mod broker;
 mod certificates;
 mod client;
@@ -11,17 +14,23 @@ mod consumer;
 mod eventually;
 mod faulty_store;
 mod images;
+#[path = "../contract/operator.rs"]
+#[allow(dead_code)] // as above
+mod operator;
 mod plainly;
 mod port;
 mod process;
 mod proxy;
+mod recorder;
 mod scene;
 mod store;
 
 mod acknowledgement;
 mod broker_faults;
+mod controller;
 mod happy_path;
 mod hostile;
+mod identity;
 mod kills;
 mod options;
 mod outage;
@@ -30,6 +39,8 @@ mod poison;
 mod publish;
 mod queue;
 mod shutdown;
+mod stalls;
 mod storage_faults;
 mod store_answers;
+mod store_tls;
 mod tls;

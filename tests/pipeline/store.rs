@@ -8,10 +8,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use tokio::net::TcpStream;
 
+use super::certificates::Certificate;
 use super::eventually::{LIMIT, eventually};
 use super::port::Port;
-use super::process::{Process, directory, run, servers};
+use super::process::{Process, directory, run, servers, write};
 
 /// An access key and its secret.
 #[derive(Clone, Debug)]
@@ -27,6 +29,19 @@ pub struct Store {
     directory: PathBuf,
     port: Port,
     _process: Process,
+}
+
+/// A second server of the same buckets and users, which speaks TLS alone.
+pub struct TlsStore {
+    port: Port,
+    _process: Process,
+}
+
+impl TlsStore {
+    /// Its URL by a name of this machine's.
+    pub fn url(&self, host: &str) -> String {
+        format!("https://{host}:{}", self.port.number())
+    }
 }
 
 impl Store {
@@ -118,20 +133,32 @@ impl Store {
         self.directory.join("buckets").join(bucket)
     }
 
+    /// Starts another server of the same, with this certificate.
+    pub async fn over_tls(&self, certificate: &Certificate) -> TlsStore {
+        let own = directory("versitygw-tls");
+        let [chain, key] = [("tls.crt", &certificate.chain), ("tls.key", &certificate.key)].map(|(file, pem)| {
+            write(&own.join(file), pem);
+            own.join(file)
+        });
+        let port = Port::reserve();
+        let process = serve(&self.directory, &own, &port, |command| {
+            // An open connection must not outlive the trust it was made with.
+            command.arg("--keep-alive").arg("--cert").arg(chain).arg("--key").arg(key);
+        });
+        eventually("the S3 server to listen", LIMIT, async || {
+            TcpStream::connect(port.address()).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        TlsStore { port, _process: process }
+    }
+
     fn start() -> Self {
         let directory = directory("versitygw");
         for part in ["buckets", "users", "metadata"] {
             std::fs::create_dir(directory.join(part)).expect("a new directory");
         }
         let port = Port::reserve();
-        let process = Process::start("versitygw", &directory, |command| {
-            let at = |part: &str| -> PathBuf { Path::new(&directory).join(part) };
-            let [versitygw, ..] = servers();
-            command.arg(versitygw).env("ROOT_ACCESS_KEY", "root-access").env("ROOT_SECRET_KEY", "root-secret");
-            command.args(["--port", &port.address().to_string(), "--health", "/health", "--quiet", "--iam-dir"]);
-            // Not every file system that may hold temporary files has extended attributes.
-            command.arg(at("users")).args(["posix", "--sidecar"]).arg(at("metadata")).arg(at("buckets"));
-        });
+        let process = serve(&directory, &directory, &port, |_| {});
         Self { directory, port, _process: process }
     }
 
@@ -143,4 +170,17 @@ impl Store {
         command.args(["admin", "--access", &access_key, "--secret", &secret_key, "--endpoint-url", &endpoint]);
         run(command.args(arguments));
     }
+}
+
+/// Runs a server of what is in `data`, whose log goes to `own`; `set_up` adds options.
+fn serve(data: &Path, own: &Path, port: &Port, set_up: impl FnOnce(&mut Command)) -> Process {
+    Process::start("versitygw", own, |command| {
+        let [versitygw, ..] = servers();
+        command.arg(versitygw).env("ROOT_ACCESS_KEY", "root-access").env("ROOT_SECRET_KEY", "root-secret");
+        command.args(["--port", &port.address().to_string(), "--health", "/health", "--quiet"]);
+        set_up(command);
+        // Not every file system that may hold temporary files has extended attributes.
+        command.arg("--iam-dir").arg(data.join("users")).args(["posix", "--sidecar"]);
+        command.arg(data.join("metadata")).arg(data.join("buckets"));
+    })
 }

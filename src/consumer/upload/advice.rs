@@ -1,6 +1,8 @@
 //! The sentences about a store: what was found, and what to do about it, with the field's name. It
 //! must never decide whose fault something is, nor repeat text of the store's.
 
+use rustls::CertificateError;
+
 use super::error::Action;
 use crate::api::destination::S3Destination;
 use crate::reason::Reason;
@@ -114,12 +116,17 @@ pub fn unreachable(destination: &S3Destination, cause: &str) -> String {
 /// No trust.
 pub fn tls(destination: &S3Destination, error: &rustls::Error) -> String {
     let store = store(destination);
+    // An authority that was made anew under its old name is found, and has not signed this.
+    let unknown = matches!(
+        error,
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)
+    );
     let next = match (error, &destination.tls) {
-        (rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer), None) => {
+        (_, None) if unknown => {
             "its certificate comes from no known authority: put that authority's certificate as ca.crt into a Secret \
              and name it in destination.s3.tls.caSecret"
         }
-        (rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer), Some(_)) => {
+        (_, Some(_)) if unknown => {
             "its certificate comes from none of the authorities in ca.crt of the Secret in \
              destination.s3.tls.caSecret: correct that Secret, or the store's certificate"
         }

@@ -167,3 +167,39 @@ fn checksums(destination: &S3Destination) -> RequestChecksumCalculation {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::Kind;
+    use super::*;
+    use crate::reason::Reason;
+
+    #[tokio::test]
+    async fn an_authority_that_cannot_be_used_is_named() {
+        let destination = serde_json::json!({
+            "bucket": "tiles", "endpoint": "https://127.0.0.1:1", "tls": { "caSecret": { "name": "ca" } },
+        });
+        let destination: S3Destination = serde_json::from_value(destination).unwrap();
+        let secrets = tempfile::tempdir().unwrap();
+        let connection = Connection::new(&destination, secrets.path()).await;
+        let directory = secrets.path().join("store-authority");
+        std::fs::create_dir(&directory).unwrap();
+        let pem = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        for (content, reason, says) in [
+            (None, Reason::SecretNotFound, "key ca.crt is missing in the Secret of destination.s3.tls.caSecret"),
+            (Some(String::new()), Reason::SecretNotFound, "key ca.crt is missing"),
+            (Some("no PEM".to_owned()), Reason::SecretInvalid, "has no certificate; it must hold certificates in PEM"),
+            (Some(pem("###")), Reason::SecretInvalid, "is not valid PEM"),
+            (Some(pem("MAA=")), Reason::SecretInvalid, "has a certificate that can't be parsed"),
+            (Some(pem("MAA=").replace("CERTIFICATE", "PRIVATE KEY")), Reason::SecretInvalid, "has no certificate"),
+        ] {
+            if let Some(content) = content {
+                std::fs::write(directory.join("ca.crt"), content).unwrap();
+            }
+            let error = connection.client().unwrap_err();
+            assert_eq!((error.reason(), error.kind()), (reason, Kind::Environment), "{error}");
+            assert!(error.to_string().contains(says), "{error} has {says:?}");
+        }
+    }
+}

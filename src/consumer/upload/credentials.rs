@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -11,6 +12,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::config::Region;
 use aws_sdk_s3::error::ErrorMetadata;
+use tokio::time::Instant;
 
 use super::error::causes;
 
@@ -18,8 +20,13 @@ use super::error::causes;
 /// says nothing.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// How long an answer is believed that was a failure, or took longer than this. The SDK lets those
+/// who wait together ask one after the other: the third would wait for so long that the store were
+/// blamed.
+const BELIEVED: Duration = Duration::from_secs(1);
+
 /// There is nothing to sign with.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Unusable {
     /// A key of the Secret is absent or empty.
     #[error(
@@ -97,22 +104,42 @@ impl ProvideCredentials for MountedCredentials {
 #[derive(Debug)]
 pub struct PodIdentity {
     chain: DefaultCredentialsChain,
+    believed: Mutex<Option<Believed>>,
 }
+
+/// An answer, and when it came.
+type Believed = (Instant, Result<Credentials, Unusable>);
 
 impl PodIdentity {
     /// The chain for a region, whose STS is asked; nothing is looked for yet.
     pub async fn new(region: Region) -> Self {
-        Self { chain: DefaultCredentialsChain::builder().region(region).build().await }
+        Self { chain: DefaultCredentialsChain::builder().region(region).build().await, believed: Mutex::default() }
     }
 
     async fn resolve(&self) -> Result<Credentials, CredentialsError> {
-        let unusable = match tokio::time::timeout(IDENTITY_TIMEOUT, self.chain.provide_credentials()).await {
-            Ok(Ok(credentials)) => return Ok(credentials),
-            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => Unusable::NoIdentity("nothing is there"),
-            Ok(Err(error)) => Unusable::IdentityRefused(cause(&error)),
-            Err(_) => Unusable::NoIdentity("the last that was asked did not answer in time"),
+        let before = self.believed().clone().filter(|(when, _)| when.elapsed() < BELIEVED);
+        if let Some((_, answer)) = before {
+            return answer.map_err(CredentialsError::not_loaded);
+        }
+        let asked = Instant::now();
+        let answer = match tokio::time::timeout(IDENTITY_TIMEOUT, self.chain.provide_credentials()).await {
+            Ok(Ok(credentials)) => Ok(credentials),
+            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => Err(Unusable::NoIdentity("nothing is there")),
+            Ok(Err(error)) => Err(Unusable::IdentityRefused(cause(&error))),
+            // What an instance gave is used on while its service fails: AWS then lets it be good for longer.
+            Err(_) => {
+                let unusable = Unusable::NoIdentity("the last that was asked did not answer in time");
+                self.chain.fallback_on_interrupt().ok_or(unusable)
+            }
         };
-        Err(CredentialsError::not_loaded(unusable))
+        if answer.is_err() || asked.elapsed() > BELIEVED {
+            *self.believed() = Some((Instant::now(), answer.clone()));
+        }
+        answer.map_err(CredentialsError::not_loaded)
+    }
+
+    fn believed(&self) -> MutexGuard<'_, Option<Believed>> {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,0 +1,72 @@
+//! The operator, run for the length of a test against an API server in memory, and what its role
+//! allows. It must never wait for a time alone.
+
+use std::time::Duration;
+
+use image_pipeline::controller::{self, ConsumerImage};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+/// Whatever is waited for takes a fraction of it.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs the operator while something happens.
+pub async fn during(client: kube::Client, happens: impl Future<Output = ()>) {
+    let image =
+        ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
+    let stop = CancellationToken::new();
+    let operator =
+        tokio::spawn(controller::operate(client, image, Default::default(), Default::default(), stop.clone()));
+    happens.await;
+    stop.cancel();
+    operator.await.unwrap().unwrap();
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, is: impl Fn() -> bool) {
+    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    let looked = async {
+        while !is() {
+            pause.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(LIMIT, looked).await.is_ok(), "waited {LIMIT:?} in vain for {what}");
+}
+
+/// Every request in a transcript is one that the chart's role grants.
+pub fn has_leave_for(transcript: &[String]) {
+    let role: Value = {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/image-pipeline/templates/clusterrole.yaml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rules = text.split_once("\nrules:").expect("rules").1;
+        serde_yaml::from_str(&format!("rules:{rules}")).expect("rules without templates")
+    };
+    let grants = |group: &str, resource: &str, verb: &str| {
+        let has = |list: &Value, item: &str| list.as_array().unwrap().iter().any(|entry| entry == item);
+        role["rules"].as_array().unwrap().iter().any(|rule| {
+            has(&rule["apiGroups"], group) && has(&rule["resources"], resource) && has(&rule["verbs"], verb)
+        })
+    };
+    for request in transcript {
+        let mut words = request.split(' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let mut segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
+        let group = if segments.remove(0) == "api" { "" } else { segments.remove(0) };
+        segments.remove(0); // the version
+        if segments[0] == "namespaces" {
+            segments.drain(..2);
+        }
+        let resource =
+            if segments.len() == 3 { format!("{}/{}", segments[0], segments[2]) } else { segments[0].to_owned() };
+        let verbs: &[&str] = match (method, segments.len()) {
+            ("GET", 1) => &["list", "watch"],
+            ("GET", _) => &["get"],
+            ("POST", _) => &["create"],
+            ("PATCH", _) => &["patch"],
+            _ => panic!("{request}"),
+        };
+        for verb in verbs {
+            assert!(grants(group, &resource, verb), "{verb} {resource} in {group:?}: {request}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The operator and the Secrets that a pipeline refers to: each is read for what it is for, is named
+//! by its field when something is wrong with it, and reaches the pods when it changes.
+
+use image_pipeline::api::names::SECRETS_ANNOTATION;
+use serde_json::{Value, json};
+
+use super::api_server::ApiServer;
+use super::operator::{self, until};
+
+const FOREST: &str = "forest";
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+
+/// Where a broker might be and none is: a port that was free a moment ago.
+async fn nowhere() -> String {
+    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port().to_string()
+}
+
+/// A pipeline that is looked at again only when something changes.
+fn pipeline(rabbitmq: Value, s3: Value) -> Value {
+    let mut spec = json!({
+        "source": { "rabbitmq": {
+            "queue": "tiles", "rabbitmqClusterReference": { "connectionSecret": { "name": "broker" } },
+        } },
+        "destination": { "s3": { "bucket": "tiles" } },
+        "scaling": { "pollInterval": "5m" },
+    });
+    let merge = |into: &mut Value, fields: Value| {
+        into.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    };
+    merge(&mut spec["source"]["rabbitmq"], rabbitmq);
+    merge(&mut spec["destination"]["s3"], s3);
+    json!({
+        "apiVersion": "greench.dev/v1alpha1",
+        "kind": "ImagePipeline",
+        "metadata": { "name": "tiles", "namespace": FOREST, "uid": "tiles", "generation": 1 },
+        "spec": spec,
+    })
+}
+
+fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
+    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let data: serde_json::Map<_, _> =
+        keys.iter().map(|(key, value)| ((*key).to_owned(), base64(value).into())).collect();
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": FOREST }, "data": data,
+    })
+}
+
+async fn says(server: &ApiServer, expected: &str) {
+    until(&format!("BrokerReachable to say {expected:?}"), || {
+        server.condition("tiles", "BrokerReachable").starts_with(expected)
+    })
+    .await;
+}
+
+/// A Secret, the keys it has from now on, and what is said then.
+type Step<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
+/// The connection Secret has no user and the user's has no host, so that neither can stand for both.
+#[tokio::test]
+async fn every_secret_of_the_broker_is_read_and_named_by_its_field() {
+    let rabbitmq = json!({
+        "credentialsSecret": { "name": "reader" },
+        "tls": { "caSecret": { "name": "ca" }, "clientCertSecret": { "name": "client" } },
+    });
+    let (server, client) = ApiServer::start(vec![pipeline(rabbitmq, json!({}))], vec![], vec![]).await;
+    let port = nowhere().await;
+    let steps: [Step<'_>; 10] = [
+        (
+            "broker",
+            &[("port", &port)],
+            "False SecretNotFound Secret \"reader\" of source.rabbitmq.credentialsSecret does not exist",
+        ),
+        (
+            "reader",
+            &[("username", "u")],
+            "False SecretNotFound Secret \"ca\" of source.rabbitmq.tls.caSecret does not exist",
+        ),
+        (
+            "ca",
+            &[("ca.crt", "no PEM")],
+            "False SecretNotFound Secret \"client\" of source.rabbitmq.tls.clientCertSecret does not exist",
+        ),
+        (
+            "client",
+            &[("tls.crt", CERTIFICATE)],
+            "False SecretInvalid The Secret of source.rabbitmq.tls.caSecret has a key ca.crt that holds no certificate",
+        ),
+        (
+            "ca",
+            &[("ca.crt", CERTIFICATE)],
+            "False SecretInvalid The Secret of source.rabbitmq.tls.clientCertSecret needs the key tls.key",
+        ),
+        (
+            "client",
+            &[("tls.crt", CERTIFICATE), ("tls.key", KEY)],
+            "False SecretInvalid The Secret of source.rabbitmq.credentialsSecret needs the key password",
+        ),
+        (
+            "reader",
+            &[("password", "p")],
+            "False SecretInvalid The Secret of source.rabbitmq.credentialsSecret needs the key username",
+        ),
+        (
+            "reader",
+            &[("username", "u"), ("password", "p")],
+            "False SecretInvalid The Secret of source.rabbitmq.rabbitmqClusterReference needs the key host",
+        ),
+        ("broker", &[("host", "127.0.0.1"), ("port", &port)], "False TlsFailed No TLS with the broker at 127.0.0.1"),
+        (
+            "ca",
+            &[],
+            "False SecretNotFound The Secret of source.rabbitmq.tls.caSecret is missing, or has none of the keys ca.crt",
+        ),
+    ];
+    operator::during(client, async {
+        says(
+            &server,
+            "False SecretNotFound Secret \"broker\" of source.rabbitmq.rabbitmqClusterReference does not exist",
+        )
+        .await;
+        for (name, keys, expected) in steps {
+            server.put("secrets", secret(name, keys));
+            says(&server, expected).await;
+        }
+        server.delete("secrets", &secret("reader", &[]));
+        let gone = "False SecretNotFound Secret \"reader\" of source.rabbitmq.credentialsSecret does not exist";
+        says(&server, gone).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_user_of_its_own_is_who_looks_at_the_queue() {
+    let rabbitmq = json!({ "credentialsSecret": { "name": "reader" } });
+    let port = nowhere().await;
+    let secrets = vec![
+        secret("broker", &[("host", "127.0.0.1"), ("port", &port)]),
+        secret("reader", &[("username", "u"), ("password", "p")]),
+    ];
+    let (server, client) = ApiServer::start(vec![pipeline(rabbitmq, json!({}))], secrets, vec![]).await;
+    let unreachable = format!("False BrokerUnreachable The broker at 127.0.0.1:{port} can't be reached");
+    operator::during(client, says(&server, &unreachable)).await;
+}
+
+/// The kubelet takes up to two minutes to look at a Secret again, unless its pod changes.
+#[tokio::test]
+async fn a_change_of_any_secret_reaches_the_pods_at_once() {
+    let rabbitmq = json!({
+        "credentialsSecret": { "name": "reader" },
+        "tls": { "caSecret": { "name": "ca" }, "clientCertSecret": { "name": "client" } },
+    });
+    let s3 = json!({ "credentialsSecret": { "name": "s3" }, "tls": { "caSecret": { "name": "s3-ca" } } });
+    let names = ["broker", "reader", "ca", "client", "s3", "s3-ca"];
+    let (server, client) = ApiServer::start(vec![pipeline(rabbitmq, s3)], vec![], vec![]).await;
+    for name in &names[1..] {
+        server.put("secrets", secret(name, &[]));
+    }
+    let pod = |name: &str, instance: &str| {
+        let labels = json!({ "app.kubernetes.io/instance": instance });
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": FOREST, "labels": labels } })
+    };
+    server.put("pods", pod("ours", "tiles"));
+    server.put("pods", pod("theirs", "others"));
+    let told = |pod: &str| {
+        let pods = server.list("pods");
+        let pod = pods.iter().find(|found| found["metadata"]["name"] == pod).expect("a pod");
+        pod["metadata"]["annotations"][SECRETS_ANNOTATION].as_str().unwrap_or_default().to_owned()
+    };
+    let patches = || server.writes().iter().filter(|write| write.contains("/pods/ours")).count();
+    operator::during(client, async {
+        until("the pod to be told", || told("ours").starts_with("absent.")).await;
+        for (round, name) in names.into_iter().enumerate() {
+            let before = told("ours");
+            // One of the same name in another namespace is nobody's business here.
+            let mut foreign = secret(name, &[]);
+            foreign["metadata"]["namespace"] = json!("field");
+            server.put("secrets", foreign);
+            let written = server.put("secrets", secret(name, &[("key", "value")]));
+            until(&format!("the pod to be told of {name}"), || told("ours") != before).await;
+            let version = written["metadata"]["resourceVersion"].as_str().expect("a version");
+            assert_eq!(told("ours").split('.').nth(round), Some(version), "{name}");
+            assert_eq!(patches(), round + 2, "one request a change");
+        }
+        server.delete("secrets", &secret("s3", &[]));
+        until("the pod to be told that s3 is gone", || told("ours").split('.').nth(4) == Some("absent")).await;
+    })
+    .await;
+    assert_eq!(told("theirs"), "", "a pod of another pipeline");
+    operator::has_leave_for(&server.transcript());
+}
