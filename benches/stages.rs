@@ -7,7 +7,7 @@
 //! cargo bench -- encode              one stage
 //! cargo bench -- pixels              cost against pixels; throughput in pixels
 //! ```
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::expect_used)]
 
 use std::hint::black_box;
 use std::time::Duration;
