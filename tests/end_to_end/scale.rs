@@ -39,6 +39,11 @@ async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {
     namespace.kubectl(&["scale", "imgp", "scale", "--replicas=0"]);
     is(0).await;
     pipeline.shows("Ready", "True", "Stopped", NAMED_WITHIN).await;
+    eventually("the pods to be gone, which could still take the message", LIMIT, async || {
+        let pods = namespace.kubectl(&["get", "pods", "--selector", "app.kubernetes.io/instance=scale", "-o", "name"]);
+        equal(pods.lines().count(), 0)
+    })
+    .await;
     messages.publish("scale", &messages::tile(3)).await;
 
     let patch = |patch: &str| namespace.kubectl(&["patch", "imgp", "scale", "--type=json", "--patch", patch]);
