@@ -40,6 +40,7 @@ pub struct Scaling {
     /// this time, rounded up; what that is, the busy pods tell (messages per second of work over the
     /// last half minute of it, the mean of the pods). While none is busy, or has finished a message
     /// yet, one pod is taken to be for 50 messages.
+    /// Remove `messagesPerReplica` with it: one that was once stored stays until it is set to null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration_schema")]
     pub drain_within: Option<Duration>,

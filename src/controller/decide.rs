@@ -59,7 +59,7 @@ impl Load {
         Self {
             current: observed.size(),
             depth: observed.depth.as_ref().ok().copied(),
-            in_flight: reports().map(|report| report.in_flight).sum(),
+            in_flight: reports().map(|report| report.in_flight).fold(0, u64::saturating_add),
             consuming: reports().any(|report| report.consuming),
             unasked: observed.pods.iter().any(|pod| pod.ready && pod.report.is_none()),
             held: observed.no_use_growing().is_some(),

@@ -1,7 +1,7 @@
 //! PNG's filters (PNG specification, section 9), in loops that compilers turn into vector
 //! instructions. It must never allocate more than a few rows.
 
-use super::picture::{Color, Layout};
+use super::picture::Layout;
 
 /// The predictor of filter 4, in the form with the fewest dependent steps.
 pub(super) fn paeth(left: u8, above: u8, corner: u8) -> u8 {
@@ -26,11 +26,10 @@ pub(super) fn filter(pixels: &mut Vec<u8>, layout: Layout, choosing: bool) {
     pixels.resize((length + 1) * height, 0);
     let first = vec![0; length];
     let (mut best, mut other) = (vec![0; length], vec![0; length]);
-    // Neighbours in a palette, or within a byte, say little of each other.
-    let candidates = match (layout.color == Color::Indexed || layout.depth < 8, choosing) {
-        (true, _) => 0..=0,
-        (false, false) => PAETH..=PAETH,
-        (false, true) => 0..=4,
+    let candidates = match (layout.is_filtered(), choosing) {
+        (false, _) => 0..=0,
+        (true, false) => PAETH..=PAETH,
+        (true, true) => 0..=4,
     };
     for index in (0..height).rev() {
         let (before, from) = pixels.split_at_mut(index * length);

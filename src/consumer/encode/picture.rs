@@ -36,6 +36,12 @@ impl Layout {
         self.color.samples() * self.depth
     }
 
+    /// Whether a filter makes such pixels smaller: neighbours in a palette, or within a byte, say
+    /// little of each other.
+    pub fn is_filtered(self) -> bool {
+        self.color != Color::Indexed && self.depth >= 8
+    }
+
     /// Bytes from a sample to the same one of the next pixel, at least one.
     pub fn step(self) -> usize {
         usize::from(self.bits_per_pixel().div_ceil(8))

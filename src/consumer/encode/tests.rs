@@ -369,3 +369,18 @@ fn a_profile_is_kept_if_it_fits() {
     }
     assert!(!picture::fits(&profile, Color::Grey));
 }
+
+/// Rows that are alike and have no runs: a search finds them, and codes alone would not.
+#[test]
+fn finds_rows_that_are_alike_in_pictures_without_a_filter() {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, 256, 256);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_palette(vec![7; 768]);
+    let row: Vec<u8> = (0..=255u8).map(|at| at.wrapping_mul(37) ^ (at >> 3)).collect();
+    encoder.write_header().unwrap().write_image_data(&row.repeat(256)).unwrap();
+    for encoding in ENCODINGS {
+        let stored = encoded(&file, encoding, Reencode::Always).unwrap();
+        assert!(stored.bytes().len() < 4096, "{encoding:?}: {} bytes", stored.bytes().len());
+    }
+}

@@ -107,6 +107,7 @@ fn at_once<const STEP: usize, const UPPER: u8, const LOWER: u8>(
 ) {
     for (copy, row) in copies.iter_mut().zip([above, upper, lower]) {
         copy.clear();
+        copy.reserve(row.len() + LOADED);
         copy.extend_from_slice(row);
         copy.extend_from_slice(&[0; LOADED]);
     }

@@ -11,6 +11,7 @@ use crate::api::image::PngEncoding;
 
 /// Levels of libdeflate. On forest tiles 12 would write 0.4 % less than 10, in four times the time.
 const SMALLEST: i32 = 10;
+const UNFILTERED: i32 = 1;
 const PROFILE: i32 = 6;
 
 /// The most data put into one chunk.
@@ -20,7 +21,12 @@ const PART: usize = 1 << 30;
 pub(super) fn write(mut picture: Picture, encoding: PngEncoding) -> Result<Vec<u8>, String> {
     let layout = picture.layout;
     filter(&mut picture.pixels, layout, encoding != PngEncoding::Fast);
-    let data = compress(&picture.pixels, encoding)?;
+    let data = if layout.is_filtered() {
+        compress(&picture.pixels, encoding)?
+    } else {
+        // Without a filter, what is alike in two rows has to be found as it is.
+        searched(&picture.pixels, if encoding == PngEncoding::Smallest { SMALLEST } else { UNFILTERED })?
+    };
     drop(std::mem::take(&mut picture.pixels));
     let profile = picture.profile.as_deref().map(|profile| searched(profile, PROFILE)).transpose()?;
     let parts = [&profile, &picture.palette, &picture.transparency];
@@ -47,9 +53,9 @@ fn compress(filtered: &[u8], encoding: PngEncoding) -> Result<Vec<u8>, String> {
         PngEncoding::Balanced => Ok(deflate::compress(filtered)),
         PngEncoding::Smallest => searched(filtered, SMALLEST),
         PngEncoding::Fast => {
-            let fast = fdeflate::compress_to_vec(filtered);
             // Its codes are made for pictures, and enlarge noise.
-            Ok(if fast.len() > filtered.len() { deflate::compress(filtered) } else { fast })
+            let fast = Some(fdeflate::compress_to_vec(filtered)).filter(|fast| fast.len() <= filtered.len());
+            Ok(fast.unwrap_or_else(|| deflate::compress(filtered)))
         }
     }
 }
