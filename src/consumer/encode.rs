@@ -26,7 +26,9 @@ mod filter;
 mod huffman;
 mod picture;
 mod read;
+mod tiff;
 mod unfilter;
+mod webp;
 mod write;
 
 /// Room for a decoder's own tables, beside the pixels.
@@ -118,8 +120,8 @@ impl EncodeError {
 impl Header {
     /// Bytes that decoding and encoding may take at their peak, beside the file: the pixels three
     /// times (decoded, in buffers of the decoder or compressed, and as a PNG), and once more where a
-    /// decoder of another format than PNG has more than 8 bits. A PNG in many parts is joined, which
-    /// takes its length once more.
+    /// decoder of another format than PNG has more than 8 bits, and for a WebP, which may be a frame
+    /// of an animation. The file's length is in it once: a PNG in many parts is joined, a JPEG copied.
     pub fn bytes_needed(&self) -> u64 {
         self.bytes_needed
     }
@@ -136,15 +138,22 @@ pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
         Ok(other) => return Err(EncodeError::UnknownFormat(format!("of format {}", other.to_mime_type()))),
         Err(_) => return Err(EncodeError::UnknownFormat("of no known format".to_owned())),
     };
+    if format == ImageFormat::Tiff && tiff::is_excessive(image) {
+        return Err(EncodeError::OverLimits);
+    }
     let decoder = decoder(image, format, DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
     check_pixels(width, height, max_pixels)?;
+    if format == ImageFormat::WebP {
+        webp::check(image, width, height)?;
+    }
     if format == ImageFormat::Jpeg && !ends(image) {
         return Err(EncodeError::InvalidImage("the JPEG is cut off: its end marker is missing".to_owned()));
     }
     let color = decoder.color_type();
-    let copies = if color.bytes_per_pixel() == color.channel_count() { 3 } else { 4 };
-    let bytes_needed = (decoder.total_bytes() + u64::from(height)) * copies;
+    let is_simple = color.bytes_per_pixel() == color.channel_count() && format != ImageFormat::WebP;
+    let pixels = (decoder.total_bytes() + u64::from(height)) * if is_simple { 3 } else { 4 };
+    let bytes_needed = pixels + image.len() as u64;
     Ok(Header { format: Format::Other(format), bytes_needed })
 }
 

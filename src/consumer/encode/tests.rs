@@ -130,6 +130,16 @@ fn judges_the_size_by_the_header() {
     assert_eq!(converted(&png_of(10_000, 5_000)).expect_err("too few pixels").reason(), Reason::InvalidImage);
 }
 
+#[test]
+fn promises_room_for_what_decoders_copy() {
+    let pixels = 37 * 23 * 3 + 23;
+    for (format, copies) in [(ImageFormat::Bmp, 3), (ImageFormat::Jpeg, 3), (ImageFormat::WebP, 4)] {
+        let image = file(&rgb(), format);
+        let needed = inspect(&image, MAX).unwrap().bytes_needed();
+        assert_eq!(needed, pixels * copies + image.len() as u64, "{format:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_damaged_file_is_refused_or_keeps_its_size(at in 0usize..4000, value: u8, which in 0usize..5) {

@@ -1,0 +1,113 @@
+//! Judges the chunks of a WebP file before its decoder reads them: it takes as much memory as a frame
+//! or a profile says that it needs, and finds only then that it is no part of the picture or not
+//! there. Pure. It must never refuse what it knows nothing of; that is left to the decoder.
+
+/// The header of an ANMF chunk, before the chunks of the frame.
+const FRAME_HEADER: usize = 16;
+
+/// Whether every frame fits a picture of this size, and what is read by its length is there.
+pub(super) fn check(file: &[u8], width: u32, height: u32) -> Result<(), &'static str> {
+    // What is not extended has one frame, and its size is the picture's.
+    if file.get(12..16) != Some(b"VP8X") {
+        return Ok(());
+    }
+    check_chunks(file.get(12..).unwrap_or_default(), width, height)
+}
+
+fn check_chunks(mut rest: &[u8], width: u32, height: u32) -> Result<(), &'static str> {
+    while let Some((kind, after)) = rest.split_first_chunk::<4>() {
+        let Some((length, after)) = after.split_first_chunk() else { break };
+        let length = u32::from_le_bytes(*length) as usize;
+        let data = after.get(..length);
+        match kind {
+            b"ANMF" => {
+                let frame = data.unwrap_or(after).get(FRAME_HEADER..).unwrap_or_default();
+                check_chunks(frame, width, height)?;
+            }
+            b"VP8 " => {
+                let (across, down) = size(data.unwrap_or(after)).ok_or("a frame of the WebP is cut off")?;
+                if across > width || down > height {
+                    return Err("a frame of the WebP is larger than the picture");
+                }
+            }
+            b"ICCP" if data.is_none() => return Err("the profile of the WebP is cut off"),
+            _ => {}
+        }
+        rest = after.get(length.next_multiple_of(2)..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Width and height of a lossy frame (RFC 6386, section 9.1).
+fn size(frame: &[u8]) -> Option<(u32, u32)> {
+    let &[a, b, c, d] = frame.get(6..)?.first_chunk()?;
+    let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
+    Some((side(a, b), side(c, d)))
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::consumer::encode::inspect;
+
+    fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(data.len()).expect("small").to_le_bytes();
+        [kind, &length[..], data, &[0][..data.len() % 2]].concat()
+    }
+
+    /// A frame's header, and nothing of the frame.
+    fn frame(width: u16, height: u16) -> Vec<u8> {
+        let start = [0x10, 0, 0, 0x9d, 0x01, 0x2a];
+        chunk(b"VP8 ", &[&start[..], &width.to_le_bytes(), &height.to_le_bytes()].concat())
+    }
+
+    /// A picture of 3 × 2.
+    fn file(chunks: &[Vec<u8>]) -> Vec<u8> {
+        let chunks = [chunk(b"VP8X", &[0, 0, 0, 0, 2, 0, 0, 1, 0, 0]), chunks.concat()].concat();
+        chunk(b"RIFF", &[b"WEBP", &chunks[..]].concat())
+    }
+
+    fn is_refused(file: &[u8], why: &str) -> bool {
+        check(file, 3, 2).is_err_and(|refusal| refusal.contains(why))
+    }
+
+    #[test]
+    fn refuses_a_frame_that_is_larger_than_the_picture() {
+        let animated = |frame: &[u8]| chunk(b"ANMF", &[&[0; FRAME_HEADER], frame].concat());
+        let alpha = chunk(b"ALPH", b"odd");
+        assert!(inspect(&file(&[frame(3, 2)]), 1000).is_ok());
+        let refusal = inspect(&file(&[frame(4, 2)]), 1000).expect_err("refused").to_string();
+        assert!(refusal.contains("larger than the picture"), "{refusal}");
+        for (width, height) in [(4, 2), (3, 3), (16_383, 16_383)] {
+            let frame = frame(width, height);
+            let chunks = [
+                vec![frame.clone()],
+                vec![alpha.clone(), frame.clone()],
+                vec![animated(&frame)],
+                vec![animated(&[&alpha[..], &frame].concat())],
+            ];
+            for chunks in chunks {
+                assert!(is_refused(&file(&chunks), "larger than the picture"), "{chunks:?}");
+            }
+        }
+        // What is packed into 14 bits has two more beside it, which scale.
+        assert!(inspect(&file(&[frame(0x4003, 0xc002)]), 1000).is_ok());
+    }
+
+    #[test]
+    fn refuses_what_is_longer_than_the_file() {
+        let mut profile = chunk(b"ICCP", b"four");
+        assert!(inspect(&file(&[frame(3, 2), profile.clone()]), 1000).is_ok());
+        profile.splice(4..8, u32::MAX.to_le_bytes());
+        assert!(is_refused(&file(&[frame(3, 2), profile]), "profile of the WebP is cut off"));
+        assert!(is_refused(&file(&[chunk(b"VP8 ", b"short")]), "frame of the WebP is cut off"));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_is_left_to_the_decoder() {
+        let whole = file(&[chunk(b"EXIF", b"odd"), frame(3, 2)]);
+        assert!((0..whole.len() - 4).all(|length| !is_refused(&whole[..length], "larger")));
+        assert!(check(b"RIFF\0\0\0\0WEBPVP8X", 1, 1).is_ok());
+    }
+}
