@@ -1,20 +1,124 @@
-//! Image files: whatever the bytes, they are refused, or give the same PNG each time.
+//! Image files: whatever the bytes, they are refused, or become PNGs that another reader takes, with
+//! the pixels that it saw in a PNG before and the same digest, in the memory that the header promised.
+//! A panic is a crash, unless the decoder of another format panics by itself: the product catches that.
 #![no_main]
 
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, take_hook};
+
 use bytes::Bytes;
-use image_pipeline::api::image::ImageSettings;
-use image_pipeline::consumer::encode::{encode, inspect};
-use libfuzzer_sys::fuzz_target;
+use image::{ImageDecoder, ImageFormat, ImageReader};
+use image_pipeline::api::image::{ImageSettings, PngEncoding, Reencode};
+use image_pipeline::consumer::encode::{EncodeError, Png, encode, inspect};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+
+use memory::within;
+
+mod memory;
+mod mutate;
 
 /// Larger images are slow and teach nothing more.
-const MAX_BYTES_NEEDED: u64 = 4 << 20;
+const MAX_BYTES_NEEDED: u64 = 1 << 20;
 
-fuzz_target!(|file: &[u8]| {
-    let settings = ImageSettings::default();
-    let Ok(header) = inspect(file, settings.max_pixels) else { return };
+/// What may be taken beside the pixels: tables and a few rows; a profile, and what it is made of;
+/// and by decoders of other formats tables of 16 MiB, and 16 MiB for what turns out not to be there.
+const ROOM: u64 = 128 << 10;
+const PROFILE_ROOM: u64 = 4 << 20;
+const OTHER_ROOM: u64 = 32 << 20;
+
+const ENCODINGS: [PngEncoding; 3] = [PngEncoding::Fast, PngEncoding::Balanced, PngEncoding::Smallest];
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    mutate::mutate(data, size, max_size, seed)
+});
+
+// The hook that is taken out aborts before a panic could be caught.
+fuzz_target!(init: drop(take_hook()), |file: &[u8]| {
+    let file = Bytes::copy_from_slice(file);
+    let max_pixels = ImageSettings::default().max_pixels;
+    let room = room(&file);
+    let inspected = within(room, || not_theirs(&file, || inspect(&file, max_pixels)));
+    let Some(Ok(header)) = inspected else { return };
     if header.bytes_needed() > MAX_BYTES_NEEDED {
         return;
     }
-    let png = || encode(Bytes::copy_from_slice(file), &header, &settings).map(|png| png.bytes().clone()).ok();
-    assert_eq!(png(), png());
+    let bound = header.bytes_needed() + room;
+    let png = |encoding, reencode| {
+        let settings = ImageSettings { encoding, reencode, max_pixels };
+        within(bound, || not_theirs(&file, || encode(file.clone(), &header, &settings)))
+    };
+    let Some(first) = png(PngEncoding::Fast, Reencode::Always) else { return };
+    for encoding in ENCODINGS {
+        agree(&file, first.as_ref(), png(encoding, Reencode::Always).unwrap().as_ref());
+    }
+    if let Ok(kept) = png(PngEncoding::Fast, Reencode::WhenNotPng).unwrap() {
+        agree(&file, first.as_ref(), Ok(&kept));
+        assert!(kept.bytes() == &file || !is_png(&file));
+    }
 });
+
+fn room(file: &[u8]) -> u64 {
+    if !is_png(file) {
+        OTHER_ROOM
+    } else if file.windows(4).any(|kind| kind == b"iCCP") {
+        PROFILE_ROOM
+    } else {
+        ROOM
+    }
+}
+
+/// Nothing if there is a panic, and the decoder of another format is to blame.
+fn not_theirs<T>(file: &[u8], work: impl FnOnce() -> T) -> Option<T> {
+    let panicked = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => return Some(result),
+        Err(panicked) => panicked,
+    };
+    let decoder = || {
+        let mut decoder = ImageReader::new(Cursor::new(file)).with_guessed_format().unwrap().into_decoder().ok()?;
+        let profile = decoder.icc_profile();
+        let mut pixels = vec![0; decoder.total_bytes() as usize];
+        Some((profile.is_ok(), decoder.read_image(&mut pixels).is_ok()))
+    };
+    if is_png(file) || catch_unwind(decoder).is_ok() {
+        resume_unwind(panicked);
+    }
+    None
+}
+
+fn is_png(file: &[u8]) -> bool {
+    image::guess_format(file).is_ok_and(|format| format == ImageFormat::Png)
+}
+
+/// Two results of one file must be the same picture.
+fn agree(file: &[u8], first: Result<&Png, &EncodeError>, second: Result<&Png, &EncodeError>) {
+    let (first, second) = match (first, second) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(first), Err(second)) => return assert_eq!(first.to_string(), second.to_string()),
+        (first, second) => panic!("{first:?}, and then {second:?}"),
+    };
+    assert_eq!(first.digest(), second.digest());
+    let pixels = seen(second.bytes()).unwrap();
+    assert!(pixels == seen(first.bytes()).unwrap());
+    if let Some(before) = seen(file).ok().filter(|_| is_png(file)) {
+        assert!(pixels == before);
+    }
+    let settings = ImageSettings::default();
+    let again = inspect(second.bytes(), settings.max_pixels).unwrap();
+    let again = encode(second.bytes().clone(), &again, &settings).unwrap();
+    assert_eq!(again.digest(), first.digest());
+    assert!(again.bytes() == first.bytes());
+}
+
+/// Kind, palette, transparency and packed rows of a PNG, as the `png` crate sees them.
+type Seen = (png::ColorType, png::BitDepth, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>);
+
+fn seen(file: &[u8]) -> Result<Seen, png::DecodingError> {
+    let mut reader = png::Decoder::new(Cursor::new(file)).read_info()?;
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    reader.next_frame(&mut pixels)?;
+    let info = reader.info();
+    // For colours that are no indices, a palette is but a hint.
+    let palette = info.palette.clone().filter(|_| info.color_type == png::ColorType::Indexed);
+    let transparency = info.trns.clone();
+    Ok((info.color_type, info.bit_depth, palette.map(Vec::from), transparency.map(Vec::from), pixels))
+}

@@ -4,9 +4,11 @@
 
 use std::sync::LazyLock;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use image_pipeline::api::message::MessageFormat;
-use image_pipeline::consumer::decode::{Decoder, Incoming};
+use image_pipeline::consumer::decode::{DecodeError, Decoder, Incoming};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -17,16 +19,21 @@ static DECODER: LazyLock<Decoder> = LazyLock::new(|| {
 
 fuzz_target!(|body: &[u8]| {
     let incoming = Incoming { body: &Bytes::copy_from_slice(body), timestamp: None, header: &|_| None };
-    match DECODER.decode(&incoming) {
-        Ok(job) => {
+    let whole = serde_json::from_slice::<Value>(body);
+    match (DECODER.decode(&incoming), whole) {
+        (Ok(job), Ok(whole)) => {
+            let (metadata, image) = (&whole["image_metadata"], whole["image"].as_str().unwrap());
+            let site = metadata["site"].as_str().map_or_else(|| metadata["site"].to_string(), str::to_owned);
             let key = job.key(&"0".repeat(64)).unwrap();
-            // Unwanted texts are not read, so they may be what a full parser refuses.
-            if let Ok(whole) = serde_json::from_slice::<Value>(body) {
-                let name = whole["image_metadata"]["image_name"].as_str().unwrap();
-                assert!(key.as_str().starts_with("tiles/") && key.as_str().ends_with(name));
-                assert!(whole["image"].as_str().unwrap().len().div_ceil(4) * 3 >= job.image.len());
-            }
+            assert_eq!(key.as_str(), format!("tiles/{site}/{}", metadata["image_name"].as_str().unwrap()));
+            assert_eq!(BASE64_STANDARD.decode(image).as_deref(), Ok(&job.image[..]));
         }
-        Err(error) => assert!(!error.reason().as_str().is_empty() && error.to_string().len() < 1000),
+        // Unwanted texts are not read, so they may be what a full parser refuses.
+        (Ok(job), Err(_)) => assert!(job.key(&"0".repeat(64)).unwrap().as_str().starts_with("tiles/")),
+        (Err(error), whole) => {
+            assert!(!error.reason().as_str().is_empty() && error.to_string().len() < 1000);
+            let is_no_json = matches!(error, DecodeError::InvalidJson { .. } | DecodeError::TooDeep { .. });
+            assert!(!(is_no_json && whole.is_ok()), "{error}");
+        }
     }
 });
