@@ -26,7 +26,7 @@ demo: install ## Bring a cluster up and carry 300 images from a queue into a buc
 # Keyed by what goes in, and outside the tree, as all that is built once.
 BENCH_PYTHON := $(CLUSTER_CACHE)/bench-python-$(shell sha256sum tests/bench/requirements.txt | cut -c1-12)
 
-bench: $(BENCH_PYTHON)/installed ## Ours against the service it replaces, 15 minutes; QUICK=1: 3 minutes; LONG=1: memory over 10,000 messages
+bench: $(BENCH_PYTHON)/installed ## Ours against the service it replaces, 10 minutes; QUICK=1: 2 minutes; LONG=1: memory over 10,000 messages
 	@$(CLUSTER_SCRIPTS)/build
 	@cargo build --release --locked --bin image-pipeline --example bench
 	@$(CARGO_TARGET_DIR)/release/examples/bench --python $(BENCH_PYTHON)/bin/python \
