@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn this_very_process_can_be_read() {
         let process = std::process::id();
-        assert!(rss(process) > 0 && peak_rss(process) >= rss(process) && !is_stopped(process));
+        // Not against each other: it grows meanwhile, by the tests beside this one.
+        assert!(rss(process) > 0 && peak_rss(process) > 0 && !is_stopped(process));
         assert!(cpu(process) < Duration::from_secs(3600));
     }
 }
