@@ -16,24 +16,27 @@ const PAETH: u8 = 4;
 /// if a row names a filter that there is not.
 pub(super) fn unfilter(rows: &mut [u8], length: usize, step: usize) -> Option<()> {
     let filters: Vec<u8> = rows.chunks_exact(length + 1).filter_map(|row| row.first().copied()).collect();
-    for index in 0..filters.len() {
-        let from = index * (length + 1) + 1;
-        rows.copy_within(from..from + length, index * length);
-    }
     let (first, mut copies) = (vec![0; length], Copies::default());
-    let (mut above, mut rest, mut filters) = (&first[..], rows, &filters[..]);
-    while let [filter, after @ ..] = filters {
-        let (row, below) = rest.split_at_mut_checked(length)?;
-        match (both(step, *filter, after.first().copied()), after) {
-            (Some(both), [_, after @ ..]) => {
-                let (next, below) = below.split_at_mut_checked(length)?;
-                both(row, next, above, &mut copies);
-                (above, rest, filters) = (next, below, after);
-            }
-            _ => {
-                alone(*filter, step, row, above)?;
-                (above, rest, filters) = (row, below, after);
-            }
+    let mut index = 0;
+    while let Some(filter) = filters.get(index) {
+        let (from, to) = (index * (length + 1) + 1, index * length);
+        let both = both(step, *filter, filters.get(index + 1).copied());
+        if both.is_some() {
+            copy(&mut copies.upper, rows.get(from..from + length)?);
+            copy(&mut copies.lower, rows.get(from + length + 1..from + 2 * length + 1)?);
+        } else {
+            rows.copy_within(from..from + length, to);
+        }
+        let (done, rest) = rows.split_at_mut_checked(to)?;
+        let above = to.checked_sub(length).and_then(|start| done.get(start..)).unwrap_or(&first);
+        let (row, rest) = rest.split_at_mut_checked(length)?;
+        if let Some(both) = both {
+            copy(&mut copies.above, above);
+            both(row, rest.get_mut(..length)?, &copies);
+            index += 2;
+        } else {
+            alone(*filter, step, row, above)?;
+            index += 1;
         }
     }
     Some(())
@@ -75,11 +78,24 @@ fn predicted<const STEP: usize>(row: &mut [u8], above: &[u8], predict: impl Fn(u
     }
 }
 
-/// Undoes the filters of two rows, given the row above them.
-type Both = fn(&mut [u8], &mut [u8], &[u8], &mut Copies);
+/// Undoes the filters of the copied rows into two others.
+type Both = fn(&mut [u8], &mut [u8], &Copies);
 
-/// Rows with room behind them, so that their last pixels can be loaded as all others.
-type Copies = [Vec<u8>; 3];
+/// Two filtered rows and the one above them, each with room behind it, so that its last pixels can
+/// be loaded as all others.
+#[derive(Default)]
+struct Copies {
+    above: Vec<u8>,
+    upper: Vec<u8>,
+    lower: Vec<u8>,
+}
+
+fn copy(copy: &mut Vec<u8>, row: &[u8]) {
+    copy.clear();
+    copy.reserve(row.len() + LOADED);
+    copy.extend_from_slice(row);
+    copy.extend_from_slice(&[0; LOADED]);
+}
 
 /// Bytes that are loaded at once.
 const LOADED: usize = 8;
@@ -99,19 +115,9 @@ fn both(step: usize, upper: u8, lower: Option<u8>) -> Option<Both> {
     })
 }
 
-fn at_once<const STEP: usize, const UPPER: u8, const LOWER: u8>(
-    upper: &mut [u8],
-    lower: &mut [u8],
-    above: &[u8],
-    copies: &mut Copies,
-) {
-    for (copy, row) in copies.iter_mut().zip([above, upper, lower]) {
-        copy.clear();
-        copy.reserve(row.len() + LOADED);
-        copy.extend_from_slice(row);
-        copy.extend_from_slice(&[0; LOADED]);
-    }
-    let [mut above, mut filtered, mut lower_filtered] = copies.each_ref().map(|copy| loads::<STEP>(copy));
+fn at_once<const STEP: usize, const UPPER: u8, const LOWER: u8>(upper: &mut [u8], lower: &mut [u8], copies: &Copies) {
+    let [mut above, mut filtered, mut lower_filtered] =
+        [&copies.above, &copies.upper, &copies.lower].map(|copy| loads::<STEP>(copy));
     let (upper, _) = upper.as_chunks_mut::<STEP>();
     let (lower, _) = lower.as_chunks_mut::<STEP>();
     let none = i16x8::ZERO;
