@@ -23,11 +23,9 @@ use crate::reason::Reason;
 /// been there.
 const LIVED: Duration = Duration::from_secs(10);
 
-/// The longest pause before the next attempt, where the broker is away, or a name is missing.
-const AWAY_CAP: Duration = Duration::from_secs(5);
-
-/// The same where the broker refuses this user: each attempt costs it a log line.
-const REFUSED_CAP: Duration = Duration::from_secs(10);
+/// The longest pause before the next attempt. The status tells within ten seconds that a broker is
+/// repaired: half of them are for noticing it, half for the operator's look at the pod.
+const RECONNECT_CAP: Duration = Duration::from_secs(5);
 
 /// Kept of the grace period for closing connections.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -96,7 +94,7 @@ impl Sessions {
             }
             self.state.disconnected(error.reason(), error.to_string());
             tokio::select! {
-                () = tokio::time::sleep(backoff::delay(failures, cap(error.reason()))) => failures += 1,
+                () = tokio::time::sleep(backoff::delay(failures, RECONNECT_CAP)) => failures += 1,
                 () = stop.cancelled() => return,
             }
         }
@@ -206,11 +204,4 @@ impl Sessions {
 
 fn finished(done: Result<Result<(), BrokerError>, JoinError>) -> Result<(), BrokerError> {
     done.map_err(|_| BrokerError::WorkerLost)?
-}
-
-fn cap(reason: Reason) -> Duration {
-    match reason {
-        Reason::AuthenticationFailed | Reason::VhostNotFound | Reason::DeclareRefused => REFUSED_CAP,
-        _ => AWAY_CAP,
-    }
 }

@@ -26,8 +26,9 @@ use crate::api::image::ImageSettings;
 use crate::queue::{Delivery, Parked, QueueError};
 use crate::reason::Reason;
 
-/// The longest pause between two attempts: how late a repaired bucket is noticed.
-const RETRY_CAP: Duration = Duration::from_secs(10);
+/// The longest pause between two attempts: how late a repaired bucket is noticed. The status tells of
+/// it within ten seconds, of which the operator's look at the pod needs its part.
+const RETRY_CAP: Duration = Duration::from_secs(5);
 
 /// What every message needs.
 pub struct Worker {

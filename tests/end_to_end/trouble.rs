@@ -72,18 +72,18 @@ async fn every_trouble_is_named_and_mended_without_a_restart() {
     storage.create_user("field", "field-secret");
     s3_secret("field", "not-the-secret");
     messages.publish("trouble", &image).await;
-    pipeline.shows("StorageAvailable", "False", "CredentialsInvalid", LIMIT).await;
+    pipeline.shows("StorageAvailable", "False", "CredentialsInvalid", NAMED_WITHIN).await;
 
     s3_secret("field", "field-secret");
-    pipeline.shows("StorageAvailable", "False", "BucketNotFound", LIMIT).await;
+    pipeline.shows("StorageAvailable", "False", "BucketNotFound", NAMED_WITHIN).await;
 
     storage.create("forest").await;
-    pipeline.shows("StorageAvailable", "False", "AccessDenied", LIMIT).await;
+    pipeline.shows("StorageAvailable", "False", "AccessDenied", NAMED_WITHIN).await;
     let described = pipeline.describe();
     assert!(described.contains("s3:PutObject") && described.contains("forest"), "{described}");
 
     storage.give("forest", "field");
-    pipeline.shows("StorageAvailable", "True", "StorageAvailable", LIMIT).await;
+    pipeline.shows("StorageAvailable", "True", "StorageAvailable", NAMED_WITHIN).await;
     pipeline.shows("Ready", "True", "Running", NAMED_WITHIN).await;
     eventually("the held image", LIMIT, async || match storage.keys("forest").await.as_slice() {
         [key] if *key == messages::tiles(320).name(7) => Ok(()),
