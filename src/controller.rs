@@ -2,23 +2,20 @@
 //! observe → decide → build → apply → status. It must never let one pipeline's trouble reach
 //! another, nor write anything while nothing has changed.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use futures::future::try_join_all;
+use kube::Client;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::runtime::events::Reporter;
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{Controller, WatchStreamExt, predicates, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::runtime::reflector::ObjectRef;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{ImagePipeline, names};
+use crate::api::ImagePipeline;
 use crate::http;
 
 mod apply;
@@ -30,14 +27,14 @@ mod listed;
 mod metrics;
 mod observe;
 mod observed;
+mod scope;
 mod status;
 
-use apply::Writer;
 pub use build::ConsumerImage;
 use context::{Context, shown};
 pub use listed::Listed;
 pub use metrics::Metrics;
-use observe::Sources;
+use scope::Shared;
 
 /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues.
 ///
@@ -54,6 +51,9 @@ pub struct Args {
     /// Secrets for pulling it, comma separated; they must exist in the pipelines' namespaces
     #[arg(long, env = "CONSUMER_IMAGE_PULL_SECRETS", value_delimiter = ',')]
     pub consumer_image_pull_secrets: Vec<String>,
+    /// Namespaces to work in, comma separated; without any, all of them
+    #[arg(long, env = "NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
     /// Address for /livez, /readyz and /metrics
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
@@ -79,6 +79,9 @@ pub enum Error {
     Write(#[source] kube::Error),
 }
 
+/// How long reconciliations may go on after a stop: one may wait for a broker, or for a list.
+const STOPS_WITHIN: Duration = Duration::from_millis(500);
+
 type Guarded = DeserializeGuard<ImagePipeline>;
 
 /// Runs the operator until it is told to stop.
@@ -86,7 +89,7 @@ type Guarded = DeserializeGuard<ImagePipeline>;
 /// # Errors
 /// There is no cluster, or the address for probes can't be had.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
-    let Args { consumer_image, consumer_image_pull_policy, consumer_image_pull_secrets, listen } = args;
+    let Args { consumer_image, consumer_image_pull_policy, consumer_image_pull_secrets, namespaces, listen } = args;
     #[expect(clippy::disallowed_methods, reason = "whoever starts the operator names its cluster")]
     let client = Client::try_default().await.map_err(Error::Cluster)?;
     let mut registry = Registry::with_prefix("image_pipeline");
@@ -107,107 +110,43 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
         pull_policy: consumer_image_pull_policy,
         pull_secrets: consumer_image_pull_secrets,
     };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), consumer.image = image.image, %listen, "controller starts");
-    operate(client, image, metrics, listed, stop).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), consumer.image = image.image, %listen, ?namespaces, "controller starts");
+    operate(client, image, &namespaces, metrics, listed, stop).await?;
     tracing::info!("controller stops");
     drop(server.await);
     Ok(())
 }
 
-/// Operates the cluster of `client` until told to stop, which is the whole of the operator but for
-/// its command line and its probes.
+/// Operates the cluster of `client`, or only these of its namespaces, until told to stop, which is
+/// the whole of the operator but for its command line and its probes.
 ///
 /// # Errors
 /// The watches have ended by themselves.
 pub async fn operate(
     client: Client,
     image: ConsumerImage,
+    namespaces: &[String],
     metrics: Metrics,
     listed: Listed,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let ours = watcher::Config::default().labels(names::CONSUMER_SELECTOR);
-    let (pipelines, pipeline_writer) = reflector::store();
-    let (deployments, deployment_writer) = reflector::store();
-    let (pods, pod_writer) = reflector::store();
-    let (secrets, secret_writer) = reflector::store();
-
-    let pipeline_events = watcher(Api::<Guarded>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .reflect(pipeline_writer)
-        .inspect(listed.pipelines())
-        .applied_objects()
-        .predicate_filter(predicates::generation, Default::default());
-    let deployment_events = watcher(Api::<Deployment>::all(client.clone()), ours.clone())
-        .default_backoff()
-        .modify(forget_managed_fields)
-        .reflect(deployment_writer)
-        .inspect(listed.deployments())
-        .touched_objects();
-    let pod_events = watcher(Api::<Pod>::all(client.clone()), ours)
-        .default_backoff()
-        .modify(forget_managed_fields)
-        .reflect(pod_writer)
-        .inspect(listed.pods())
-        .touched_objects();
-    // Metadata alone, and of that only what is looked at: an annotation may hold a Secret's data.
-    let secret_events = watcher(Api::<PartialObjectMeta<Secret>>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .modify(|secret: &mut PartialObjectMeta<Secret>| {
-            secret.metadata.annotations = None;
-            secret.metadata.labels = None;
-            secret.metadata.managed_fields = None;
-        })
-        .reflect(secret_writer)
-        .inspect(listed.secrets())
-        .touched_objects();
-
-    let reporter = Reporter { controller: names::FIELD_MANAGER.to_owned(), instance: std::env::var("HOSTNAME").ok() };
-    let http = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(Error::Http)?;
-    let context = Arc::new(Context {
-        sources: Sources {
-            client: client.clone(),
-            deployments,
-            pods,
-            secrets,
-            brokers: Default::default(),
-            http,
-            listed,
-        },
-        writer: Writer::new(client, reporter),
-        image,
-        metrics,
-        pipelines: pipelines.clone(),
-        remembered: Mutex::default(),
-    });
-
-    let referring = pipelines.clone();
-    let controller = Controller::for_stream(pipeline_events, pipelines)
-        .owns_stream(deployment_events)
-        .watches_stream(pod_events, |pod: Pod| pipeline_of_pod(&pod))
-        .watches_stream(secret_events, move |secret: PartialObjectMeta<Secret>| {
-            pipelines_of_secret(&referring, &secret)
-        })
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(reconcile, error_policy, context.clone());
-    drive(controller, &context).await;
-    if stop.is_cancelled() { Ok(()) } else { Err(Error::Watch) }
+    let shared = Shared::new(client, image, metrics)?;
+    let run = |namespace| scope::run(namespace, shared.clone(), listed.scope(), stop.clone());
+    let ended = try_join_all(scopes(namespaces).into_iter().map(run));
+    let time_is_up = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOPS_WITHIN).await;
+    };
+    tokio::select! {
+        ended = ended => ended.map(drop),
+        () = time_is_up => Ok(()),
+    }
 }
 
-/// Runs the controller's stream, and now and then forgets what belongs to pipelines that are gone.
-async fn drive<T>(controller: impl Stream<Item = T>, context: &Context) {
-    let mut controller = std::pin::pin!(controller);
-    let mut cleaning = tokio::time::interval(Duration::from_secs(30));
-    loop {
-        tokio::select! {
-            next = controller.next() => if next.is_none() { return },
-            _ = cleaning.tick() => context.forget_deleted(),
-        }
-    }
+/// The namespaces to watch, each once; `None` is all of them.
+fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
+    let named: BTreeSet<&str> = namespaces.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+    if named.is_empty() { vec![None] } else { named.into_iter().map(|name| Some(name.to_owned())).collect() }
 }
 
 async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
@@ -221,7 +160,7 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     if pipeline.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    context.sources.listed.complete().await;
+    context.sources.lists.complete().await;
     let started = Instant::now();
     let observed = context.sources.observe(pipeline).await;
     let decision = context.decide(pipeline, &observed);
@@ -248,26 +187,4 @@ fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Action
     let name = shown(&ObjectRef::from_obj(guarded.as_ref()));
     tracing::warn!(pipeline = name, %error, "reconciliation failed; trying again");
     Action::requeue(again.max(Duration::from_secs(2)))
-}
-
-fn forget_managed_fields<K: kube::Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
-}
-
-fn pipeline_of_pod(pod: &Pod) -> Option<ObjectRef<Guarded>> {
-    let name = pod.labels().get(names::INSTANCE_LABEL)?;
-    Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
-}
-
-fn pipelines_of_secret(pipelines: &Store<Guarded>, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Guarded>> {
-    let (namespace, name) = (secret.namespace(), secret.name_any());
-    let refers = |guarded: &Arc<Guarded>| {
-        let Ok(pipeline) = &guarded.0 else { return None };
-        let referred = pipeline.namespace() == namespace
-            && names::secrets(&pipeline.spec.source, &pipeline.spec.destination)
-                .iter()
-                .any(|(_, secret)| *secret == name);
-        referred.then(|| ObjectRef::from_obj(guarded.as_ref()))
-    };
-    pipelines.state().iter().filter_map(refers).collect()
 }

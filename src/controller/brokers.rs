@@ -19,10 +19,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(3);
 
 type Key = ObjectRef<ImagePipeline>;
 
-/// Sessions by broker and channels by pipeline.
+/// The connections, by broker and user.
 #[derive(Default)]
-pub struct Brokers {
+pub struct Connections {
     links: Mutex<HashMap<BrokerAddress, Arc<tokio::sync::Mutex<Link>>>>,
+}
+
+/// One scope's channels, by pipeline, in connections that all scopes share.
+pub struct Brokers {
+    connections: Arc<Connections>,
     readers: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Option<Reader>>>>>,
 }
 
@@ -42,6 +47,11 @@ struct Reader {
 }
 
 impl Brokers {
+    /// No channels yet, in these connections.
+    pub fn sharing(connections: Arc<Connections>) -> Self {
+        Self { connections, readers: Mutex::default() }
+    }
+
     /// Reads the depth of a pipeline's queue. `revision` is the version of the Secrets that `address`
     /// reads; the address is only read when a session must be opened.
     ///
@@ -62,7 +72,7 @@ impl Brokers {
             *slot = Some(reader);
             return Ok(depth);
         }
-        let connection = self.connection(address.await?).await.map_err(trouble)?;
+        let connection = self.connections.open(address.await?).await.map_err(trouble)?;
         let channel = connection.channel().await.map_err(trouble)?;
         let depth = channel.depth(&source.queue).await.map_err(trouble)?;
         let (source, revision) = (source.clone(), revision.to_owned());
@@ -78,10 +88,19 @@ impl Brokers {
     /// Drops the channels of all pipelines but those that `lives` names.
     pub fn retain(&self, lives: impl Fn(&Key) -> bool) {
         locked(&self.readers).retain(|pipeline, _| lives(pipeline));
-        locked(&self.links).retain(|_, link| link.try_lock().map_or(true, |link| link.connection.strong_count() > 0));
+        self.connections.retain_used();
+    }
+}
+
+impl Connections {
+    fn retain_used(&self) {
+        locked(&self.links).retain(|_, link| {
+            // Whoever holds it may be about to connect.
+            Arc::strong_count(link) > 1 || link.try_lock().is_ok_and(|link| link.connection.strong_count() > 0)
+        });
     }
 
-    async fn connection(&self, address: BrokerAddress) -> Result<Arc<Connection>, QueueError> {
+    async fn open(&self, address: BrokerAddress) -> Result<Arc<Connection>, QueueError> {
         let link = locked(&self.links).entry(address.clone()).or_default().clone();
         let mut link = link.lock().await;
         if let Some(connection) = link.connection.upgrade().filter(|connection| connection.is_open()) {

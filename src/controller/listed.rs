@@ -2,12 +2,18 @@
 //! nothing about the cluster, so nothing may be decided. (`Store::wait_until_ready` of kube wakes
 //! only the last of several tasks that wait on it.)
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use kube::runtime::watcher::{self, Event};
 use tokio_util::sync::CancellationToken;
 
-/// One signal a watch, set once and for ever.
+/// The lists of every scope, for the probe: one scope's trouble must not hold up another's work.
 #[derive(Clone, Default)]
-pub struct Listed {
+pub struct Listed(Arc<Mutex<Vec<Lists>>>);
+
+/// The lists of one scope: one signal a watch, set once and for ever.
+#[derive(Clone, Default)]
+pub struct Lists {
     pipelines: CancellationToken,
     deployments: CancellationToken,
     pods: CancellationToken,
@@ -15,6 +21,25 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// The lists of one more scope.
+    pub fn scope(&self) -> Lists {
+        let lists = Lists::default();
+        self.locked().push(lists.clone());
+        lists
+    }
+
+    /// Whether every store of every scope holds what the API server holds.
+    pub fn is_complete(&self) -> bool {
+        let scopes = self.locked();
+        !scopes.is_empty() && scopes.iter().flat_map(Lists::signals).all(CancellationToken::is_cancelled)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Lists>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lists {
     /// Watches the stream of ImagePipelines, after its store has been written.
     pub fn pipelines<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
         signal(&self.pipelines)
@@ -33,11 +58,6 @@ impl Listed {
     /// Watches the stream of Secrets, after its store has been written.
     pub fn secrets<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
         signal(&self.secrets)
-    }
-
-    /// Whether every store holds what the API server holds.
-    pub fn is_complete(&self) -> bool {
-        self.signals().into_iter().all(CancellationToken::is_cancelled)
     }
 
     /// Waits until every store holds what the API server holds.

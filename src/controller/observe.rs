@@ -14,7 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 
 use super::brokers::Brokers;
-use super::listed::Listed;
+use super::listed::Lists;
 use super::observed::{Observed, ObservedPod, Trouble};
 use crate::api::ImagePipeline;
 use crate::api::names::{self, SecretRole};
@@ -45,7 +45,7 @@ pub struct Sources {
     /// Asks pods.
     pub http: reqwest::Client,
     /// Whether the stores hold what the API server holds.
-    pub listed: Listed,
+    pub lists: Lists,
 }
 
 impl Sources {

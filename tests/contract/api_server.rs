@@ -30,6 +30,7 @@ struct Contents {
     statuses: HashMap<String, Value>,
     events: Vec<Value>,
     changes: Vec<Change>,
+    forbidden: Vec<String>,
     transcript: Vec<String>,
 }
 
@@ -38,7 +39,29 @@ struct Contents {
 struct Change {
     revision: u64,
     path: &'static str,
+    object: Value,
     line: String,
+}
+
+/// What is listed or watched: a collection, or the part of it in one namespace.
+#[derive(Clone)]
+struct Selection {
+    path: &'static str,
+    namespace: Option<String>,
+}
+
+impl Selection {
+    fn at(path: &str) -> Option<Self> {
+        let (head, rest) = path.split_once("/namespaces/").unwrap_or((path, ""));
+        let (namespace, kind) = rest.split_once('/').map_or((None, ""), |(namespace, kind)| (Some(namespace), kind));
+        let whole = if kind.is_empty() { head.to_owned() } else { format!("{head}/{kind}") };
+        let path = COLLECTIONS.into_iter().find(|path| *path == whole)?;
+        Some(Self { path, namespace: namespace.map(str::to_owned) })
+    }
+
+    fn has(&self, object: &Value) -> bool {
+        self.namespace.as_ref().is_none_or(|namespace| object["metadata"]["namespace"] == *namespace)
+    }
 }
 
 impl ApiServer {
@@ -112,10 +135,16 @@ impl ApiServer {
         });
     }
 
-    fn listed(&self, path: &'static str) -> Value {
+    /// Refuses every request that has this in its path.
+    pub fn forbid(&self, part: &str) {
+        self.state.lock().unwrap().forbidden.push(part.to_owned());
+    }
+
+    fn listed(&self, selection: &Selection) -> Value {
         let state = self.state.lock().unwrap();
         let metadata = json!({ "resourceVersion": self.revision.borrow().to_string() });
-        let items = state.lists.get(path).cloned().unwrap_or_default();
+        let objects = state.lists.get(selection.path).into_iter().flatten();
+        let items: Vec<_> = objects.filter(|object| selection.has(object)).collect();
         json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items })
     }
 
@@ -124,22 +153,27 @@ impl ApiServer {
         let revision = *self.revision.borrow() + 1;
         let (kind, object) = change(state.lists.entry(path).or_default(), revision);
         let line = format!("{}\n", json!({ "type": kind, "object": object }));
-        state.changes.push(Change { revision, path, line });
+        state.changes.push(Change { revision, path, object: object.clone(), line });
         self.revision.send_replace(revision);
         object
     }
 
     /// Every change of a collection after a revision, for ever.
-    fn watch(&self, path: &'static str, since: u64) -> Response {
-        let next = move |(server, mut revision, since): (Self, watch::Receiver<u64>, u64)| async move {
-            loop {
-                revision.borrow_and_update();
-                let is_news = |change: &&Change| change.path == path && change.revision > since;
-                let change = server.state.lock().unwrap().changes.iter().find(is_news).cloned();
-                if let Some(Change { revision: since, line, .. }) = change {
-                    return Some((Ok::<_, std::io::Error>(Bytes::from(line)), (server, revision, since)));
+    fn watch(&self, selection: Selection, since: u64) -> Response {
+        let next = move |(server, mut revision, since): (Self, watch::Receiver<u64>, u64)| {
+            let selection = selection.clone();
+            async move {
+                loop {
+                    revision.borrow_and_update();
+                    let is_news = |change: &&Change| {
+                        change.path == selection.path && selection.has(&change.object) && change.revision > since
+                    };
+                    let change = server.state.lock().unwrap().changes.iter().find(is_news).cloned();
+                    if let Some(Change { revision: since, line, .. }) = change {
+                        return Some((Ok::<_, std::io::Error>(Bytes::from(line)), (server, revision, since)));
+                    }
+                    revision.changed().await.ok()?;
                 }
-                revision.changed().await.ok()?;
             }
         };
         Body::from_stream(futures::stream::unfold((self.clone(), self.revision.subscribe(), since), next))
@@ -162,6 +196,10 @@ fn collection(ends: &str) -> &'static str {
     COLLECTIONS.into_iter().find(|path| path.ends_with(ends)).unwrap()
 }
 
+fn namespace(path: &str) -> &str {
+    path.split_once("/namespaces/").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
+}
+
 fn is_same(one: &Value, other: &Value) -> bool {
     ["namespace", "name"].into_iter().all(|key| one["metadata"][key] == other["metadata"][key])
 }
@@ -171,12 +209,18 @@ async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body:
     let how: Vec<_> =
         query.split('&').filter(|part| part.starts_with("fieldManager=") || part.starts_with("force=")).collect();
     let request = [&[method.as_str(), uri.path()], how.as_slice()].concat().join(" ");
-    server.state.lock().unwrap().transcript.push(request);
-    if let Some(path) = COLLECTIONS.into_iter().find(|path| *path == uri.path()) {
+    {
+        let mut state = server.state.lock().unwrap();
+        state.transcript.push(request);
+        if state.forbidden.iter().any(|part| uri.path().contains(part)) {
+            return StatusCode::FORBIDDEN.into_response();
+        }
+    }
+    if let Some(selection) = Selection::at(uri.path()) {
         let since = query.split('&').find_map(|part| part.strip_prefix("resourceVersion=")?.parse().ok());
         return match since {
-            Some(since) if query.contains("watch=true") => server.watch(path, since),
-            _ => axum::Json(server.listed(path)).into_response(),
+            Some(since) if query.contains("watch=true") => server.watch(selection, since),
+            _ => axum::Json(server.listed(&selection)).into_response(),
         };
     }
     let mut applied: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -198,7 +242,8 @@ async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body:
             (StatusCode::CREATED, axum::Json(applied)).into_response()
         }
         ("GET", path) if path.contains("/secrets/") => {
-            match server.list("secrets").into_iter().find(|secret| secret["metadata"]["name"] == name) {
+            let asked = json!({ "metadata": { "namespace": namespace(path), "name": name } });
+            match server.list("secrets").into_iter().find(|secret| is_same(secret, &asked)) {
                 Some(secret) => axum::Json(secret).into_response(),
                 None => StatusCode::NOT_FOUND.into_response(),
             }

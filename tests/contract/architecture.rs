@@ -66,9 +66,14 @@ const BORDERS: &[Border] = &[
         allowed: &["aws_config=off"],
     },
     Border {
-        why: "the Kubernetes API is read by observe, written by apply and watched by the driver",
+        why: "the Kubernetes API is read by observe, written by apply, watched by scope and opened by the driver",
         within: &["src/"],
-        except: &["src/controller.rs", "src/controller/observe.rs", "src/controller/apply.rs"],
+        except: &[
+            "src/controller.rs",
+            "src/controller/observe.rs",
+            "src/controller/apply.rs",
+            "src/controller/scope.rs",
+        ],
         forbidden: &["kube::Api", "kube::Client", "Api<", "Api::", "Client::try_default"],
         allowed: &[],
     },

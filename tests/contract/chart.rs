@@ -27,6 +27,12 @@ const RIGHTS: [(&str, &str, &[&str]); 6] = [
     ("events.k8s.io", "events", &["create"]),
 ];
 
+fn rights() -> Value {
+    json!(
+        RIGHTS.map(|(group, resource, verbs)| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs }))
+    )
+}
+
 const REPOSITORY: &str = "image.repository=registry.example:5000/team/image-pipeline";
 
 fn root(path: &str) -> PathBuf {
@@ -92,11 +98,7 @@ fn every_flag_is_one_that_the_operator_takes() {
 
 #[test]
 fn the_rights_are_these_and_no_others() {
-    let template = chart("templates/clusterrole.yaml");
-    let rules = yaml(template.split_once("\nrules:").expect("rules").1);
-    let expected =
-        RIGHTS.map(|(group, resource, verbs)| json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs }));
-    assert_eq!(rules, json!(expected));
+    assert_eq!(yaml(&chart("files/rules.yaml")), rights());
 }
 
 // What is rendered.
@@ -168,6 +170,8 @@ fn what_is_missing_or_unknown_is_named() {
         ("image.digest=sha256:12", "digest"),
         ("resources.limits.memory=much", "memory"),
         ("replicas=2", "replicas"),
+        ("namespaces={North}", "namespaces"),
+        ("namespaces={north,north}", "namespaces"),
     ];
     for (value, named) in cases {
         let said = refusal(&[REPOSITORY, value]);
@@ -183,6 +187,7 @@ fn the_operator_takes_its_command_line() {
     assert_eq!(container["image"], args.consumer_image);
     assert_eq!(container["imagePullPolicy"], args.consumer_image_pull_policy);
     assert_eq!(args.consumer_image_pull_secrets, [""; 0]);
+    assert_eq!(args.namespaces, [""; 0]);
     assert_eq!(container["ports"], json!([{ "name": "http", "containerPort": args.listen.port() }]));
     for probe in ["livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "http");
@@ -262,14 +267,70 @@ fn the_resource_definition_is_installed_whole_and_outlives_the_release() {
 #[test]
 fn the_rights_go_to_the_account_that_the_pod_runs_as() {
     let objects = render(&[REPOSITORY]);
-    let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert_eq!(
-        kinds,
+        kinds(&objects),
         ["ServiceAccount", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Deployment"]
     );
-    let [account, _, role, binding, deployment] = &objects[..] else { panic!("{kinds:?}") };
+    let [account, _, role, binding, deployment] = &objects[..] else { panic!("{objects:?}") };
     let name = &account["metadata"]["name"];
     assert_eq!(deployment["spec"]["template"]["spec"]["serviceAccountName"], *name);
-    assert_eq!(binding["subjects"], json!([{ "kind": "ServiceAccount", "name": name, "namespace": "operators" }]));
-    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
+    assert_eq!(role["rules"], rights());
+    binds(binding, role, name);
+}
+
+/// With a list of namespaces nothing is granted elsewhere, and the same is granted in each.
+#[test]
+fn in_namespaces_the_rights_are_the_same_and_end_there() {
+    let values = [REPOSITORY, "namespaces={north,south}"];
+    let objects = render(&values);
+    assert_eq!(
+        kinds(&objects),
+        ["ServiceAccount", "CustomResourceDefinition", "Role", "Role", "RoleBinding", "RoleBinding", "Deployment"]
+    );
+    let cluster_wide = rendered("ClusterRole", &[REPOSITORY]);
+    for (index, namespace) in ["north", "south"].into_iter().enumerate() {
+        let (role, binding) = (&objects[2 + index], &objects[4 + index]);
+        assert_eq!((&role["metadata"]["namespace"], &role["rules"]), (&json!(namespace), &cluster_wide["rules"]));
+        assert_eq!(binding["metadata"]["namespace"], namespace);
+        binds(binding, role, &objects[0]["metadata"]["name"]);
+    }
+    assert_eq!(arguments(&container(&values)).namespaces, ["north", "south"]);
+}
+
+/// What would let whoever takes over the operator take over more.
+#[test]
+fn no_role_reaches_further_rights() {
+    for values in [&[REPOSITORY][..], &[REPOSITORY, "namespaces={north,south}"]] {
+        let objects = render(values);
+        let rules: Vec<_> = objects.iter().filter_map(|object| object["rules"].as_array()).flatten().collect();
+        assert!(!rules.is_empty());
+        for rule in rules {
+            let has = |key: &str, item: &str| rule[key].as_array().unwrap().iter().any(|entry| entry == item);
+            for key in ["apiGroups", "resources", "verbs"] {
+                assert!(!has(key, "*"), "{rule}");
+            }
+            for verb in ["bind", "escalate", "impersonate", "delete", "deletecollection"] {
+                assert!(!has("verbs", verb), "{rule}");
+            }
+            assert!(!has("apiGroups", "rbac.authorization.k8s.io"), "{rule}");
+            for resource in ["pods/exec", "pods/attach", "pods/ephemeralcontainers", "serviceaccounts/token"] {
+                assert!(!has("resources", resource), "{rule}");
+            }
+            let reads = |verb: &Value| ["get", "list", "watch"].iter().any(|read| verb == read);
+            assert!(!has("resources", "secrets") || rule["verbs"].as_array().unwrap().iter().all(reads), "{rule}");
+        }
+    }
+}
+
+fn kinds(objects: &[Value]) -> Vec<&str> {
+    objects.iter().map(|object| object["kind"].as_str().unwrap()).collect()
+}
+
+/// A binding gives the role of its own namespace, or of the cluster, to the operator's account.
+fn binds(binding: &Value, role: &Value, account: &Value) {
+    assert_eq!(binding["kind"], format!("{}Binding", role["kind"].as_str().unwrap()));
+    assert_eq!(binding["subjects"], json!([{ "kind": "ServiceAccount", "name": account, "namespace": "operators" }]));
+    let named =
+        json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": role["metadata"]["name"] });
+    assert_eq!(binding["roleRef"], named);
 }

@@ -3,20 +3,28 @@
 
 use std::time::Duration;
 
-use image_pipeline::controller::{self, ConsumerImage};
+use image_pipeline::controller::{self, ConsumerImage, Listed};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 /// Whatever is waited for takes a fraction of it.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs the operator while something happens.
+/// Runs the operator in the whole cluster while something happens.
 pub async fn during(client: kube::Client, happens: impl Future<Output = ()>) {
+    during_in(&[], client, Listed::default(), happens).await;
+}
+
+/// Runs the operator in these namespaces while something happens.
+pub async fn during_in(namespaces: &[&str], client: kube::Client, listed: Listed, happens: impl Future<Output = ()>) {
+    let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
     let image =
         ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
     let stop = CancellationToken::new();
-    let operator =
-        tokio::spawn(controller::operate(client, image, Default::default(), Default::default(), stop.clone()));
+    let until = stop.clone();
+    let operator = tokio::spawn(async move {
+        controller::operate(client, image, &namespaces, Default::default(), listed, until).await
+    });
     happens.await;
     stop.cancel();
     operator.await.unwrap().unwrap();
@@ -35,15 +43,11 @@ pub async fn until(what: &str, is: impl Fn() -> bool) {
 
 /// Every request in a transcript is one that the chart's role grants.
 pub fn has_leave_for(transcript: &[String]) {
-    let role: Value = {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/image-pipeline/templates/clusterrole.yaml");
-        let text = std::fs::read_to_string(path).unwrap();
-        let rules = text.split_once("\nrules:").expect("rules").1;
-        serde_yaml::from_str(&format!("rules:{rules}")).expect("rules without templates")
-    };
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/image-pipeline/files/rules.yaml");
+    let rules: Value = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).expect("rules");
     let grants = |group: &str, resource: &str, verb: &str| {
         let has = |list: &Value, item: &str| list.as_array().unwrap().iter().any(|entry| entry == item);
-        role["rules"].as_array().unwrap().iter().any(|rule| {
+        rules.as_array().unwrap().iter().any(|rule| {
             has(&rule["apiGroups"], group) && has(&rule["resources"], resource) && has(&rule["verbs"], verb)
         })
     };

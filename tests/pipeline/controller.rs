@@ -8,6 +8,14 @@ use crate::broker::{Broker, Version};
 use crate::client::Client;
 use crate::operator::{self, until};
 
+/// One of a namespace, which reads as the reader there.
+fn reading(namespace: &str) -> Value {
+    let mut pipeline = pipeline(1, "operator-shared");
+    pipeline["metadata"]["namespace"] = json!(namespace);
+    (pipeline["metadata"]["name"], pipeline["metadata"]["uid"]) = (json!(namespace), json!(namespace));
+    pipeline
+}
+
 fn pipeline(generation: u32, vhost: &str) -> Value {
     json!({
         "apiVersion": "greench.dev/v1alpha1",
@@ -68,6 +76,36 @@ async fn the_operator_reads_a_queue_as_whom_and_where_it_is_told() {
         backlog(3).await;
         server.put("imagepipelines", pipeline(2, "operator-there"));
         backlog(5).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_that_read_as_one_user_share_its_connection() {
+    let broker = Broker::shared(Version::Three).await;
+    let address = broker.tenant("operator-shared");
+    let client = Client::connect(&address).await.expect("a connection");
+    client.declare("tiles", Version::Three.queue_type()).await;
+    client.publish("tiles", b"body").await;
+    let port = address.port.to_string();
+    let connection = [("host", "127.0.0.1"), ("port", &port), ("username", "nobody"), ("password", "nobody")];
+    let reader = [("username", "operator-shared"), ("password", "operator-shared")];
+    let of = |namespace: &str| {
+        [secret("broker", &connection), secret("reader", &reader)].map(|mut secret| {
+            secret["metadata"]["namespace"] = json!(namespace);
+            secret
+        })
+    };
+    let secrets = [of("forest"), of("meadow")].concat();
+    let pipelines = vec![reading("forest"), reading("meadow")];
+    let (server, client) = ApiServer::start(pipelines, secrets, vec![]).await;
+    operator::during_in(&["forest", "meadow"], client, Default::default(), async {
+        until("both to be read", || ["forest", "meadow"].iter().all(|name| server.status(name)["backlog"] == 1)).await;
+        let connections = broker.control(&["list_connections", "user", "client_properties"]);
+        let ours = connections
+            .lines()
+            .filter(|line| line.starts_with("operator-shared\t") && line.contains("image-pipeline controller"));
+        assert_eq!(ours.count(), 1, "{connections}");
     })
     .await;
 }

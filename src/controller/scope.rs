@@ -1,0 +1,182 @@
+//! Where the operator works: the whole cluster, or one namespace with watches, stores and a controller
+//! of its own. It must never ask for anything outside of its namespace; scopes share brokers'
+//! connections and nothing that one could break for another.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::events::Reporter;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, WatchStreamExt, predicates, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::apply::Writer;
+use super::brokers::{Brokers, Connections};
+use super::build::ConsumerImage;
+use super::context::Context;
+use super::listed::Lists;
+use super::metrics::Metrics;
+use super::observe::Sources;
+use super::{Error, Guarded, error_policy, reconcile};
+use crate::api::names;
+
+/// What every scope has of the operator.
+#[derive(Clone)]
+pub struct Shared {
+    client: Client,
+    image: ConsumerImage,
+    metrics: Arc<Metrics>,
+    connections: Arc<Connections>,
+    http: reqwest::Client,
+}
+
+impl Shared {
+    /// What is shared, with no connection yet.
+    ///
+    /// # Errors
+    /// The client for the pods' status could not be made.
+    pub fn new(client: Client, image: ConsumerImage, metrics: Metrics) -> Result<Self, Error> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(Error::Http)?;
+        Ok(Self { client, image, metrics: Arc::new(metrics), connections: Arc::default(), http })
+    }
+}
+
+/// Works in a namespace, or in all of them, until told to stop.
+///
+/// # Errors
+/// The watches have ended by themselves.
+pub async fn run(
+    namespace: Option<String>,
+    shared: Shared,
+    lists: Lists,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let namespace = namespace.as_deref();
+    let client = &shared.client;
+    let ours = watcher::Config::default().labels(names::CONSUMER_SELECTOR);
+    let (pipelines, pipeline_writer) = reflector::store();
+    let (deployments, deployment_writer) = reflector::store();
+    let (pods, pod_writer) = reflector::store();
+    let (secrets, secret_writer) = reflector::store();
+
+    let pipeline_events = watcher(api::<Guarded>(client, namespace), watcher::Config::default())
+        .default_backoff()
+        .reflect(pipeline_writer)
+        .inspect(lists.pipelines())
+        .applied_objects()
+        .predicate_filter(predicates::generation, Default::default());
+    let deployment_events = watcher(api::<Deployment>(client, namespace), ours.clone())
+        .default_backoff()
+        .modify(forget_managed_fields)
+        .reflect(deployment_writer)
+        .inspect(lists.deployments())
+        .touched_objects();
+    let pod_events = watcher(api::<Pod>(client, namespace), ours)
+        .default_backoff()
+        .modify(forget_managed_fields)
+        .reflect(pod_writer)
+        .inspect(lists.pods())
+        .touched_objects();
+    // Metadata alone, and of that only what is looked at: an annotation may hold a Secret's data.
+    let secret_events = watcher(api::<PartialObjectMeta<Secret>>(client, namespace), watcher::Config::default())
+        .default_backoff()
+        .modify(|secret: &mut PartialObjectMeta<Secret>| {
+            secret.metadata.annotations = None;
+            secret.metadata.labels = None;
+            secret.metadata.managed_fields = None;
+        })
+        .reflect(secret_writer)
+        .inspect(lists.secrets())
+        .touched_objects();
+
+    let context = Arc::new(shared.context(&pipelines, deployments, pods, secrets, lists));
+    let referring = pipelines.clone();
+    let controller = Controller::for_stream(pipeline_events, pipelines)
+        .owns_stream(deployment_events)
+        .watches_stream(pod_events, |pod: Pod| pipeline_of_pod(&pod))
+        .watches_stream(secret_events, move |secret: PartialObjectMeta<Secret>| {
+            pipelines_of_secret(&referring, &secret)
+        })
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(reconcile, error_policy, context.clone());
+    drive(controller, &context).await;
+    if stop.is_cancelled() { Ok(()) } else { Err(Error::Watch) }
+}
+
+impl Shared {
+    fn context(
+        &self,
+        pipelines: &Store<Guarded>,
+        deployments: Store<Deployment>,
+        pods: Store<Pod>,
+        secrets: Store<PartialObjectMeta<Secret>>,
+        lists: Lists,
+    ) -> Context {
+        let reporter =
+            Reporter { controller: names::FIELD_MANAGER.to_owned(), instance: std::env::var("HOSTNAME").ok() };
+        let (client, http) = (self.client.clone(), self.http.clone());
+        let brokers = Brokers::sharing(self.connections.clone());
+        Context {
+            sources: Sources { client: client.clone(), deployments, pods, secrets, brokers, http, lists },
+            writer: Writer::new(client, reporter),
+            image: self.image.clone(),
+            metrics: self.metrics.clone(),
+            pipelines: pipelines.clone(),
+            remembered: Mutex::default(),
+        }
+    }
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType: Default>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Runs the controller's stream, and now and then forgets what belongs to pipelines that are gone.
+async fn drive<T>(controller: impl Stream<Item = T>, context: &Context) {
+    let mut controller = std::pin::pin!(controller);
+    let mut cleaning = tokio::time::interval(Duration::from_secs(30));
+    loop {
+        tokio::select! {
+            next = controller.next() => if next.is_none() { return },
+            _ = cleaning.tick() => context.forget_deleted(),
+        }
+    }
+}
+
+fn forget_managed_fields<K: kube::Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
+fn pipeline_of_pod(pod: &Pod) -> Option<ObjectRef<Guarded>> {
+    let name = pod.labels().get(names::INSTANCE_LABEL)?;
+    Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
+}
+
+fn pipelines_of_secret(pipelines: &Store<Guarded>, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Guarded>> {
+    let (namespace, name) = (secret.namespace(), secret.name_any());
+    let refers = |guarded: &Arc<Guarded>| {
+        let Ok(pipeline) = &guarded.0 else { return None };
+        let referred = pipeline.namespace() == namespace
+            && names::secrets(&pipeline.spec.source, &pipeline.spec.destination)
+                .iter()
+                .any(|(_, secret)| *secret == name);
+        referred.then(|| ObjectRef::from_obj(guarded.as_ref()))
+    };
+    pipelines.state().iter().filter_map(refers).collect()
+}

@@ -1,0 +1,89 @@
+//! The operator in some namespaces of a cluster: what it does there, that it asks for nothing
+//! elsewhere, and that one of them which is closed to it holds up no other.
+
+use image_pipeline::controller::Listed;
+use serde_json::{Value, json};
+
+use super::api_server::ApiServer;
+use super::operator::{self, until};
+
+fn pipeline(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "greench.dev/v1alpha1",
+        "kind": "ImagePipeline",
+        "metadata": { "name": namespace, "namespace": namespace, "uid": namespace, "generation": 1 },
+        "spec": {
+            "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
+            "destination": { "s3": { "bucket": "tiles" } },
+            "scaling": { "minReplicas": 2, "pollInterval": "500ms" },
+        },
+    })
+}
+
+/// It has a host, and nobody to be there.
+fn secret(namespace: &str) -> Value {
+    let metadata = json!({ "name": "rabbit-default-user", "namespace": namespace });
+    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": { "host": "aG9zdA==" } })
+}
+
+fn sizes(server: &ApiServer) -> Vec<(String, i64)> {
+    let size = |deployment: Value| {
+        let name = deployment["metadata"]["name"].as_str().unwrap().to_owned();
+        (name, deployment["spec"]["replicas"].as_i64().unwrap())
+    };
+    let mut sizes: Vec<_> = server.list("deployments").into_iter().map(size).collect();
+    sizes.sort();
+    sizes
+}
+
+fn reported(server: &ApiServer, pipeline: &str, reason: &str) -> bool {
+    server.condition(pipeline, "BrokerReachable").starts_with(&format!("False {reason}"))
+}
+
+async fn three() -> (ApiServer, kube::Client) {
+    ApiServer::start(["desert", "forest", "meadow"].map(pipeline).to_vec(), vec![], vec![]).await
+}
+
+#[tokio::test]
+async fn each_of_a_list_is_served_and_nothing_is_asked_elsewhere() {
+    let (server, client) = three().await;
+    let expected = |desert: Option<i64>, forest| {
+        let sizes = [("desert-consumer", desert), ("forest-consumer", forest), ("meadow-consumer", Some(2))];
+        sizes.into_iter().filter_map(|(name, size)| Some((name.to_owned(), size?))).collect::<Vec<_>>()
+    };
+    let listed = Listed::default();
+    operator::during_in(&["forest", "meadow", "forest"], client, listed.clone(), async {
+        until("both sizes", || sizes(&server) == expected(None, Some(2))).await;
+        until("every list", || listed.is_complete()).await;
+        let mut grown = pipeline("forest");
+        grown["spec"]["scaling"]["minReplicas"] = json!(3);
+        grown["metadata"]["generation"] = json!(2);
+        server.put("imagepipelines", grown);
+        until("a change in one of them", || sizes(&server) == expected(None, Some(3))).await;
+        server.put("secrets", secret("meadow"));
+        until("a Secret in the other", || reported(&server, "meadow", "SecretInvalid")).await;
+        until("a Secret that is not there", || reported(&server, "forest", "SecretNotFound")).await;
+    })
+    .await;
+    let transcript = server.transcript();
+    let within =
+        |request: &&String| ["/namespaces/forest/", "/namespaces/meadow/"].iter().any(|part| request.contains(part));
+    let elsewhere: Vec<_> = transcript.iter().filter(|request| !within(request)).collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
+    let watches = transcript.iter().filter(|request| request.ends_with("/namespaces/forest/pods")).count();
+    assert!(watches <= 2, "a namespace that is named twice is watched once: a list, and a watch");
+    operator::has_leave_for(&transcript);
+}
+
+#[tokio::test]
+async fn one_that_is_closed_holds_up_no_other_and_is_told() {
+    let (server, client) = three().await;
+    server.forbid("/namespaces/forest/secrets");
+    let listed = Listed::default();
+    operator::during_in(&["forest", "meadow"], client, listed.clone(), async {
+        until("the other to be served", || reported(&server, "meadow", "SecretNotFound")).await;
+    })
+    .await;
+    assert_eq!(sizes(&server), [("meadow-consumer".to_owned(), 2)]);
+    assert!(!listed.is_complete(), "ready, with a namespace that can't be read");
+}
