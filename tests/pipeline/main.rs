@@ -44,3 +44,4 @@ mod storage_faults;
 mod store_answers;
 mod store_tls;
 mod tls;
+mod truth;

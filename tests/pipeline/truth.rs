@@ -1,0 +1,144 @@
+//! Every fault of a broker that the operator can see for itself: named in the pipeline's status
+//! within the promised time, and gone from it as soon after it is mended, on a real broker. It must
+//! never shorten the poll interval that users have.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api_server::ApiServer;
+use crate::broker::{Broker, Tls, Version};
+use crate::certificates::Authority;
+use crate::client::Client;
+use crate::eventually::eventually;
+use crate::operator;
+
+/// The promise, in both directions.
+const NAMED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is changed of a scene in which everything is right.
+#[derive(Clone, Default)]
+struct Fault {
+    queue: Option<&'static str>,
+    vhost: Option<&'static str>,
+    host: Option<&'static str>,
+    port: Option<u16>,
+    password: Option<&'static str>,
+    without: Option<&'static str>,
+    authority: Option<String>,
+}
+
+struct Scene {
+    server: ApiServer,
+    broker: Broker,
+    port: u16,
+    authority: String,
+    generation: std::cell::Cell<u32>,
+}
+
+impl Scene {
+    /// Puts Secrets and pipeline as they are with a fault.
+    fn show(&self, fault: &Fault) {
+        let port = fault.port.unwrap_or(self.port).to_string();
+        let password = fault.password.unwrap_or("truth");
+        let host = fault.host.unwrap_or("localhost");
+        let mut keys = vec![("host", host), ("port", &port), ("username", "truth"), ("password", password)];
+        keys.retain(|(key, _)| Some(*key) != fault.without);
+        self.server.put("secrets", secret("broker", &keys));
+        let authority = fault.authority.as_ref().unwrap_or(&self.authority);
+        self.server.put("secrets", secret("authority", &[("ca.crt", authority)]));
+        self.generation.set(self.generation.get() + 1);
+        self.server.put("imagepipelines", self.pipeline(fault));
+    }
+
+    fn pipeline(&self, fault: &Fault) -> Value {
+        json!({
+            "apiVersion": "greench.dev/v1alpha1",
+            "kind": "ImagePipeline",
+            "metadata": {
+                "name": "truth", "namespace": "forest", "uid": "truth", "generation": self.generation.get(),
+            },
+            "spec": {
+                "source": { "rabbitmq": {
+                    "queue": fault.queue.unwrap_or("truth"), "vhost": fault.vhost.unwrap_or("truth"),
+                    "rabbitmqClusterReference": { "connectionSecret": { "name": "broker" } },
+                    "tls": { "caSecret": { "name": "authority" } },
+                } },
+                "destination": { "s3": { "bucket": "tiles" } },
+            },
+        })
+    }
+
+    async fn shows(&self, kind: &str, condition: &str) {
+        eventually(&format!("{kind} {condition}"), NAMED_WITHIN, async || {
+            let found = self.server.condition("truth", kind);
+            if found.starts_with(condition) { Ok(()) } else { Err(found) }
+        })
+        .await;
+    }
+
+    async fn is_well(&self) {
+        self.shows("BrokerReachable", "True Connected").await;
+        self.shows("QueueFound", "True QueueFound").await;
+    }
+}
+
+fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
+    let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let keys: serde_json::Map<_, _> =
+        keys.iter().map(|(key, value)| ((*key).to_owned(), encode(value).into())).collect();
+    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": "forest" }, "data": keys })
+}
+
+fn faults() -> Vec<(&'static str, &'static str, Fault)> {
+    let closed = crate::port::Port::reserve().number();
+    let other = Authority::new("other").certificate;
+    let broker = "BrokerReachable";
+    vec![
+        (broker, "False DnsFailed", Fault { host: Some("nowhere.invalid"), ..Fault::default() }),
+        (broker, "False BrokerUnreachable", Fault { port: Some(closed), ..Fault::default() }),
+        (broker, "False AuthenticationFailed", Fault { password: Some("wrong"), ..Fault::default() }),
+        (broker, "False VhostNotFound", Fault { vhost: Some("nowhere"), ..Fault::default() }),
+        (broker, "False TlsFailed", Fault { authority: Some(other), ..Fault::default() }),
+        (broker, "False SecretInvalid", Fault { without: Some("password"), ..Fault::default() }),
+        ("QueueFound", "False QueueNotFound", Fault { queue: Some("nowhere"), ..Fault::default() }),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_names_what_is_wrong_with_a_broker_and_that_it_is_mended() {
+    let ours = Authority::new("ours");
+    let certificate = ours.server("DNS:localhost");
+    let tls = Tls { certificate: &certificate, authority: &ours, demanding: false };
+    let broker = Broker::own_with_tls(Version::Three, &tls).await;
+    let tenant = broker.tenant("truth");
+    let devices = Client::connect(&tenant).await.expect("a connection");
+    devices.declare("truth", Version::Three.queue_type()).await;
+    drop(devices);
+    let port = broker.with_tls("localhost", &tenant).port;
+    let (server, client) = ApiServer::start(vec![], vec![], vec![]).await;
+    let authority = ours.certificate.clone();
+    let mut scene = Scene { server, broker, port, authority, generation: Default::default() };
+    operator::during(client, async {
+        scene.show(&Fault::default());
+        scene.is_well().await;
+        for (kind, condition, fault) in faults() {
+            scene.show(&fault);
+            scene.shows(kind, condition).await;
+            scene.show(&Fault::default());
+            scene.is_well().await;
+        }
+
+        let gone = secret("broker", &[]);
+        scene.server.delete("secrets", &gone);
+        scene.shows("BrokerReachable", "False SecretNotFound").await;
+        scene.show(&Fault::default());
+        scene.is_well().await;
+
+        scene.broker.kill();
+        scene.shows("BrokerReachable", "False BrokerUnreachable").await;
+        scene.broker.restart().await;
+        scene.is_well().await;
+    })
+    .await;
+}
