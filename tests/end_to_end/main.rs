@@ -14,5 +14,6 @@ mod messages;
 mod pipeline;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;
+mod refused;
 mod scale;
 mod trouble;
