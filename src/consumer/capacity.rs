@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::cgroup::Limits;
 use super::encode::EncodeError;
@@ -53,6 +55,12 @@ pub struct Processor {
 /// Leave to hold some memory.
 pub struct Memory {
     permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Whether somebody waits for what is done on a thread of its own.
+pub struct Wanted {
+    runtime: Handle,
+    abandoned: CancellationToken,
 }
 
 /// What the resource says about sizes.
@@ -132,20 +140,36 @@ impl Memory {
     }
 }
 
+impl Wanted {
+    /// Waits, on the work's own thread, for something async; `None`: nobody wants the work any more.
+    pub fn wait_for<T>(&self, something: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(self.abandoned.run_until_cancelled(something))
+    }
+}
+
 /// Runs heavy work on a thread of its own. The processor goes with it, so that it stays taken until
-/// the work ends, even if nobody waits for it any more.
+/// the work ends, even if nobody waits for it any more; then the work ends as soon as it would wait.
+/// `None`: it was given up before there was a result.
 ///
 /// # Errors
 /// The work failed, or panicked.
 pub async fn blocking<T: Send + 'static>(
     processor: Processor,
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+    work: impl FnOnce(&Wanted) -> Option<Result<T, Failure>> + Send + 'static,
+) -> Option<Result<T, Failure>> {
+    let abandoned = CancellationToken::new();
+    let _until_dropped = abandoned.clone().drop_guard();
+    let wanted = Wanted { runtime: Handle::current(), abandoned };
     let work = move || {
         let _processor = processor;
-        work()
+        work(&wanted)
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Failure::Panicked))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(lost) if lost.is_panic() => Some(Err(Failure::Panicked)),
+        // The process ends before the work began: no fault of the message.
+        Err(_) => None,
+    }
 }
 
 fn kibibytes(bytes: u64) -> u32 {
@@ -207,8 +231,35 @@ mod tests {
         let capacity = capacity(None);
         let processor = capacity.processor().await;
         assert!(capacity.processor().now_or_never().is_none());
-        let result = blocking::<()>(processor, || panic!("hostile image")).await;
-        assert!(matches!(result, Err(Failure::Panicked)));
+        let result = blocking::<()>(processor, |_| panic!("hostile image")).await;
+        assert!(matches!(result, Some(Err(Failure::Panicked))));
         assert!(capacity.processor().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_wants_any_more_ends_where_it_would_wait() {
+        let capacity = Arc::new(capacity(None));
+        let all = capacity.memory(1 << 20).await.unwrap();
+        let (processor, waiting) = (capacity.processor().await, Arc::clone(&capacity));
+        let (began, begun) = tokio::sync::oneshot::channel();
+        let work = tokio::spawn(blocking(processor, move |wanted| {
+            began.send(()).unwrap();
+            Some(wanted.wait_for(waiting.memory(1))?.map_err(Failure::Encode))
+        }));
+        begun.await.unwrap();
+        work.abort();
+        let freed = tokio::time::timeout(std::time::Duration::from_secs(10), capacity.processor()).await;
+        assert!(freed.is_ok(), "the processor is held by work that waits for memory");
+        drop(all);
+    }
+
+    #[test]
+    fn work_that_never_began_is_no_panic() {
+        let ending = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let handle = ending.handle().clone();
+        ending.shutdown_background();
+        let _entered = handle.enter();
+        let work = blocking(Processor { _permit: None }, |_| Some(Ok(())));
+        assert!(matches!(work.now_or_never(), Some(None)));
     }
 }

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::backoff;
 use super::broker::BrokerError;
-use super::capacity::{Capacity, Memory, blocking};
+use super::capacity::{Capacity, Memory, Wanted, blocking};
 use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::{Png, encode, inspect};
 use super::markers::Markers;
@@ -101,29 +100,32 @@ impl Worker {
             held_until: tokio::time::Instant::now() + self.failures.holding_time.into(),
             attempts: 1,
         };
-        let verdict = match self.convert(&message).await {
+        let verdict = match self.convert(&message).await.ok_or(BrokerError::WorkerLost)? {
             Ok(converted) => self.upload(&mut message, converted).await?,
             Err(failure) => settle(Err(failure), self.failures.policy, false),
         };
         self.carry_out(&mut message, verdict).await
     }
 
-    /// decode ─▶ encode, on a thread that may be kept busy.
-    async fn convert(self: &Arc<Self>, message: &Message) -> Result<Converted, Failure> {
+    /// decode ─▶ encode, on a thread that may be kept busy. `None`: it was given up.
+    async fn convert(self: &Arc<Self>, message: &Message) -> Option<Result<Converted, Failure>> {
         let (worker, delivery) = (Arc::clone(self), Arc::clone(&message.delivery));
-        let leave = self.markers.leave(delivery.body(), delivery.redelivered()).await.map_err(Failure::Killer)?;
+        let leave = match self.markers.leave(delivery.body(), delivery.redelivered()).await {
+            Ok(leave) => leave,
+            Err(killer) => return Some(Err(Failure::Killer(killer))),
+        };
         let processor = self.capacity.processor().await;
-        let runtime = Handle::current();
-        blocking(processor, move || {
-            let converted = worker.work(&delivery, &runtime);
+        blocking(processor, move |wanted| {
+            let converted = worker.work(&delivery, wanted).transpose();
             drop(leave);
             converted
         })
         .await
     }
 
-    /// What the processor does with a message. The memory that the image takes is waited for here.
-    fn work(&self, delivery: &Delivery, runtime: &Handle) -> Result<Converted, Failure> {
+    /// What the processor does with a message. The memory that the image takes is waited for here,
+    /// as long as somebody wants the image: `None` otherwise.
+    fn work(&self, delivery: &Delivery, wanted: &Wanted) -> Result<Option<Converted>, Failure> {
         let started = Instant::now();
         let header = |name: &str| delivery.header(name);
         let incoming = Incoming { body: delivery.body(), timestamp: delivery.timestamp(), header: &header };
@@ -133,12 +135,13 @@ impl Worker {
 
         let started = Instant::now();
         let needed = header.bytes_needed() + u64::try_from(job.image.len()).unwrap_or(u64::MAX);
-        let mut memory = runtime.block_on(self.capacity.memory(needed)).map_err(Failure::Encode)?;
+        let Some(memory) = wanted.wait_for(self.capacity.memory(needed)) else { return Ok(None) };
+        let mut memory = memory.map_err(Failure::Encode)?;
         let png = encode(Bytes::clone(&job.image), &header, &self.image).map_err(Failure::Encode)?;
         memory.keep(png.bytes().len());
         let key = job.key(&png.digest().to_string()).map_err(Failure::Decode)?;
         self.metrics.stage(Stage::Encode, started.elapsed());
-        Ok(Converted { key, png, _memory: memory })
+        Ok(Some(Converted { key, png, _memory: memory }))
     }
 
     /// upload ─▶ settle, until there is a verdict other than to try again.
