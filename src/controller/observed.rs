@@ -89,16 +89,21 @@ impl Observed {
 
     /// Why more pods could not help, if so: what all of them need is down, or they can't start.
     pub fn no_use_growing(&self) -> Option<Trouble> {
-        let starting = || {
-            let present = self.pods.iter().filter(|pod| !pod.ending && self.is_present(pod));
-            present.filter_map(|pod| pod.trouble.clone()).next()
-        };
         self.credentials
             .clone()
             .or_else(|| self.down(|report| &report.storage, |report| report.in_flight > 0))
             .or_else(|| self.down(|report| &report.broker, |report| report.consuming))
             .or_else(|| self.replica_failure())
-            .or_else(starting)
+            .or_else(|| self.not_starting())
+    }
+
+    /// Why a pod of the present spec does not start. One that can't run where another does is that
+    /// one's own trouble, or its node's; one that no node has room for tells of any other.
+    fn not_starting(&self) -> Option<Trouble> {
+        let present = || self.pods.iter().filter(|pod| !pod.ending && self.is_present(pod));
+        let runs = present().any(|pod| pod.ready);
+        let counts = |trouble: &&Trouble| !runs || trouble.reason == Reason::Unschedulable;
+        present().filter_map(|pod| pod.trouble.as_ref()).find(counts).cloned()
     }
 
     /// The fault of something that a pod says fails, unless another that is `trying` it has it

@@ -16,8 +16,8 @@ fn failing(reason: Reason) -> Health {
     Health::Failing(Fault { reason, message: "why".to_owned(), since: Timestamp::UNIX_EPOCH })
 }
 
-fn stuck() -> ObservedPod {
-    let trouble = Some(Trouble::new(Reason::ImagePullFailed, "why"));
+fn stuck(reason: Reason) -> ObservedPod {
+    let trouble = Some(Trouble::new(reason, "why"));
     ObservedPod { trouble, spec: Some("present".to_owned()), ..ObservedPod::default() }
 }
 
@@ -53,6 +53,7 @@ fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
     };
     let credentials = Some(Trouble::new(Reason::SecretNotFound, "why"));
     let ending = |pod| ObservedPod { ending: true, ..pod };
+    let ready = |pod| ObservedPod { ready: true, ..pod };
     let earlier = |pod| ObservedPod { spec: Some("earlier".to_owned()), ..pod };
     let cases = [
         ("no pod", observed(vec![]), None),
@@ -64,9 +65,30 @@ fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
         ("broker", observed(vec![pod(no_broker)]), Some(Reason::BrokerUnreachable)),
         ("broker, of one pod alone", observed(vec![pod(idle), pod(no_broker)]), None),
         ("parking", observed(vec![pod(|report| report.parking = failing(Reason::ParkingRefused))]), None),
-        ("an ending pod", observed(vec![ending(pod(no_storage)), ending(stuck())]), None),
-        ("an earlier spec", observed(vec![pod(idle), earlier(pod(no_storage)), earlier(stuck())]), None),
-        ("image", observed(vec![pod(|_| {}), stuck()]), Some(Reason::ImagePullFailed)),
+        ("an ending pod", observed(vec![ending(pod(no_storage)), ending(stuck(Reason::ImagePullFailed))]), None),
+        (
+            "an earlier spec",
+            observed(vec![pod(idle), earlier(pod(no_storage)), earlier(stuck(Reason::ImagePullFailed))]),
+            None,
+        ),
+        ("image", observed(vec![stuck(Reason::ImagePullFailed)]), Some(Reason::ImagePullFailed)),
+        (
+            "image, the first pod starts",
+            observed(vec![pod(idle), stuck(Reason::ImagePullFailed)]),
+            Some(Reason::ImagePullFailed),
+        ),
+        ("image, of one pod alone", observed(vec![ready(pod(|_| {})), stuck(Reason::ImagePullFailed)]), None),
+        ("a crash of one pod alone", observed(vec![stuck(Reason::ContainerFailing), ready(pod(idle))]), None),
+        (
+            "image, where only pods of an earlier spec are ready",
+            observed(vec![earlier(ready(pod(|_| {}))), stuck(Reason::ImagePullFailed)]),
+            Some(Reason::ImagePullFailed),
+        ),
+        (
+            "no room",
+            observed(vec![ready(pod(|_| {})), stuck(Reason::ContainerFailing), stuck(Reason::Unschedulable)]),
+            Some(Reason::Unschedulable),
+        ),
         ("quota", refused(), Some(Reason::PodsRefused)),
         ("no Secret", Observed { credentials, ..observed(vec![]) }, Some(Reason::SecretNotFound)),
     ];
