@@ -37,9 +37,9 @@ pub struct Scaling {
     pub messages_per_replica: Option<i32>,
     /// In place of `messagesPerReplica`: the time within which the backlog is to be gone, as a
     /// duration such as `60s`. The size wanted is the backlog divided by what one pod gets done in
-    /// this time, rounded up; what that is, the busy pods tell (messages per second of work over the
-    /// last half minute of it, the mean of the pods). While none is busy, or has finished a message
-    /// yet, one pod is taken to be for 50 messages.
+    /// this time, rounded up; what that is, the pods tell (messages per second of work over the last
+    /// half minute of it, the mean of the pods), and what they told last counts while there is none.
+    /// Until one has told, one pod is taken to be for 50 messages.
     /// Remove `messagesPerReplica` with it: one that was once stored stays until it is set to null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "duration_schema")]

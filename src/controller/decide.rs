@@ -48,7 +48,7 @@ pub struct Load {
     pub unasked: bool,
     /// Whether more pods could not help.
     pub held: bool,
-    /// Messages that a busy pod finishes in a second; `None` if no busy pod has finished any yet.
+    /// Messages that a pod finishes in a second of work; `None` if no pod tells.
     pub throughput: Option<f64>,
 }
 
@@ -63,22 +63,25 @@ impl Load {
             consuming: reports().any(|report| report.consuming),
             unasked: observed.pods.iter().any(|pod| pod.ready && pod.report.is_none()),
             held: observed.no_use_growing().is_some(),
-            throughput: throughput(reports().filter(|report| report.in_flight > 0)),
+            throughput: throughput(reports()),
         }
     }
 }
 
-/// The mean of what the busy pods say. A pod is not trusted: nothing that is no speed counts.
-fn throughput<'a>(busy: impl Iterator<Item = &'a PodStatus>) -> Option<f64> {
-    let speeds = busy.filter_map(|report| report.throughput).filter(|speed| speed.is_finite() && *speed > 0.0);
+/// The mean of what the pods say; an idle one says how fast it was when it worked. A pod is not
+/// trusted: nothing that is no speed counts.
+fn throughput<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Option<f64> {
+    let speeds = reports.filter_map(|report| report.throughput).filter(|speed| speed.is_finite() && *speed > 0.0);
     let (sum, pods) = speeds.fold((0.0, 0.0), |(sum, pods), speed| (sum + speed, pods + 1.0));
     (pods > 0.0).then(|| sum / pods)
 }
 
 /// What must be remembered from one decision to the next. Lost on a restart of the operator, which
-/// only makes a shrink later.
+/// only makes a shrink later, and has a speed measured anew.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
+    /// The speed that pods told last, for when there is none to tell.
+    throughput: Option<f64>,
     /// Sizes that were needed and until when, the largest and oldest first: one that a later one
     /// reaches is left out.
     needs: VecDeque<(Timestamp, i32)>,
@@ -97,7 +100,12 @@ impl Memory {
         }
         let left = |(until, _): &mut (Timestamp, i32)| now.duration_since(*until).as_secs_f64() >= window.as_secs_f64();
         while needs.len() > 1 && needs.pop_front_if(left).is_some() {}
-        Self { needs }
+        Self { needs, ..self.clone() }
+    }
+
+    /// Without the sizes that were needed: the window begins anew.
+    fn without_needs(self) -> Self {
+        Self { needs: VecDeque::new(), ..self }
     }
 
     /// The largest size needed within the window.
@@ -144,7 +152,9 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     let Asked { replicas, paused, scaling } = *asked;
     let (min, max) = (scaling.min_replicas, scaling.max_replicas.max(scaling.min_replicas));
     let backlog = trusted_backlog(load);
-    let messages_per_replica = messages_per_replica(scaling, load.throughput);
+    let throughput = load.throughput.or(memory.throughput);
+    let memory = Memory { throughput, ..memory.clone() };
+    let messages_per_replica = messages_per_replica(scaling, throughput);
     let poll_interval = Duration::from(scaling.poll_interval);
     let decision = |replicas, reason, limited| Decision {
         replicas,
@@ -155,14 +165,14 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
         check_again_in: poll_interval,
     };
     if let Some(replicas) = replicas {
-        return (decision(replicas, Reason::FixedSize, false), Memory::default());
+        return (decision(replicas, Reason::FixedSize, false), memory.without_needs());
     }
     if paused {
-        return (decision(load.current.unwrap_or(min), Reason::Paused, false), Memory::default());
+        return (decision(load.current.unwrap_or(min), Reason::Paused, false), memory.without_needs());
     }
     let current = load.current.unwrap_or(min).clamp(min, max);
     let Some(backlog) = backlog else {
-        return (decision(current, Reason::DepthUnknown, false), Memory::default());
+        return (decision(current, Reason::DepthUnknown, false), memory.without_needs());
     };
     let needed = (backlog as f64 / messages_per_replica).ceil();
     let limited = needed > f64::from(max);

@@ -209,12 +209,35 @@ fn a_backlog_is_drained_within_the_time_that_is_given_once_the_pods_have_a_speed
 }
 
 #[test]
-fn the_speed_is_the_mean_of_what_busy_pods_say() {
+fn a_speed_that_was_measured_counts_for_the_next_burst_too() {
+    let within = Scaling {
+        drain_within: Some(Duration::from_secs(60).into()),
+        messages_per_replica: None,
+        ..scaling(0, 20, 50)
+    };
+    let asked = automatic(&within);
+    let measured = Load { throughput: Some(0.5), ..load(3, 10) };
+    let (_, memory) = decide(&asked, &measured, &Memory::default(), at(0));
+    for (between, asked, seen) in [
+        ("nothing", &asked, load(0, 0)),
+        ("a fixed size", &Asked { replicas: Some(0), ..asked.clone() }, load(0, 0)),
+        ("a pause", &Asked { paused: true, ..asked.clone() }, load(0, 0)),
+        ("an unknown depth", &asked, load(0, None)),
+    ] {
+        let (_, memory) = decide(asked, &seen, &memory, at(100));
+        let burst = load(0, 300);
+        assert_eq!(decide(&automatic(&within), &burst, &memory, at(200)).0.replicas, 10, "after {between}");
+        let faster = Load { throughput: Some(5.0), ..burst };
+        assert_eq!(decide(&automatic(&within), &faster, &memory, at(200)).0.replicas, 1, "what is told now counts");
+    }
+}
+
+#[test]
+fn the_speed_is_the_mean_of_what_pods_say() {
     let pod = |in_flight, throughput| PodStatus { in_flight, throughput, ..crate::pod_status::healthy() };
     let pods = [
         pod(3, Some(4.0)),
-        pod(1, Some(8.0)),
-        pod(0, Some(100.0)),
+        pod(0, Some(8.0)),
         pod(2, None),
         pod(2, Some(0.0)),
         pod(2, Some(-1.0)),
