@@ -125,7 +125,7 @@ fn findings(pipeline: &ImagePipeline, observed: &Observed, decision: &Decision, 
         scaling_active(observed, decision),
         scaling_limited(decision, &pipeline.spec.scaling),
     ];
-    std::iter::once(ready(&parts, decision)).chain(parts).collect()
+    std::iter::once(ready(&parts, observed, decision)).chain(parts).collect()
 }
 
 fn finding(kind: ConditionType, status: &'static str, reason: Reason, message: impl Into<String>) -> Finding {
@@ -274,7 +274,7 @@ fn scaling_limited(decision: &Decision, scaling: &Scaling) -> Finding {
 
 /// The summary: the first part that is wrong gives its reason; a part that is unknown does not
 /// count against the whole.
-fn ready(parts: &[Finding], decision: &Decision) -> Finding {
+fn ready(parts: &[Finding], observed: &Observed, decision: &Decision) -> Finding {
     let kind = ConditionType::Ready;
     let counts = |part: &&Finding| {
         part.status == "False" && !matches!(part.kind, ConditionType::ScalingActive | ConditionType::ScalingLimited)
@@ -285,6 +285,12 @@ fn ready(parts: &[Finding], decision: &Decision) -> Finding {
     match (decision.replicas, decision.reason) {
         (0, Reason::FixedSize) => finding(kind, "True", Reason::Stopped, "spec.replicas is 0: no consumer runs."),
         (0, Reason::Paused) => finding(kind, "True", Reason::Paused, "spec.paused keeps the size at 0."),
+        (0, Reason::DepthUnknown) => {
+            let why =
+                observed.depth.as_ref().err().map_or("the broker's answer can't be true", |trouble| &trouble.message);
+            let message = format!("No consumer runs, and whether the queue is empty is unknown: {why}");
+            finding(kind, "Unknown", Reason::DepthUnknown, message)
+        }
         (0, _) => finding(kind, "True", Reason::Idle, "The queue is empty; consumers start when messages come."),
         _ => finding(kind, "True", Reason::Running, "Consumers carry images from the queue to the bucket."),
     }

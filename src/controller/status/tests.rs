@@ -89,7 +89,15 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             "True/Connected",
             "False/QueueNotFound",
         ),
-        ("refused", unread(Reason::DeclareRefused), 0, "QueueFound", "Unknown/DeclareRefused", "True/Idle"),
+        ("refused", unread(Reason::DeclareRefused), 0, "QueueFound", "Unknown/DeclareRefused", "Unknown/DepthUnknown"),
+        (
+            "refused, consumers run",
+            Observed { pods: vec![pod(|_| {})], ..unread(Reason::DeclareRefused) },
+            1,
+            "QueueFound",
+            "Unknown/DeclareRefused",
+            "True/Running",
+        ),
         (
             "unknown depth",
             unread(Reason::BrokerUnreachable),
@@ -134,7 +142,8 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
         ("silent", observed(vec![silent]), 1, "ConsumersAvailable", "Unknown/StatusUnreachable", "True/Running"),
     ];
     for (name, observed, replicas, kind, expected, ready) in cases {
-        let status = of(&observed, &decision(replicas));
+        let reason = if observed.depth.is_ok() { Reason::BacklogCounted } else { Reason::DepthUnknown };
+        let status = of(&observed, &Decision { reason, ..decision(replicas) });
         assert_eq!((shown(&status, kind).as_str(), shown(&status, "Ready").as_str()), (expected, ready), "{name}");
         assert_eq!(status.conditions.len(), 8, "{name}");
     }
@@ -241,6 +250,7 @@ fn a_size_that_does_not_follow_the_queue_says_why() {
         );
     }
     let ready = |reason| shown(&of(&observed(vec![]), &decided(0, reason)), "Ready");
+    assert_eq!(ready(Reason::DepthUnknown), "Unknown/DepthUnknown", "(0, 0) is not believed");
     assert_eq!(ready(Reason::FixedSize), "True/Stopped");
     assert_eq!(ready(Reason::Paused), "True/Paused");
     let selector = of(&observed(vec![]), &decision(0)).selector;
