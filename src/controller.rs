@@ -15,7 +15,7 @@ use kube::runtime::reflector::ObjectRef;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::ImagePipeline;
+use crate::api::{ImagePipeline, names};
 use crate::http;
 
 mod apply;
@@ -23,6 +23,7 @@ mod brokers;
 pub mod build;
 mod context;
 pub mod decide;
+mod leader;
 mod listed;
 mod metrics;
 mod observe;
@@ -32,6 +33,8 @@ mod status;
 
 pub use build::ConsumerImage;
 use context::{Context, shown};
+pub use leader::Election;
+use leader::Term;
 pub use listed::Listed;
 pub use metrics::Metrics;
 use scope::Shared;
@@ -54,6 +57,16 @@ pub struct Args {
     /// Namespaces to work in, comma separated; without any, all of them
     #[arg(long, env = "NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Namespace of the Lease by which one of several operators leads; without it, the one that the
+    /// process runs in, or that KUBECONFIG names
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of that Lease: operators of one name take turns
+    #[arg(long, env = "LEASE_NAME", default_value = names::FIELD_MANAGER)]
+    pub lease_name: String,
+    /// Who holds it, which must be said of no other process; without it, a name made up for this one
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
     /// Address for /livez, /readyz and /metrics
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
@@ -84,12 +97,33 @@ const STOPS_WITHIN: Duration = Duration::from_millis(500);
 
 type Guarded = DeserializeGuard<ImagePipeline>;
 
+impl Args {
+    fn image(&self) -> ConsumerImage {
+        ConsumerImage {
+            image: self.consumer_image.clone(),
+            pull_policy: self.consumer_image_pull_policy.clone(),
+            pull_secrets: self.consumer_image_pull_secrets.clone(),
+        }
+    }
+
+    fn election(&self, client: &Client) -> Election {
+        let made_up = || {
+            let host = std::env::var("HOSTNAME").unwrap_or_else(|_| names::FIELD_MANAGER.to_owned());
+            format!("{host}-{:016x}", fastrand::u64(..))
+        };
+        let namespace = self.lease_namespace.as_deref().unwrap_or(client.default_namespace());
+        let identity = self.identity.clone().unwrap_or_else(made_up);
+        tracing::info!(namespace, lease = self.lease_name, identity, "waiting to lead");
+        Election::new(client.clone(), namespace, &self.lease_name, &identity)
+    }
+}
+
 /// Runs the operator until it is told to stop.
 ///
 /// # Errors
 /// There is no cluster, or the address for probes can't be had.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
-    let Args { consumer_image, consumer_image_pull_policy, consumer_image_pull_secrets, namespaces, listen } = args;
+    let (image, listen) = (args.image(), args.listen);
     #[expect(clippy::disallowed_methods, reason = "whoever starts the operator names its cluster")]
     let client = Client::try_default().await.map_err(Error::Cluster)?;
     let mut registry = Registry::with_prefix("image_pipeline");
@@ -100,25 +134,56 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let routes = http::routes(registry, move || {
         is_listed.is_complete().then_some(()).ok_or_else(|| http::NotReady {
             reason: "Listing".to_owned(),
-            message: "the API server has not answered every list yet".to_owned(),
+            message: "the API server has not answered every request yet".to_owned(),
         })
     });
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Error::Listen(listen, error))?;
     let server = tokio::spawn(http::serve(listener, routes, stop.clone()));
-    let image = ConsumerImage {
-        image: consumer_image,
-        pull_policy: consumer_image_pull_policy,
-        pull_secrets: consumer_image_pull_secrets,
-    };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), consumer.image = image.image, %listen, ?namespaces, "controller starts");
-    operate(client, image, &namespaces, metrics, listed, stop).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), consumer.image = image.image, %listen, ?args.namespaces, "controller starts");
+    let election = args.election(&client);
+    lead(election, client, image, &args.namespaces, metrics, listed, stop).await?;
     tracing::info!("controller stops");
     drop(server.await);
     Ok(())
 }
 
+/// Operates as [`operate`] does for as long as this operator leads, and otherwise waits. Who loses the
+/// Lease drops all work at once and waits again: a process that ended would be restarted time and again
+/// while the API server is away.
+///
+/// # Errors
+/// The watches have ended by themselves.
+pub async fn lead(
+    mut election: Election,
+    client: Client,
+    image: ConsumerImage,
+    namespaces: &[String],
+    metrics: Metrics,
+    listed: Listed,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    while let Some(term) = election.win(|| listed.nothing(), &stop).await {
+        tracing::info!("this operator leads");
+        let (client, image, metrics, listed) = (client.clone(), image.clone(), metrics.clone(), listed.clone());
+        let work = work(client, image, namespaces, metrics.clone(), listed.clone(), term.clone(), stop.clone());
+        let ended = tokio::select! {
+            // First: whoever stood still past its term must see so before it goes on.
+            biased;
+            () = election.hold(&term) => None,
+            ended = work => Some(ended),
+        };
+        listed.nothing();
+        metrics.forget_all();
+        if let Some(ended) = ended {
+            election.release().await;
+            return ended;
+        }
+    }
+    Ok(())
+}
+
 /// Operates the cluster of `client`, or only these of its namespaces, until told to stop, which is
-/// the whole of the operator but for its command line and its probes.
+/// the whole of the operator but for its command line, its probes and its election.
 ///
 /// # Errors
 /// The watches have ended by themselves.
@@ -130,7 +195,19 @@ pub async fn operate(
     listed: Listed,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let shared = Shared::new(client, image, metrics)?;
+    work(client, image, namespaces, metrics, listed, Term::unlimited(), stop).await
+}
+
+async fn work(
+    client: Client,
+    image: ConsumerImage,
+    namespaces: &[String],
+    metrics: Metrics,
+    listed: Listed,
+    term: Term,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let shared = Shared::new(client, image, metrics, term)?;
     let run = |namespace| scope::run(namespace, shared.clone(), listed.scope(), stop.clone());
     let ended = try_join_all(scopes(namespaces).into_iter().map(run));
     let time_is_up = async {

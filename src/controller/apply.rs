@@ -1,6 +1,6 @@
 //! Writes to Kubernetes: the Deployment, the pods' annotations, the status, events. Every write is
 //! here, by one field manager, and only when something differs. It must never touch a Deployment
-//! that another owns.
+//! that another owns, nor write once another operator may lead.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
+use super::leader::Term;
 use super::observed::{Observed, ObservedPod, Trouble};
 use super::status::Transition;
 use crate::api::{ImagePipeline, ImagePipelineStatus, names};
@@ -32,6 +33,7 @@ type AskedByPipeline = HashMap<ObjectRef<ImagePipeline>, Asked>;
 pub struct Writer {
     client: Client,
     reporter: Reporter,
+    term: Term,
     /// The API server may store a value in another form than it was sent; comparing with the last
     /// apply as well keeps such a difference from being applied for ever.
     asked: Mutex<AskedByPipeline>,
@@ -45,9 +47,9 @@ pub struct Applied {
 }
 
 impl Writer {
-    /// A writer that names itself as `reporter` in events.
-    pub fn new(client: Client, reporter: Reporter) -> Self {
-        Self { client, reporter, asked: Mutex::default() }
+    /// A writer that names itself as `reporter` in events, and writes within `term`.
+    pub fn new(client: Client, reporter: Reporter, term: Term) -> Self {
+        Self { client, reporter, term, asked: Mutex::default() }
     }
 
     /// Applies the Deployment unless the live one has everything asked for.
@@ -78,8 +80,9 @@ impl Writer {
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
         let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+        let patch = Patch::Apply(desired);
         let written =
-            api.patch(&name, &parameters, &Patch::Apply(desired)).await.map_err(|error| refused(api_message(error)))?;
+            self.send(api.patch(&name, &parameters, &patch)).await.map_err(|error| refused(api_message(error)))?;
         self.locked().insert(
             ObjectRef::from_obj(pipeline),
             Asked { deployment: asked, generation: written.metadata.generation },
@@ -114,7 +117,7 @@ impl Writer {
                 continue;
             }
             let patch = json!({ "metadata": { "annotations": annotations } });
-            match api.patch(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            match self.send(api.patch(&pod.name, &PatchParams::default(), &Patch::Merge(patch))).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
                 result => drop(result?),
             }
@@ -137,7 +140,7 @@ impl Writer {
             "status": status,
         });
         let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-        match api.patch_status(name, &parameters, &Patch::Apply(patch)).await {
+        match self.send(api.patch_status(name, &parameters, &Patch::Apply(patch))).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             result => result.map(drop),
         }
@@ -158,9 +161,17 @@ impl Writer {
             };
             // A recorder shows later events of the same reason under the text of its first.
             let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
-            recorder.publish(&event, &pipeline.object_ref(&())).await?;
+            self.send(recorder.publish(&event, &pipeline.object_ref(&()))).await?;
         }
         Ok(())
+    }
+
+    /// Sends a write, which begins with its first poll, unless another operator may lead by now.
+    async fn send<T>(&self, write: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+        if !self.term.is_valid() {
+            return Err(kube::Error::Service("another operator may lead by now".into()));
+        }
+        write.await
     }
 
     /// Forgets pipelines other than those that `lives` names.
@@ -260,6 +271,51 @@ mod tests {
         for (name, pod, size, expected) in cases {
             assert_eq!(json!(annotations(&pod, &observed(), size)), expected, "{name}");
         }
+    }
+
+    /// Whether each kind of write reaches the API server.
+    async fn sends(term: Term) -> Vec<(&'static str, bool)> {
+        let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = sent.clone();
+        let answer = tower::service_fn(move |_: axum::http::Request<kube::client::Body>| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::future::ready(Ok::<_, std::convert::Infallible>(
+                axum::http::Response::new(kube::client::Body::empty()),
+            ))
+        });
+        let reporter = Reporter { controller: "c".to_owned(), instance: None };
+        let writer = Writer::new(Client::new(answer, "default"), reporter, term);
+        let pipeline = ImagePipeline::new(
+            "tiles",
+            serde_json::from_value(json!({
+                "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
+                "destination": { "s3": { "bucket": "tiles" } },
+            }))
+            .unwrap(),
+        );
+        let pod = ObservedPod { name: "tiles-1".to_owned(), ..pod(Some(7), None) };
+        let observed = Observed { pods: vec![pod], ..observed() };
+        let deployment: Deployment =
+            serde_json::from_value(json!({ "metadata": { "name": "tiles-consumer" } })).unwrap();
+        let transition = Transition { warning: false, reason: Reason::ScaledUp, note: "0 → 1".to_owned() };
+        let mut reached = vec![];
+        let mut count = |kind| reached.push((kind, sent.swap(0, std::sync::atomic::Ordering::Relaxed) > 0));
+        drop(writer.apply(&pipeline, &deployment, None).await);
+        count("Deployment");
+        drop(writer.annotate_pods(&pipeline, &observed, 3).await);
+        count("pod");
+        drop(writer.write_status(&pipeline.metadata, &ImagePipelineStatus::default()).await);
+        count("status");
+        drop(writer.publish(&pipeline, &[transition]).await);
+        count("event");
+        reached
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_past_the_term() {
+        let kinds = ["Deployment", "pod", "status", "event"];
+        assert_eq!(sends(Term::unlimited()).await, kinds.map(|kind| (kind, true)));
+        assert_eq!(sends(Term::ending(tokio::time::Instant::now())).await, kinds.map(|kind| (kind, false)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! never remember anything that a restart may not lose.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -26,7 +26,7 @@ pub struct Context {
     /// What the operator says about consumer pods.
     pub image: ConsumerImage,
     /// What is counted.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Metrics,
     /// Every ImagePipeline of the scope.
     pub pipelines: Store<Guarded>,
     /// By pipeline.

@@ -8,8 +8,9 @@ use kube::runtime::watcher::{self, Event};
 use tokio_util::sync::CancellationToken;
 
 /// The lists of every scope, for the probe: one scope's trouble must not hold up another's work.
+/// `None` until it is known what there is to list.
 #[derive(Clone, Default)]
-pub struct Listed(Arc<Mutex<Vec<Lists>>>);
+pub struct Listed(Arc<Mutex<Option<Vec<Lists>>>>);
 
 /// The lists of one scope: one signal a watch, set once and for ever.
 #[derive(Clone, Default)]
@@ -24,17 +25,23 @@ impl Listed {
     /// The lists of one more scope.
     pub fn scope(&self) -> Lists {
         let lists = Lists::default();
-        self.locked().push(lists.clone());
+        self.locked().get_or_insert_default().push(lists.clone());
         lists
+    }
+
+    /// There is nothing to list: another operator does the work.
+    pub fn nothing(&self) {
+        *self.locked() = Some(vec![]);
     }
 
     /// Whether every store of every scope holds what the API server holds.
     pub fn is_complete(&self) -> bool {
-        let scopes = self.locked();
-        !scopes.is_empty() && scopes.iter().flat_map(Lists::signals).all(CancellationToken::is_cancelled)
+        let complete =
+            |scopes: &Vec<Lists>| scopes.iter().flat_map(Lists::signals).all(CancellationToken::is_cancelled);
+        self.locked().as_ref().is_some_and(complete)
     }
 
-    fn locked(&self) -> MutexGuard<'_, Vec<Lists>> {
+    fn locked(&self) -> MutexGuard<'_, Option<Vec<Lists>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,7 +26,8 @@ struct ReasonLabels {
     reason: Reason,
 }
 
-/// All metrics of the controller.
+/// All metrics of the controller. Clones share them.
+#[derive(Clone)]
 pub struct Metrics {
     queue_messages: Family<PipelineLabels, Gauge>,
     desired_replicas: Family<PipelineLabels, Gauge>,
@@ -72,6 +73,12 @@ impl Metrics {
                 self.depth_unknown.get_or_create(&ReasonLabels { reason }).inc();
             }
         }
+    }
+
+    /// Ends the series of every pipeline: another operator has them now.
+    pub fn forget_all(&self) {
+        self.queue_messages.clear();
+        self.desired_replicas.clear();
     }
 
     /// Ends the series of a pipeline that is gone.

@@ -20,6 +20,7 @@ use super::apply::Writer;
 use super::brokers::{Brokers, Connections};
 use super::build::ConsumerImage;
 use super::context::Context;
+use super::leader::Term;
 use super::listed::Lists;
 use super::metrics::Metrics;
 use super::observe::Sources;
@@ -31,7 +32,8 @@ use crate::api::names;
 pub struct Shared {
     client: Client,
     image: ConsumerImage,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
+    term: Term,
     connections: Arc<Connections>,
     http: reqwest::Client,
 }
@@ -41,13 +43,13 @@ impl Shared {
     ///
     /// # Errors
     /// The client for the pods' status could not be made.
-    pub fn new(client: Client, image: ConsumerImage, metrics: Metrics) -> Result<Self, Error> {
+    pub fn new(client: Client, image: ConsumerImage, metrics: Metrics, term: Term) -> Result<Self, Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Http)?;
-        Ok(Self { client, image, metrics: Arc::new(metrics), connections: Arc::default(), http })
+        Ok(Self { client, image, metrics, term, connections: Arc::default(), http })
     }
 }
 
@@ -128,7 +130,7 @@ impl Shared {
         let brokers = Brokers::sharing(self.connections.clone());
         Context {
             sources: Sources { client: client.clone(), deployments, pods, secrets, brokers, http, lists },
-            writer: Writer::new(client, reporter),
+            writer: Writer::new(client, reporter, self.term.clone()),
             image: self.image.clone(),
             metrics: self.metrics.clone(),
             pipelines: pipelines.clone(),

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -17,9 +18,14 @@ use tokio::sync::watch;
 const COLLECTIONS: [&str; 4] =
     ["/apis/greench.dev/v1alpha1/imagepipelines", "/apis/apps/v1/deployments", "/api/v1/pods", "/api/v1/secrets"];
 
+/// The one Lease that can be read.
+pub const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/system/leases/image-pipeline";
+
 /// The server.
 #[derive(Clone)]
 pub struct ApiServer {
+    /// Where it listens.
+    pub uri: Uri,
     state: Arc<Mutex<Contents>>,
     revision: watch::Sender<u64>,
 }
@@ -31,7 +37,10 @@ struct Contents {
     events: Vec<Value>,
     changes: Vec<Change>,
     forbidden: Vec<String>,
+    leases: HashMap<String, Value>,
     transcript: Vec<String>,
+    /// Who sent each request of the transcript, by its token.
+    senders: Vec<String>,
 }
 
 /// A change of one object, for those who watch its collection.
@@ -73,13 +82,27 @@ impl ApiServer {
             object["metadata"]["resourceVersion"] = json!("1");
         }
         let state = Arc::new(Mutex::new(Contents { lists, ..Contents::default() }));
-        let server = Self { state, revision: watch::channel(1).0 };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let server = Self { uri: uri.clone(), state, revision: watch::channel(1).0 };
         let router = Router::new().fallback(answer).with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         let client = kube::Client::try_from(kube::Config::new(uri)).unwrap();
         (server, client)
+    }
+
+    /// A client of its own for one who has this token.
+    pub fn client_of(&self, token: &str) -> kube::Client {
+        let mut config = kube::Config::new(self.uri.clone());
+        config.auth_info.token = Some(token.to_owned().into());
+        kube::Client::try_from(config).unwrap()
+    }
+
+    /// The requests of one who has this token.
+    pub fn requests_of(&self, token: &str) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let all = state.transcript.iter().zip(&state.senders);
+        all.filter(|(_, sender)| sender.ends_with(token)).map(|(request, _)| request.clone()).collect()
     }
 
     /// Every request so far: method and path, and of a patch, how it is applied.
@@ -140,6 +163,35 @@ impl ApiServer {
         self.state.lock().unwrap().forbidden.push(part.to_owned());
     }
 
+    /// Refuses nothing any more.
+    pub fn allow(&self) {
+        self.state.lock().unwrap().forbidden.clear();
+    }
+
+    /// The Lease that all are after.
+    pub fn lease(&self) -> Value {
+        self.state.lock().unwrap().leases.get(LEASE).cloned().unwrap_or_default()
+    }
+
+    /// Writes what `spec` has of it, as another client would.
+    pub fn change_lease(&self, spec: &Value) {
+        let mut lease = self.lease();
+        lease["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        assert_eq!(self.write_lease(LEASE, lease).status(), StatusCode::OK);
+    }
+
+    /// Writes a Lease in the version that it has, or one that is not there.
+    fn write_lease(&self, path: &str, mut lease: Value) -> Response {
+        let mut state = self.state.lock().unwrap();
+        let before = state.leases.get(path).map(|before| before["metadata"]["resourceVersion"].clone());
+        if before.unwrap_or_default() != lease["metadata"]["resourceVersion"] {
+            return refusal(StatusCode::CONFLICT, "Conflict");
+        }
+        lease["metadata"]["resourceVersion"] = json!(state.transcript.len().to_string());
+        state.leases.insert(path.to_owned(), lease.clone());
+        axum::Json(lease).into_response()
+    }
+
     fn listed(&self, selection: &Selection) -> Value {
         let state = self.state.lock().unwrap();
         let metadata = json!({ "resourceVersion": self.revision.borrow().to_string() });
@@ -196,6 +248,11 @@ fn collection(ends: &str) -> &'static str {
     COLLECTIONS.into_iter().find(|path| path.ends_with(ends)).unwrap()
 }
 
+fn refusal(code: StatusCode, reason: &str) -> Response {
+    let status = json!({ "kind": "Status", "status": "Failure", "reason": reason, "code": code.as_u16() });
+    (code, axum::Json(status)).into_response()
+}
+
 fn namespace(path: &str) -> &str {
     path.split_once("/namespaces/").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
 }
@@ -204,7 +261,14 @@ fn is_same(one: &Value, other: &Value) -> bool {
     ["namespace", "name"].into_iter().all(|key| one["metadata"][key] == other["metadata"][key])
 }
 
-async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn answer(
+    State(server): State<ApiServer>,
+    headers: HeaderMap,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
+    let sender = headers.get(AUTHORIZATION).map(|header| header.to_str().unwrap().to_owned());
     let query = uri.query().unwrap_or_default();
     let how: Vec<_> =
         query.split('&').filter(|part| part.starts_with("fieldManager=") || part.starts_with("force=")).collect();
@@ -212,6 +276,7 @@ async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body:
     {
         let mut state = server.state.lock().unwrap();
         state.transcript.push(request);
+        state.senders.push(sender.unwrap_or_default());
         if state.forbidden.iter().any(|part| uri.path().contains(part)) {
             return StatusCode::FORBIDDEN.into_response();
         }
@@ -241,6 +306,14 @@ async fn answer(State(server): State<ApiServer>, method: Method, uri: Uri, body:
             server.state.lock().unwrap().events.push(applied.clone());
             (StatusCode::CREATED, axum::Json(applied)).into_response()
         }
+        ("GET", LEASE) => match server.lease() {
+            Value::Null => refusal(StatusCode::NOT_FOUND, "NotFound"),
+            lease => axum::Json(lease).into_response(),
+        },
+        ("POST", path) if LEASE.rsplit_once('/').is_some_and(|(leases, _)| leases == path) => {
+            server.write_lease(LEASE, applied)
+        }
+        ("PUT", LEASE) => server.write_lease(LEASE, applied),
         ("GET", path) if path.contains("/secrets/") => {
             let asked = json!({ "metadata": { "namespace": namespace(path), "name": name } });
             match server.list("secrets").into_iter().find(|secret| is_same(secret, &asked)) {

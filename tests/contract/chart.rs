@@ -169,7 +169,7 @@ fn what_is_missing_or_unknown_is_named() {
         ("image.repository=registry.example/image-pipeline:v1", "repository"),
         ("image.digest=sha256:12", "digest"),
         ("resources.limits.memory=much", "memory"),
-        ("replicas=2", "replicas"),
+        ("replicas=0", "replicas"),
         ("namespaces={North}", "namespaces"),
         ("namespaces={north,north}", "namespaces"),
     ];
@@ -192,7 +192,10 @@ fn the_operator_takes_its_command_line() {
     for probe in ["livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "http");
     }
-    assert_eq!(container["env"], json!([{ "name": "RUST_LOG", "value": "info" }]));
+    let pod_name = json!({ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } });
+    assert_eq!(container["env"], json!([pod_name, { "name": "RUST_LOG", "value": "info" }]));
+    let lease = [args.lease_namespace, Some(args.lease_name), args.identity];
+    assert_eq!(lease, ["operators", "image-pipeline", "$(POD_NAME)"].map(|text| Some(text.to_owned())));
 }
 
 #[test]
@@ -210,10 +213,9 @@ fn consumers_are_pulled_as_the_operator_is() {
 }
 
 #[test]
-fn the_pod_is_restricted_and_alone() {
+fn the_pod_is_restricted() {
     let spec = rendered("Deployment", &[REPOSITORY])["spec"].clone();
     let pod = &spec["template"]["spec"];
-    assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(1), &json!({ "type": "Recreate" })));
     assert_eq!(
         pod["securityContext"],
         json!({ "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": { "type": "RuntimeDefault" } })
@@ -232,6 +234,25 @@ fn the_pod_is_restricted_and_alone() {
 }
 
 #[test]
+fn several_operators_are_spread_and_not_all_evicted_at_once() {
+    let one = rendered("Deployment", &[REPOSITORY])["spec"].clone();
+    assert_eq!((&one["replicas"], &one["strategy"]), (&json!(1), &Value::Null));
+    assert_eq!(one["template"]["spec"]["topologySpreadConstraints"], Value::Null);
+    assert!(!kinds(&render(&[REPOSITORY])).contains(&"PodDisruptionBudget"));
+
+    let two = [REPOSITORY, "replicas=2"];
+    let spec = rendered("Deployment", &two)["spec"].clone();
+    let budget = rendered("PodDisruptionBudget", &two)["spec"].clone();
+    assert_eq!((&spec["replicas"], &budget["maxUnavailable"]), (&json!(2), &json!(1)));
+    assert_eq!(budget["selector"], spec["selector"]);
+    let spread = &spec["template"]["spec"]["topologySpreadConstraints"][0];
+    assert_eq!(
+        (&spread["topologyKey"], &spread["labelSelector"]),
+        (&json!("kubernetes.io/hostname"), &spec["selector"])
+    );
+}
+
+#[test]
 fn the_settings_of_the_pod_reach_it() {
     let values = [
         REPOSITORY,
@@ -245,7 +266,7 @@ fn the_settings_of_the_pod_reach_it() {
     let template = rendered("Deployment", &values)["spec"]["template"].clone();
     let pod = &template["spec"];
     assert_eq!(template["metadata"]["annotations"], json!({ "team": "north" }));
-    assert_eq!(pod["containers"][0]["env"][0]["value"], "debug");
+    assert_eq!(pod["containers"][0]["env"][1]["value"], "debug");
     assert_eq!(pod["nodeSelector"], json!({ "disk": "ssd" }));
     assert_eq!(pod["tolerations"], json!([{ "key": "field", "operator": "Exists" }]));
     assert_eq!(pod["affinity"], json!({ "nodeAffinity": { "a": "b" } }));
@@ -269,13 +290,29 @@ fn the_rights_go_to_the_account_that_the_pod_runs_as() {
     let objects = render(&[REPOSITORY]);
     assert_eq!(
         kinds(&objects),
-        ["ServiceAccount", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Deployment"]
+        [
+            "ServiceAccount",
+            "CustomResourceDefinition",
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "Role",
+            "RoleBinding",
+            "Deployment"
+        ]
     );
-    let [account, _, role, binding, deployment] = &objects[..] else { panic!("{objects:?}") };
+    let [account, _, role, binding, leader, leads, deployment] = &objects[..] else { panic!("{objects:?}") };
     let name = &account["metadata"]["name"];
     assert_eq!(deployment["spec"]["template"]["spec"]["serviceAccountName"], *name);
     assert_eq!(role["rules"], rights());
     binds(binding, role, name);
+    let (group, resource) = (["coordination.k8s.io"], ["leases"]);
+    let leases = json!([
+        { "apiGroups": group, "resources": resource, "verbs": ["create"] },
+        { "apiGroups": group, "resources": resource, "resourceNames": ["image-pipeline"], "verbs": ["get", "update"] },
+    ]);
+    assert_eq!((&leader["metadata"]["namespace"], &leader["rules"]), (&json!("operators"), &leases));
+    assert_eq!(leads["metadata"]["namespace"], "operators");
+    binds(leads, leader, name);
 }
 
 /// With a list of namespaces nothing is granted elsewhere, and the same is granted in each.
@@ -283,13 +320,16 @@ fn the_rights_go_to_the_account_that_the_pod_runs_as() {
 fn in_namespaces_the_rights_are_the_same_and_end_there() {
     let values = [REPOSITORY, "namespaces={north,south}"];
     let objects = render(&values);
-    assert_eq!(
-        kinds(&objects),
-        ["ServiceAccount", "CustomResourceDefinition", "Role", "Role", "RoleBinding", "RoleBinding", "Deployment"]
-    );
+    assert!(kinds(&objects).iter().all(|kind| !kind.starts_with("Cluster")), "{objects:?}");
+    let of = |kind: &str| -> Vec<_> {
+        let objects = objects.iter().filter(|object| object["kind"] == kind);
+        objects.filter(|object| object["metadata"]["name"] == "image-pipeline").collect()
+    };
+    let (roles, bindings) = (of("Role"), of("RoleBinding"));
+    assert_eq!((roles.len(), bindings.len()), (2, 2));
     let cluster_wide = rendered("ClusterRole", &[REPOSITORY]);
     for (index, namespace) in ["north", "south"].into_iter().enumerate() {
-        let (role, binding) = (&objects[2 + index], &objects[4 + index]);
+        let (role, binding) = (roles[index], bindings[index]);
         assert_eq!((&role["metadata"]["namespace"], &role["rules"]), (&json!(namespace), &cluster_wide["rules"]));
         assert_eq!(binding["metadata"]["namespace"], namespace);
         binds(binding, role, &objects[0]["metadata"]["name"]);

@@ -6,6 +6,7 @@ mod architecture;
 mod chart;
 mod crd;
 mod examples;
+mod leader;
 mod namespaces;
 mod operator;
 mod reconcile;
