@@ -27,6 +27,8 @@ pub const SECRETS_MOUNT: &str = "/etc/image-pipeline/secrets";
 pub const MARKERS_MOUNT: &str = "/var/lib/image-pipeline/markers";
 /// The label that says which ImagePipeline a child belongs to.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
+/// The label of pods that is the end of their ReplicaSet's name.
+pub const POD_TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
 /// A label selector that matches every consumer pod of every pipeline.
 pub const CONSUMER_SELECTOR: &str =
     "app.kubernetes.io/name=image-pipeline-consumer,app.kubernetes.io/managed-by=image-pipeline";

@@ -54,10 +54,9 @@ impl Sources {
         let namespace = pipeline.namespace().unwrap_or_default();
         let name = pipeline.name_any();
         let deployment = self.deployments.get(&ObjectRef::new(&names::deployment(&name)).within(&namespace));
-        let pods = self.pods.state_filter(|pod| {
-            pod.namespace().as_deref() == Some(namespace.as_str())
-                && pod.labels().get(names::INSTANCE_LABEL) == Some(&name)
-        });
+        let pods = self
+            .pods
+            .state_filter(|pod| pod.namespace().as_deref() == Some(namespace.as_str()) && is_consumer_of(pod, &name));
         let asked = join_all(pods.iter().map(|pod| self.ask(pod)));
         let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace), asked);
         let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());
@@ -173,6 +172,20 @@ fn secret_not_found(secret: &str, field: &str) -> Trouble {
     Trouble::new(Reason::SecretNotFound, message)
 }
 
+/// Whether a pod comes from a ReplicaSet of the pipeline's Deployment, which gives it that name. Who
+/// may create pods may write any label and any owner, but gains nothing by it: a pod is asked without
+/// credentials, and one on its node's network, as ours never are, is not asked: that would be the node.
+fn is_consumer_of(pod: &Pod, pipeline: &str) -> bool {
+    let Some(hash) = pod.labels().get(names::POD_TEMPLATE_HASH_LABEL) else { return false };
+    let replica_set = format!("{}-{hash}", names::deployment(pipeline));
+    let owned = pod
+        .owner_references()
+        .iter()
+        .any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name == replica_set);
+    let on_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+    owned && !on_node && pod.labels().get(names::INSTANCE_LABEL).is_some_and(|of| of == pipeline)
+}
+
 /// The pod's address, if its consumer runs; IPv6 in the brackets a URL needs.
 fn running_at(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
@@ -237,6 +250,36 @@ mod tests {
         assert_eq!(reason(&waiting("CrashLoopBackOff")), Some(Reason::ContainerFailing));
         assert_eq!(reason(&waiting("ContainerCreating")), None);
         assert_eq!(reason(&unschedulable), Some(Reason::Unschedulable));
+    }
+
+    #[test]
+    fn only_pods_of_the_pipelines_own_deployment_are_its_consumers() {
+        let pod = |instance: &str, owner: (&str, &str, bool), host_network: bool| -> Pod {
+            let (kind, name, controller) = owner;
+            serde_json::from_value(serde_json::json!({
+                "metadata": {
+                    "name": "p",
+                    "labels": { names::INSTANCE_LABEL: instance, names::POD_TEMPLATE_HASH_LABEL: "5d9" },
+                    "ownerReferences": [
+                        { "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "1", "controller": controller },
+                    ],
+                },
+                "spec": { "containers": [], "hostNetwork": host_network },
+            }))
+            .unwrap()
+        };
+        let ours = ("ReplicaSet", "tiles-consumer-5d9", true);
+        assert!(is_consumer_of(&pod("tiles", ours, false), "tiles"));
+        for (why, not) in [
+            ("another pipeline's", pod("others", ours, false)),
+            ("of another Deployment", pod("tiles", ("ReplicaSet", "script-5d9", true), false)),
+            ("of a job", pod("tiles", ("Job", "tiles-consumer-5d9", true), false)),
+            ("not its controller", pod("tiles", ("ReplicaSet", "tiles-consumer-5d9", false), false)),
+            ("on the node's network", pod("tiles", ours, true)),
+            ("made by hand", Pod { metadata: Default::default(), ..pod("tiles", ours, false) }),
+        ] {
+            assert!(!is_consumer_of(&not, "tiles"), "{why}");
+        }
     }
 
     #[test]

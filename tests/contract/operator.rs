@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use image_pipeline::api::names::{INSTANCE_LABEL, POD_TEMPLATE_HASH_LABEL};
 use image_pipeline::controller::{self, ConsumerImage, Listed};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 /// Whatever is waited for takes a fraction of it.
@@ -28,6 +29,20 @@ pub async fn during_in(namespaces: &[&str], client: kube::Client, listed: Listed
     happens.await;
     stop.cancel();
     operator.await.unwrap().unwrap();
+}
+
+/// A pod as Kubernetes makes it for a pipeline in namespace forest.
+pub fn pod(name: &str, pipeline: &str) -> Value {
+    let labels = json!({ INSTANCE_LABEL: pipeline, POD_TEMPLATE_HASH_LABEL: "5d9" });
+    let owner = json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{pipeline}-consumer-5d9"), "uid": "rs",
+        "controller": true,
+    });
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "namespace": "forest", "labels": labels, "ownerReferences": [owner] },
+    })
 }
 
 /// Waits until something is so.

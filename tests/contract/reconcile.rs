@@ -100,14 +100,9 @@ async fn an_event_says_what_happened_this_time() {
 /// What a pod's annotations say must be there when Kubernetes sees a smaller size.
 #[tokio::test]
 async fn pods_are_annotated_before_the_size_is_written() {
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": { "name": "tiles-1", "namespace": FOREST, "labels": { "app.kubernetes.io/instance": "tiles" } },
-    });
     let (server, client) =
         ApiServer::start(vec![pipeline("tiles", json!("500ms"))], vec![secret().await], vec![]).await;
-    server.put("pods", pod);
+    server.put("pods", operator::pod("tiles-1", "tiles"));
     let writes = operate_on(server, client, 2).await.writes();
     assert!(writes[0].contains("/pods/tiles-1") && writes[1].contains("/deployments/tiles-consumer"), "{writes:#?}");
 }

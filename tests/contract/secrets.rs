@@ -157,12 +157,8 @@ async fn a_change_of_any_secret_reaches_the_pods_at_once() {
     for name in &names[1..] {
         server.put("secrets", secret(name, &[]));
     }
-    let pod = |name: &str, instance: &str| {
-        let labels = json!({ "app.kubernetes.io/instance": instance });
-        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": FOREST, "labels": labels } })
-    };
-    server.put("pods", pod("ours", "tiles"));
-    server.put("pods", pod("theirs", "others"));
+    server.put("pods", operator::pod("ours", "tiles"));
+    server.put("pods", operator::pod("theirs", "others"));
     let told = |pod: &str| {
         let pods = server.list("pods");
         let pod = pods.iter().find(|found| found["metadata"]["name"] == pod).expect("a pod");
