@@ -243,7 +243,7 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     let decision = context.decide(pipeline, &observed);
     let desired = build::build(pipeline, decision.replicas, &context.image);
     // First the pods: Kubernetes chooses those that go when it sees the smaller size.
-    let annotated = context.writer.annotate_pods(pipeline, &observed, decision.replicas).await;
+    let annotated = context.writer.annotate_pods(pipeline, &observed, decision.replicas, context.now()).await;
     let applied = context.writer.apply(pipeline, &desired, observed.deployment.as_deref()).await;
     let previous = context.previous_status(pipeline);
     let now = context.now();

@@ -1,16 +1,18 @@
 //! Writes to Kubernetes: the Deployment, the pods' annotations, the status, events. Every write is
 //! here, by one field manager, and only when something differs. It must never touch a Deployment
-//! that another owns, nor write once another operator may lead.
+//! that another owns.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::{StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
@@ -21,22 +23,34 @@ use super::status::Transition;
 use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 use crate::reason::Reason;
 
-/// What was asked for at the last apply of a Deployment, and the generation it led to.
+mod events;
+
+use events::Events;
+
+/// How many pods are annotated at the same time.
+const PATCHES_AT_ONCE: usize = 16;
+
+/// How long an order of pods holds for a shrink that could not be carried out.
+const RANKED_FOR: SignedDuration = SignedDuration::from_secs(30);
+
+/// What was asked for at the last apply of a Deployment, and what it led to.
 struct Asked {
     deployment: Value,
     generation: Option<i64>,
 }
 
-type AskedByPipeline = HashMap<ObjectRef<ImagePipeline>, Asked>;
+type ByPipeline<T> = HashMap<ObjectRef<ImagePipeline>, T>;
 
 /// The writer.
 pub struct Writer {
     client: Client,
-    reporter: Reporter,
+    events: Events,
     term: Term,
     /// The API server may store a value in another form than it was sent; comparing with the last
     /// apply as well keeps such a difference from being applied for ever.
-    asked: Mutex<AskedByPipeline>,
+    asked: Mutex<ByPipeline<Asked>>,
+    /// The size that pods were ranked for, and when.
+    ranked: Mutex<ByPipeline<(i32, Timestamp)>>,
 }
 
 /// What came of applying.
@@ -49,7 +63,8 @@ pub struct Applied {
 impl Writer {
     /// A writer that names itself as `reporter` in events, and writes within `term`.
     pub fn new(client: Client, reporter: Reporter, term: Term) -> Self {
-        Self { client, reporter, term, asked: Mutex::default() }
+        let events = Events::new(client.clone(), reporter);
+        Self { client, events, term, asked: Mutex::default(), ranked: Mutex::default() }
     }
 
     /// Applies the Deployment unless the live one has everything asked for.
@@ -83,7 +98,7 @@ impl Writer {
         let patch = Patch::Apply(desired);
         let written =
             self.send(api.patch(&name, &parameters, &patch)).await.map_err(|error| refused(api_message(error)))?;
-        self.locked().insert(
+        locked(&self.asked).insert(
             ObjectRef::from_obj(pipeline),
             Asked { deployment: asked, generation: written.metadata.generation },
         );
@@ -91,7 +106,7 @@ impl Writer {
     }
 
     fn is_as_asked(&self, pipeline: &ImagePipeline, asked: &Value, live: &Deployment) -> bool {
-        let as_before = self.locked().get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
+        let as_before = locked(&self.asked).get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
             // At or below: the watch may be behind what was written.
             before.deployment == *asked && live.metadata.generation <= before.generation
         });
@@ -103,26 +118,31 @@ impl Writer {
     /// before a shrink to `size`, what each holds, so that the idle go first.
     ///
     /// # Errors
-    /// The API server refused; pods that are gone meanwhile do not count.
+    /// The API server refused one; all have been tried. Pods that are gone meanwhile do not count.
     pub async fn annotate_pods(
         &self,
         pipeline: &ImagePipeline,
         observed: &Observed,
         size: i32,
+        now: Timestamp,
     ) -> Result<(), kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        for pod in observed.pods.iter().filter(|pod| !pod.ending) {
-            let annotations = annotations(pod, observed, size);
-            if annotations.is_empty() {
-                continue;
-            }
-            let patch = json!({ "metadata": { "annotations": annotations } });
-            match self.send(api.patch(&pod.name, &PatchParams::default(), &Patch::Merge(patch))).await {
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                result => drop(result?),
-            }
+        let key = ObjectRef::from_obj(pipeline);
+        let ranks = shrinks(observed, size);
+        let is_ranked = locked(&self.ranked).get(&key).is_some_and(|last| holds(*last, size, now));
+        let lacking = observed.pods.iter().filter(|pod| !pod.ending).filter_map(|pod| {
+            let annotations = annotations(pod, observed, ranks && !is_ranked);
+            (!annotations.is_empty()).then(|| self.send(annotate(&api, &pod.name, annotations)))
+        });
+        let lacking: Vec<_> = lacking.collect();
+        let done: Vec<_> = stream::iter(lacking).buffer_unordered(PATCHES_AT_ONCE).collect().await;
+        let done: Result<(), kube::Error> = done.into_iter().collect();
+        match (ranks, &done) {
+            (true, Ok(())) if !is_ranked => drop(locked(&self.ranked).insert(key, (size, now))),
+            (true, Ok(())) => {}
+            (false, _) | (true, Err(_)) => drop(locked(&self.ranked).remove(&key)),
         }
-        Ok(())
+        done
     }
 
     /// Writes the status of the resource that has this metadata. The answer is read as metadata
@@ -140,7 +160,8 @@ impl Writer {
             "status": status,
         });
         let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-        match self.send(api.patch_status(name, &parameters, &Patch::Apply(patch))).await {
+        let patch = Patch::Apply(patch);
+        match self.send(api.patch_status(name, &parameters, &patch)).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             result => result.map(drop),
         }
@@ -150,18 +171,14 @@ impl Writer {
     ///
     /// # Errors
     /// The API server refused.
-    pub async fn publish(&self, pipeline: &ImagePipeline, transitions: &[Transition]) -> Result<(), kube::Error> {
-        for Transition { warning, reason, note } in transitions {
-            let event = Event {
-                type_: if *warning { EventType::Warning } else { EventType::Normal },
-                reason: reason.to_string(),
-                note: Some(note.chars().take(1000).collect()),
-                action: "Reconcile".to_owned(),
-                secondary: None,
-            };
-            // A recorder shows later events of the same reason under the text of its first.
-            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
-            self.send(recorder.publish(&event, &pipeline.object_ref(&()))).await?;
+    pub async fn publish(
+        &self,
+        pipeline: &ImagePipeline,
+        transitions: &[Transition],
+        now: Timestamp,
+    ) -> Result<(), kube::Error> {
+        for transition in transitions {
+            self.send(self.events.publish(pipeline, transition, now)).await?;
         }
         Ok(())
     }
@@ -176,23 +193,41 @@ impl Writer {
 
     /// Forgets pipelines other than those that `lives` names.
     pub fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
-        self.locked().retain(|pipeline, _| lives(pipeline));
-    }
-
-    fn locked(&self) -> MutexGuard<'_, AskedByPipeline> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.asked).retain(|pipeline, _| lives(pipeline));
+        locked(&self.ranked).retain(|pipeline, _| lives(pipeline));
+        self.events.retain(lives);
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn annotate(api: &Api<Pod>, pod: &str, annotations: BTreeMap<&'static str, String>) -> Result<(), kube::Error> {
+    let patch = json!({ "metadata": { "annotations": annotations } });
+    match api.patch(pod, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Whether pods must be ranked: where none is to stay, no order is needed.
+fn shrinks(observed: &Observed, size: i32) -> bool {
+    size > 0 && observed.size().is_some_and(|current| size < current)
+}
+
+/// Whether pods that were ranked for a size need not be ranked again.
+fn holds((ranked_for, when): (i32, Timestamp), size: i32, now: Timestamp) -> bool {
+    ranked_for == size && now.duration_since(when) < RANKED_FOR
+}
+
 /// The annotations that a pod lacks. One that says nothing of what it holds keeps its rank.
-fn annotations(pod: &ObservedPod, observed: &Observed, size: i32) -> BTreeMap<&'static str, String> {
+fn annotations(pod: &ObservedPod, observed: &Observed, ranks: bool) -> BTreeMap<&'static str, String> {
     let mut lacking = BTreeMap::new();
     if pod.secrets.as_ref() != Some(&observed.secrets) {
         lacking.insert(names::SECRETS_ANNOTATION, observed.secrets.clone());
     }
-    // Where none is to stay, no order is needed.
-    let shrinks = size > 0 && observed.size().is_some_and(|current| size < current);
-    if let Some(report) = pod.report.as_ref().filter(|_| shrinks) {
+    if let Some(report) = pod.report.as_ref().filter(|_| ranks) {
         let cost = i32::try_from(report.in_flight).unwrap_or(i32::MAX).to_string();
         // Without the annotation it is 0.
         if pod.deletion_cost.as_deref().unwrap_or("0") != cost {
@@ -228,109 +263,4 @@ fn contains(live: &Value, asked: &Value) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::pod_status::{PodStatus, healthy};
-    use crate::queue::QueueDepth;
-
-    fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
-        let report = in_flight.map(|in_flight| PodStatus { in_flight, ..healthy() });
-        let (secrets, deletion_cost) = (Some("7.9".to_owned()), cost.map(str::to_owned));
-        ObservedPod { report, secrets, deletion_cost, ..ObservedPod::default() }
-    }
-
-    /// Of five pods.
-    fn observed() -> Observed {
-        let deployment = serde_json::from_value(json!({ "spec": { "replicas": 5, "selector": {}, "template": {} } }));
-        Observed {
-            deployment: Some(Arc::new(deployment.unwrap())),
-            depth: Ok(QueueDepth { ready: 0, consumers: 5 }),
-            credentials: None,
-            secrets: "7.9".to_owned(),
-            pods: vec![],
-        }
-    }
-
-    #[test]
-    fn before_a_shrink_pods_are_ranked_by_what_they_hold_and_only_where_it_changes_anything() {
-        let cost = names::DELETION_COST_ANNOTATION;
-        let cases = [
-            ("holds", pod(Some(7), None), 3, json!({ cost: "7" })),
-            ("holds as before", pod(Some(7), Some("7")), 3, json!({})),
-            ("holds less", pod(Some(2), Some("7")), 3, json!({ cost: "2" })),
-            ("idle", pod(Some(0), None), 3, json!({})),
-            ("idle again", pod(Some(0), Some("7")), 3, json!({ cost: "0" })),
-            ("says nothing", pod(None, Some("7")), 3, json!({})),
-            ("the size stays", pod(Some(7), None), 5, json!({})),
-            ("the size grows", pod(Some(7), Some("2")), 9, json!({})),
-            ("all go", pod(Some(7), None), 0, json!({})),
-        ];
-        for (name, pod, size, expected) in cases {
-            assert_eq!(json!(annotations(&pod, &observed(), size)), expected, "{name}");
-        }
-    }
-
-    /// Whether each kind of write reaches the API server.
-    async fn sends(term: Term) -> Vec<(&'static str, bool)> {
-        let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let counter = sent.clone();
-        let answer = tower::service_fn(move |_: axum::http::Request<kube::client::Body>| {
-            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            std::future::ready(Ok::<_, std::convert::Infallible>(
-                axum::http::Response::new(kube::client::Body::empty()),
-            ))
-        });
-        let reporter = Reporter { controller: "c".to_owned(), instance: None };
-        let writer = Writer::new(Client::new(answer, "default"), reporter, term);
-        let pipeline = ImagePipeline::new(
-            "tiles",
-            serde_json::from_value(json!({
-                "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
-                "destination": { "s3": { "bucket": "tiles" } },
-            }))
-            .unwrap(),
-        );
-        let pod = ObservedPod { name: "tiles-1".to_owned(), ..pod(Some(7), None) };
-        let observed = Observed { pods: vec![pod], ..observed() };
-        let deployment: Deployment =
-            serde_json::from_value(json!({ "metadata": { "name": "tiles-consumer" } })).unwrap();
-        let transition = Transition { warning: false, reason: Reason::ScaledUp, note: "0 → 1".to_owned() };
-        let mut reached = vec![];
-        let mut count = |kind| reached.push((kind, sent.swap(0, std::sync::atomic::Ordering::Relaxed) > 0));
-        drop(writer.apply(&pipeline, &deployment, None).await);
-        count("Deployment");
-        drop(writer.annotate_pods(&pipeline, &observed, 3).await);
-        count("pod");
-        drop(writer.write_status(&pipeline.metadata, &ImagePipelineStatus::default()).await);
-        count("status");
-        drop(writer.publish(&pipeline, &[transition]).await);
-        count("event");
-        reached
-    }
-
-    #[tokio::test]
-    async fn nothing_is_sent_past_the_term() {
-        let kinds = ["Deployment", "pod", "status", "event"];
-        assert_eq!(sends(Term::unlimited()).await, kinds.map(|kind| (kind, true)));
-        assert_eq!(sends(Term::ending(tokio::time::Instant::now())).await, kinds.map(|kind| (kind, false)));
-    }
-
-    #[test]
-    fn a_pod_is_told_of_its_secrets_once() {
-        let newer = Observed { secrets: "8.9".to_owned(), ..observed() };
-        assert_eq!(json!(annotations(&pod(None, None), &newer, 5)), json!({ names::SECRETS_ANNOTATION: "8.9" }));
-        assert!(annotations(&pod(None, None), &observed(), 5).is_empty());
-    }
-
-    #[test]
-    fn what_others_add_is_no_difference_and_what_they_change_is() {
-        let asked = json!({ "a": 1, "list": [{ "name": "x" }] });
-        assert!(contains(&json!({ "a": 1, "list": [{ "name": "x", "defaulted": true }], "theirs": 2 }), &asked));
-        assert!(!contains(&json!({ "a": 2, "list": [{ "name": "x" }] }), &asked));
-        assert!(!contains(&json!({ "a": 1, "list": [{ "name": "x" }, { "name": "y" }] }), &asked));
-        assert!(!contains(&json!({ "list": [{ "name": "x" }] }), &asked));
-    }
-}
+mod tests;

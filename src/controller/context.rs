@@ -94,7 +94,7 @@ impl Context {
                 tracing::info!(pipeline = shown(&key), %reason, "{note}");
             }
         }
-        self.writer.publish(pipeline, &transitions).await.map_err(Error::Write)
+        self.writer.publish(pipeline, &transitions, now).await.map_err(Error::Write)
     }
 
     /// Says in the resource's own status that it can't be read, once per content.

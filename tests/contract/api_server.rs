@@ -20,6 +20,8 @@ const COLLECTIONS: [&str; 4] =
 
 /// The one Lease that can be read.
 pub const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/system/leases/image-pipeline";
+/// A pod that may not be changed.
+pub const REFUSED: &str = "refused";
 
 /// The server.
 #[derive(Clone)]
@@ -128,6 +130,11 @@ impl ApiServer {
     /// Every event that was written.
     pub fn events(&self) -> Vec<Value> {
         self.state.lock().unwrap().events.clone()
+    }
+
+    /// Deletes every event.
+    pub fn delete_events(&self) {
+        self.state.lock().unwrap().events.clear();
     }
 
     /// A condition of a pipeline: status, reason and message.
@@ -296,6 +303,7 @@ async fn answer(
             applied["metadata"]["uid"] = json!("d1");
             axum::Json(server.put("deployments", applied)).into_response()
         }
+        ("PATCH", path) if path.contains("/pods/") && name == REFUSED => StatusCode::FORBIDDEN.into_response(),
         ("PATCH", path) if path.contains("/pods/") => server.annotate(name, &applied),
         ("PATCH", path) if path.ends_with("/status") => {
             let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default();
@@ -314,6 +322,16 @@ async fn answer(
             server.write_lease(LEASE, applied)
         }
         ("PUT", LEASE) => server.write_lease(LEASE, applied),
+        ("PATCH", path) if path.contains("/events/") => {
+            let events = &mut server.state.lock().unwrap().events;
+            let Some(event) = events.iter_mut().find(|event| event["metadata"]["name"] == name) else {
+                let status = json!({ "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404 });
+                return (StatusCode::NOT_FOUND, axum::Json(status)).into_response();
+            };
+            assert_eq!(applied["note"], event["note"], "an API server refuses another note");
+            *event = applied.clone();
+            axum::Json(applied).into_response()
+        }
         ("GET", path) if path.contains("/secrets/") => {
             let asked = json!({ "metadata": { "namespace": namespace(path), "name": name } });
             match server.list("secrets").into_iter().find(|secret| is_same(secret, &asked)) {

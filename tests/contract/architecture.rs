@@ -72,6 +72,7 @@ const BORDERS: &[Border] = &[
             "src/controller.rs",
             "src/controller/observe.rs",
             "src/controller/apply.rs",
+            "src/controller/apply/",
             "src/controller/leader.rs",
             "src/controller/scope.rs",
         ],

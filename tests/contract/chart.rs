@@ -24,7 +24,7 @@ const RIGHTS: [(&str, &str, &[&str]); 6] = [
     ("apps", "deployments", &["list", "watch", "create", "patch"]),
     ("", "pods", &["list", "watch", "patch"]),
     ("", "secrets", &["get", "list", "watch"]),
-    ("events.k8s.io", "events", &["create"]),
+    ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
 fn rights() -> Value {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::api_server::ApiServer;
+use super::api_server::{ApiServer, REFUSED};
 use super::operator::{self, until};
 
 const FOREST: &str = "forest";
@@ -19,6 +19,13 @@ fn pipeline(name: &str, poll_interval: Value) -> Value {
             "scaling": { "minReplicas": 2, "pollInterval": poll_interval },
         },
     })
+}
+
+/// A pipeline of a fixed size.
+fn sized(size: i32, generation: i64) -> Value {
+    let mut sized = pipeline("tiles", json!("500ms"));
+    (sized["spec"]["replicas"], sized["metadata"]["generation"]) = (json!(size), json!(generation));
+    sized
 }
 
 /// A Secret for a broker that refuses connections: its port was free a moment ago.
@@ -62,9 +69,7 @@ async fn writes_what_is_needed_and_then_nothing() {
 
 #[tokio::test]
 async fn a_size_that_the_user_gives_is_applied_whatever_the_broker_says_and_told_for_scaling() {
-    let mut fixed = pipeline("tiles", json!("500ms"));
-    fixed["spec"]["replicas"] = json!(7);
-    let server = operate(vec![fixed], 4).await;
+    let server = operate(vec![sized(7, 1)], 4).await;
     assert_eq!(server.list("deployments")[0]["spec"]["replicas"], 7);
     let labels = server.list("deployments")[0]["spec"]["selector"]["matchLabels"].clone();
     let status = server.status("tiles");
@@ -77,24 +82,65 @@ async fn a_size_that_the_user_gives_is_applied_whatever_the_broker_says_and_told
 
 #[tokio::test]
 async fn an_event_says_what_happened_this_time() {
-    let sized = |generation: i64| {
-        let mut sized = pipeline("tiles", json!("500ms"));
-        (sized["spec"]["replicas"], sized["metadata"]["generation"]) = (json!(generation * 2), json!(generation));
-        sized
-    };
-    let (server, client) = ApiServer::start(vec![sized(1)], vec![secret().await], vec![]).await;
+    let (server, client) = ApiServer::start(vec![sized(2, 1)], vec![secret().await], vec![]).await;
     let notes = |server: &ApiServer| -> Vec<_> {
         let scaled = server.events().into_iter().filter(|event| event["reason"] == "ScaledUp");
         scaled.map(|event| event["note"].as_str().unwrap().to_owned()).collect()
     };
     operator::during(client, async {
         until("the first size", || notes(&server).len() == 1).await;
-        server.put("imagepipelines", sized(2));
+        server.put("imagepipelines", sized(4, 2));
         until("the second", || notes(&server).len() == 2).await;
     })
     .await;
     let expected = ["Scaled 0 → 2: fixed by spec.replicas", "Scaled 2 → 4: fixed by spec.replicas"];
     assert_eq!(notes(&server), expected);
+}
+
+/// A size that goes to and fro, as that of many bursts, makes an object for each text and no more.
+#[tokio::test]
+async fn what_happens_again_is_counted_up_and_no_event_of_its_own() {
+    let (server, client) = ApiServer::start(vec![sized(2, 1)], vec![secret().await], vec![]).await;
+    let scaled = |note: &str, count: Value| {
+        let events = server.events();
+        let of_note: Vec<_> = events.iter().filter(|event| event["note"] == note).collect();
+        of_note.len() == 1 && of_note[0]["series"]["count"] == count
+    };
+    let (up, down) = ("Scaled 2 → 4: fixed by spec.replicas", "Scaled 4 → 2: fixed by spec.replicas");
+    operator::during(client, async {
+        until("a start", || scaled("Scaled 0 → 2: fixed by spec.replicas", Value::Null)).await;
+        for (generation, size, note, count) in [
+            (2, 4, up, Value::Null),
+            (3, 2, down, Value::Null),
+            (4, 4, up, json!(2)),
+            (5, 2, down, json!(2)),
+            (6, 4, up, json!(3)),
+        ] {
+            server.put("imagepipelines", sized(size, generation));
+            until(&format!("{note}, {count}"), || scaled(note, count.clone())).await;
+        }
+        server.delete_events();
+        server.put("imagepipelines", sized(2, 7));
+        until("an event in place of one that was deleted", || scaled(down, Value::Null)).await;
+    })
+    .await;
+    operator::has_leave_for(&server.transcript());
+}
+
+#[tokio::test]
+async fn a_pod_that_the_api_server_refuses_keeps_none_of_the_others_from_being_told() {
+    let (server, client) =
+        ApiServer::start(vec![pipeline("tiles", json!("500ms"))], vec![secret().await], vec![]).await;
+    let others: Vec<_> = (0..20).map(|number| format!("tiles-{number}")).collect();
+    for name in others.iter().map(String::as_str).chain([REFUSED]) {
+        server.put("pods", operator::pod(name, "tiles"));
+    }
+    let told = || {
+        let pods = server.list("pods");
+        pods.iter().filter(|pod| pod["metadata"]["annotations"].is_object()).count()
+    };
+    operator::during(client, until("the others to be told", || told() == others.len())).await;
+    assert!(server.writes().iter().any(|write| write.contains(REFUSED)));
 }
 
 /// What a pod's annotations say must be there when Kubernetes sees a smaller size.
