@@ -239,7 +239,8 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     }
     context.sources.lists.complete().await;
     let started = Instant::now();
-    let observed = context.sources.observe(pipeline).await;
+    let mut observed = context.sources.observe(pipeline).await;
+    observed.written = context.writer.unseen_size(pipeline, observed.deployment.as_deref());
     let decision = context.decide(pipeline, &observed);
     let desired = build::build(pipeline, decision.replicas, &context.image);
     // First the pods: Kubernetes chooses those that go when it sees the smaller size.

@@ -36,7 +36,10 @@ const RANKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// What was asked for at the last apply of a Deployment, and what it led to.
 struct Asked {
     deployment: Value,
+    uid: Option<String>,
     generation: Option<i64>,
+    /// The size, until the watch has brought it.
+    unseen: Option<i32>,
 }
 
 type ByPipeline<T> = HashMap<ObjectRef<ImagePipeline>, T>;
@@ -100,9 +103,24 @@ impl Writer {
             self.send(api.patch(&name, &parameters, &patch)).await.map_err(|error| refused(api_message(error)))?;
         locked(&self.asked).insert(
             ObjectRef::from_obj(pipeline),
-            Asked { deployment: asked, generation: written.metadata.generation },
+            Asked {
+                deployment: asked,
+                uid: written.metadata.uid,
+                generation: written.metadata.generation,
+                unseen: desired.spec.as_ref().and_then(|spec| spec.replicas),
+            },
         );
         Ok(())
+    }
+
+    /// The size that was written last, as long as `live` is of before: the watch may be behind.
+    pub fn unseen_size(&self, pipeline: &ImagePipeline, live: Option<&Deployment>) -> Option<i32> {
+        let mut asked = locked(&self.asked);
+        let last = asked.get_mut(&ObjectRef::from_obj(pipeline))?;
+        let brought =
+            live.is_some_and(|live| live.metadata.uid != last.uid || live.metadata.generation >= last.generation);
+        last.unseen = last.unseen.filter(|_| !brought);
+        last.unseen
     }
 
     fn is_as_asked(&self, pipeline: &ImagePipeline, asked: &Value, live: &Deployment) -> bool {

@@ -63,6 +63,7 @@ impl Sources {
         let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
         Observed {
             deployment,
+            written: None,
             depth,
             credentials: self.credentials(pipeline, &namespace),
             secrets: secrets.iter().map(|(_, secret)| revision(secret)).collect::<Vec<_>>().join("."),

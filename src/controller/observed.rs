@@ -16,6 +16,8 @@ use crate::reason::Reason;
 pub struct Observed {
     /// The Deployment of the pipeline's name, whoever owns it.
     pub deployment: Option<Arc<Deployment>>,
+    /// The size that was written last, if the Deployment above is of before.
+    pub written: Option<i32>,
     /// The queue's depth, or why it could not be read.
     pub depth: Result<QueueDepth, Trouble>,
     /// What is wrong with the store's Secrets, if anything.
@@ -66,8 +68,8 @@ impl Trouble {
 impl Observed {
     /// The Deployment's size, if there is one; the API server fills in 1 where none is given.
     pub fn size(&self) -> Option<i32> {
-        let deployment = self.deployment.as_ref()?;
-        Some(deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
+        let seen = || Some(self.deployment.as_ref()?.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
+        self.written.or_else(seen)
     }
 
     /// What the pods say that count: those of the present spec, once one of them speaks. Those of an

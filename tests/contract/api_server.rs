@@ -40,6 +40,8 @@ struct Contents {
     changes: Vec<Change>,
     forbidden: Vec<String>,
     leases: HashMap<String, Value>,
+    /// The collections whose watches bring nothing new.
+    lagging: Vec<&'static str>,
     transcript: Vec<String>,
     /// Who sent each request of the transcript, by its token.
     senders: Vec<String>,
@@ -157,6 +159,11 @@ impl ApiServer {
         })
     }
 
+    /// From now on, those who watch a collection are told nothing.
+    pub fn lag(&self, ends: &str) {
+        self.state.lock().unwrap().lagging.push(collection(ends));
+    }
+
     /// Takes an object out of a collection, and tells those who watch.
     pub fn delete(&self, ends: &str, object: &Value) {
         self.change(collection(ends), |objects, _| {
@@ -212,7 +219,9 @@ impl ApiServer {
         let revision = *self.revision.borrow() + 1;
         let (kind, object) = change(state.lists.entry(path).or_default(), revision);
         let line = format!("{}\n", json!({ "type": kind, "object": object }));
-        state.changes.push(Change { revision, path, object: object.clone(), line });
+        if !state.lagging.contains(&path) {
+            state.changes.push(Change { revision, path, object: object.clone(), line });
+        }
         self.revision.send_replace(revision);
         object
     }

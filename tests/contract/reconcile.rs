@@ -81,6 +81,22 @@ async fn a_size_that_the_user_gives_is_applied_whatever_the_broker_says_and_told
 }
 
 #[tokio::test]
+async fn a_size_that_the_watch_has_not_brought_yet_is_held_as_any_other() {
+    let (server, client) = ApiServer::start(vec![sized(7, 1)], vec![secret().await], vec![]).await;
+    server.lag("deployments");
+    operator::during(client, async {
+        until("the first size", || server.status("tiles")["desiredReplicas"] == 7).await;
+        let mut automatic = pipeline("tiles", json!("500ms"));
+        automatic["metadata"]["generation"] = json!(2);
+        server.put("imagepipelines", automatic);
+        until("the next", || server.status("tiles")["observedGeneration"] == 2).await;
+    })
+    .await;
+    assert_eq!(server.status("tiles")["desiredReplicas"], 7);
+    assert_eq!(server.list("deployments")[0]["spec"]["replicas"], 7);
+}
+
+#[tokio::test]
 async fn an_event_says_what_happened_this_time() {
     let (server, client) = ApiServer::start(vec![sized(2, 1)], vec![secret().await], vec![]).await;
     let notes = |server: &ApiServer| -> Vec<_> {

@@ -18,6 +18,7 @@ fn observed() -> Observed {
     let deployment = serde_json::from_value(json!({ "spec": { "replicas": 5, "selector": {}, "template": {} } }));
     Observed {
         deployment: Some(Arc::new(deployment.unwrap())),
+        written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 5 }),
         credentials: None,
         secrets: "7.9".to_owned(),

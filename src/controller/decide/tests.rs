@@ -245,6 +245,7 @@ fn the_speed_is_the_mean_of_what_pods_say() {
     ];
     let observed = |pods: &[PodStatus]| Observed {
         deployment: None,
+        written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 1 }),
         credentials: None,
         secrets: String::new(),
@@ -252,6 +253,25 @@ fn the_speed_is_the_mean_of_what_pods_say() {
     };
     assert_eq!(Load::of(&observed(&pods)).throughput, Some(6.0));
     assert_eq!(Load::of(&observed(&pods[2..])).throughput, None);
+}
+
+/// Else a backlog that falls in the moment in which the watch lags would shrink what has just grown.
+#[test]
+fn a_size_that_was_just_written_is_the_present_one_though_the_watch_lags() {
+    let deployment = serde_json::json!({ "spec": { "replicas": 0, "selector": {}, "template": {} } });
+    let observed = |written| Observed {
+        deployment: Some(std::sync::Arc::new(serde_json::from_value(deployment.clone()).unwrap())),
+        written,
+        depth: Ok(QueueDepth { ready: 30, consumers: 0 }),
+        credentials: None,
+        secrets: String::new(),
+        pods: vec![],
+    };
+    let size = |written| {
+        let load = Load::of(&observed(written));
+        decide(&automatic(&scaling(0, 20, 50)), &load, &Memory::default(), at(0)).0.replicas
+    };
+    assert_eq!((size(None), size(Some(6))), (1, 6));
 }
 
 fn any_load() -> impl Strategy<Value = Load> {

@@ -26,7 +26,7 @@ destination: {s3: {bucket: bucket-greench}}";
 
 fn observed(pods: Vec<ObservedPod>) -> Observed {
     let depth = Ok(QueueDepth { ready: 0, consumers: 1 });
-    Observed { deployment: None, depth, credentials: None, secrets: String::new(), pods }
+    Observed { deployment: None, written: None, depth, credentials: None, secrets: String::new(), pods }
 }
 
 fn unread(reason: Reason) -> Observed {
