@@ -23,6 +23,7 @@ mod brokers;
 pub mod build;
 mod context;
 pub mod decide;
+mod foreign;
 mod leader;
 mod listed;
 mod metrics;
@@ -240,7 +241,7 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     context.sources.lists.complete().await;
     let started = Instant::now();
     let mut observed = context.sources.observe(pipeline).await;
-    observed.written = context.writer.unseen_size(pipeline, observed.deployment.as_deref());
+    context.recall(pipeline, &mut observed);
     let decision = context.decide(pipeline, &observed);
     let desired = build::build(pipeline, decision.replicas, &context.image);
     // First the pods: Kubernetes chooses those that go when it sees the smaller size.

@@ -54,7 +54,8 @@ pub struct Channel {
 pub struct QueueDepth {
     /// Messages ready to be delivered; those that consumers hold are not counted.
     pub ready: u32,
-    /// Consumers registered on the queue. Before RabbitMQ 4.3 a quorum queue may answer otherwise.
+    /// Consumers registered on the queue. Before RabbitMQ 4.3 a quorum queue may answer with the
+    /// messages that they hold.
     pub consumers: u32,
 }
 

@@ -44,6 +44,7 @@ pub enum Reason {
     ConsumerStalled,
     DeclareRefused,
     DnsFailed,
+    ForeignConsumers,
     NameTooLong,
     QueueFound,
     QueueNotFound,

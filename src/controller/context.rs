@@ -11,11 +11,15 @@ use kube::{Resource as _, ResourceExt as _};
 use super::apply::Writer;
 use super::build::ConsumerImage;
 use super::decide::{self, Asked, Load, Memory, decide};
+use super::foreign::{self, Foreign};
 use super::metrics::{Metrics, PipelineLabels};
 use super::observe::Sources;
 use super::observed::Observed;
 use super::{Error, Guarded, status};
+use crate::api::conditions::ConditionType;
+use crate::api::source::RabbitmqSource;
 use crate::api::{ImagePipeline, ImagePipelineStatus};
+use crate::reason::Reason;
 
 /// What every reconciliation needs.
 pub struct Context {
@@ -37,6 +41,8 @@ pub struct Context {
 #[derive(Clone, Default)]
 pub struct Remembered {
     memory: Memory,
+    /// With the source it was seen on.
+    foreign: Option<(RabbitmqSource, Foreign)>,
     written: Option<(ImagePipelineStatus, Timestamp)>,
     invalid: Option<String>,
 }
@@ -45,6 +51,23 @@ impl Context {
     /// The one clock of the control plane.
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    /// Adds to one look what only several can tell.
+    pub fn recall(&self, pipeline: &ImagePipeline, observed: &mut Observed) {
+        observed.written = self.writer.unseen_size(pipeline, observed.deployment.as_deref());
+        let source = &pipeline.spec.source.rabbitmq;
+        let others = foreign::others(observed);
+        let mut remembered = self.remembered();
+        let foreign = &mut remembered.entry(ObjectRef::from_obj(pipeline)).or_default().foreign;
+        let before = match foreign.take() {
+            Some((of, before)) if of == *source => before,
+            Some(_) => Foreign::default(),
+            None => Foreign::told(if said_foreign(pipeline) { others.unwrap_or(1).max(1) } else { 0 }),
+        };
+        let now = before.with(others, self.now());
+        observed.foreign = now.believed();
+        *foreign = Some((source.clone(), now));
     }
 
     /// Decides, remembers what the next decision needs, and counts.
@@ -133,6 +156,18 @@ impl Context {
     fn remembered(&self) -> MutexGuard<'_, HashMap<ObjectRef<ImagePipeline>, Remembered>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the status says of the present spec that others consume the queue: an operator that
+/// starts goes on saying it.
+fn said_foreign(pipeline: &ImagePipeline) -> bool {
+    pipeline.status.as_ref().is_some_and(|status| {
+        status.observed_generation == pipeline.metadata.generation
+            && status.conditions.iter().any(|condition| {
+                condition.type_ == ConditionType::QueueFound.as_str()
+                    && condition.reason == Reason::ForeignConsumers.as_str()
+            })
+    })
 }
 
 /// A pipeline as logs name it.

@@ -65,6 +65,7 @@ impl Sources {
             deployment,
             written: None,
             depth,
+            foreign: 0,
             credentials: self.credentials(pipeline, &namespace),
             secrets: secrets.iter().map(|(_, secret)| revision(secret)).collect::<Vec<_>>().join("."),
             pods,

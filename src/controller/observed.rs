@@ -20,6 +20,8 @@ pub struct Observed {
     pub written: Option<i32>,
     /// The queue's depth, or why it could not be read.
     pub depth: Result<QueueDepth, Trouble>,
+    /// How many others than our pods consume the queue, at the least and for a while.
+    pub foreign: u32,
     /// What is wrong with the store's Secrets, if anything.
     pub credentials: Option<Trouble>,
     /// The versions of the Secrets referred to, as one text.

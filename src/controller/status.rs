@@ -79,22 +79,21 @@ pub fn transitions(
     decision: &Decision,
 ) -> Vec<Transition> {
     let summaries = [ConditionType::Ready, ConditionType::ScalingActive].map(ConditionType::as_str);
-    let of_conditions = current
-        .conditions
-        .iter()
-        .filter(|condition| !summaries.contains(&condition.type_.as_str()))
-        .filter_map(|condition| {
-            let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
-            let was = before.map_or("Unknown", |before| before.status.as_str());
-            let same =
-                before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
-            let wrong = if condition.type_ == ConditionType::ScalingLimited.as_str() { "True" } else { "False" };
-            let (is_wrong, was_wrong) = (condition.status == wrong, was == wrong);
-            let starting = condition.reason == Reason::ConsumersStarting.as_str();
-            let worth = !same && !starting && (is_wrong || (was_wrong && condition.status != "Unknown"));
-            let reason = reason_named(&condition.reason).filter(|_| worth)?;
-            Some(Transition { warning: is_wrong, reason, note: format!("{}: {}", condition.type_, condition.message) })
-        });
+    let of_conditions =
+        current.conditions.iter().filter(|condition| !summaries.contains(&condition.type_.as_str())).filter_map(
+            |condition| {
+                let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
+                let same =
+                    before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
+                let (is_wrong, was_wrong) = (is_wrong(condition), before.is_some_and(is_wrong));
+                let starting = condition.reason == Reason::ConsumersStarting.as_str();
+                let worth = !same && !starting && (is_wrong || (was_wrong && condition.status != "Unknown"));
+                let reason = reason_named(&condition.reason).filter(|_| worth)?;
+                let alone = before.is_some_and(is_foreign) && !is_wrong;
+                let message = if alone { "No others consume the queue any more." } else { &condition.message };
+                Some(Transition { warning: is_wrong, reason, note: format!("{}: {message}", condition.type_) })
+            },
+        );
     let (from, to) = (previous.desired_replicas, current.desired_replicas);
     let scaled = (from != to).then(|| Transition {
         warning: false,
@@ -102,6 +101,16 @@ pub fn transitions(
         note: format!("Scaled {from} → {to}: {}", decision.explained()),
     });
     of_conditions.chain(scaled).collect()
+}
+
+/// Whether a person should look. Others on the queue leave it found.
+fn is_wrong(condition: &Condition) -> bool {
+    let wrong = if condition.type_ == ConditionType::ScalingLimited.as_str() { "True" } else { "False" };
+    condition.status == wrong || is_foreign(condition)
+}
+
+fn is_foreign(condition: &Condition) -> bool {
+    condition.reason == Reason::ForeignConsumers.as_str()
 }
 
 /// The status of a resource that can't be read as an ImagePipeline.
@@ -147,6 +156,15 @@ fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
     let kind = ConditionType::QueueFound;
     let queue = &pipeline.spec.source.rabbitmq.queue;
     match &observed.depth {
+        Ok(_) if observed.foreign > 0 => {
+            let message = format!(
+                "Queue {queue:?} exists, but others take messages from it, which are never stored: the broker counts \
+                 {} more consumers than this pipeline has pods. `rabbitmqctl list_consumers` names them; stop them \
+                 (an old script?), or give them a queue of their own.",
+                observed.foreign
+            );
+            finding(kind, "True", Reason::ForeignConsumers, message)
+        }
         Ok(_) => finding(kind, "True", Reason::QueueFound, format!("Queue {queue:?} exists.")),
         Err(trouble) if trouble.reason == Reason::QueueNotFound => {
             finding(kind, "False", trouble.reason, &trouble.message)

@@ -26,6 +26,7 @@ const BORDERS: &[Border] = &[
             "src/consumer/settle.rs",
             "src/controller/observed.rs",
             "src/controller/decide.rs",
+            "src/controller/foreign.rs",
             "src/controller/build.rs",
             "src/controller/status.rs",
             "src/api.rs",

@@ -8,8 +8,8 @@ use image_pipeline::controller::{self, ConsumerImage, Listed};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// Whatever is waited for takes a fraction of it.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Whatever is waited for takes half of it at the most.
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// Runs the operator in the whole cluster while something happens.
 pub async fn during(client: kube::Client, happens: impl Future<Output = ()>) {

@@ -172,3 +172,37 @@ async fn poison_waits_for_the_end_of_an_alarm() {
     let parked = scene.client.take(parking).await;
     assert!((1..=2).contains(&parked.len()), "{parked:?}");
 }
+
+/// What others on a queue are told by: whatever the consumers hold, it is they that are counted.
+async fn a_count_of_consumers(version: Version) {
+    let broker = Broker::shared(version).await;
+    let address = broker.tenant("counted");
+    let client = Client::connect(&address).await.expect("a connection");
+    client.declare("counted", version.queue_type()).await;
+    let connection = Connection::open(&address, "pipeline tests").await.expect("a connection");
+    let channel = connection.channel().await.expect("a channel");
+    let counted = async || channel.depth("counted").await.expect("a depth").consumers;
+    assert_eq!(counted().await, 0);
+    let mut one = channel.consume("counted", "one", 5).await.expect("a consumer");
+    let other = connection.channel().await.expect("a channel").consume("counted", "other", 5).await;
+    assert_eq!(counted().await, 2);
+    for _ in 0..6 {
+        client.publish("counted", b"body").await;
+    }
+    let _held = next(&mut one).await;
+    client.holds("counted", 0).await;
+    assert_eq!(counted().await, 2);
+    channel.cancel("one").await.expect("cancelled");
+    assert_eq!(counted().await, 1);
+    drop(other);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_of_a_classic_queue_are_counted() {
+    a_count_of_consumers(Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_of_a_quorum_queue_are_counted() {
+    a_count_of_consumers(Version::Four).await;
+}

@@ -20,6 +20,7 @@ fn observed() -> Observed {
         deployment: Some(Arc::new(deployment.unwrap())),
         written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 5 }),
+        foreign: 0,
         credentials: None,
         secrets: "7.9".to_owned(),
         pods: vec![],

@@ -30,6 +30,7 @@ fn observed(pods: Vec<ObservedPod>) -> Observed {
         deployment: Some(Arc::new(deployment.unwrap())),
         written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 0 }),
+        foreign: 0,
         credentials: None,
         secrets: String::new(),
         pods,

@@ -26,7 +26,7 @@ destination: {s3: {bucket: bucket-greench}}";
 
 fn observed(pods: Vec<ObservedPod>) -> Observed {
     let depth = Ok(QueueDepth { ready: 0, consumers: 1 });
-    Observed { deployment: None, written: None, depth, credentials: None, secrets: String::new(), pods }
+    Observed { deployment: None, written: None, depth, foreign: 0, credentials: None, secrets: String::new(), pods }
 }
 
 fn unread(reason: Reason) -> Observed {
@@ -104,6 +104,22 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             0,
             "ScalingActive",
             "False/DepthUnknown",
+            "False/BrokerUnreachable",
+        ),
+        (
+            "others at the queue",
+            Observed { foreign: 1, ..observed(vec![]) },
+            0,
+            "QueueFound",
+            "True/ForeignConsumers",
+            "True/Idle",
+        ),
+        (
+            "others, as far as was known",
+            Observed { foreign: 1, ..unread(Reason::BrokerUnreachable) },
+            0,
+            "QueueFound",
+            "Unknown/NotYetKnown",
             "False/BrokerUnreachable",
         ),
         ("no credentials", no_secret, 0, "StorageAvailable", "False/SecretNotFound", "False/SecretNotFound"),
@@ -200,6 +216,16 @@ fn events_tell_transitions_and_sizes() {
     assert_eq!(reasons(&idle, &broken), [(true, Reason::AuthenticationFailed)]);
     assert_eq!(reasons(&broken, &broken), []);
     assert_eq!(reasons(&broken, &idle), [(false, Reason::Connected)]);
+
+    let others = of(&Observed { foreign: 1, ..observed(vec![]) }, &decision(0));
+    assert_eq!(reasons(&idle, &others), [(true, Reason::ForeignConsumers)]);
+    assert_eq!(reasons(&others, &others), []);
+    let over = Transition {
+        warning: false,
+        reason: Reason::QueueFound,
+        note: "QueueFound: No others consume the queue any more.".to_owned(),
+    };
+    assert_eq!(transitions(&others, &idle, &decided), [over]);
 
     let scaled = ImagePipelineStatus { desired_replicas: 9, backlog: Some(431), ..idle.clone() };
     let notes = |decided: Decision| -> Vec<_> {
