@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{ImagePipeline, names};
 use crate::http;
+use crate::queue::Reach;
 
 mod apply;
 mod brokers;
@@ -71,6 +72,21 @@ pub struct Args {
     /// Address for /livez, /readyz and /metrics
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Also connect to brokers on loopback, link-local and other addresses that only this process or
+    /// its node reaches; without it, no Secret can make the operator dial them
+    #[arg(long, env = "ALLOW_LOCAL_BROKERS")]
+    pub allow_local_brokers: bool,
+}
+
+/// What an operator is told once and for all.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What it says of consumer pods' image.
+    pub image: ConsumerImage,
+    /// The namespaces it works in; without any, all of them.
+    pub namespaces: Vec<String>,
+    /// Where it may dial brokers: whoever may write a Secret says where they are.
+    pub reach: Reach,
 }
 
 /// Why the operator can't run, or a reconciliation has to be tried again.
@@ -99,12 +115,14 @@ const STOPS_WITHIN: Duration = Duration::from_millis(500);
 type Guarded = DeserializeGuard<ImagePipeline>;
 
 impl Args {
-    fn image(&self) -> ConsumerImage {
-        ConsumerImage {
+    fn settings(&self) -> Settings {
+        let image = ConsumerImage {
             image: self.consumer_image.clone(),
             pull_policy: self.consumer_image_pull_policy.clone(),
             pull_secrets: self.consumer_image_pull_secrets.clone(),
-        }
+        };
+        let reach = if self.allow_local_brokers { Reach::Anywhere } else { Reach::Elsewhere };
+        Settings { image, namespaces: self.namespaces.clone(), reach }
     }
 
     fn election(&self, client: &Client) -> Election {
@@ -124,7 +142,7 @@ impl Args {
 /// # Errors
 /// There is no cluster, or the address for probes can't be had.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
-    let (image, listen) = (args.image(), args.listen);
+    let (settings, listen) = (args.settings(), args.listen);
     #[expect(clippy::disallowed_methods, reason = "whoever starts the operator names its cluster")]
     let client = Client::try_default().await.map_err(Error::Cluster)?;
     let mut registry = Registry::with_prefix("image_pipeline");
@@ -140,9 +158,9 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     });
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Error::Listen(listen, error))?;
     let server = tokio::spawn(http::serve(listener, routes, stop.clone()));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), consumer.image = image.image, %listen, ?args.namespaces, "controller starts");
-    let election = args.election(&client);
-    lead(election, client, image, &args.namespaces, metrics, listed, stop).await?;
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, ?settings, %listen, "controller starts");
+    lead(args.election(&client), client, settings, metrics, listed, stop).await?;
     tracing::info!("controller stops");
     drop(server.await);
     Ok(())
@@ -157,16 +175,15 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
 pub async fn lead(
     mut election: Election,
     client: Client,
-    image: ConsumerImage,
-    namespaces: &[String],
+    settings: Settings,
     metrics: Metrics,
     listed: Listed,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     while let Some(term) = election.win(|| listed.nothing(), &stop).await {
         tracing::info!("this operator leads");
-        let (client, image, metrics, listed) = (client.clone(), image.clone(), metrics.clone(), listed.clone());
-        let work = work(client, image, namespaces, metrics.clone(), listed.clone(), term.clone(), stop.clone());
+        let (client, settings) = (client.clone(), settings.clone());
+        let work = work(client, settings, metrics.clone(), listed.clone(), term.clone(), stop.clone());
         let ended = tokio::select! {
             // First: whoever stood still past its term must see so before it goes on.
             biased;
@@ -183,34 +200,33 @@ pub async fn lead(
     Ok(())
 }
 
-/// Operates the cluster of `client`, or only these of its namespaces, until told to stop, which is
-/// the whole of the operator but for its command line, its probes and its election.
+/// Operates the cluster of `client`, or some of its namespaces, until told to stop, which is the whole
+/// of the operator but for its command line, its probes and its election.
 ///
 /// # Errors
 /// The watches have ended by themselves.
 pub async fn operate(
     client: Client,
-    image: ConsumerImage,
-    namespaces: &[String],
+    settings: Settings,
     metrics: Metrics,
     listed: Listed,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    work(client, image, namespaces, metrics, listed, Term::unlimited(), stop).await
+    work(client, settings, metrics, listed, Term::unlimited(), stop).await
 }
 
 async fn work(
     client: Client,
-    image: ConsumerImage,
-    namespaces: &[String],
+    settings: Settings,
     metrics: Metrics,
     listed: Listed,
     term: Term,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let shared = Shared::new(client, image, metrics, term)?;
+    let scopes = scopes(&settings.namespaces);
+    let shared = Shared::new(client, settings, metrics, term)?;
     let run = |namespace| scope::run(namespace, shared.clone(), listed.scope(), stop.clone());
-    let ended = try_join_all(scopes(namespaces).into_iter().map(run));
+    let ended = try_join_all(scopes.into_iter().map(run));
     let time_is_up = async {
         stop.cancelled().await;
         tokio::time::sleep(STOPS_WITHIN).await;

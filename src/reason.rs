@@ -37,6 +37,7 @@ pub enum Reason {
     ObjectExists,
     UnknownFormat,
     // The broker.
+    AddressRefused,
     AuthenticationFailed,
     BrokerUnreachable,
     Connected,

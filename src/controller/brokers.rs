@@ -12,7 +12,7 @@ use super::observed::Trouble;
 use crate::api::ImagePipeline;
 use crate::api::source::RabbitmqSource;
 use crate::broker_address::BrokerAddress;
-use crate::queue::{Channel, Connection, QueueDepth, QueueError};
+use crate::queue::{Channel, Connection, QueueDepth, QueueError, Reach};
 
 /// How long a failure to connect is believed before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
@@ -20,8 +20,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(3);
 type Key = ObjectRef<ImagePipeline>;
 
 /// The connections, by broker and user.
-#[derive(Default)]
 pub struct Connections {
+    /// Who may write a Secret says where to dial.
+    reach: Reach,
     links: Mutex<HashMap<BrokerAddress, Arc<tokio::sync::Mutex<Link>>>>,
 }
 
@@ -93,6 +94,11 @@ impl Brokers {
 }
 
 impl Connections {
+    /// None yet, and none with brokers out of `reach` ever.
+    pub fn within(reach: Reach) -> Self {
+        Self { reach, links: Mutex::default() }
+    }
+
     fn retain_used(&self) {
         locked(&self.links).retain(|_, link| {
             // Whoever holds it may be about to connect.
@@ -111,7 +117,7 @@ impl Connections {
         {
             return Err(error.clone());
         }
-        match Connection::open(&address, "image-pipeline controller").await {
+        match Connection::open_within(self.reach, &address, "image-pipeline controller").await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 *link = Link { connection: Arc::downgrade(&connection), failed: None };

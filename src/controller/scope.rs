@@ -24,7 +24,7 @@ use super::leader::Term;
 use super::listed::Lists;
 use super::metrics::Metrics;
 use super::observe::Sources;
-use super::{Error, Guarded, error_policy, reconcile};
+use super::{Error, Guarded, Settings, error_policy, reconcile};
 use crate::api::names;
 
 /// What every scope has of the operator.
@@ -43,13 +43,14 @@ impl Shared {
     ///
     /// # Errors
     /// The client for the pods' status could not be made.
-    pub fn new(client: Client, image: ConsumerImage, metrics: Metrics, term: Term) -> Result<Self, Error> {
+    pub fn new(client: Client, settings: Settings, metrics: Metrics, term: Term) -> Result<Self, Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Http)?;
-        Ok(Self { client, image, metrics, term, connections: Arc::default(), http })
+        let Settings { image, namespaces: _, reach } = settings;
+        Ok(Self { client, image, metrics, term, connections: Arc::new(Connections::within(reach)), http })
     }
 }
 

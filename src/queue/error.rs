@@ -2,6 +2,8 @@
 //! a sentence for a person. It must never repeat a password, nor a remote text beyond the broker's
 //! own AMQP reply.
 
+use std::net::IpAddr;
+
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
@@ -46,6 +48,15 @@ impl QueueError {
         let message =
             format!("the broker's host {host:?} can't be resolved ({error}); check host in the broker's Secret");
         Self::new(Reason::DnsFailed, message)
+    }
+
+    /// `why` says what the address is.
+    pub(super) fn refused_address(host: &str, address: IpAddr, why: &str) -> Self {
+        let message = format!(
+            "the broker's host {host:?} leads to {address}, {why}, which the operator does not dial; give the name of \
+             the broker's Service as host in the broker's Secret, or start the operator with --allow-local-brokers"
+        );
+        Self::new(Reason::AddressRefused, message)
     }
 
     pub(super) fn not_confirmed(queue: &str) -> Self {

@@ -188,6 +188,10 @@ fn the_operator_takes_its_command_line() {
     assert_eq!(container["imagePullPolicy"], args.consumer_image_pull_policy);
     assert_eq!(args.consumer_image_pull_secrets, [""; 0]);
     assert_eq!(args.namespaces, [""; 0]);
+    assert!(
+        !args.allow_local_brokers
+            && arguments(&self::container(&[REPOSITORY, "allowLocalBrokers=true"])).allow_local_brokers
+    );
     assert_eq!(container["ports"], json!([{ "name": "http", "containerPort": args.listen.port() }]));
     for probe in ["livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "http");

@@ -4,13 +4,13 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use image_pipeline::controller::{self, ConsumerImage, Election, Error, Listed};
+use image_pipeline::controller::{self, Election, Error, Listed};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::api_server::{ApiServer, LEASE};
-use super::operator::until;
+use super::operator::{self, until};
 
 /// As long as others wait for a leader that is gone without a word, and what is promised of them.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -28,13 +28,10 @@ struct Operator {
 impl Operator {
     fn start(name: &'static str, server: &ApiServer) -> Self {
         let (client, listed, stop) = (server.client_of(name), Listed::default(), CancellationToken::new());
-        let image =
-            ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
         let election = Election::new(client.clone(), "system", "image-pipeline", name);
         let (is_listed, until) = (listed.clone(), stop.clone());
-        let task = tokio::spawn(async move {
-            controller::lead(election, client, image, &[], Default::default(), is_listed, until).await
-        });
+        let settings = operator::settings(&[]);
+        let task = tokio::spawn(controller::lead(election, client, settings, Default::default(), is_listed, until));
         Self { name, listed, stop, task }
     }
 

@@ -52,7 +52,7 @@ async fn each_of_a_list_is_served_and_nothing_is_asked_elsewhere() {
         sizes.into_iter().filter_map(|(name, size)| Some((name.to_owned(), size?))).collect::<Vec<_>>()
     };
     let listed = Listed::default();
-    operator::during_in(&["forest", "meadow", "forest"], client, listed.clone(), async {
+    operator::run(operator::settings(&["forest", "meadow", "forest"]), client, listed.clone(), async {
         until("both sizes", || sizes(&server) == expected(None, Some(2))).await;
         until("every list", || listed.is_complete()).await;
         let mut grown = pipeline("forest");
@@ -80,7 +80,7 @@ async fn one_that_is_closed_holds_up_no_other_and_is_told() {
     let (server, client) = three().await;
     server.forbid("/namespaces/forest/secrets");
     let listed = Listed::default();
-    operator::during_in(&["forest", "meadow"], client, listed.clone(), async {
+    operator::run(operator::settings(&["forest", "meadow"]), client, listed.clone(), async {
         until("the other to be served", || reported(&server, "meadow", "SecretNotFound")).await;
     })
     .await;

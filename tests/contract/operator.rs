@@ -4,28 +4,32 @@
 use std::time::Duration;
 
 use image_pipeline::api::names::{INSTANCE_LABEL, POD_TEMPLATE_HASH_LABEL};
-use image_pipeline::controller::{self, ConsumerImage, Listed};
+use image_pipeline::controller::{self, ConsumerImage, Listed, Settings};
+use image_pipeline::queue::Reach;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 /// Whatever is waited for takes half of it at the most.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Runs the operator in the whole cluster while something happens.
-pub async fn during(client: kube::Client, happens: impl Future<Output = ()>) {
-    during_in(&[], client, Listed::default(), happens).await;
-}
-
-/// Runs the operator in these namespaces while something happens.
-pub async fn during_in(namespaces: &[&str], client: kube::Client, listed: Listed, happens: impl Future<Output = ()>) {
-    let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
+/// An operator of these namespaces, or of all, that may dial brokers of this machine: there are no
+/// others here.
+pub fn settings(namespaces: &[&str]) -> Settings {
     let image =
         ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
+    let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+    Settings { image, namespaces, reach: Reach::Anywhere }
+}
+
+/// Runs the operator in the whole cluster while something happens.
+pub async fn during(client: kube::Client, happens: impl Future<Output = ()>) {
+    run(settings(&[]), client, Listed::default(), happens).await;
+}
+
+/// Runs an operator while something happens.
+pub async fn run(settings: Settings, client: kube::Client, listed: Listed, happens: impl Future<Output = ()>) {
     let stop = CancellationToken::new();
-    let until = stop.clone();
-    let operator = tokio::spawn(async move {
-        controller::operate(client, image, &namespaces, Default::default(), listed, until).await
-    });
+    let operator = tokio::spawn(controller::operate(client, settings, Default::default(), listed, stop.clone()));
     happens.await;
     stop.cancel();
     operator.await.unwrap().unwrap();

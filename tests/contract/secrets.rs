@@ -2,6 +2,8 @@
 //! by its field when something is wrong with it, and reaches the pods when it changes.
 
 use image_pipeline::api::names::SECRETS_ANNOTATION;
+use image_pipeline::controller::Settings;
+use image_pipeline::queue::Reach;
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
@@ -142,6 +144,27 @@ async fn a_user_of_its_own_is_who_looks_at_the_queue() {
     let (server, client) = ApiServer::start(vec![pipeline(rabbitmq, json!({}))], secrets, vec![]).await;
     let unreachable = format!("False BrokerUnreachable The broker at 127.0.0.1:{port} can't be reached");
     operator::during(client, says(&server, &unreachable)).await;
+}
+
+/// Whoever may write a Secret could else look at what listens beside the operator, by what is said
+/// of it.
+#[tokio::test]
+async fn a_secret_that_leads_to_the_operator_itself_is_refused_and_dialled_never() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let keys = |host| secret("broker", &[("host", host), ("port", &port), ("username", "u"), ("password", "p")]);
+    let (server, client) =
+        ApiServer::start(vec![pipeline(json!({}), json!({}))], vec![keys("localhost")], vec![]).await;
+    let elsewhere = Settings { reach: Reach::Elsewhere, ..operator::settings(&[]) };
+    operator::run(elsewhere, client, Default::default(), async {
+        says(&server, "False AddressRefused The broker's host \"localhost\" leads to ").await;
+        server.put("secrets", keys("169.254.169.254"));
+        let metadata = "False AddressRefused The broker's host \"169.254.169.254\" leads to 169.254.169.254, a cloud's";
+        says(&server, metadata).await;
+    })
+    .await;
+    let accepted = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
+    assert!(accepted.is_err(), "the operator has dialled itself");
 }
 
 /// The kubelet takes up to two minutes to look at a Secret again, unless its pod changes.

@@ -99,7 +99,7 @@ async fn namespaces_that_read_as_one_user_share_its_connection() {
     let secrets = [of("forest"), of("meadow")].concat();
     let pipelines = vec![reading("forest"), reading("meadow")];
     let (server, client) = ApiServer::start(pipelines, secrets, vec![]).await;
-    operator::during_in(&["forest", "meadow"], client, Default::default(), async {
+    operator::run(operator::settings(&["forest", "meadow"]), client, Default::default(), async {
         until("both to be read", || ["forest", "meadow"].iter().all(|name| server.status(name)["backlog"] == 1)).await;
         let connections = broker.control(&["list_connections", "user", "client_properties"]);
         let ours = connections
