@@ -27,6 +27,9 @@ use crate::reason::Reason;
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 const STATUS_LIMIT: usize = 64 * 1024;
 
+/// How often it is looked whether Secrets have changed while a broker does not answer.
+const LOOK_AT_SECRETS_EVERY: Duration = Duration::from_millis(250);
+
 /// The keys of a Secret.
 type Data = BTreeMap<String, ByteString>;
 
@@ -72,18 +75,31 @@ impl Sources {
         }
     }
 
+    /// A broker that hangs is not waited for once the Secrets say something else.
     async fn depth(&self, pipeline: &ImagePipeline, namespace: &str) -> Result<QueueDepth, Trouble> {
         let secrets = self.broker_secrets(pipeline);
+        loop {
+            let versions = self.versions(namespace, &secrets);
+            tokio::select! {
+                depth = self.depth_as_of(&versions, pipeline, namespace, &secrets) => return depth,
+                () = self.changed(&versions, namespace, &secrets) => {}
+            }
+        }
+    }
+
+    async fn depth_as_of(
+        &self,
+        versions: &Result<String, Trouble>,
+        pipeline: &ImagePipeline,
+        namespace: &str,
+        secrets: &[(SecretRole, String)],
+    ) -> Result<QueueDepth, Trouble> {
         let source = &pipeline.spec.source.rabbitmq;
-        let versions = secrets.iter().map(|(role, secret)| {
-            self.revision(namespace, secret).ok_or_else(|| secret_not_found(secret, role.field()))
-        });
-        let versions: Result<Vec<String>, Trouble> = versions.collect();
         let revision = match versions {
-            Ok(versions) => versions.join("."),
+            Ok(versions) => versions,
             Err(missing) => {
                 self.brokers.forget(&ObjectRef::from_obj(pipeline));
-                return Err(missing);
+                return Err(missing.clone());
             }
         };
         let address = async {
@@ -92,7 +108,23 @@ impl Sources {
             BrokerAddress::read(source, |role, key| Some(data.get(&role)?.get(key)?.0.clone()))
                 .map_err(|invalid| Trouble::new(invalid.reason(), invalid.to_string()))
         };
-        self.brokers.depth(ObjectRef::from_obj(pipeline), source, &revision, address).await
+        self.brokers.depth(ObjectRef::from_obj(pipeline), source, revision, address).await
+    }
+
+    /// The versions of Secrets as one text, or which of them is missing.
+    fn versions(&self, namespace: &str, secrets: &[(SecretRole, String)]) -> Result<String, Trouble> {
+        let versions = secrets.iter().map(|(role, secret)| {
+            self.revision(namespace, secret).ok_or_else(|| secret_not_found(secret, role.field()))
+        });
+        Ok(versions.collect::<Result<Vec<_>, _>>()?.join("."))
+    }
+
+    /// Waits until the versions are others than those.
+    async fn changed(&self, versions: &Result<String, Trouble>, namespace: &str, secrets: &[(SecretRole, String)]) {
+        let mut looks = tokio::time::interval(LOOK_AT_SECRETS_EVERY);
+        while self.versions(namespace, secrets) == *versions {
+            looks.tick().await;
+        }
     }
 
     fn broker_secrets(&self, pipeline: &ImagePipeline) -> Vec<(SecretRole, String)> {

@@ -146,6 +146,30 @@ async fn a_user_of_its_own_is_who_looks_at_the_queue() {
     operator::during(client, says(&server, &unreachable)).await;
 }
 
+/// A broker may be left that answers nobody any more, and a reading of it under way.
+#[tokio::test]
+async fn a_secret_that_leads_away_from_a_broker_that_hangs_is_followed_within_seconds() {
+    let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let keys =
+        |port: &str| secret("broker", &[("host", "127.0.0.1"), ("port", port), ("username", "u"), ("password", "p")]);
+    let there = hangs.local_addr().unwrap().port().to_string();
+    let (server, client) = ApiServer::start(vec![pipeline(json!({}), json!({}))], vec![keys(&there)], vec![]).await;
+    server.put("pods", operator::pod("ours", "tiles"));
+    operator::during(client, async {
+        let _held = hangs.accept().await.unwrap();
+        let (port, rotated) = (nowhere().await, std::time::Instant::now());
+        let version = server.put("secrets", keys(&port))["metadata"]["resourceVersion"].clone();
+        says(&server, &format!("False BrokerUnreachable The broker at 127.0.0.1:{port} can't be reached")).await;
+        until("the pod to be told", || {
+            server.list("pods")[0]["metadata"]["annotations"][SECRETS_ANNOTATION] == version
+        })
+        .await;
+        let after = rotated.elapsed();
+        assert!(after < std::time::Duration::from_secs(5), "{after:?}");
+    })
+    .await;
+}
+
 /// Whoever may write a Secret could else look at what listens beside the operator, by what is said
 /// of it.
 #[tokio::test]

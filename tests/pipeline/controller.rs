@@ -1,6 +1,10 @@
 //! The operator's own look at a queue of a real broker, told by an API server in memory: as whom it
 //! looks and where, and that it looks elsewhere once it is told so.
 
+use std::time::{Duration, Instant};
+
+use image_pipeline::api::names::SECRETS_ANNOTATION;
+use image_pipeline::queue::Connection;
 use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
@@ -10,13 +14,13 @@ use crate::operator::{self, until};
 
 /// One of a namespace, which reads as the reader there.
 fn reading(namespace: &str) -> Value {
-    let mut pipeline = pipeline(1, "operator-shared");
+    let mut pipeline = pipeline(1, "operator-shared", "500ms");
     pipeline["metadata"]["namespace"] = json!(namespace);
     (pipeline["metadata"]["name"], pipeline["metadata"]["uid"]) = (json!(namespace), json!(namespace));
     pipeline
 }
 
-fn pipeline(generation: u32, vhost: &str) -> Value {
+fn pipeline(generation: u32, vhost: &str, poll_interval: &str) -> Value {
     json!({
         "apiVersion": "greench.dev/v1alpha1",
         "kind": "ImagePipeline",
@@ -27,7 +31,7 @@ fn pipeline(generation: u32, vhost: &str) -> Value {
                 "rabbitmqClusterReference": { "connectionSecret": { "name": "broker" } },
             } },
             "destination": { "s3": { "bucket": "tiles" } },
-            "scaling": { "pollInterval": "500ms" },
+            "scaling": { "pollInterval": poll_interval },
         },
     })
 }
@@ -35,6 +39,11 @@ fn pipeline(generation: u32, vhost: &str) -> Value {
 fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
     let keys: serde_json::Map<_, _> = keys.iter().map(|(key, value)| ((*key).to_owned(), base64(value))).collect();
     json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": "forest" }, "data": keys })
+}
+
+fn connection(port: u16, username: &str, password: &str) -> Value {
+    let port = port.to_string();
+    secret("broker", &[("host", "127.0.0.1"), ("port", &port), ("username", username), ("password", password)])
 }
 
 fn base64(text: &str) -> Value {
@@ -56,10 +65,8 @@ async fn the_operator_reads_a_queue_as_whom_and_where_it_is_told() {
         }
     }
     let reader = |password| secret("reader", &[("username", "operator-here"), ("password", password)]);
-    let port = here.port.to_string();
-    let connection = [("host", "127.0.0.1"), ("port", &port), ("username", "nobody"), ("password", "nobody")];
-    let secrets = vec![secret("broker", &connection)];
-    let (server, client) = ApiServer::start(vec![pipeline(1, "operator-here")], secrets, vec![]).await;
+    let secrets = vec![connection(here.port, "nobody", "nobody")];
+    let (server, client) = ApiServer::start(vec![pipeline(1, "operator-here", "500ms")], secrets, vec![]).await;
     server.put("secrets", reader("wrong"));
     let backlog = async |messages| {
         let what = format!("a backlog of {messages}");
@@ -74,7 +81,7 @@ async fn the_operator_reads_a_queue_as_whom_and_where_it_is_told() {
         .await;
         server.put("secrets", reader("operator-here"));
         backlog(3).await;
-        server.put("imagepipelines", pipeline(2, "operator-there"));
+        server.put("imagepipelines", pipeline(2, "operator-there", "500ms"));
         backlog(5).await;
     })
     .await;
@@ -108,4 +115,75 @@ async fn namespaces_that_read_as_one_user_share_its_connection() {
         assert_eq!(ours.count(), 1, "{connections}");
     })
     .await;
+}
+/// Nothing else wakes the operator: it looks at the queue again in five minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotated_password_is_used_within_five_seconds_and_the_pods_are_told_of_it() {
+    let broker = Broker::shared(Version::Three).await;
+    let here = broker.tenant("operator-rotates");
+    let client = Client::connect(&here).await.expect("a connection");
+    client.declare("tiles", Version::Three.queue_type()).await;
+    let secrets = vec![connection(here.port, "operator-rotates", "of before")];
+    let (server, client) = ApiServer::start(vec![pipeline(1, "operator-rotates", "5m")], secrets, vec![]).await;
+    server.put("secrets", secret("reader", &[("username", "operator-rotates"), ("password", "of before")]));
+    server.put("pods", operator::pod("tiles-1", "tiles"));
+    let reachable = || server.condition("tiles", "BrokerReachable");
+    operator::during(client, async {
+        until("the password of before to be refused", || reachable().starts_with("False AuthenticationFailed")).await;
+        let rotated = Instant::now();
+        let reader = secret("reader", &[("username", "operator-rotates"), ("password", "operator-rotates")]);
+        let version = server.put("secrets", reader)["metadata"]["resourceVersion"].clone();
+        let told = || {
+            let annotation = server.list("pods")[0]["metadata"]["annotations"][SECRETS_ANNOTATION].clone();
+            annotation.as_str().unwrap_or_default().split('.').nth(1) == version.as_str()
+        };
+        until("the new one to be taken", || reachable().starts_with("True Connected")).await;
+        until("the pod to be told", told).await;
+        assert!(rotated.elapsed() < Duration::from_secs(5), "{:?}", rotated.elapsed());
+    })
+    .await;
+}
+
+/// As a script does that was forgotten. What was said of it before a restart of the operator holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_that_consume_the_queue_are_named_while_no_pod_runs() {
+    let broker = Broker::shared(Version::Three).await;
+    let here = broker.tenant("operator-others");
+    let device = Client::connect(&here).await.expect("a connection");
+    device.declare("tiles", Version::Three.queue_type()).await;
+    let script = Connection::open(&here, "a script").await.expect("a connection");
+    let channel = script.channel().await.expect("a channel");
+    let _deliveries = channel.consume("tiles", "script", 1).await.expect("a consumer");
+    let secrets = vec![
+        connection(here.port, "nobody", "nobody"),
+        secret("reader", &[("username", "operator-others"), ("password", "operator-others")]),
+    ];
+    let (server, client) = ApiServer::start(vec![pipeline(1, "operator-others", "1s")], secrets, vec![]).await;
+    let found = || server.condition("tiles", "QueueFound");
+    let told = || {
+        let of_queue = server.events().into_iter().filter(|event| event["note"].to_string().contains("QueueFound"));
+        of_queue.map(|event| event["type"].clone()).collect::<Vec<_>>()
+    };
+    operator::during(client.clone(), async {
+        until("the queue to be found", || found().starts_with("True QueueFound")).await;
+        until("others to be named", || found().starts_with("True ForeignConsumers")).await;
+        assert_eq!(server.status("tiles")["desiredReplicas"], 0);
+        assert!(found().contains("counts 1 more consumers"), "{}", found());
+        until("an event", || told() == ["Warning"]).await;
+    })
+    .await;
+
+    let mut known = pipeline(1, "operator-others", "1s");
+    known["status"] = server.status("tiles");
+    server.put("imagepipelines", known);
+    for _ in 0..3 {
+        device.publish("tiles", b"body").await;
+    }
+    operator::during(client, async {
+        until("a pod to be asked for", || server.status("tiles")["desiredReplicas"] == 1).await;
+        assert!(found().starts_with("True ForeignConsumers"), "{}", found());
+        until("an event of it", || server.events().iter().any(|event| event["reason"] == "ScaledUp")).await;
+    })
+    .await;
+    assert_eq!(told(), ["Warning"], "no news");
 }
