@@ -66,6 +66,18 @@ fn one_secret_of_any_shape_names_a_broker() {
             ],
             "u p h 5673",
         ),
+        (
+            "keys are taken as they are written, but for the end of the line",
+            &[("host", "h"), ("port", "5673\n"), ("username", "u%40x"), ("password", " p%23+&\"é \n")],
+            "u%40x  p%23+&\"é  h 5673",
+        ),
+        (
+            "an empty key is none",
+            &[("host", ""), ("port", ""), ("username", ""), ("password", "\n"), ("uri", "amqp://u:p@h:5673")],
+            "u p h 5673",
+        ),
+        ("an empty uri is none", &[("host", "h"), ("username", "u"), ("password", "p"), ("uri", "")], "u p h 5672"),
+        ("a uri that ends with a newline", &[("uri", "amqp://u:p@h:5673\n")], "u p h 5673"),
         ("a uri alone", &[("uri", "amqp://u:p@h:5673")], "u p h 5673"),
         ("a uri without a port", &[("uri", "amqp://u:p@h")], "u p h 5672"),
         ("a uri of TLS", &[("uri", "amqps://u:p@h")], "u p h 5671 tls"),
@@ -109,6 +121,32 @@ fn a_user_of_its_own_goes_before_the_brokers() {
         "the Secret of source.rabbitmq.credentialsSecret needs the key password, which is missing or empty; it takes \
          the keys username, password"
     );
+}
+
+/// RabbitMQ's cluster operator says where the broker is, its topology operator who reads it.
+#[test]
+fn a_user_of_the_topology_operator_reads_a_broker_of_the_cluster_operator() {
+    let credentials = serde_json::json!({ "credentialsSecret": { "name": "reader-user-credentials" } });
+    let mut keys = vec![
+        (Broker, "connection_string", "amqp://default_user_a:b@rabbit.greench.svc:5672/"),
+        (Broker, "default_user.conf", "default_user = default_user_a"),
+        (Broker, "host", "rabbit.greench.svc"),
+        (Broker, "password", "admin"),
+        (Broker, "port", "5672"),
+        (Broker, "provider", "rabbitmq"),
+        (Broker, "type", "rabbitmq"),
+        (Broker, "username", "default_user_a"),
+        (BrokerCredentials, "username", "reader"),
+        (BrokerCredentials, "password", "p#%/@"),
+    ];
+    let address = read(credentials.clone(), &keys).expect("valid");
+    assert_eq!(line(&address), "reader p#%/@ rabbit.greench.svc 5672");
+    keys.retain(|(role, key, _)| *role == BrokerCredentials || matches!(*key, "host" | "port"));
+    assert_eq!(read(credentials.clone(), &keys).expect("valid"), address, "the broker's own user is not needed");
+    keys.retain(|(role, key, _)| (*role, *key) != (BrokerCredentials, "password"));
+    keys.push((BrokerCredentials, "password", "\n"));
+    let empty = read(credentials, &keys).expect_err("an empty password");
+    assert_eq!((empty.role, empty.reason()), (BrokerCredentials, Reason::SecretInvalid));
 }
 
 #[test]
