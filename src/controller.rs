@@ -19,6 +19,7 @@ use crate::api::{ImagePipeline, names};
 use crate::http;
 use crate::queue::Reach;
 
+mod answered;
 mod apply;
 mod brokers;
 pub mod build;

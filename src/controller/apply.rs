@@ -17,6 +17,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
+use super::answered::answered;
 use super::leader::Term;
 use super::observed::{Observed, ObservedPod, Trouble};
 use super::status::Transition;
@@ -206,7 +207,7 @@ impl Writer {
         if !self.term.is_valid() {
             return Err(kube::Error::Service("another operator may lead by now".into()));
         }
-        write.await
+        answered(write).await
     }
 
     /// Forgets pipelines other than those that `lives` names.

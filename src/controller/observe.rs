@@ -13,6 +13,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 
+use super::answered::answered;
 use super::brokers::Brokers;
 use super::listed::Lists;
 use super::observed::{Observed, ObservedPod, Trouble};
@@ -135,7 +136,7 @@ impl Sources {
 
     async fn data(&self, namespace: &str, role: SecretRole, secret: &str) -> Result<(SecretRole, Data), Trouble> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        match api.get_opt(secret).await {
+        match answered(api.get_opt(secret)).await {
             Ok(Some(found)) => Ok((role, found.data.unwrap_or_default())),
             Ok(None) => Err(secret_not_found(secret, role.field())),
             Err(error) => {
