@@ -256,6 +256,12 @@ fn annotations(pod: &ObservedPod, observed: &Observed, ranks: bool) -> BTreeMap<
     lacking
 }
 
+/// Whether the same write may succeed a moment later: no rule has refused it.
+pub fn may_pass(error: &kube::Error) -> bool {
+    let by_rule = |code| (400..500).contains(&code) && ![409, 429].contains(&code);
+    !matches!(error, kube::Error::Api(status) if by_rule(status.code))
+}
+
 fn owned_by(deployment: &Deployment, pipeline: &ImagePipeline) -> bool {
     let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
     deployment.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
