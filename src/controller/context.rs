@@ -107,6 +107,8 @@ impl Context {
         if !status::is_due(previous, &status, since) {
             return Ok(());
         }
+        // Until the answer is there, what the resource has is not known: a write can be applied and fail.
+        self.remembered().entry(key.clone()).or_default().written = None;
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
         let transitions = status::transitions(previous, &status, decision);
         self.remembered().entry(key.clone()).or_default().written = Some((status, now));
