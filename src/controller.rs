@@ -31,6 +31,7 @@ mod listed;
 mod metrics;
 mod observe;
 mod observed;
+mod rewatch;
 mod scope;
 mod status;
 

@@ -24,6 +24,7 @@ use super::leader::Term;
 use super::listed::Lists;
 use super::metrics::Metrics;
 use super::observe::Sources;
+use super::rewatch::{AtOnce, Rewatch};
 use super::{Error, Guarded, Settings, error_policy, reconcile};
 use crate::api::names;
 
@@ -73,26 +74,26 @@ pub async fn run(
     let (secrets, secret_writer) = reflector::store();
 
     let pipeline_events = watcher(api::<Guarded>(client, namespace), watcher::Config::default())
-        .default_backoff()
+        .backoff(Rewatch::default())
         .reflect(pipeline_writer)
         .inspect(lists.pipelines())
         .applied_objects()
         .predicate_filter(predicates::generation, Default::default());
     let deployment_events = watcher(api::<Deployment>(client, namespace), ours.clone())
-        .default_backoff()
+        .backoff(Rewatch::default())
         .modify(forget_managed_fields)
         .reflect(deployment_writer)
         .inspect(lists.deployments())
         .touched_objects();
     let pod_events = watcher(api::<Pod>(client, namespace), ours)
-        .default_backoff()
+        .backoff(Rewatch::default())
         .modify(forget_managed_fields)
         .reflect(pod_writer)
         .inspect(lists.pods())
         .touched_objects();
     // Metadata alone, and of that only what is looked at: an annotation may hold a Secret's data.
     let secret_events = watcher(api::<PartialObjectMeta<Secret>>(client, namespace), watcher::Config::default())
-        .default_backoff()
+        .backoff(Rewatch::default())
         .modify(|secret: &mut PartialObjectMeta<Secret>| {
             secret.metadata.annotations = None;
             secret.metadata.labels = None;
@@ -110,6 +111,7 @@ pub async fn run(
         .watches_stream(secret_events, move |secret: PartialObjectMeta<Secret>| {
             pipelines_of_secret(&referring, &secret)
         })
+        .trigger_backoff(AtOnce)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile, error_policy, context.clone());
     drive(controller, &context).await;

@@ -1,0 +1,64 @@
+//! How soon a watch that failed is begun anew. It must never be so long that the operator is blind
+//! well after the API server is back (kube's own way doubles to a minute), nor make one watch wait for
+//! another.
+
+use std::time::Duration;
+
+use kube::runtime::utils::Backoff;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The tries of one watch: a second, two, four, then five each, and up to half of it less, so that four
+/// watches do not return at once.
+#[derive(Default)]
+pub struct Rewatch {
+    failures: u32,
+}
+
+impl Iterator for Rewatch {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let longest = FIRST.saturating_mul(1 << self.failures.min(8)).min(LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        Some(longest.mul_f32(1.0 - fastrand::f32() / 2.0))
+    }
+}
+
+impl Backoff for Rewatch {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// For all watches together, which kube holds up by default when one of them has failed: each waits for
+/// itself already.
+pub struct AtOnce;
+
+impl Iterator for AtOnce {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+}
+
+impl Backoff for AtOnce {
+    fn reset(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_is_soon_tried_again_and_never_at_once() {
+        let mut tries = Rewatch::default();
+        let waits: Vec<_> = tries.by_ref().take(100).collect();
+        assert!(waits.iter().all(|wait| *wait >= FIRST / 2 && *wait <= LONGEST), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait > LONGEST - FIRST), "{waits:?}");
+        tries.reset();
+        assert!(tries.next().is_some_and(|wait| wait <= FIRST));
+    }
+}
