@@ -132,12 +132,18 @@ fn pod(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
         }),
-        service_account_name: Some(consumer.service_account_name.clone()).filter(|name| !name.is_empty()),
+        service_account_name: Some(service_account(&consumer.service_account_name)),
         termination_grace_period_seconds: Some(i64::from(consumer.termination_grace_period_seconds)),
         containers: vec![container(pipeline, image, secrets.iter().map(|(role, _)| *role))],
         volumes: Some(volumes.collect()),
         ..PodSpec::default()
     }
+}
+
+/// Never left out: the API server keeps the name in an older field as well, which an apply without any
+/// would bring back.
+fn service_account(given: &str) -> String {
+    if given.is_empty() { "default" } else { given }.to_owned()
 }
 
 fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iterator<Item = SecretRole>) -> Container {
