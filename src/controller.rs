@@ -246,6 +246,7 @@ fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
 }
 
 async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    context.meet(&guarded);
     let pipeline = match &guarded.0 {
         Ok(pipeline) => pipeline,
         Err(invalid) => {

@@ -40,6 +40,7 @@ pub struct Context {
 /// What is kept of a pipeline from one reconciliation to the next. All of it can be lost.
 #[derive(Clone, Default)]
 pub struct Remembered {
+    uid: Option<String>,
     memory: Memory,
     /// With the source it was seen on.
     foreign: Option<(RabbitmqSource, Foreign)>,
@@ -68,6 +69,20 @@ impl Context {
         let now = before.with(others, self.now());
         observed.foreign = now.believed();
         *foreign = Some((source.clone(), now));
+    }
+
+    /// Forgets what is known of an earlier pipeline of this name, and that this one could not be read once
+    /// it can.
+    pub fn meet(&self, guarded: &Guarded) {
+        let uid = guarded.meta().uid.clone();
+        let mut remembered = self.remembered();
+        let known = remembered.entry(key_of(guarded)).or_default();
+        if known.uid != uid {
+            *known = Remembered { uid, ..Remembered::default() };
+        }
+        if guarded.0.is_ok() {
+            known.invalid = None;
+        }
     }
 
     /// Decides, remembers what the next decision needs, and counts.
@@ -128,7 +143,7 @@ impl Context {
     /// The API server refused.
     pub async fn report_invalid(&self, guarded: &Guarded, detail: &str) -> Result<(), Error> {
         let meta = guarded.meta();
-        let key = ObjectRef::<ImagePipeline>::new(&guarded.name_any()).within(&guarded.namespace().unwrap_or_default());
+        let key = key_of(guarded);
         let known = self.remembered().get(&key).and_then(|remembered| remembered.invalid.clone());
         if known.as_deref() == Some(detail) || meta.deletion_timestamp.is_some() {
             return Ok(());
@@ -136,7 +151,9 @@ impl Context {
         tracing::warn!(pipeline = shown(&key), detail, "an ImagePipeline can't be read; it is left alone");
         let status = status::invalid(meta.generation, detail, self.now());
         self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
-        self.remembered().entry(key).or_default().invalid = Some(detail.to_owned());
+        let mut remembered = self.remembered();
+        let known = remembered.entry(key).or_default();
+        (known.invalid, known.written) = (Some(detail.to_owned()), None);
         Ok(())
     }
 
@@ -170,6 +187,10 @@ fn said_foreign(pipeline: &ImagePipeline) -> bool {
                     && condition.reason == Reason::ForeignConsumers.as_str()
             })
     })
+}
+
+fn key_of(guarded: &Guarded) -> ObjectRef<ImagePipeline> {
+    ObjectRef::new(&guarded.name_any()).within(&guarded.namespace().unwrap_or_default())
 }
 
 /// A pipeline as logs name it.

@@ -196,6 +196,28 @@ async fn a_resource_that_cannot_be_read_is_told_so_and_stops_nobody() {
     assert_eq!(of("/deployments/tiles-consumer"), 1, "{writes:#?}");
 }
 
+/// Twice by the same mistake, with the good one between; and once more under the same name.
+#[tokio::test]
+async fn a_resource_that_is_broken_again_is_told_so_again() {
+    let (server, client) = ApiServer::start(vec![], vec![secret().await], vec![]).await;
+    let told = |server: &ApiServer| server.condition("tiles", "Ready").contains("InvalidSpec");
+    let put = |uid: &str, generation: i64, poll_interval: Value| {
+        let mut tiles = pipeline("tiles", poll_interval);
+        (tiles["metadata"]["uid"], tiles["metadata"]["generation"]) = (json!(uid), json!(generation));
+        server.put("imagepipelines", tiles)
+    };
+    operator::during(client, async {
+        put("first", 1, json!(7));
+        until("the first mistake to be told", || told(&server)).await;
+        put("first", 2, json!("500ms"));
+        until("the good one to be told", || !told(&server)).await;
+        server.delete("imagepipelines", &put("first", 3, json!(7)));
+        put("second", 1, json!(7));
+        until("the mistake to be told again", || told(&server)).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn asks_for_nothing_that_the_chart_does_not_grant() {
     let server = operate(vec![pipeline("broken", json!(7)), pipeline("tiles", json!("500ms"))], 3).await;
