@@ -2,7 +2,6 @@
 //! the only place that knows `lapin`. It must never reconnect by itself: a session that failed is
 //! torn down by its owner, who decides when to open the next.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -92,7 +91,7 @@ impl Connection {
     pub async fn open_within(reach: Reach, address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
         short(&address.vhost)?;
         let host = address.host.clone();
-        let found = resolve(reach, address).await?;
+        let found = reach.resolve(address).await?;
         let tls = address.tls.as_ref().map(tls::connector).transpose();
         let tls = tls.map_err(|error| QueueError::connecting_io(address, &error))?;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -302,36 +301,6 @@ impl Channel {
     }
 }
 
-/// The addresses of a broker that may be dialled.
-async fn resolve(reach: Reach, address: &BrokerAddress) -> Result<Vec<SocketAddr>, QueueError> {
-    let host = address.host.as_str();
-    let found = within("resolving the broker's name", async {
-        let found = tokio::net::lookup_host((host, address.port)).await;
-        found.map_err(|error| QueueError::dns(host, &error))
-    })
-    .await?;
-    within_reach(reach, host, found)
-}
-
-/// Those of `found` that may be dialled.
-fn within_reach(
-    reach: Reach,
-    host: &str,
-    found: impl Iterator<Item = SocketAddr>,
-) -> Result<Vec<SocketAddr>, QueueError> {
-    let (mut allowed, mut refused) = (Vec::new(), None);
-    for found in found {
-        match reach.refuses(found.ip()) {
-            None => allowed.push(found),
-            Some(why) => refused = Some((found.ip(), why)),
-        }
-    }
-    match refused {
-        Some((ip, why)) if allowed.is_empty() => Err(QueueError::refused_address(host, ip, why)),
-        _ => Ok(allowed),
-    }
-}
-
 fn uri(address: &BrokerAddress) -> AMQPUri {
     let BrokerAddress { host, port, vhost, username, password, tls } = address.clone();
     let mechanism = if username.is_empty() { SASLMechanism::External } else { SASLMechanism::Plain };
@@ -385,37 +354,5 @@ mod tests {
         let address = BrokerAddress { host, port: 1, vhost, username, password, tls: None };
         let refused = Connection::open(&address, "test").await.err().map(|error| error.reason());
         assert_eq!(refused, Some(Reason::NameTooLong));
-    }
-
-    fn at(host: &str, port: u16) -> BrokerAddress {
-        let (vhost, username, password) = ("/".to_owned(), "u".to_owned(), "p".to_owned());
-        BrokerAddress { host: host.to_owned(), port, vhost, username, password, tls: None }
-    }
-
-    #[tokio::test]
-    async fn what_only_the_operator_reaches_is_never_dialled() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        // What the system makes of each is an address of loopback.
-        for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1", "127.1", "0.0.0.0"] {
-            let refused = Connection::open_within(Reach::Elsewhere, &at(host, port), "test").await.err();
-            let refused = refused.expect("refused");
-            assert_eq!(refused.reason(), Reason::AddressRefused, "{host}");
-            let message = refused.to_string();
-            assert!(message.contains(&format!("{host:?}")) && message.contains("--allow-local-brokers"), "{message}");
-        }
-        let dialled = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
-        assert!(dialled.is_err(), "nobody was dialled");
-        let allowed = resolve(Reach::Anywhere, &at("127.0.0.1", port)).await.expect("allowed");
-        assert_eq!(allowed, [SocketAddr::from(([127, 0, 0, 1], port))]);
-    }
-
-    #[test]
-    fn of_several_addresses_those_within_reach_are_dialled() {
-        let (here, there) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([10, 0, 0, 7], 1)));
-        let dialled = |reach, found: &[SocketAddr]| within_reach(reach, "h", found.iter().copied());
-        assert_eq!(dialled(Reach::Elsewhere, &[here, there, here]), Ok(vec![there]));
-        assert_eq!(dialled(Reach::Anywhere, &[here, there]), Ok(vec![here, there]));
-        assert_eq!(dialled(Reach::Elsewhere, &[here]).map_err(|error| error.reason()), Err(Reason::AddressRefused));
     }
 }

@@ -83,15 +83,7 @@ pub fn transitions(
         current.conditions.iter().filter(|condition| !summaries.contains(&condition.type_.as_str())).filter_map(
             |condition| {
                 let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
-                let same =
-                    before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
-                let (is_wrong, was_wrong) = (is_wrong(condition), before.is_some_and(is_wrong));
-                let starting = condition.reason == Reason::ConsumersStarting.as_str();
-                let worth = !same && !starting && (is_wrong || (was_wrong && condition.status != "Unknown"));
-                let reason = reason_named(&condition.reason).filter(|_| worth)?;
-                let alone = before.is_some_and(is_foreign) && !is_wrong;
-                let message = if alone { "No others consume the queue any more." } else { &condition.message };
-                Some(Transition { warning: is_wrong, reason, note: format!("{}: {message}", condition.type_) })
+                transition(before, condition)
             },
         );
     let (from, to) = (previous.desired_replicas, current.desired_replicas);
@@ -101,6 +93,18 @@ pub fn transitions(
         note: format!("Scaled {from} → {to}: {}", decision.explained()),
     });
     of_conditions.chain(scaled).collect()
+}
+
+/// What the change of a condition tells: that something is wrong, or is no longer.
+fn transition(before: Option<&Condition>, condition: &Condition) -> Option<Transition> {
+    let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
+    let (is_wrong, was_wrong) = (is_wrong(condition), before.is_some_and(is_wrong));
+    let starting = condition.reason == Reason::ConsumersStarting.as_str();
+    let worth = !same && !starting && (is_wrong || (was_wrong && condition.status != "Unknown"));
+    let reason = reason_named(&condition.reason).filter(|_| worth)?;
+    let alone = before.is_some_and(is_foreign) && !is_wrong;
+    let message = if alone { "No others consume the queue any more." } else { &condition.message };
+    Some(Transition { warning: is_wrong, reason, note: format!("{}: {message}", condition.type_) })
 }
 
 /// Whether a person should look. Others on the queue leave it found.

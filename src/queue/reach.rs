@@ -1,13 +1,15 @@
-//! Which addresses may be dialled, judged after a name is resolved and before anything is sent. It
-//! must never judge a name: what it leads to is its owner's to change.
+//! Which addresses of a broker may be dialled: its name is resolved, and what it leads to is judged
+//! before anything is sent. It must never judge a name, whose owner can have it lead elsewhere.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{QueueError, within};
+use crate::broker_address::BrokerAddress;
 
 /// Where brokers may be.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reach {
     /// Anywhere: whoever names the broker is who dials.
-    #[default]
     Anywhere,
     /// Not on this machine, nor on what only this machine reaches: who names the broker is another.
     Elsewhere,
@@ -22,8 +24,34 @@ const METADATA: [IpAddr; 4] = [
 ];
 
 impl Reach {
+    /// The addresses of a broker that may be dialled.
+    pub(super) async fn resolve(self, address: &BrokerAddress) -> Result<Vec<SocketAddr>, QueueError> {
+        let host = address.host.as_str();
+        let found = within("resolving the broker's name", async {
+            let found = tokio::net::lookup_host((host, address.port)).await;
+            found.map_err(|error| QueueError::dns(host, &error))
+        })
+        .await?;
+        self.allowed(host, found)
+    }
+
+    /// Those of `found` that may be dialled.
+    fn allowed(self, host: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, QueueError> {
+        let (mut allowed, mut refused) = (Vec::new(), None);
+        for found in found {
+            match self.refuses(found.ip()) {
+                None => allowed.push(found),
+                Some(why) => refused = Some((found.ip(), why)),
+            }
+        }
+        match refused {
+            Some((ip, why)) if allowed.is_empty() => Err(QueueError::refused_address(host, ip, why)),
+            _ => Ok(allowed),
+        }
+    }
+
     /// What an address is that may not be dialled; `None`: it may.
-    pub(super) fn refuses(self, address: IpAddr) -> Option<&'static str> {
+    fn refuses(self, address: IpAddr) -> Option<&'static str> {
         match self {
             Reach::Anywhere => None,
             Reach::Elsewhere => local(plain(address)),
@@ -65,9 +93,13 @@ fn local(address: IpAddr) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::queue::Connection;
+    use crate::reason::Reason;
 
     #[test]
     fn what_only_the_operator_reaches_is_refused_in_every_spelling() {
@@ -112,5 +144,37 @@ mod tests {
         assert_eq!(named("169.254.169.254"), Some("a cloud's metadata service"));
         assert_eq!(named("fd00:ec2::254"), Some("a cloud's metadata service"));
         assert_eq!(named("169.254.169.253"), Some("link-local, for the operator's own node"));
+    }
+
+    fn at(host: &str, port: u16) -> BrokerAddress {
+        let (vhost, username, password) = ("/".to_owned(), "u".to_owned(), "p".to_owned());
+        BrokerAddress { host: host.to_owned(), port, vhost, username, password, tls: None }
+    }
+
+    #[tokio::test]
+    async fn what_only_the_operator_reaches_is_never_dialled() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        // What the system makes of each is an address of loopback.
+        for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1", "127.1", "0.0.0.0"] {
+            let refused = Connection::open_within(Reach::Elsewhere, &at(host, port), "test").await.err();
+            let refused = refused.expect("refused");
+            assert_eq!(refused.reason(), Reason::AddressRefused, "{host}");
+            let message = refused.to_string();
+            assert!(message.contains(&format!("{host:?}")) && message.contains("--allow-local-brokers"), "{message}");
+        }
+        let dialled = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+        assert!(dialled.is_err(), "nobody was dialled");
+        let allowed = Reach::Anywhere.resolve(&at("127.0.0.1", port)).await.expect("allowed");
+        assert_eq!(allowed, [SocketAddr::from(([127, 0, 0, 1], port))]);
+    }
+
+    #[test]
+    fn of_several_addresses_those_within_reach_are_dialled() {
+        let (here, there) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([10, 0, 0, 7], 1)));
+        let dialled = |reach: Reach, found: &[SocketAddr]| reach.allowed("h", found.iter().copied());
+        assert_eq!(dialled(Reach::Elsewhere, &[here, there, here]), Ok(vec![there]));
+        assert_eq!(dialled(Reach::Anywhere, &[here, there]), Ok(vec![here, there]));
+        assert_eq!(dialled(Reach::Elsewhere, &[here]).map_err(|error| error.reason()), Err(Reason::AddressRefused));
     }
 }
