@@ -4,7 +4,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use image_pipeline::controller::{self, Election, Error, Listed};
+use image_pipeline::controller::{self, Election, Error, Listed, Metrics};
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ const HANDS_OVER_WITHIN: Duration = Duration::from_secs(3);
 struct Operator {
     name: &'static str,
     listed: Listed,
+    registry: Registry,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -28,11 +30,20 @@ struct Operator {
 impl Operator {
     fn start(name: &'static str, server: &ApiServer) -> Self {
         let (client, listed, stop) = (server.client_of(name), Listed::default(), CancellationToken::new());
+        let (metrics, mut registry) = (Metrics::default(), Registry::default());
+        metrics.register(&mut registry);
         let election = Election::new(client.clone(), "system", "image-pipeline", name);
         let (is_listed, until) = (listed.clone(), stop.clone());
         let settings = operator::settings(&[]);
-        let task = tokio::spawn(controller::lead(election, client, settings, Default::default(), is_listed, until));
-        Self { name, listed, stop, task }
+        let task = tokio::spawn(controller::lead(election, client, settings, metrics, is_listed, until));
+        Self { name, listed, registry, stop, task }
+    }
+
+    /// Whether its metrics tell of the pipeline.
+    fn tells(&self) -> bool {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text.contains("desired_replicas{")
     }
 
     /// Waits until it has looked at the Lease so many times more.
@@ -124,8 +135,10 @@ async fn one_that_lost_the_lease_leaves_the_work_and_waits_for_its_turn() {
     let server = server().await;
     let first = Operator::start("first", &server);
     is_sized(&server, 2).await;
+    assert!(first.tells());
     server.change_lease(&json!({ "holderIdentity": "another" }));
     first.looks(&server, 2).await;
+    assert!(!first.tells(), "the pipeline is counted by two operators");
     let wrote = work("first", &server);
     server.put("imagepipelines", pipeline(3));
     first.looks(&server, 3).await;
@@ -138,16 +151,18 @@ async fn one_that_lost_the_lease_leaves_the_work_and_waits_for_its_turn() {
 #[tokio::test]
 async fn one_whose_api_server_is_away_leaves_the_work_and_goes_on_later() {
     let server = server().await;
+    server.forbid("/pods");
     let first = Operator::start("first", &server);
-    is_sized(&server, 2).await;
-    until("every list", || first.listed.is_complete()).await;
+    first.looks(&server, 2).await;
+    assert!(!first.listed.is_complete());
     let lists = || server.requests_of("first").iter().filter(|request| request.ends_with("/secrets")).count();
     server.forbid("/");
     // Some within its term, every two seconds, and some after that.
     first.looks(&server, 9).await;
     let before = lists();
     server.allow();
-    is_sized(&server, 3).await;
+    is_sized(&server, 2).await;
+    assert!(first.listed.is_complete(), "waits for a list of its former term");
     assert!(lists() > before, "went on with what it had known");
     assert!(!first.task.is_finished());
 }

@@ -10,10 +10,12 @@ mod cluster;
 mod delete;
 #[path = "../pipeline/eventually.rs"]
 mod eventually;
+mod leader;
 mod messages;
 mod pipeline;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;
 mod refused;
+mod rights;
 mod scale;
 mod trouble;
