@@ -10,12 +10,12 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo bench test end-to-end check fuzz install operator
+.PHONY: help demo bench test test-crash end-to-end check fuzz install operator
 
 help:
 	@echo 'make TARGET'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
-		END { for (i = 1; i <= n; i++) printf "  %-10s%s\n", order[i], does[order[i]] }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
+		END { for (i = 1; i <= n; i++) printf "  %-12s%s\n", order[i], does[order[i]] }' $(MAKEFILE_LIST)
 	@echo 'With CLUSTER=current IMAGE=<one it can pull>, demo, install and test use the cluster of your'
 	@echo 'current context. Without, they never look at it.'
 
@@ -38,16 +38,22 @@ $(BENCH_PYTHON)/installed:
 	@touch $@
 
 # Taken down however the tests end.
-test: ## All tests: unit, contract, real RabbitMQ and S3, and the product in a real Kubernetes
+test: ## All tests: unit, contract, real RabbitMQ and S3, a sample of test-crash, the product in a real Kubernetes
 ifeq ($(CLUSTER),current)
-	@echo 'CLUSTER=current: cargo test --test pipeline is left out, which starts servers of its own.'
+	@echo 'CLUSTER=current: cargo test --test pipeline --test crash is left out, which starts servers of its own.'
 	@$(MAKE) check end-to-end
 else
 	@$(CLUSTER_SCRIPTS)/build
 	@$(MAKE) check
 	cargo test --locked --test pipeline
+	cargo test --locked --test crash
 	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) end-to-end
 endif
+
+# One case after another would take an hour; the test itself runs many side by side.
+test-crash: ## Crash the operator at every write to a real API server, in six ways, and compare the ends
+	@$(CLUSTER_SCRIPTS)/build
+	CRASH_EVERY=1 cargo test --locked --test crash -- --nocapture matrix
 
 end-to-end: install
 	cargo test --locked --test end_to_end
@@ -60,7 +66,7 @@ endif
 check: ## Formatting, lints, and the tests that need no server
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --test pipeline --test end_to_end -- -D warnings
+	cargo clippy --locked --test pipeline --test crash --test end_to_end -- -D warnings
 	cargo test --locked
 
 # Without the address sanitizer, which needs a nightly compiler: our code has no unsafe block.

@@ -1,0 +1,155 @@
+//! The rows: each field of the spec, with values that its schema refuses, and those that only the
+//! operator can find out to be bad, with what it then says. What only a consumer can find out, such as a
+//! bucket that is not there, is shown in tests/pipeline. It must never hold a value that is good.
+
+/// A field.
+pub struct Row {
+    /// Its path below `spec`.
+    pub field: &'static str,
+    /// Values that the API server refuses, as JSON.
+    pub refused: &'static [&'static str],
+    /// Values that it takes, and that are bad.
+    pub named: &'static [Trouble],
+}
+
+/// A bad value, and the condition that is then false.
+pub struct Trouble {
+    /// As JSON, in a merge patch.
+    pub bad: &'static str,
+    /// The condition.
+    pub condition: &'static str,
+    /// Its reason.
+    pub reason: &'static str,
+}
+
+const fn row(field: &'static str, refused: &'static [&'static str]) -> Row {
+    Row { field, refused, named: &[] }
+}
+
+const fn also(field: &'static str, refused: &'static [&'static str], named: &'static [Trouble]) -> Row {
+    Row { field, refused, named }
+}
+
+const fn broker(bad: &'static str, reason: &'static str) -> Trouble {
+    Trouble { bad, condition: "BrokerReachable", reason }
+}
+
+const fn pods(bad: &'static str, reason: &'static str) -> Trouble {
+    Trouble { bad, condition: "ConsumersAvailable", reason }
+}
+
+const fn store() -> Trouble {
+    Trouble { bad: NOWHERE, condition: "StorageAvailable", reason: "SecretNotFound" }
+}
+
+/// A name that is nobody's.
+const NOWHERE: &str = r#""nowhere""#;
+const NO_NAME: &[&str] = &[r#""""#, "7"];
+const NO_CHOICE: &[&str] = &[r#""Sometimes""#, "7", r#""""#];
+const NO_DURATION: &[&str] = &[r#""soon""#, r#""-1s""#, "7", r#""""#];
+const NO_QUANTITIES: &[&str] = &[r#"{"memory": "much"}"#, r#"{"memory": "-1"}"#, "7"];
+const NO_TEXT: &[&str] = &["7"];
+
+/// Every field.
+pub const ROWS: &[Row] = &[
+    row("consumer.concurrency", &["0", "257", r#""two""#]),
+    also(
+        "consumer.resources.limits",
+        NO_QUANTITIES,
+        &[pods(r#"{"memory": "1Mi"}"#, "DeploymentRefused"), pods(r#"{"apples": "1"}"#, "DeploymentRefused")],
+    ),
+    also("consumer.resources.requests", NO_QUANTITIES, &[pods(r#"{"memory": "1Ti"}"#, "DeploymentRefused")]),
+    also(
+        "consumer.serviceAccountName",
+        NO_TEXT,
+        &[pods(NOWHERE, "PodsRefused"), pods(r#""No Name""#, "DeploymentRefused")],
+    ),
+    row("consumer.terminationGracePeriodSeconds", &["9", "3601"]),
+    row("destination.s3.bucket", &[r#""b""#, r#""Bucket""#, r#""../etc""#, "null"]),
+    row("destination.s3.cacheControl", &[r#""a\nb""#, "7"]),
+    row("destination.s3.checksum", NO_CHOICE),
+    also("destination.s3.credentialsSecret.name", NO_NAME, &[store()]),
+    row("destination.s3.endpoint", &[r#""store""#, r#""ftp://store""#, r#""http://user@store""#]),
+    row("destination.s3.expectedBucketOwner", &[r#""me""#, r#""12345678901""#]),
+    row("destination.s3.forcePathStyle", &[r#""yes""#]),
+    row("destination.s3.keyTemplate", &[r#""{clock}""#, r#""/{name}""#, r#""""#]),
+    row("destination.s3.metadata", &[r#"{"Site": "north"}"#, r#"{"site": "ü"}"#]),
+    row("destination.s3.onConflict", &[r#""Sometimes""#, r#""ContentAddressed""#]),
+    row("destination.s3.prefix", &[r#""/tiles""#, r#""../""#]),
+    row("destination.s3.region", &[r#""""#, r#""EU West""#]),
+    row("destination.s3.serverSideEncryption.algorithm", &[r#""ROT13""#]),
+    row("destination.s3.serverSideEncryption.kmsKeyId", &[r#""""#]),
+    row("destination.s3.storageClass", &[r#""cold""#]),
+    row("destination.s3.tags", &[r#"{"": "north"}"#, r#"{"a": 7}"#]),
+    also("destination.s3.tls.caSecret.name", NO_NAME, &[store()]),
+    row("failures.holdingTime", &[r#""0s""#, r#""25h""#, r#""soon""#]),
+    row("failures.maxAttempts", &["0", "101"]),
+    row("failures.parkingQueue", NO_TEXT),
+    row("failures.policy", NO_CHOICE),
+    row("image.encoding", NO_CHOICE),
+    row("image.maxPixels", &["0", "1000000001"]),
+    row("image.reencode", NO_CHOICE),
+    row("message.encoding", NO_CHOICE),
+    row("message.imagePath", &[r#""image""#, r#""/image_metadata/image_name""#]),
+    row("message.namePath", &[r#""name""#, r#""/image""#]),
+    row("paused", &[r#""yes""#, "7"]),
+    row("replicas", &["-1", "1001", r#""three""#]),
+    row("scaling.drainWithin", &[r#""1s""#, r#""soon""#]),
+    row("scaling.maxReplicas", &["0", "1001"]),
+    row("scaling.messagesPerReplica", &["0", "1000001"]),
+    row("scaling.minReplicas", &["-1", "21", "1001"]),
+    row("scaling.pollInterval", &[r#""1ms""#, r#""1h""#, r#""soon""#]),
+    row("scaling.scaleDownAfter", NO_DURATION),
+    also("source.rabbitmq.credentialsSecret.name", NO_NAME, &[broker(NOWHERE, "SecretNotFound")]),
+    row("source.rabbitmq.maxBodyBytes", &[r#""0""#, r#""1Gi""#, "7"]),
+    row("source.rabbitmq.prefetch", &["0", "2001"]),
+    also(
+        "source.rabbitmq.queue",
+        &[r#""""#, "null"],
+        &[Trouble { bad: NOWHERE, condition: "QueueFound", reason: "QueueNotFound" }],
+    ),
+    also(
+        "source.rabbitmq.rabbitmqClusterReference.connectionSecret.name",
+        NO_NAME,
+        &[broker(NOWHERE, "SecretNotFound")],
+    ),
+    // Beside the other way to find a broker it is refused; in its place it names a Secret, as that does.
+    row("source.rabbitmq.rabbitmqClusterReference.name", &[r#""rabbit""#, r#""""#]),
+    also("source.rabbitmq.tls.caSecret.name", NO_NAME, &[broker(NOWHERE, "SecretNotFound")]),
+    also("source.rabbitmq.tls.clientCertSecret.name", NO_NAME, &[broker(NOWHERE, "SecretNotFound")]),
+    also("source.rabbitmq.vhost", &[r#""""#, "7"], &[broker(NOWHERE, "VhostNotFound")]),
+];
+
+/// A value for every field that is not the one it has without, in place of none; the pipeline stays at
+/// no pods.
+pub const EVERYTHING: &str = r#"{
+    "source": { "rabbitmq": {
+        "queue": "others", "vhost": "north",
+        "rabbitmqClusterReference": { "connectionSecret": { "name": "rabbit" } },
+        "credentialsSecret": { "name": "reader" },
+        "tls": { "caSecret": { "name": "rabbit-ca" }, "clientCertSecret": { "name": "rabbit-client" } },
+        "prefetch": 20, "maxBodyBytes": "8Mi"
+    } },
+    "message": { "encoding": "Raw", "imagePath": "/tile/png", "namePath": "/tile/name" },
+    "image": { "encoding": "Balanced", "reencode": "WhenNotPng", "maxPixels": 4000000 },
+    "destination": { "s3": {
+        "bucket": "others", "prefix": "tiles/", "keyTemplate": "{stem}-{digest}.png", "region": "eu-central-1",
+        "endpoint": "https://s3.storage.svc:7070", "forcePathStyle": true, "tls": { "caSecret": { "name": "store-ca" } },
+        "credentialsSecret": { "name": "store" }, "onConflict": "ContentAddressed",
+        "serverSideEncryption": { "algorithm": "aws:kms", "kmsKeyId": "alias/forest" }, "storageClass": "STANDARD_IA",
+        "tags": { "team": "forest" }, "metadata": { "site": "north" }, "cacheControl": "max-age=3600",
+        "checksum": "CRC32C", "expectedBucketOwner": "123456789012"
+    } },
+    "failures": { "policy": "DeadLetter", "parkingQueue": "broken", "maxAttempts": 3, "holdingTime": "90s" },
+    "scaling": {
+        "minReplicas": 0, "maxReplicas": 9, "messagesPerReplica": 7, "pollInterval": "700ms", "scaleDownAfter": "1s"
+    },
+    "replicas": 0, "paused": true,
+    "consumer": {
+        "concurrency": 3, "serviceAccountName": "tiles", "terminationGracePeriodSeconds": 90,
+        "resources": {
+            "requests": { "cpu": "1", "example.com/scanner": "1" },
+            "limits": { "cpu": "2", "memory": "2Gi", "example.com/scanner": "1" }
+        }
+    }
+}"#;

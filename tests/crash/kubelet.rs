@@ -1,0 +1,124 @@
+//! The scheduler's and the kubelet's part for the pods of one namespace: a pod is given a node, runs at
+//! once, answers `/status`, and is gone once it has been told to end. It must never do more with a pod
+//! than those two would.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::StreamExt as _;
+use image_pipeline::api::names;
+use image_pipeline::pod_status::{ConsumerState, Health, PodStatus};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// The pods of one namespace, for as long as this lives.
+pub struct Kubelet {
+    holding: Arc<AtomicU64>,
+    started: Arc<Mutex<HashSet<String>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Kubelet {
+    /// Starts it.
+    pub async fn start(client: kube::Client, namespace: &str) -> Self {
+        let (holding, started) = (Arc::new(AtomicU64::new(0)), Arc::default());
+        let (listener, address) = listen().await;
+        let says = holding.clone();
+        let router = Router::new().route("/status", get(async move || Json(says_of_itself(&says))));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, router).await.expect("a server") });
+        let pods: Api<Pod> = Api::namespaced(client, namespace);
+        tasks.spawn(run(pods, address, Arc::clone(&started)));
+        Self { holding, started, _tasks: tasks }
+    }
+
+    /// How many messages each pod says it holds.
+    pub fn hold(&self, messages: u64) {
+        self.holding.store(messages, Ordering::SeqCst);
+    }
+
+    /// How many pods there have ever been.
+    pub fn started(&self) -> usize {
+        self.started.lock().expect("the pods").len()
+    }
+}
+
+/// The port of a consumer is fixed, so each namespace has an address of its own.
+async fn listen() -> (TcpListener, Ipv4Addr) {
+    for _ in 0..50 {
+        let address = Ipv4Addr::new(127, fastrand::u8(1..255), fastrand::u8(..), fastrand::u8(1..255));
+        if let Ok(listener) = TcpListener::bind((address, names::HTTP_PORT)).await {
+            return (listener, address);
+        }
+    }
+    panic!("port {} is taken on every address of loopback", names::HTTP_PORT);
+}
+
+fn says_of_itself(holding: &AtomicU64) -> PodStatus {
+    let available = Health::Available { since: Timestamp::UNIX_EPOCH };
+    PodStatus {
+        state: ConsumerState::Running,
+        consuming: true,
+        in_flight: holding.load(Ordering::SeqCst),
+        processed: 0,
+        parked: 0,
+        throughput: None,
+        broker: available.clone(),
+        storage: available.clone(),
+        parking: available,
+        last_error: None,
+    }
+}
+
+async fn run(pods: Api<Pod>, address: Ipv4Addr, started: Arc<Mutex<HashSet<String>>>) {
+    let mut seen = std::pin::pin!(watcher(pods.clone(), Default::default()).default_backoff().applied_objects());
+    while let Some(pod) = seen.next().await {
+        let Ok(pod) = pod else { continue };
+        // A pod that changes meanwhile is looked at again: what the API server refuses now is no loss.
+        drop(attend(&pods, &pod, address).await);
+        started.lock().expect("the pods").insert(pod.uid().unwrap_or_default());
+    }
+}
+
+async fn attend(pods: &Api<Pod>, pod: &Pod, address: Ipv4Addr) -> Result<(), kube::Error> {
+    let name = pod.name_any();
+    if pod.metadata.deletion_timestamp.is_some() {
+        return pods.delete(&name, &DeleteParams::default().grace_period(0)).await.map(drop);
+    }
+    if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none()) {
+        // Only a pod on a node ends in two steps, as pods do.
+        let binding = json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name },
+            "target": { "kind": "Node", "name": "node" } });
+        let answer: Result<serde_json::Value, _> =
+            pods.create_subresource("binding", &name, &PostParams::default(), &binding).await;
+        drop(answer?);
+    }
+    if pod.status.as_ref().is_some_and(|status| status.phase.as_deref() != Some("Running")) {
+        let status = json!({ "status": running(address) });
+        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    }
+    Ok(())
+}
+
+fn running(address: Ipv4Addr) -> serde_json::Value {
+    json!({
+        "phase": "Running",
+        "podIP": address,
+        "podIPs": [{ "ip": address }],
+        "conditions": [{ "type": "Ready", "status": "True" }],
+        "containerStatuses": [{
+            "name": names::CONTAINER, "image": "image:1", "imageID": "image:1", "ready": true, "restartCount": 0,
+            "state": { "running": {} },
+        }],
+    })
+}

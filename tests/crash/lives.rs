@@ -1,0 +1,71 @@
+//! The operator's lives: each begins knowing nothing, and ends at once, with everything that it was
+//! doing, when the gate says so. It must never let anything of a life go on into the next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use image_pipeline::controller::{self, ConsumerImage, Settings};
+use image_pipeline::queue::Reach;
+use tokio_util::sync::CancellationToken;
+
+use crate::gate::Shared;
+
+/// An operator that is started anew whenever it is killed, for as long as this lives.
+pub struct Operator {
+    stop: CancellationToken,
+    lives: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Operator {
+    /// Starts one that speaks to the API server at `url`, and dies by `gate`.
+    pub fn start(gate: Arc<Shared>, url: String) -> Self {
+        let (stop, lives) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let (stopped, counted) = (stop.clone(), lives.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopped.is_cancelled() {
+                counted.fetch_add(1, Ordering::SeqCst);
+                live(&gate, &url, &stopped);
+                gate.revive();
+            }
+        });
+        Self { stop, lives, thread: Some(thread) }
+    }
+
+    /// How often it was started.
+    pub fn lives(&self) -> usize {
+        self.lives.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let ended = self.thread.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            ended.transpose().expect("the operator does not panic");
+        }
+    }
+}
+
+/// One life. All of it is on one runtime of this thread, which is dropped here: tasks, connections
+/// and what they remember.
+fn live(gate: &Shared, url: &str, stop: &CancellationToken) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let config = kube::Config::new(url.parse().expect("a URL"));
+        let client = kube::Client::try_from(config).expect("a client");
+        let image =
+            ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
+        let settings = Settings { image, namespaces: vec![], reach: Reach::Anywhere };
+        let never = CancellationToken::new();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = gate.killed() => {}
+            ended = controller::operate(client, settings, Default::default(), Default::default(), never) => {
+                panic!("the operator has ended by itself: {ended:?}")
+            }
+        }
+    });
+}

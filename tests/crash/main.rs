@@ -1,0 +1,45 @@
+//! The operator against a real control plane, through a proxy that does to its writes whatever can
+//! happen to them: wherever it is killed, it ends where it would have, and is then still. `cargo test
+//! --test crash` runs a sample of it and `make test-crash` the whole; it needs root, and what
+//! tests/cluster/build builds. It must never reach a cluster that it did not start.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../pipeline/broker.rs"]
+#[allow(dead_code)] // the pipeline tests need more of it
+mod broker;
+#[path = "../pipeline/certificates.rs"]
+#[allow(dead_code)] // as above
+mod certificates;
+#[path = "../pipeline/client.rs"]
+#[allow(dead_code)] // as above
+mod client;
+#[path = "../pipeline/eventually.rs"]
+#[allow(dead_code)] // as above
+mod eventually;
+#[path = "../pipeline/plainly.rs"]
+mod plainly;
+#[path = "../pipeline/port.rs"]
+mod port;
+#[path = "../pipeline/process.rs"]
+#[allow(dead_code)] // as above
+mod process;
+#[path = "../pipeline/proxy.rs"]
+#[allow(dead_code)] // as above
+mod proxy;
+
+mod control_plane;
+mod fault;
+mod gate;
+mod kubelet;
+mod lives;
+mod scene;
+mod state;
+mod world;
+
+mod delete;
+mod fields;
+mod matrix;
+mod outage;
+mod recreate;
+mod scenario;
+mod watches;
