@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -114,6 +114,10 @@ pub enum Error {
 /// How long reconciliations may go on after a stop: one may wait for a broker, or for a list.
 const STOPS_WITHIN: Duration = Duration::from_millis(500);
 
+/// The longest silence of the API server: kube waits for a list without limit. A watch without news
+/// is ended by the server before.
+const SILENCE: Duration = Duration::from_secs(300);
+
 type Guarded = DeserializeGuard<ImagePipeline>;
 
 impl Args {
@@ -145,8 +149,7 @@ impl Args {
 /// There is no cluster, or the address for probes can't be had.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let (settings, listen) = (args.settings(), args.listen);
-    #[expect(clippy::disallowed_methods, reason = "whoever starts the operator names its cluster")]
-    let client = Client::try_default().await.map_err(Error::Cluster)?;
+    let client = client().await?;
     let mut registry = Registry::with_prefix("image_pipeline");
     let metrics = Metrics::default();
     metrics.register(&mut registry);
@@ -166,6 +169,14 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     tracing::info!("controller stops");
     drop(server.await);
     Ok(())
+}
+
+/// A client of the cluster that the process is started for.
+async fn client() -> Result<Client, Error> {
+    #[expect(clippy::disallowed_methods, reason = "whoever starts the operator names its cluster")]
+    let mut config = Config::infer().await.map_err(|error| Error::Cluster(kube::Error::InferConfig(error)))?;
+    (config.read_timeout, config.reset_reader_on_write) = (Some(SILENCE), true);
+    Client::try_from(config).map_err(Error::Cluster)
 }
 
 /// Operates as [`operate`] does for as long as this operator leads, and otherwise waits. Who loses the
