@@ -53,7 +53,7 @@ pub async fn client() -> kube::Client {
 }
 
 /// The kubeconfig of the tests' own cluster; `None`: the current context was asked for.
-fn own_kubeconfig() -> Option<PathBuf> {
+pub fn own_kubeconfig() -> Option<PathBuf> {
     if std::env::var("CLUSTER").as_deref() == Ok("current") {
         return None;
     }

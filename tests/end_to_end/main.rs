@@ -12,6 +12,7 @@ mod delete;
 mod eventually;
 mod leader;
 mod messages;
+mod outage;
 mod pipeline;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;

@@ -66,6 +66,11 @@ impl Pipeline<'_> {
         self.get("deployment", &format!("{}-consumer", self.name))["spec"]["replicas"].as_i64()
     }
 
+    /// How often the Deployment was changed.
+    pub fn generation(&self) -> Option<i64> {
+        self.get("deployment", &format!("{}-consumer", self.name))["metadata"]["generation"].as_i64()
+    }
+
     /// The consumer pods: name and restarts.
     pub fn pods(&self) -> Vec<(String, i64)> {
         let selector = format!("app.kubernetes.io/instance={}", self.name);
