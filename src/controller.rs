@@ -164,7 +164,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Error::Listen(listen, error))?;
     let server = tokio::spawn(http::serve(listener, routes, stop.clone()));
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, ?settings, %listen, "controller starts");
+    let (consumer, namespaces) = (&settings.image.image, &settings.namespaces);
+    tracing::info!(version, consumer.image = consumer, ?namespaces, %listen, "controller starts");
     lead(args.election(&client), client, settings, metrics, listed, stop).await?;
     tracing::info!("controller stops");
     drop(server.await);
