@@ -10,12 +10,12 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo bench test test-crash end-to-end check fuzz install operator
+.PHONY: help demo bench bench-scaling scaling test test-crash end-to-end check fuzz install operator
 
 help:
 	@echo 'make TARGET'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
-		END { for (i = 1; i <= n; i++) printf "  %-12s%s\n", order[i], does[order[i]] }' $(MAKEFILE_LIST)
+		END { for (i = 1; i <= n; i++) printf "  %-15s%s\n", order[i], does[order[i]] }' $(MAKEFILE_LIST)
 	@echo 'With CLUSTER=current IMAGE=<one it can pull>, demo, install and test use the cluster of your'
 	@echo 'current context. Without, they never look at it.'
 
@@ -31,6 +31,20 @@ bench: $(BENCH_PYTHON)/installed ## Ours against the service it replaces, 10 min
 	@cargo build --release --locked --bin image-pipeline --example bench
 	@$(CARGO_TARGET_DIR)/release/examples/bench --python $(BENCH_PYTHON)/bin/python \
 		$(if $(QUICK),--quick) $(if $(LONG),--long)
+
+# Needs /proc of the operator's process and the API server's audit log. Taken down however it ends.
+bench-scaling: ## How the operator scales, with one pipeline and with a thousand, 30 minutes; QUICK=1: 5 minutes
+ifeq ($(CLUSTER),current)
+	@echo 'CLUSTER=current: bench-scaling has to look into the machine that the operator runs on, so it' >&2
+	@echo 'uses the cluster that it brings up itself.' >&2
+	@exit 1
+else
+	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) scaling
+endif
+
+scaling: install
+	@cargo build --quiet --release --locked --example bench-scaling
+	@$(CARGO_TARGET_DIR)/release/examples/bench-scaling $(if $(QUICK),--quick)
 
 $(BENCH_PYTHON)/installed:
 	@python3 -m venv --clear $(BENCH_PYTHON)

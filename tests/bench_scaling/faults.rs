@@ -1,0 +1,133 @@
+//! Neighbours in trouble: everything that can be wrong between the operator and a broker, each on a
+//! pipeline of its own. It must never listen anywhere but on the address of the cluster's bridge.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+
+use super::certificates::Authority;
+use super::follow::has;
+use super::scene::Scene;
+
+/// A silent broker is given up after ten seconds, and looked at by its pipeline alone.
+const NAMED_WITHIN: Duration = Duration::from_secs(60);
+
+/// One way to be broken: the condition that is false by it and why, and what of the source is other.
+struct Fault {
+    name: &'static str,
+    condition: &'static str,
+    reason: &'static str,
+    /// The broker's address in the Secret, where it is another.
+    broker: Option<(String, u16)>,
+    /// The broker's password, where it is another.
+    password: Option<&'static str>,
+    source: Value,
+}
+
+/// Breaks these pipelines, each in its own way, and waits until each says so.
+pub async fn breaks(scene: &Scene, pipelines: &[(String, String)]) {
+    let bridge: IpAddr = bridge_address(scene);
+    let faults = faults(bridge);
+    assert_eq!(pipelines.len(), faults.len(), "a pipeline for each fault");
+    for ((namespace, name), fault) in pipelines.iter().zip(&faults) {
+        let mut source = fault.source.clone();
+        if fault.broker.is_some() || fault.password.is_some() {
+            let (host, port) = fault.broker.clone().unwrap_or((format!("rabbit.{}.svc", scene.parts.name), 5672));
+            let password = fault.password.unwrap_or(&scene.broker.address.password);
+            let username = &scene.broker.address.username;
+            let data = json!({ "host": host, "port": port.to_string(), "username": username, "password": password });
+            scene.secret(namespace, fault.name, data).await;
+            source["rabbitmqClusterReference"] = json!({ "name": null, "connectionSecret": { "name": fault.name } });
+        }
+        scene.change(namespace, name, json!({ "source": { "rabbitmq": source } })).await;
+    }
+    for ((namespace, name), fault) in pipelines.iter().zip(&faults) {
+        let Fault { name: what, condition, reason, .. } = fault;
+        let broken = |status: &_| has(status, condition, "False", Some(reason));
+        scene.statuses.shows((namespace, name), &format!("{reason}, by {what}"), NAMED_WITHIN, broken).await;
+    }
+}
+
+/// How many ways there are.
+pub const WAYS: usize = 8;
+
+fn faults(bridge: IpAddr) -> [Fault; WAYS] {
+    let reachable = |name, reason| Fault {
+        name,
+        condition: "BrokerReachable",
+        reason,
+        broker: None,
+        password: None,
+        source: json!({}),
+    };
+    let at = |port| Some((bridge.to_string(), port));
+    [
+        Fault { broker: at(refusing(bridge)), ..reachable("refusing", "BrokerUnreachable") },
+        Fault { broker: at(silent(bridge)), ..reachable("silent", "BrokerUnreachable") },
+        Fault { broker: Some(("nowhere.invalid".to_owned(), 5672)), ..reachable("nameless", "DnsFailed") },
+        Fault { password: Some("wrong"), ..reachable("wrong-password", "AuthenticationFailed") },
+        Fault { source: json!({ "vhost": "nowhere" }), ..reachable("no-vhost", "VhostNotFound") },
+        Fault {
+            source: json!({ "queue": "nowhere" }),
+            condition: "QueueFound",
+            ..reachable("no-queue", "QueueNotFound")
+        },
+        Fault { broker: at(unknown(bridge)), source: json!({ "tls": {} }), ..reachable("untrusted", "TlsFailed") },
+        Fault {
+            source: json!({ "rabbitmqClusterReference": { "name": "nowhere" } }),
+            ..reachable("no-secret", "SecretNotFound")
+        },
+    ]
+}
+
+/// This machine's address on the cluster's own network, where pods reach it: the API server's.
+fn bridge_address(scene: &Scene) -> IpAddr {
+    let template = "jsonpath={.subsets[0].addresses[0].ip}";
+    let address = scene.parts.kubectl(&["--namespace", "default", "get", "endpoints", "kubernetes", "-o", template]);
+    address.parse().unwrap_or_else(|_| panic!("{address:?} is no address"))
+}
+
+fn listener(address: IpAddr) -> (TcpListener, u16) {
+    let listener = TcpListener::bind((address, 0)).expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
+    (listener, port)
+}
+
+/// A port at which nobody listens any more.
+fn refusing(address: IpAddr) -> u16 {
+    listener(address).1
+}
+
+/// Takes every connection and says nothing.
+fn silent(address: IpAddr) -> u16 {
+    let (listener, port) = listener(address);
+    std::thread::spawn(move || {
+        let mut held: Vec<TcpStream> = Vec::new();
+        held.extend(listener.incoming().flatten());
+    });
+    port
+}
+
+/// Speaks TLS, with a certificate of an authority that nobody knows.
+fn unknown(address: IpAddr) -> u16 {
+    let (listener, port) = listener(address);
+    let certificate = Authority::new("nobody").server(&format!("IP:{address}"));
+    let chain = CertificateDer::pem_slice_iter(certificate.chain.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).expect("a key");
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain.expect("PEM"), key);
+    let config = Arc::new(config.expect("a certificate with its key"));
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            let mut session = rustls::ServerConnection::new(Arc::clone(&config)).expect("a session");
+            let mut stream = rustls::Stream::new(&mut session, &mut connection);
+            // The other side ends it, as it should.
+            let _ended = stream.read(&mut [0; 1]).and_then(|_| stream.flush());
+        }
+    });
+    port
+}

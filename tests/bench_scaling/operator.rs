@@ -1,0 +1,144 @@
+//! The operator as its machine and the API server see it: memory and processor time of its process,
+//! and what it has written by the audit log. It must never ask the operator: what it says of itself
+//! is not evidence.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::Value;
+
+use super::usage;
+
+const NAMESPACE: &str = "image-pipeline-system";
+const SELECTOR: &str = "app.kubernetes.io/name=image-pipeline,app.kubernetes.io/component=operator";
+/// As the kernel calls the process.
+const COMMAND: &str = "image-pipeline\n";
+
+/// The processes of the operator: those of its pods on this machine.
+pub struct Operator {
+    processes: Vec<u32>,
+    user: String,
+    audit: PathBuf,
+}
+
+/// Where the audit log ended at some moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(u64);
+
+impl Operator {
+    /// The one that is installed.
+    pub async fn find(client: &Client) -> Self {
+        let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+        let pods = api.list(&ListParams::default().labels(SELECTOR)).await.expect("the operator's pods").items;
+        let account = pods.first().and_then(|pod| pod.spec.as_ref()?.service_account_name.clone());
+        let processes: Vec<u32> = pods.iter().flat_map(|pod| processes_of(&pod.uid().expect("a uid"))).collect();
+        assert!(!processes.is_empty(), "no process of the operator's on this machine: make bench-scaling installs it");
+        let directory = std::env::var_os("CLUSTER_DIR").expect("CLUSTER_DIR is set by make: run `make bench-scaling`");
+        let user = format!("system:serviceaccount:{NAMESPACE}:{}", account.expect("a service account"));
+        Self { processes, user, audit: PathBuf::from(directory).join("audit.log") }
+    }
+
+    /// Resident bytes; of several processes, those of the largest.
+    pub fn rss(&self) -> f64 {
+        self.processes.iter().map(|process| usage::rss(*process)).max().expect("a process") as f64
+    }
+
+    /// The most bytes that were ever resident.
+    pub fn peak_rss(&self) -> f64 {
+        self.processes.iter().map(|process| usage::peak_rss(*process)).max().expect("a process") as f64
+    }
+
+    /// Leaves the operator alone for so long: percent of one processor that it used, of several
+    /// processes the busiest, and what it has written.
+    pub async fn idle(&self, time: Duration) -> (f64, BTreeMap<String, usize>) {
+        let (began, mark) = (Instant::now(), self.mark());
+        let used: Vec<Duration> = self.processes.iter().map(|process| usage::cpu(*process)).collect();
+        tokio::time::sleep(time).await;
+        let part = |(process, before): (&u32, &Duration)| (usage::cpu(*process) - *before).as_secs_f64();
+        let most = self.processes.iter().zip(&used).map(part).fold(0.0, f64::max);
+        (most / began.elapsed().as_secs_f64() * 100.0, self.writes_since(mark))
+    }
+
+    /// The present end of the audit log.
+    pub fn mark(&self) -> Mark {
+        Mark(std::fs::metadata(&self.audit).expect("the audit log").len())
+    }
+
+    /// The operator's writes since then, but for Leases, by what was done to what.
+    pub fn writes_since(&self, Mark(start): Mark) -> BTreeMap<String, usize> {
+        let mut log = std::fs::File::open(&self.audit).expect("the audit log");
+        log.seek(SeekFrom::Start(start)).expect("its end of before");
+        let mut text = String::new();
+        log.read_to_string(&mut text).expect("text");
+        let mut writes = BTreeMap::new();
+        for what in text.lines().filter_map(|line| write(line, &self.user)) {
+            *writes.entry(what).or_default() += 1;
+        }
+        writes
+    }
+
+    /// Waits until it has written nothing for so long.
+    pub async fn still(&self, time: Duration, limit: Duration) {
+        let began = Instant::now();
+        while !self.idle(time).await.1.is_empty() {
+            assert!(began.elapsed() < limit, "the operator has not stopped writing within {limit:?}");
+        }
+    }
+}
+
+/// What a line of the audit log says that this user has written.
+fn write(line: &str, user: &str) -> Option<String> {
+    // The last line may not be whole yet.
+    let entry: Value = serde_json::from_str(line).ok()?;
+    let (verb, object) = (entry["verb"].as_str()?, &entry["objectRef"]);
+    let resource = object["resource"].as_str()?;
+    let writes = ["create", "update", "patch", "delete", "deletecollection"].contains(&verb);
+    (writes && entry["user"]["username"] == user && resource != "leases").then(|| {
+        let part = object["subresource"].as_str().map(|part| format!("/{part}")).unwrap_or_default();
+        format!("{verb} {resource}{part}")
+    })
+}
+
+/// The processes of a pod, by the control group that the kubelet makes of its uid.
+fn processes_of(uid: &str) -> Vec<u32> {
+    let group = format!("/pod{uid}/");
+    let numbers =
+        std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers
+        .filter(|process| {
+            // One that ends meanwhile is none of them.
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+            read("cgroup").contains(&group) && read("comm") == COMMAND
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_told_from_reads_leases_and_other_users() {
+        let line = |user: &str, verb: &str, resource: &str, part: &str| {
+            let object = serde_json::json!({ "resource": resource, "subresource": part });
+            let object = if part.is_empty() { serde_json::json!({ "resource": resource }) } else { object };
+            serde_json::json!({ "verb": verb, "user": { "username": user }, "objectRef": object }).to_string()
+        };
+        let cases = [
+            (line("us", "patch", "imagepipelines", "status"), Some("patch imagepipelines/status")),
+            (line("us", "create", "events", ""), Some("create events")),
+            (line("us", "list", "pods", ""), None),
+            (line("us", "update", "leases", ""), None),
+            (line("kubelet", "patch", "pods", "status"), None),
+            ("{\"verb\": \"pa".to_owned(), None),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(write(&line, "us").as_deref(), expected, "{line}");
+        }
+    }
+}
