@@ -34,9 +34,9 @@ const PATCHES_AT_ONCE: usize = 16;
 /// How long an order of pods holds for a shrink that could not be carried out.
 const RANKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
-/// What was asked for at the last apply of a Deployment, and what it led to.
+/// The digest of what was asked for at the last apply of a Deployment, and what it led to.
 struct Asked {
-    deployment: Value,
+    digest: blake3::Hash,
     uid: Option<String>,
     generation: Option<i64>,
     /// The size, until the watch has brought it.
@@ -93,8 +93,9 @@ impl Writer {
         let refused = |error: String| {
             Trouble::new(Reason::DeploymentRefused, format!("Deployment {name:?} can't be written: {error}"))
         };
-        let asked = serde_json::to_value(desired).map_err(|error| refused(error.to_string()))?;
-        if live.is_some_and(|live| self.is_as_asked(pipeline, &asked, live)) {
+        let asked = serde_json::to_vec(desired).map_err(|error| refused(error.to_string()))?;
+        let digest = blake3::hash(&asked);
+        if live.is_some_and(|live| self.is_as_before(pipeline, digest, live) || is_as_asked(desired, live)) {
             return Ok(());
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
@@ -105,7 +106,7 @@ impl Writer {
         locked(&self.asked).insert(
             ObjectRef::from_obj(pipeline),
             Asked {
-                deployment: asked,
+                digest,
                 uid: written.metadata.uid,
                 generation: written.metadata.generation,
                 unseen: desired.spec.as_ref().and_then(|spec| spec.replicas),
@@ -124,12 +125,11 @@ impl Writer {
         last.unseen
     }
 
-    fn is_as_asked(&self, pipeline: &ImagePipeline, asked: &Value, live: &Deployment) -> bool {
-        let as_before = locked(&self.asked).get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
+    fn is_as_before(&self, pipeline: &ImagePipeline, digest: blake3::Hash, live: &Deployment) -> bool {
+        locked(&self.asked).get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
             // At or below: the watch may be behind what was written.
-            before.deployment == *asked && live.metadata.generation <= before.generation
-        });
-        as_before || serde_json::to_value(live).is_ok_and(|live| contains(&live, asked))
+            before.digest == digest && live.metadata.generation <= before.generation
+        })
     }
 
     /// Tells pods what Kubernetes is to know of them: which versions of their Secrets exist now, which
@@ -272,6 +272,12 @@ fn api_message(error: kube::Error) -> String {
         kube::Error::Api(status) => status.message,
         other => other.to_string(),
     }
+}
+
+/// Whether the live one has everything asked for.
+fn is_as_asked(desired: &Deployment, live: &Deployment) -> bool {
+    let asked = serde_json::to_value(desired);
+    asked.is_ok_and(|asked| serde_json::to_value(live).is_ok_and(|live| contains(&live, &asked)))
 }
 
 /// Whether `live` has everything that `asked` has: what others added does not count.

@@ -75,6 +75,7 @@ pub async fn run(
 
     let pipeline_events = watcher(api::<Guarded>(client, namespace), watcher::Config::default())
         .backoff(Rewatch::default())
+        .modify(forget_managed_fields)
         .reflect(pipeline_writer)
         .inspect(lists.pipelines())
         .applied_objects()
