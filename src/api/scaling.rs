@@ -49,9 +49,10 @@ pub struct Scaling {
     #[schemars(schema_with = "duration_schema")]
     pub poll_interval: Duration,
     /// How long a smaller size must have been enough before pods are removed, as a duration such
-    /// as `60s`; at least two readings of the depth must agree. Growing is immediate, and held while
-    /// more pods could not help: storage or the broker is down, or pods can't start. From none, one
-    /// pod is started even then, to find out.
+    /// as `60s`; at least two readings of the depth must agree. Enough is what the backlog asks for,
+    /// and as many pods as keep up with what comes. Growing is immediate, and held while more pods
+    /// could not help: storage or the broker is down, or pods can't start. From none, one pod is
+    /// started even then, to find out.
     #[serde(default = "default_scale_down_after")]
     #[schemars(schema_with = "duration_schema")]
     pub scale_down_after: Duration,

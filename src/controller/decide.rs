@@ -13,6 +13,10 @@ use crate::pod_status::PodStatus;
 use crate::queue::QueueDepth;
 use crate::reason::Reason;
 
+mod pace;
+
+use pace::{Pace, Work};
+
 /// Where the user says nothing of it, and nothing has been measured.
 const DEFAULT_MESSAGES_PER_REPLICA: i32 = 50;
 
@@ -42,6 +46,8 @@ pub struct Load {
     pub depth: Option<QueueDepth>,
     /// Messages that the pods say they hold.
     pub in_flight: u64,
+    /// What the pods have got done.
+    pub work: Work,
     /// Whether a pod says that it has an open consumer on the queue.
     pub consuming: bool,
     /// Whether a pod could not be asked, so that it may hold messages nobody counted.
@@ -60,12 +66,21 @@ impl Load {
             current: observed.size(),
             depth: observed.depth.as_ref().ok().copied(),
             in_flight: reports().map(|report| report.in_flight).fold(0, u64::saturating_add),
+            work: work(reports()),
             consuming: reports().any(|report| report.consuming),
             unasked: observed.pods.iter().any(|pod| pod.ready && pod.report.is_none()),
             held: observed.no_use_growing().is_some(),
             throughput: throughput(reports()),
         }
     }
+}
+
+/// Of the pods that consume: one that goes takes its figures along.
+fn work<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Work {
+    reports.filter(|report| report.consuming).fold(Work::default(), |Work { finished, pods }, report| Work {
+        finished: finished.saturating_add(report.processed).saturating_add(report.parked),
+        pods: pods.saturating_add(1),
+    })
 }
 
 /// The mean of what the pods say; an idle one says how fast it was when it worked. A pod is not
@@ -85,12 +100,14 @@ pub struct Memory {
     /// Sizes that were needed and until when, the largest and oldest first: one that a later one
     /// reaches is left out.
     needs: VecDeque<(Timestamp, i32)>,
+    pace: Pace,
 }
 
 impl Memory {
-    /// With the size that is needed now, without those of before the window. A memory without any
-    /// begins with the present size as needed until now.
-    fn with(&self, now: Timestamp, wanted: i32, current: i32, window: Duration) -> Self {
+    /// With the size that is needed now, for the backlog or to keep up, without those of before the
+    /// window. A memory without any begins with the present size as needed until now.
+    fn with(&self, now: Timestamp, wanted: i32, current: i32, pace: Pace, window: Duration) -> Self {
+        let wanted = wanted.max(pace.pods().min(current));
         let mut needs = self.needs.clone();
         // What the last reading asked for has held until this one.
         let last = needs.pop_back().map_or(current, |(_, last)| last);
@@ -100,7 +117,7 @@ impl Memory {
         }
         let left = |(until, _): &mut (Timestamp, i32)| now.duration_since(*until).as_secs_f64() >= window.as_secs_f64();
         while needs.len() > 1 && needs.pop_front_if(left).is_some() {}
-        Self { needs, ..self.clone() }
+        Self { needs, pace, ..self.clone() }
     }
 
     /// Without the sizes that were needed: the window begins anew.
@@ -147,7 +164,7 @@ impl Decision {
 
 /// Decides the size. One that the user has fixed or frozen is that. Else it grows at once, though
 /// not while that could not help, where only a first pod is started; it shrinks to the most that was
-/// needed within `scaleDownAfter`, and holds while the depth is unknown.
+/// needed, for the backlog or to keep up, within `scaleDownAfter`, and holds while the depth is unknown.
 pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -> (Decision, Memory) {
     let Asked { replicas, paused, scaling } = *asked;
     let (min, max) = (scaling.min_replicas, scaling.max_replicas.max(scaling.min_replicas));
@@ -178,7 +195,10 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     let limited = needed > f64::from(max);
     let wanted = (needed as i32).clamp(min, max);
     // Never on one reading: a broker may answer a false zero while a queue's leader moves.
-    let memory = memory.with(now, wanted, current, Duration::from(scaling.scale_down_after).max(poll_interval));
+    let window = Duration::from(scaling.scale_down_after).max(poll_interval);
+    // Pods that keep up leave no backlog: without them it would be back, and they with it.
+    let pace = memory.pace.with(now, load.work, load.depth.is_some_and(|depth| depth.ready > 0));
+    let memory = memory.with(now, wanted, current, pace, window);
     let most = memory.most();
     let (replicas, reason) = match () {
         () if wanted > current && load.held => (current.max(1), Reason::GrowthHeld),

@@ -25,6 +25,7 @@ fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load 
         current: current.into(),
         depth,
         in_flight: 0,
+        work: Work::default(),
         consuming: false,
         unasked: false,
         held: false,
@@ -130,6 +131,25 @@ fn each_step_down_comes_as_soon_as_its_own_window_has_passed() {
         // 6 pods were needed for the last time at second 10, 5 at 12, 4 at 16, 3 at 22, 2 at 26, 1 at 32.
         [(70, 5), (72, 4), (76, 3), (82, 2), (86, 1), (92, 0)],
     );
+}
+
+/// Six pods of 25 messages a second: a backlog for so long, then as many come as two of them and a half
+/// can do.
+#[test]
+fn pods_that_keep_up_with_an_even_load_stay_and_the_others_go() {
+    let (mut current, mut memory, mut finished, mut sizes) = (6, Memory::default(), 0, vec![]);
+    for second in (0..600).step_by(2) {
+        let ready = if second < 20 { 294 } else { 0 };
+        finished += if second < 20 { 300 } else { 125 };
+        let work = Work { finished, pods: current as u32 };
+        let load = Load { work, in_flight: 6, ..load(current, ready) };
+        let (decision, next) = decide(&automatic(&scaling(0, 20, 50)), &load, &memory, at(second));
+        (current, memory) = (decision.replicas, next);
+        if sizes.last() != Some(&current) {
+            sizes.push(current);
+        }
+    }
+    assert_eq!(sizes, [6, 3]);
 }
 
 #[test]
@@ -276,15 +296,25 @@ fn a_size_that_was_just_written_is_the_present_one_though_the_watch_lags() {
     assert_eq!((size(None), size(Some(6))), (1, 6));
 }
 
+#[test]
+fn the_work_is_what_the_pods_that_consume_have_finished() {
+    let pod = |consuming, processed, parked| PodStatus { consuming, processed, parked, ..crate::pod_status::healthy() };
+    let pods = [pod(true, 5, 1), pod(true, 10, 0), pod(false, 100, 100), pod(true, 0, 0)];
+    assert_eq!(work(pods.iter()), Work { finished: 16, pods: 3 });
+}
+
 fn any_load() -> impl Strategy<Value = Load> {
     let depth = (0u32..100_000, 0u32..100).prop_map(|(ready, consumers)| QueueDepth { ready, consumers });
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     let throughput = prop::option::of(1e-6f64..1e6);
-    (prop::option::of(0i32..2000), prop::option::of(depth), 0u64..10_000, flags, throughput).prop_map(
-        |(current, depth, in_flight, (consuming, unasked, held), throughput)| Load {
+    let work = (0u64..100_000, 0u32..5).prop_map(|(finished, pods)| Work { finished, pods });
+    let held_and_done = (0u64..10_000, work);
+    (prop::option::of(0i32..2000), prop::option::of(depth), held_and_done, flags, throughput).prop_map(
+        |(current, depth, (in_flight, work), (consuming, unasked, held), throughput)| Load {
             current,
             depth,
             in_flight,
+            work,
             consuming,
             unasked,
             held,
