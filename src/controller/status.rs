@@ -334,9 +334,10 @@ fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, 
 }
 
 /// The message as a sentence of its own: errors are worded to stand within one. One that begins
-/// with an address is left as it is.
+/// with an address or a field's name is left as it is.
 fn sentence(message: &str) -> String {
-    if message.split(' ').next().is_some_and(|word| word.contains("://")) {
+    let is_name = |word: &str| word.contains("://") || word.starts_with("spec.");
+    if message.split(' ').next().is_some_and(is_name) {
         return message.to_owned();
     }
     let mut characters = message.chars();

@@ -282,3 +282,10 @@ fn a_size_that_does_not_follow_the_queue_says_why() {
     let selector = of(&observed(vec![]), &decision(0)).selector;
     assert_eq!(selector, names::selector("forest-tiles"));
 }
+
+#[test]
+fn a_message_is_a_sentence_and_a_name_in_it_is_left_as_it_is() {
+    assert_eq!(sentence("the queue is gone"), "The queue is gone");
+    assert_eq!(sentence("spec.replicas is 0"), "spec.replicas is 0");
+    assert_eq!(sentence("https://s3.example does not answer"), "https://s3.example does not answer");
+}
