@@ -54,6 +54,12 @@ use source::Source;
         type_ = "integer",
         description = "Messages ready or in flight when the size was last decided"
     ),
+    printcolumn(
+        json_path = ".status.parked",
+        name = "Parked",
+        type_ = "integer",
+        description = "Messages in the parking queue, which can't be stored as they are"
+    ),
     printcolumn(json_path = ".status.desiredReplicas", name = "Desired", type_ = "integer"),
     printcolumn(json_path = ".status.readyReplicas", name = "Ready", type_ = "integer"),
     printcolumn(
@@ -127,13 +133,20 @@ pub struct ImagePipelineStatus {
     pub replicas: i32,
     /// The label selector of the consumer pods, for the scale subresource.
     pub selector: String,
-    /// Consumer pods that are ready: connected and consuming.
+    /// Consumer pods that are ready: they consume, and nothing that they need fails.
     pub ready_replicas: i32,
     /// The size last decided.
     pub desired_replicas: i32,
     /// Messages ready or in flight when the size was last decided; absent if it could not be read.
+    /// Written every 30 seconds at most, every 10 when it becomes 0 or is no longer; the metric
+    /// `image_pipeline_queue_messages` has it as of the last decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog: Option<i64>,
+    /// Messages in the parking queue, which can't be stored as they are; each says why in its headers.
+    /// Read every 10 seconds and written as `backlog` is. Absent while there is no such queue, or where
+    /// `failures.policy` is not `Park`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked: Option<i64>,
     /// When the size was last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_scale_time: Option<Time>,

@@ -55,6 +55,7 @@ pub enum Reason {
     SecretInvalid,
     SecretNotFound,
     // Parking.
+    MessagesParked,
     ParkingAvailable,
     ParkingRefused,
     // Storage.

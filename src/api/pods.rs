@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Toleration, TopologySpreadConstraint};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,23 @@ pub struct ConsumerPods {
     /// cluster's API. Empty: `default`.
     #[schemars(length(max = 253))]
     pub service_account_name: String,
+    /// Labels that a node must have for consumer pods to run on it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints of nodes that consumer pods tolerate, as in a pod.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+    /// How consumer pods spread over zones and nodes, as in a pod. A constraint without `labelSelector`
+    /// counts the pods of this ImagePipeline.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// The PriorityClass of the consumer pods. Empty: the cluster's default.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub priority_class_name: String,
     /// Seconds between the order to stop and the end of a pod, in which it finishes what it holds.
     #[schemars(range(min = 10, max = 3600))]
     pub termination_grace_period_seconds: u16,
@@ -33,13 +52,17 @@ pub struct ConsumerPods {
 
 /// CPU and memory of a consumer pod. Each of the two maps is taken as a whole: giving `limits`
 /// replaces the default limits and leaves the default requests.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(default)]
+#[x_kube(validation = Rule::new("!('memory' in self.limits) || quantity(string(self.limits['memory'])).compareTo(quantity('64Mi')) >= 0")
+    .message("consumer.resources.limits.memory must be at least 64Mi; with less, ordinary images count as too large and are parked"))]
+#[x_kube(validation = Rule::new("self.limits.all(name, !(name in self.requests) || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0")
+    .message("consumer.resources.requests asks for more than consumer.resources.limits allows; without requests of your own they are 100m CPU and 128Mi memory"))]
 pub struct Resources {
     /// What the scheduler reserves. Default: 100m CPU, 128Mi memory.
     #[schemars(schema_with = "quantities_schema")]
     pub requests: BTreeMap<String, IntOrString>,
-    /// What the pod may use at most. Default: 1Gi memory, CPU not limited.
+    /// What the pod may use at most; of memory, 64Mi at least. Default: 1Gi memory, CPU not limited.
     #[schemars(schema_with = "quantities_schema")]
     pub limits: BTreeMap<String, IntOrString>,
 }
@@ -50,6 +73,10 @@ impl Default for ConsumerPods {
             concurrency: None,
             resources: Resources::default(),
             service_account_name: String::new(),
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            topology_spread_constraints: Vec::new(),
+            priority_class_name: String::new(),
             termination_grace_period_seconds: 60,
         }
     }

@@ -13,9 +13,18 @@ use crate::api::ImagePipeline;
 use crate::api::source::RabbitmqSource;
 use crate::broker_address::BrokerAddress;
 use crate::queue::{Channel, Connection, QueueDepth, QueueError, Reach};
+use crate::reason::Reason;
 
 /// How long a failure to connect is believed before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
+
+/// How long a number of parked messages is believed, and that it could not be read: a queue that is
+/// missing closes the channel and leaves a line in the broker's log.
+const PARKED_FOR: Duration = Duration::from_secs(10);
+const PARKED_UNKNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// How long it may take to read it: the decision waits.
+const PARKED_WITHIN: Duration = Duration::from_secs(1);
 
 type Key = ObjectRef<ImagePipeline>;
 
@@ -29,7 +38,23 @@ pub struct Connections {
 /// One scope's channels, by pipeline, in connections that all scopes share.
 pub struct Brokers {
     connections: Arc<Connections>,
-    readers: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Option<Reader>>>>>,
+    slots: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Slot>>>>,
+}
+
+/// What is kept of one pipeline between readings.
+#[derive(Default)]
+struct Slot {
+    reader: Option<Reader>,
+    parked: Option<Parked>,
+}
+
+/// What is known of a parking queue.
+struct Parked {
+    queue: String,
+    messages: Option<u32>,
+    /// Whether it was not there, or not for this user to look at.
+    refused: bool,
+    read: Instant,
 }
 
 /// One broker and user. The connection lives as long as a pipeline's reader holds it.
@@ -50,7 +75,7 @@ struct Reader {
 impl Brokers {
     /// No channels yet, in these connections.
     pub fn sharing(connections: Arc<Connections>) -> Self {
-        Self { connections, readers: Mutex::default() }
+        Self { connections, slots: Mutex::default() }
     }
 
     /// Reads the depth of a pipeline's queue. `revision` is the version of the Secrets that `address`
@@ -65,30 +90,50 @@ impl Brokers {
         revision: &str,
         address: impl Future<Output = Result<BrokerAddress, Trouble>>,
     ) -> Result<QueueDepth, Trouble> {
-        let slot = locked(&self.readers).entry(pipeline).or_default().clone();
+        let slot = locked(&self.slots).entry(pipeline).or_default().clone();
         let mut slot = slot.lock().await;
-        if let Some(reader) = slot.take().filter(|reader| reader.is_for(source, revision))
+        if let Some(reader) = slot.reader.take().filter(|reader| reader.is_for(source, revision))
             && let Ok(depth) = reader.channel.depth(&source.queue).await
         {
-            *slot = Some(reader);
+            slot.reader = Some(reader);
             return Ok(depth);
         }
         let connection = self.connections.open(address.await?).await.map_err(trouble)?;
         let channel = connection.channel().await.map_err(trouble)?;
         let depth = channel.depth(&source.queue).await.map_err(trouble)?;
         let (source, revision) = (source.clone(), revision.to_owned());
-        *slot = Some(Reader { source, revision, channel, _connection: connection });
+        slot.reader = Some(Reader { source, revision, channel, _connection: connection });
         Ok(depth)
+    }
+
+    /// How many messages wait in a pipeline's parking queue, by the channel that its depth was read
+    /// by; `None`: that is not known. `expected`: whether the queue must be there.
+    pub async fn parked(&self, pipeline: Key, queue: &str, expected: bool) -> Option<u32> {
+        let slot = locked(&self.slots).entry(pipeline).or_default().clone();
+        let mut slot = slot.lock().await;
+        let known = slot.parked.take().filter(|parked| parked.queue == queue);
+        let due = known.as_ref().is_none_or(|parked| parked.is_due(expected));
+        let messages = known.as_ref().and_then(|parked| parked.messages);
+        slot.parked = match slot.reader.take_if(|_| due) {
+            Some(reader) => {
+                let depth = tokio::time::timeout(PARKED_WITHIN, reader.channel.depth(queue)).await;
+                // An error may have closed the channel, and an answer that is late would be another's.
+                slot.reader = matches!(depth, Ok(Ok(_))).then_some(reader);
+                Some(Parked::read(queue, messages, depth.ok()))
+            }
+            None => known,
+        };
+        slot.parked.as_ref()?.messages
     }
 
     /// Drops a pipeline's channel; the connection closes with the last of them.
     pub fn forget(&self, pipeline: &Key) {
-        locked(&self.readers).remove(pipeline);
+        locked(&self.slots).remove(pipeline);
     }
 
     /// Drops the channels of all pipelines but those that `lives` names.
     pub fn retain(&self, lives: impl Fn(&Key) -> bool) {
-        locked(&self.readers).retain(|pipeline, _| lives(pipeline));
+        locked(&self.slots).retain(|pipeline, _| lives(pipeline));
         self.connections.retain_used();
     }
 }
@@ -135,6 +180,24 @@ impl Reader {
     /// Whether it can be asked still: another virtual host may be named without another Secret.
     fn is_for(&self, source: &RabbitmqSource, revision: &str) -> bool {
         self.source == *source && self.revision == revision && self.channel.is_open()
+    }
+}
+
+impl Parked {
+    /// What an answer tells, or that none came: then what was known still is.
+    fn read(queue: &str, known: Option<u32>, answer: Option<Result<QueueDepth, QueueError>>) -> Self {
+        let refused = |error: &QueueError| matches!(error.reason(), Reason::QueueNotFound | Reason::DeclareRefused);
+        let (messages, refused) = match answer {
+            Some(Ok(depth)) => (Some(depth.ready), false),
+            Some(Err(error)) if refused(&error) => (None, true),
+            Some(Err(_)) | None => (known, false),
+        };
+        Self { queue: queue.to_owned(), messages, refused, read: Instant::now() }
+    }
+
+    fn is_due(&self, expected: bool) -> bool {
+        let believed = if self.messages.is_some() { PARKED_FOR } else { PARKED_UNKNOWN_FOR };
+        self.read.elapsed() >= believed && (expected || !self.refused)
     }
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy,
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, LocalObjectReference,
     PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-    SecurityContext, Volume, VolumeMount,
+    SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -44,10 +44,7 @@ pub struct ConsumerImage {
 pub fn build(pipeline: &ImagePipeline, replicas: i32, image: &ConsumerImage) -> Deployment {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let labels = names::labels(&name);
-    let mut template = PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(labels.clone()), ..ObjectMeta::default() }),
-        spec: Some(pod(pipeline, image)),
-    };
+    let mut template = template(pipeline, image);
     let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), digest(&template))].into();
     // On the pods too, so that those of an earlier spec can be told from those of this one.
     template.metadata.get_or_insert_default().annotations = Some(digest.clone());
@@ -75,6 +72,19 @@ pub fn build(pipeline: &ImagePipeline, replicas: i32, image: &ConsumerImage) -> 
             ..DeploymentSpec::default()
         }),
         status: None,
+    }
+}
+
+/// The digest that pods of the present spec are told by.
+pub fn spec_digest(pipeline: &ImagePipeline, image: &ConsumerImage) -> String {
+    digest(&template(pipeline, image))
+}
+
+fn template(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodTemplateSpec {
+    let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+        spec: Some(pod(pipeline, image)),
     }
 }
 
@@ -136,8 +146,23 @@ fn pod(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodSpec {
         termination_grace_period_seconds: Some(i64::from(consumer.termination_grace_period_seconds)),
         containers: vec![container(pipeline, image, secrets.iter().map(|(role, _)| *role))],
         volumes: Some(volumes.collect()),
+        node_selector: Some(consumer.node_selector.clone()).filter(|labels| !labels.is_empty()),
+        tolerations: Some(consumer.tolerations.clone()).filter(|taints| !taints.is_empty()),
+        topology_spread_constraints: Some(spread(pipeline)).filter(|constraints| !constraints.is_empty()),
+        priority_class_name: Some(consumer.priority_class_name.clone()).filter(|class| !class.is_empty()),
         ..PodSpec::default()
     }
+}
+
+/// A constraint that selects no pods would spread none: those meant are this pipeline's.
+fn spread(pipeline: &ImagePipeline) -> Vec<TopologySpreadConstraint> {
+    let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
+    let ours = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
+    let of = |given: &TopologySpreadConstraint| TopologySpreadConstraint {
+        label_selector: given.label_selector.clone().or_else(|| Some(ours.clone())),
+        ..given.clone()
+    };
+    pipeline.spec.consumer.topology_spread_constraints.iter().map(of).collect()
 }
 
 /// Never left out: the API server keeps the name in an older field as well, which an apply without any
@@ -243,94 +268,4 @@ fn digest(template: &PodTemplateSpec) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Consumer {
-        #[command(flatten)]
-        args: consumer::Args,
-    }
-
-    fn image() -> ConsumerImage {
-        ConsumerImage {
-            image: "registry.example/image-pipeline:1".to_owned(),
-            pull_policy: "IfNotPresent".to_owned(),
-            pull_secrets: vec![],
-        }
-    }
-
-    fn pipeline(spec: &str) -> ImagePipeline {
-        let mut pipeline = ImagePipeline::new("forest-tiles", serde_yaml::from_str(spec).unwrap());
-        pipeline.metadata.namespace = Some("greench".to_owned());
-        pipeline.metadata.uid = Some("5e1f".to_owned());
-        pipeline
-    }
-
-    const SMALLEST: &str = "
-source: {rabbitmq: {queue: segmented-images, rabbitmqClusterReference: {name: rabbit}}}
-destination: {s3: {bucket: bucket-greench}}";
-
-    const FULLEST: &str = "
-source:
-  rabbitmq:
-    queue: -odd queue-
-    vhost: /forest=1
-    rabbitmqClusterReference: {connectionSecret: {name: north}}
-    credentialsSecret: {name: reader}
-    tls: {caSecret: {name: rabbit-ca}, clientCertSecret: {name: rabbit-client}}
-    prefetch: 7
-    maxBodyBytes: 8Mi
-message: {encoding: Raw, imagePath: /a, namePath: /b}
-image: {encoding: Balanced, reencode: WhenNotPng, maxPixels: 1000000}
-destination:
-  s3:
-    bucket: bucket-greench
-    prefix: tiles/
-    keyTemplate: '{year}/{stem}.png'
-    region: eu-north-1
-    endpoint: https://s3.greench.svc:7070
-    forcePathStyle: true
-    tls: {caSecret: {name: s3-ca}}
-    credentialsSecret: {name: s3}
-    onConflict: Fail
-    serverSideEncryption: {algorithm: aws:kms, kmsKeyId: alias/forest}
-    storageClass: STANDARD_IA
-    tags: {forest: north}
-    metadata: {project: greench}
-    cacheControl: max-age=60
-    checksum: SHA256
-    expectedBucketOwner: '111122223333'
-failures: {policy: DeadLetter, parkingQueue: $(HOSTNAME), maxAttempts: 3, holdingTime: 1m}
-consumer: {concurrency: 3, serviceAccountName: tiles, terminationGracePeriodSeconds: 90, resources: {limits: {cpu: 2, memory: 2Gi}}}";
-
-    #[test]
-    fn smallest_deployment() {
-        insta::assert_yaml_snapshot!(build(&pipeline(SMALLEST), 3, &image()));
-    }
-
-    #[test]
-    fn fullest_deployment() {
-        let image = ConsumerImage { pull_secrets: vec!["registry".to_owned()], ..image() };
-        insta::assert_yaml_snapshot!(build(&pipeline(FULLEST), 0, &image));
-    }
-
-    #[test]
-    fn the_command_line_parses_back() {
-        for spec in [SMALLEST, FULLEST] {
-            let args = consumer_args(&pipeline(spec));
-            let line = command_line(&args);
-            assert_eq!(Consumer::try_parse_from(&line).expect("parses").args, args);
-        }
-    }
-
-    #[test]
-    fn what_is_no_longer_asked_for_changes_the_digest() {
-        let digest_of = |spec: &str| build(&pipeline(spec), 1, &image()).metadata.annotations.unwrap();
-        assert_ne!(digest_of(SMALLEST), digest_of(&format!("{SMALLEST}\nconsumer: {{resources: {{limits: {{}}}}}}")));
-        assert_eq!(digest_of(SMALLEST), digest_of(&format!("{SMALLEST}\nscaling: {{maxReplicas: 7}}")));
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource as _, ResourceExt as _};
 
 use super::apply::Writer;
-use super::build::ConsumerImage;
+use super::build::{self, ConsumerImage};
 use super::decide::{self, Asked, Load, Memory, decide};
 use super::foreign::{self, Foreign};
 use super::metrics::{Metrics, PipelineLabels};
@@ -54,8 +54,9 @@ impl Context {
         Timestamp::now()
     }
 
-    /// Adds to one look what only several can tell.
+    /// Adds to one look what is asked for, and what only several looks can tell.
     pub fn recall(&self, pipeline: &ImagePipeline, observed: &mut Observed) {
+        observed.spec = build::spec_digest(pipeline, &self.image);
         observed.written = self.writer.unseen_size(pipeline, observed.deployment.as_deref());
         let source = &pipeline.spec.source.rabbitmq;
         let others = foreign::others(observed);
@@ -92,7 +93,9 @@ impl Context {
         let (decision, memory) = decide(&Asked::from(&pipeline.spec), &Load::of(observed), &memory, self.now());
         self.remembered().entry(key).or_default().memory = memory;
         let unknown = observed.depth.as_ref().err().map(|trouble| trouble.reason);
-        self.metrics.decided(&labels_of(pipeline.namespace(), pipeline.name_any()), &decision, unknown);
+        let labels = labels_of(pipeline.namespace(), pipeline.name_any());
+        self.metrics.decided(&labels, &decision, unknown);
+        self.metrics.parked(&labels, observed.parked);
         decision
     }
 

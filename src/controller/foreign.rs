@@ -92,8 +92,10 @@ mod tests {
     fn observed(consumers: u32, pods: Vec<ObservedPod>) -> Observed {
         Observed {
             deployment: None,
+            spec: String::new(),
             written: None,
             depth: Ok(QueueDepth { ready: 0, consumers }),
+            parked: None,
             foreign: 0,
             credentials: None,
             secrets: String::new(),

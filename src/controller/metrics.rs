@@ -30,6 +30,7 @@ struct ReasonLabels {
 #[derive(Clone)]
 pub struct Metrics {
     queue_messages: Family<PipelineLabels, Gauge>,
+    parked_messages: Family<PipelineLabels, Gauge>,
     desired_replicas: Family<PipelineLabels, Gauge>,
     decisions: Family<ReasonLabels, Counter>,
     depth_unknown: Family<ReasonLabels, Counter>,
@@ -41,6 +42,7 @@ impl Default for Metrics {
     fn default() -> Self {
         Self {
             queue_messages: Family::default(),
+            parked_messages: Family::default(),
             desired_replicas: Family::default(),
             decisions: Family::default(),
             depth_unknown: Family::default(),
@@ -52,8 +54,10 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers every metric.
     pub fn register(&self, registry: &mut Registry) {
-        let Self { queue_messages, desired_replicas, decisions, depth_unknown, reconcile_seconds } = self;
+        let Self { queue_messages, parked_messages, desired_replicas, decisions, depth_unknown, reconcile_seconds } =
+            self;
         registry.register("queue_messages", "Messages ready or in flight, as last read", queue_messages.clone());
+        registry.register("parked_messages", "Messages in the parking queue, as last read", parked_messages.clone());
         registry.register("desired_replicas", "Size last decided", desired_replicas.clone());
         registry.register("decisions", "Decisions by reason", decisions.clone());
         registry.register("depth_unknown", "Readings of a depth that failed, by reason", depth_unknown.clone());
@@ -75,15 +79,25 @@ impl Metrics {
         }
     }
 
+    /// Notes how many messages are parked, if that is known.
+    pub fn parked(&self, pipeline: &PipelineLabels, messages: Option<u32>) {
+        match messages {
+            Some(messages) => drop(self.parked_messages.get_or_create(pipeline).set(i64::from(messages))),
+            None => drop(self.parked_messages.remove(pipeline)),
+        }
+    }
+
     /// Ends the series of every pipeline: another operator has them now.
     pub fn forget_all(&self) {
         self.queue_messages.clear();
+        self.parked_messages.clear();
         self.desired_replicas.clear();
     }
 
     /// Ends the series of a pipeline that is gone.
     pub fn forget(&self, pipeline: &PipelineLabels) {
         self.queue_messages.remove(pipeline);
+        self.parked_messages.remove(pipeline);
         self.desired_replicas.remove(pipeline);
     }
 }

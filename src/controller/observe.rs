@@ -18,9 +18,10 @@ use super::brokers::Brokers;
 use super::listed::Lists;
 use super::observed::{Observed, ObservedPod, Trouble};
 use crate::api::ImagePipeline;
+use crate::api::failures::FailurePolicy;
 use crate::api::names::{self, SecretRole};
 use crate::broker_address::BrokerAddress;
-use crate::pod_status::PodStatus;
+use crate::pod_status::{Health, PodStatus};
 use crate::queue::QueueDepth;
 use crate::reason::Reason;
 
@@ -64,11 +65,14 @@ impl Sources {
         let asked = join_all(pods.iter().map(|pod| self.ask(pod)));
         let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace), asked);
         let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());
+        let parked = self.parked(pipeline, &pods).await;
         let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
         Observed {
             deployment,
+            spec: String::new(),
             written: None,
             depth,
+            parked,
             foreign: 0,
             credentials: self.credentials(pipeline, &namespace),
             secrets: secrets.iter().map(|(_, secret)| revision(secret)).collect::<Vec<_>>().join("."),
@@ -110,6 +114,18 @@ impl Sources {
                 .map_err(|invalid| Trouble::new(invalid.reason(), invalid.to_string()))
         };
         self.brokers.depth(ObjectRef::from_obj(pipeline), source, revision, address).await
+    }
+
+    /// Messages in the parking queue, which a consumer makes when it parks its first.
+    async fn parked(&self, pipeline: &ImagePipeline, pods: &[ObservedPod]) -> Option<u32> {
+        let (source, failures) = (&pipeline.spec.source, &pipeline.spec.failures);
+        if failures.policy != FailurePolicy::Park {
+            return None;
+        }
+        let queue = names::parking_queue(source, failures);
+        let has_parked = |report: &PodStatus| report.parked > 0 || matches!(report.parking, Health::Available { .. });
+        let expected = pods.iter().filter_map(|pod| pod.report.as_ref()).any(has_parked);
+        self.brokers.parked(ObjectRef::from_obj(pipeline), &queue, expected).await
     }
 
     /// The versions of Secrets as one text, or which of them is missing.

@@ -16,10 +16,14 @@ use crate::reason::Reason;
 pub struct Observed {
     /// The Deployment of the pipeline's name, whoever owns it.
     pub deployment: Option<Arc<Deployment>>,
+    /// The digest of the present spec, which pods that are made by it carry.
+    pub spec: String,
     /// The size that was written last, if the Deployment above is of before.
     pub written: Option<i32>,
     /// The queue's depth, or why it could not be read.
     pub depth: Result<QueueDepth, Trouble>,
+    /// Messages in the parking queue, if that is known.
+    pub parked: Option<u32>,
     /// How many others than our pods consume the queue, at the least and for a while.
     pub foreign: u32,
     /// What is wrong with the store's Secrets, if anything.
@@ -82,6 +86,12 @@ impl Observed {
         pods().filter(move |pod| !any_present || self.is_present(pod)).filter_map(|pod| pod.report.as_ref())
     }
 
+    /// Whether only pods of an earlier spec speak: what they met may be mended in the present one.
+    pub fn speaks_of_before(&self) -> bool {
+        let mut pods = self.pods.iter().filter(|pod| !pod.ending && pod.report.is_some()).peekable();
+        pods.peek().is_some() && !pods.any(|pod| self.is_present(pod))
+    }
+
     /// Why the Deployment's ReplicaSet can't create pods: quota, Pod Security, admission.
     pub fn replica_failure(&self) -> Option<Trouble> {
         let conditions = self.deployment.as_ref()?.status.as_ref()?.conditions.as_ref()?;
@@ -120,9 +130,7 @@ impl Observed {
     }
 
     fn is_present(&self, pod: &ObservedPod) -> bool {
-        let annotations = self.deployment.as_ref().and_then(|deployment| deployment.metadata.annotations.as_ref());
-        let present = annotations.and_then(|annotations| annotations.get(names::SPEC_ANNOTATION));
-        present.is_some() && pod.spec.as_ref() == present
+        pod.spec.as_ref() == Some(&self.spec)
     }
 }
 

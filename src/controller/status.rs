@@ -14,9 +14,13 @@ use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
 use crate::pod_status::{Health, PodStatus};
 use crate::reason::Reason;
 
-/// A figure that moves by itself, as the backlog does, is written this seldom when nothing else
-/// has changed.
+/// A figure that moves by itself, as the backlog does, is written this seldom when nothing else has
+/// changed; sooner if it has become 0 or is no longer, which is what one looks for.
 const REFRESH_AFTER: SignedDuration = SignedDuration::from_secs(30);
+const REFRESH_ZERO_AFTER: SignedDuration = SignedDuration::from_secs(10);
+
+/// What is known while the spec has changed and only pods of before speak, of a fault.
+const STARTING_ANEW: &str = "Consumers of the changed spec are starting; those of before met a fault.";
 
 /// A change worth an event.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,6 +61,7 @@ pub fn status(
         ready_replicas: live.and_then(|status| status.ready_replicas).unwrap_or(0),
         desired_replicas: decision.replicas,
         backlog: decision.backlog,
+        parked: observed.parked.map(i64::from),
         last_scale_time: if resized { Some(Time(now)) } else { previous.last_scale_time.clone() },
         conditions: findings
             .into_iter()
@@ -65,11 +70,17 @@ pub fn status(
     }
 }
 
-/// Whether `current` has something to write: at once if more than the backlog has changed, else
-/// every 30 seconds.
+/// Whether `current` has something to write: at once if more has changed than how many messages there
+/// are.
 pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, since_written: SignedDuration) -> bool {
-    let still = ImagePipelineStatus { backlog: previous.backlog, ..current.clone() };
-    still != *previous || (current.backlog != previous.backlog && since_written >= REFRESH_AFTER)
+    let counts = |status: &ImagePipelineStatus| [status.backlog, status.parked];
+    let any = |status: &ImagePipelineStatus| counts(status).map(|count| count.map(|count| count > 0));
+    let still = ImagePipelineStatus { backlog: previous.backlog, parked: previous.parked, ..current.clone() };
+    match () {
+        () if still != *previous => true,
+        () if any(current) != any(previous) => since_written >= REFRESH_ZERO_AFTER,
+        () => counts(current) != counts(previous) && since_written >= REFRESH_AFTER,
+    }
 }
 
 /// What has changed and deserves an event.
@@ -78,6 +89,14 @@ pub fn transitions(
     current: &ImagePipelineStatus,
     decision: &Decision,
 ) -> Vec<Transition> {
+    let parked = current.parked.filter(|parked| *parked > 0 && previous.parked.unwrap_or(0) == 0);
+    let parked = parked.map(|_| Transition {
+        warning: true,
+        reason: Reason::MessagesParked,
+        note: "Messages that can't be stored as they are wait in the parking queue: status.parked counts them, and \
+               each says why in its header x-image-pipeline-reason."
+            .to_owned(),
+    });
     let summaries = [ConditionType::Ready, ConditionType::ScalingActive].map(ConditionType::as_str);
     let of_conditions =
         current.conditions.iter().filter(|condition| !summaries.contains(&condition.type_.as_str())).filter_map(
@@ -92,7 +111,7 @@ pub fn transitions(
         reason: if to > from { Reason::ScaledUp } else { Reason::ScaledDown },
         note: format!("Scaled {from} → {to}: {}", decision.explained()),
     });
-    of_conditions.chain(scaled).collect()
+    of_conditions.chain(parked).chain(scaled).collect()
 }
 
 /// What the change of a condition tells: that something is wrong, or is no longer.
@@ -211,6 +230,7 @@ fn health(
         failing = failing.or(report.fault());
     }
     match failing {
+        Some(_) if observed.speaks_of_before() => finding(kind, "Unknown", Reason::ConsumersStarting, STARTING_ANEW),
         Some(fault) => finding(kind, "False", fault.reason, &fault.message),
         None if available => finding(kind, "True", good, message),
         None => finding(kind, "Unknown", Reason::NotYetKnown, "No message has needed it since the consumers started."),
@@ -220,19 +240,18 @@ fn health(
 fn consumers_available(observed: &Observed, decision: &Decision, applied: &Applied) -> Finding {
     let kind = ConditionType::ConsumersAvailable;
     let pods = || observed.pods.iter().filter(|pod| !pod.ending);
-    let troubles = [
-        applied.trouble.as_ref(),
-        observed.replica_failure().as_ref(),
-        pods().find_map(|pod| pod.trouble.as_ref()),
-        observed
-            .speaking()
-            .find_map(|report| report.broker.fault())
-            .map(|fault| Trouble::new(fault.reason, &fault.message))
-            .as_ref(),
-    ]
-    .map(Option::<&Trouble>::cloned);
+    let troubles =
+        [applied.trouble.as_ref(), observed.replica_failure().as_ref(), pods().find_map(|pod| pod.trouble.as_ref())]
+            .map(Option::<&Trouble>::cloned);
     if let Some(Trouble { reason, message }) = troubles.into_iter().flatten().next() {
         return finding(kind, "False", reason, message);
+    }
+    match observed.speaking().find_map(|report| report.broker.fault()) {
+        Some(_) if observed.speaks_of_before() => {
+            return finding(kind, "Unknown", Reason::ConsumersStarting, STARTING_ANEW);
+        }
+        Some(fault) => return finding(kind, "False", fault.reason, &fault.message),
+        None => {}
     }
     let consuming = |pod: &&ObservedPod| pod.report.as_ref().is_some_and(|report| report.consuming);
     let (running, silent) =
@@ -303,6 +322,11 @@ fn ready(parts: &[Finding], observed: &Observed, decision: &Decision) -> Finding
     };
     if let Some(wrong) = parts.iter().find(counts) {
         return finding(kind, "False", wrong.reason, &wrong.message);
+    }
+    if let Some(starting) =
+        parts.iter().find(|part| part.status == "Unknown" && part.reason == Reason::ConsumersStarting)
+    {
+        return finding(kind, "Unknown", starting.reason, &starting.message);
     }
     match (decision.replicas, decision.reason) {
         (0, Reason::FixedSize) => finding(kind, "True", Reason::Stopped, "spec.replicas is 0: no consumer runs."),

@@ -47,6 +47,12 @@ fn message(pipeline: &mut Value, image_path: &str, name_path: Option<&str>) {
     }
 }
 
+/// Sets `consumer.resources`.
+fn resources(pipeline: &mut Value, requests: &[(&str, &str)], limits: &[(&str, &str)]) {
+    let map = |pairs: &[(&str, &str)]| -> Value { pairs.iter().map(|(name, is)| (*name, json!(is))).collect() };
+    pipeline["spec"]["consumer"] = json!({ "resources": { "requests": map(requests), "limits": map(limits) } });
+}
+
 #[test]
 fn the_file_is_what_the_types_say() {
     let printed = serde_yaml::to_string(&ImagePipeline::crd()).unwrap();
@@ -118,6 +124,12 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
             "concurrency": 3,
             "resources": { "requests": { "cpu": "1" }, "limits": { "cpu": "2", "memory": "2Gi" } },
             "serviceAccountName": "tiles",
+            "nodeSelector": { "pool": "images" },
+            "tolerations": [{ "key": "pool", "operator": "Exists" }],
+            "topologySpreadConstraints": [
+                { "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway" },
+            ],
+            "priorityClassName": "batch",
             "terminationGracePeriodSeconds": 90,
         },
     });
@@ -207,6 +219,10 @@ fn every_rule_names_the_field_it_refuses() {
         ("scaling.drainWithin", |p| p["spec"]["scaling"] = json!({ "drainWithin": "999ms" })),
         ("scaling.drainWithin", |p| p["spec"]["scaling"] = json!({ "drainWithin": "25h" })),
         ("scaling.scaleDownAfter", |p| p["spec"]["scaling"] = json!({ "scaleDownAfter": "25h" })),
+        ("consumer.resources.limits.memory", |p| resources(p, &[("memory", "32Mi")], &[("memory", "63Mi")])),
+        ("consumer.resources.limits.memory", |p| resources(p, &[], &[("memory", "20M")])),
+        ("consumer.resources.requests", |p| resources(p, &[("memory", "128Mi")], &[("memory", "127Mi")])),
+        ("consumer.resources.requests", |p| resources(p, &[("cpu", "1")], &[("cpu", "999m")])),
     ];
     for (field, change) in cases {
         let refused = refusals(&pipeline(change));
@@ -230,6 +246,9 @@ fn what_is_near_a_limit_is_accepted() {
         |p| s3(p, json!({ "tags": { "k".repeat(128): "" }, "metadata": { "s".repeat(64): "" } })),
         |p| message(p, "/image_metadata/image_name_2", None),
         |p| message(p, "/a~1b/~0/é", Some("/a/b")),
+        |p| resources(p, &[("memory", "64Mi")], &[("memory", "64Mi")]),
+        |p| resources(p, &[("cpu", "100m")], &[("cpu", "0.1"), ("memory", "0.1Gi")]),
+        |p| p["spec"]["consumer"] = json!({ "resources": { "requests": { "cpu": 1 }, "limits": { "cpu": 1 } } }),
         |p| p["spec"]["failures"] = json!({ "holdingTime": "1s" }),
         |p| p["spec"]["failures"] = json!({ "holdingTime": "24h" }),
         |p| p["spec"]["scaling"] = json!({ "drainWithin": "1s" }),

@@ -1,4 +1,5 @@
-//! The size in the user's hands: fixed and handed back with kubectl alone, frozen, stopped.
+//! The size in the user's hands: fixed and handed back with kubectl alone, frozen, stopped, or left to a
+//! HorizontalPodAutoscaler.
 
 use super::bucket::Storage;
 use super::cluster::Namespace;
@@ -56,4 +57,43 @@ async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {
     eventually("the size to be 0 again", LIMIT, async || equal(pipeline.size(), Some(0))).await;
 
     namespace.kubectl(&["delete", "imgp", "scale", "--timeout=20s"]);
+}
+
+/// Kubernetes' own autoscaler at work. There are no metrics of pods here: what it can tell without is that
+/// the size is out of its bounds, and what it says of the metrics shows that it has found the pods.
+#[tokio::test]
+async fn a_horizontal_pod_autoscaler_sets_the_size() {
+    let namespace = Namespace::with_parts("end-to-end");
+    let messages = Messages::of(&namespace).await;
+    messages.declare("autoscaled").await;
+    let pipeline = Pipeline { namespace: &namespace, name: "autoscaled" };
+    pipeline.apply(
+        "queue: autoscaled, rabbitmqClusterReference: {name: rabbit}",
+        "bucket: autoscaled, credentialsSecret: {name: s3}",
+        "",
+    );
+    namespace.kubectl(&["scale", "imgp", "autoscaled", "--replicas=1"]);
+    let bounds = |least: u32, most: u32| {
+        namespace.must_apply(&format!(
+            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {{name: autoscaled}}\nspec:\n  \
+             scaleTargetRef: {{apiVersion: greench.dev/v1alpha1, kind: ImagePipeline, name: autoscaled}}\n  \
+             minReplicas: {least}\n  maxReplicas: {most}\n  \
+             metrics: [{{type: Resource, resource: {{name: cpu, target: {{type: Utilization, averageUtilization: 80}}}}}}]\n"
+        ));
+    };
+    let is = async |size: i64| {
+        eventually(&format!("the size to be {size}"), LIMIT, async || equal(pipeline.size(), Some(size))).await;
+    };
+    bounds(2, 4);
+    is(2).await;
+    let of_metrics = r#"jsonpath={.status.conditions[?(@.type=="ScalingActive")].reason}"#;
+    eventually("the autoscaler to ask for the pods' metrics", LIMIT, async || {
+        let reason = namespace.kubectl(&["get", "hpa", "autoscaled", "-o", of_metrics]);
+        equal(reason.as_str(), "FailedGetResourceMetric")
+    })
+    .await;
+    bounds(1, 1);
+    is(1).await;
+    namespace.kubectl(&["delete", "hpa", "autoscaled"]);
+    namespace.kubectl(&["delete", "imgp", "autoscaled", "--timeout=20s"]);
 }

@@ -116,6 +116,45 @@ async fn namespaces_that_read_as_one_user_share_its_connection() {
     })
     .await;
 }
+/// The queue that is missing closes the channel, by which the depth is read as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parked_messages_are_counted_and_told_once_there_is_a_queue_of_them() {
+    let broker = Broker::shared(Version::Three).await;
+    let here = broker.tenant("operator-parked");
+    let device = Client::connect(&here).await.expect("a connection");
+    for (queue, messages) in [("tiles", 1), ("tiles.parked", 3)] {
+        device.declare(queue, Version::Three.queue_type()).await;
+        for _ in 0..messages {
+            device.publish(queue, b"body").await;
+        }
+    }
+    let reader = secret("reader", &[("username", "operator-parked"), ("password", "operator-parked")]);
+    let secrets = vec![connection(here.port, "nobody", "nobody"), reader];
+    let without = |field: &str, value: Value| {
+        let mut other = pipeline(1, "operator-parked", "500ms");
+        (other["metadata"]["name"], other["metadata"]["uid"]) = (json!(field), json!(field));
+        other["spec"]["failures"] = json!({ field: value });
+        other
+    };
+    let others = [without("parkingQueue", json!("nowhere")), without("policy", json!("Discard"))];
+    let pipelines = [vec![pipeline(1, "operator-parked", "500ms")], others.to_vec()].concat();
+    let (server, client) = ApiServer::start(pipelines, secrets, vec![]).await;
+    operator::during(client, async {
+        until("three to be parked", || server.status("tiles")["parked"] == 3).await;
+        for other in ["parkingQueue", "policy"] {
+            until(other, || server.status(other)["backlog"] == 1).await;
+            assert_eq!(server.status(other)["parked"], Value::Null);
+        }
+        device.publish("tiles", b"body").await;
+        until("the depth to be read again", || server.status("parkingQueue")["desiredReplicas"] == 1).await;
+        assert!(server.condition("parkingQueue", "QueueFound").starts_with("True"));
+    })
+    .await;
+    let parked = server.events().into_iter().filter(|event| event["reason"] == "MessagesParked");
+    let told: Vec<_> = parked.map(|event| event["regarding"]["name"].clone()).collect();
+    assert_eq!(told, ["tiles"]);
+}
+
 /// Nothing else wakes the operator: it looks at the queue again in five minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotated_password_is_used_within_five_seconds_and_the_pods_are_told_of_it() {

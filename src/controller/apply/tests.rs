@@ -18,8 +18,10 @@ fn observed() -> Observed {
     let deployment = serde_json::from_value(json!({ "spec": { "replicas": 5, "selector": {}, "template": {} } }));
     Observed {
         deployment: Some(Arc::new(deployment.unwrap())),
+        spec: String::new(),
         written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 5 }),
+        parked: None,
         foreign: 0,
         credentials: None,
         secrets: "7.9".to_owned(),

@@ -265,8 +265,10 @@ fn the_speed_is_the_mean_of_what_pods_say() {
     ];
     let observed = |pods: &[PodStatus]| Observed {
         deployment: None,
+        spec: String::new(),
         written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 1 }),
+        parked: None,
         foreign: 0,
         credentials: None,
         secrets: String::new(),
@@ -282,8 +284,10 @@ fn a_size_that_was_just_written_is_the_present_one_though_the_watch_lags() {
     let deployment = serde_json::json!({ "spec": { "replicas": 0, "selector": {}, "template": {} } });
     let observed = |written| Observed {
         deployment: Some(std::sync::Arc::new(serde_json::from_value(deployment.clone()).unwrap())),
+        spec: String::new(),
         written,
         depth: Ok(QueueDepth { ready: 30, consumers: 0 }),
+        parked: None,
         foreign: 0,
         credentials: None,
         secrets: String::new(),

@@ -23,13 +23,14 @@ fn stuck(reason: Reason) -> ObservedPod {
 
 fn observed(pods: Vec<ObservedPod>) -> Observed {
     let deployment = serde_json::from_value(serde_json::json!({
-        "metadata": { "annotations": { names::SPEC_ANNOTATION: "present" } },
         "spec": { "replicas": 3, "selector": {}, "template": {} },
     }));
     Observed {
         deployment: Some(Arc::new(deployment.unwrap())),
+        spec: "present".to_owned(),
         written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 0 }),
+        parked: None,
         foreign: 0,
         credentials: None,
         secrets: String::new(),

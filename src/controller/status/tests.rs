@@ -26,7 +26,17 @@ destination: {s3: {bucket: bucket-greench}}";
 
 fn observed(pods: Vec<ObservedPod>) -> Observed {
     let depth = Ok(QueueDepth { ready: 0, consumers: 1 });
-    Observed { deployment: None, written: None, depth, foreign: 0, credentials: None, secrets: String::new(), pods }
+    Observed {
+        deployment: None,
+        spec: "present".to_owned(),
+        written: None,
+        depth,
+        parked: None,
+        foreign: 0,
+        credentials: None,
+        secrets: String::new(),
+        pods,
+    }
 }
 
 fn unread(reason: Reason) -> Observed {
@@ -51,7 +61,8 @@ fn failing(reason: Reason) -> Health {
 fn pod(change: impl FnOnce(&mut PodStatus)) -> ObservedPod {
     let mut report = PodStatus { parking: Health::Unknown, ..healthy() };
     change(&mut report);
-    ObservedPod { name: "p".to_owned(), ready: true, report: Some(report), ..ObservedPod::default() }
+    let spec = Some("present".to_owned());
+    ObservedPod { name: "p".to_owned(), ready: true, spec, report: Some(report), ..ObservedPod::default() }
 }
 
 fn of(observed: &Observed, decision: &Decision) -> ImagePipelineStatus {
@@ -192,13 +203,17 @@ fn a_condition_keeps_its_time_while_its_status_is_the_same() {
 }
 
 #[test]
-fn a_backlog_alone_is_written_every_thirty_seconds_and_anything_else_at_once() {
-    let previous = of(&observed(vec![]), &decision(0));
+fn what_moves_by_itself_is_written_seldom_and_anything_else_at_once() {
+    let previous = ImagePipelineStatus { backlog: Some(3), parked: Some(4), ..of(&observed(vec![]), &decision(0)) };
     let moved = ImagePipelineStatus { backlog: Some(7), ..previous.clone() };
+    let none = ImagePipelineStatus { backlog: Some(0), ..previous.clone() };
+    let unknown = ImagePipelineStatus { parked: None, ..previous.clone() };
     let resized = ImagePipelineStatus { desired_replicas: 3, ..previous.clone() };
     let due = |current, seconds| is_due(&previous, current, SignedDuration::from_secs(seconds));
     assert!(!due(&previous, 3600), "nothing changed, nothing is written");
     assert!(!due(&moved, 29) && due(&moved, 30));
+    assert!(!due(&none, 9) && due(&none, 10));
+    assert!(!due(&unknown, 9) && due(&unknown, 10));
     assert!(due(&resized, 0));
 }
 
@@ -227,6 +242,12 @@ fn events_tell_transitions_and_sizes() {
     };
     assert_eq!(transitions(&others, &idle, &decided), [over]);
 
+    let parked = |messages| ImagePipelineStatus { parked: Some(messages), ..idle.clone() };
+    assert_eq!(reasons(&idle, &parked(2)), [(true, Reason::MessagesParked)]);
+    assert_eq!(reasons(&parked(0), &parked(1)), [(true, Reason::MessagesParked)]);
+    assert_eq!(reasons(&parked(1), &parked(2)), []);
+    assert_eq!(reasons(&parked(1), &parked(0)), []);
+
     let scaled = ImagePipelineStatus { desired_replicas: 9, backlog: Some(431), ..idle.clone() };
     let notes = |decided: Decision| -> Vec<_> {
         transitions(&idle, &scaled, &decided).into_iter().map(|transition| transition.note).collect()
@@ -239,21 +260,21 @@ fn events_tell_transitions_and_sizes() {
 }
 
 #[test]
-fn a_pod_of_an_earlier_spec_says_nothing_once_one_of_the_present_speaks() {
-    let digest = |digest: &str| Some(BTreeMap::from([(names::SPEC_ANNOTATION.to_owned(), digest.to_owned())]));
-    let failing = |reason| pod(|report| report.storage = failing(reason));
-    let of_spec = |spec: &str, pod: ObservedPod| ObservedPod { spec: Some(spec.to_owned()), ..pod };
-    let earlier = || of_spec("earlier", failing(Reason::CredentialsInvalid));
-    let mut deployment = Deployment::default();
-    deployment.metadata.annotations = digest("present");
-    let seen = |pods| {
-        let observed = Observed { deployment: Some(Arc::new(deployment.clone())), ..observed(pods) };
-        shown(&of(&observed, &decision(1)), "StorageAvailable")
-    };
-    assert_eq!(seen(vec![earlier()]), "False/CredentialsInvalid");
-    let present = of_spec("present", failing(Reason::EndpointUnreachable));
-    assert_eq!(seen(vec![earlier(), present]), "False/EndpointUnreachable");
-    assert_eq!(seen(vec![earlier(), of_spec("present", pod(|_| {}))]), "True/StorageAvailable");
+fn a_fault_that_a_pod_of_an_earlier_spec_has_met_may_be_mended() {
+    let storage = |reason| pod(|report| report.storage = failing(reason));
+    let broker = pod(|report| (report.broker, report.consuming) = (failing(Reason::AuthenticationFailed), false));
+    let earlier = |pod| ObservedPod { spec: Some("earlier".to_owned()), ..pod };
+    let seen = |pods, kind| shown(&of(&observed(pods), &decision(1)), kind);
+    for (pod, kind) in [(storage(Reason::CredentialsInvalid), "StorageAvailable"), (broker, "ConsumersAvailable")] {
+        let pods = vec![earlier(pod)];
+        assert_eq!(seen(pods.clone(), kind), "Unknown/ConsumersStarting");
+        assert_eq!(seen(pods, "Ready"), "Unknown/ConsumersStarting");
+    }
+    let met = || earlier(storage(Reason::CredentialsInvalid));
+    let present = storage(Reason::EndpointUnreachable);
+    assert_eq!(seen(vec![met(), present], "StorageAvailable"), "False/EndpointUnreachable");
+    assert_eq!(seen(vec![met(), pod(|_| {})], "StorageAvailable"), "True/StorageAvailable");
+    assert_eq!(seen(vec![earlier(pod(|_| {}))], "Ready"), "True/Running");
 }
 
 #[test]

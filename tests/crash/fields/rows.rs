@@ -47,22 +47,40 @@ const NOWHERE: &str = r#""nowhere""#;
 const NO_NAME: &[&str] = &[r#""""#, "7"];
 const NO_CHOICE: &[&str] = &[r#""Sometimes""#, "7", r#""""#];
 const NO_DURATION: &[&str] = &[r#""soon""#, r#""-1s""#, "7", r#""""#];
-const NO_QUANTITIES: &[&str] = &[r#"{"memory": "much"}"#, r#"{"memory": "-1"}"#, "7"];
 const NO_TEXT: &[&str] = &["7"];
 
 /// Every field.
 pub const ROWS: &[Row] = &[
     row("consumer.concurrency", &["0", "257", r#""two""#]),
+    also("consumer.nodeSelector", &[r#"{"pool": 7}"#, "7"], &[pods(r#"{"no label": "7"}"#, "DeploymentRefused")]),
+    also("consumer.priorityClassName", NO_TEXT, &[pods(NOWHERE, "PodsRefused")]),
     also(
         "consumer.resources.limits",
-        NO_QUANTITIES,
-        &[pods(r#"{"memory": "1Mi"}"#, "DeploymentRefused"), pods(r#"{"apples": "1"}"#, "DeploymentRefused")],
+        &[r#"{"memory": "much"}"#, r#"{"memory": "-1"}"#, "7", r#"{"memory": "63Mi"}"#],
+        &[pods(r#"{"apples": "1"}"#, "DeploymentRefused")],
     ),
-    also("consumer.resources.requests", NO_QUANTITIES, &[pods(r#"{"memory": "1Ti"}"#, "DeploymentRefused")]),
+    also(
+        "consumer.resources.requests",
+        &[r#"{"memory": "much"}"#, r#"{"memory": "-1"}"#, "7", r#"{"memory": "1Ti"}"#],
+        &[pods(r#"{"apples": "1"}"#, "DeploymentRefused")],
+    ),
     also(
         "consumer.serviceAccountName",
         NO_TEXT,
         &[pods(NOWHERE, "PodsRefused"), pods(r#""No Name""#, "DeploymentRefused")],
+    ),
+    also(
+        "consumer.tolerations",
+        &[r#""all""#, r#"[{"key": 7}]"#],
+        &[pods(r#"[{"operator": "Likes"}]"#, "DeploymentRefused")],
+    ),
+    also(
+        "consumer.topologySpreadConstraints",
+        &[r#""zone""#, r#"[{"topologyKey": "zone"}]"#],
+        &[pods(
+            r#"[{"maxSkew": 0, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]"#,
+            "DeploymentRefused",
+        )],
     ),
     row("consumer.terminationGracePeriodSeconds", &["9", "3601"]),
     row("destination.s3.bucket", &[r#""b""#, r#""Bucket""#, r#""../etc""#, "null"]),
@@ -147,6 +165,11 @@ pub const EVERYTHING: &str = r#"{
     "replicas": 0, "paused": true,
     "consumer": {
         "concurrency": 3, "serviceAccountName": "tiles", "terminationGracePeriodSeconds": 90,
+        "nodeSelector": { "pool": "images" }, "tolerations": [{ "key": "pool", "operator": "Exists" }],
+        "topologySpreadConstraints": [
+            { "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway" }
+        ],
+        "priorityClassName": "batch",
         "resources": {
             "requests": { "cpu": "1", "example.com/scanner": "1" },
             "limits": { "cpu": "2", "memory": "2Gi", "example.com/scanner": "1" }
