@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod assignment;
 pub mod conditions;
+mod descriptions;
 pub mod destination;
 pub mod failures;
 pub mod image;
@@ -85,6 +86,7 @@ use source::Source;
         .message("metadata.name is longer than 50 characters; child names are derived from it")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = descriptions::complete)]
 #[x_kube(validation = Rule::new("self.failures.parkingQueue != self.source.rabbitmq.queue")
     .message("failures.parkingQueue is the source queue itself; parked messages would come back for ever"))]
 #[x_kube(validation = Rule::new("self.failures.parkingQueue != '' || self.source.rabbitmq.queue.size() <= 248")
@@ -109,7 +111,7 @@ pub struct ImagePipelineSpec {
     /// Fixes the number of consumer pods; 0 stops them. Absent: the number follows the queue, as
     /// `scaling` says. `kubectl scale imgp NAME --replicas=3` sets it, and so does a
     /// HorizontalPodAutoscaler, once it is there and not 0. To hand the size back to the queue:
-    /// `kubectl patch imgp NAME --type=json -p '[{"op": "remove", "path": "/spec/replicas"}]'`.
+    /// `kubectl patch imgp NAME --type=merge -p '{"spec": {"replicas": null}}'`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "replicas_schema")]
     pub replicas: Option<i32>,
@@ -125,6 +127,7 @@ pub struct ImagePipelineSpec {
 /// What the operator last saw and decided.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(transform = descriptions::complete)]
 pub struct ImagePipelineStatus {
     /// The generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]

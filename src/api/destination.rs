@@ -70,7 +70,7 @@ pub struct S3Destination {
     /// be the older one. `Fail`: it stays, and a message with other pixels can never succeed;
     /// one with the same pixels is stored already. `ContentAddressed`: as `Fail`, for keys that
     /// contain `{digest}`, so that different images never meet. The last two need a store that
-    /// knows conditional writes, and leave to read the object (`s3:GetObject`).
+    /// knows conditional writes, and the permission to read the object (`s3:GetObject`).
     #[serde(default)]
     pub on_conflict: OnConflict,
     /// Encryption at rest. Absent: as the bucket says.
@@ -80,7 +80,7 @@ pub struct S3Destination {
     #[serde(default)]
     #[schemars(length(max = 64), regex(pattern = "^[A-Z0-9_]*$"))]
     pub storage_class: String,
-    /// Tags of every object. Needs leave for `s3:PutObjectTagging`.
+    /// Tags of every object. They need the permission `s3:PutObjectTagging`.
     #[serde(default)]
     #[schemars(schema_with = "tags_schema")]
     pub tags: BTreeMap<String, String>,

@@ -36,8 +36,9 @@ pub struct RabbitmqSource {
     /// default on port 5672, unless the Secret has no `host` and its `uri` begins with `amqps:`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<BrokerTls>,
-    /// Messages that one pod has delivered and not acknowledged. Absent: twice the concurrency and
-    /// two, and fewer where bodies of the largest size would fill 40 % of the memory limit.
+    /// The most messages that one pod holds at once: sent to it by the broker and not acknowledged
+    /// yet. Absent: two more than twice the concurrency, and fewer where so many bodies of the largest
+    /// size would fill 40 % of the memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2000))]
     pub prefetch: Option<u16>,
