@@ -87,9 +87,9 @@ use source::Source;
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = descriptions::complete)]
-#[x_kube(validation = Rule::new("self.failures.parkingQueue != self.source.rabbitmq.queue")
+#[x_kube(validation = Rule::new("!has(self.failures.parkingQueue) || self.failures.parkingQueue == '' || self.failures.parkingQueue != self.source.rabbitmq.queue")
     .message("failures.parkingQueue is the source queue itself; parked messages would come back for ever"))]
-#[x_kube(validation = Rule::new("self.failures.parkingQueue != '' || self.source.rabbitmq.queue.size() <= 248")
+#[x_kube(validation = Rule::new("has(self.failures.parkingQueue) && self.failures.parkingQueue != '' || self.source.rabbitmq.queue.size() <= 248")
     .message("failures.parkingQueue must be given: source.rabbitmq.queue is too long to have .parked appended"))]
 pub struct ImagePipelineSpec {
     /// Where the messages come from.

@@ -19,7 +19,7 @@ pub struct Destination {
 /// An S3 bucket.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!self.prefix.startsWith('/') && !self.prefix.matches('(^|/)[.][.]?(/|$)')")
+#[x_kube(validation = Rule::new("!has(self.prefix) || !self.prefix.startsWith('/') && !self.prefix.matches('(^|/)[.][.]?(/|$)')")
     .message("destination.s3.prefix must not begin with / nor have . or .. as a segment"))]
 #[x_kube(validation = Rule::new("self.keyTemplate.matches('^([^{}]|[{](name|stem|digest|year|month|day|hour|metadata[.][A-Za-z0-9_-]+)[}])+$')")
     .message("destination.s3.keyTemplate has an unknown field; it takes {name}, {stem}, {digest}, {year}, {month}, {day}, {hour} and {metadata.FIELD}"))]
@@ -33,7 +33,7 @@ pub struct S3Destination {
     pub bucket: String,
     /// Put before every image name to make the object's key, as it stands: end it with `/` for a
     /// folder.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub prefix: String,
     /// What follows the prefix in an object's key. Fields: `{name}`, the image's name; `{stem}`, the
@@ -49,9 +49,9 @@ pub struct S3Destination {
     #[serde(default = "default_region")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9-]+$"))]
     pub region: String,
-    /// The store's URL, for stores other than AWS, for example `http://s3.storage.svc:7070`. Empty:
-    /// AWS.
-    #[serde(default)]
+    /// The store's URL, for stores other than AWS, for example `http://s3.storage.svc:7070`.
+    /// Absent: AWS.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512), regex(pattern = "^(https?://[^/?#@\\s]+/?)?$"))]
     pub endpoint: String,
     /// Address the bucket as `endpoint/bucket` instead of `bucket.endpoint`. Most stores other than
@@ -76,21 +76,21 @@ pub struct S3Destination {
     /// Encryption at rest. Absent: as the bucket says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_side_encryption: Option<ServerSideEncryption>,
-    /// The objects' storage class, such as `STANDARD_IA`. Empty: the store's default.
-    #[serde(default)]
+    /// The objects' storage class, such as `STANDARD_IA`. Absent: the store's default.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64), regex(pattern = "^[A-Z0-9_]*$"))]
     pub storage_class: String,
     /// Tags of every object. They need the permission `s3:PutObjectTagging`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "tags_schema")]
     pub tags: BTreeMap<String, String>,
     /// Metadata of every object, beside `image-pipeline-digest` (the digest of the pixels) and
     /// `image-pipeline-message-id`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "metadata_schema")]
     pub metadata: BTreeMap<String, String>,
-    /// The objects' Cache-Control header. Empty: none.
-    #[serde(default)]
+    /// The objects' Cache-Control header. Absent: none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256), regex(pattern = "^[ -~]*$"))]
     pub cache_control: String,
     /// The checksum that is sent with every object, for the store to verify. `Auto`: CRC32 for AWS;
@@ -98,8 +98,8 @@ pub struct S3Destination {
     #[serde(default)]
     pub checksum: Checksum,
     /// The account, 12 digits, that must own the bucket; the store refuses the object otherwise.
-    /// Empty: whoever owns it.
-    #[serde(default)]
+    /// Absent: whoever owns it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(regex(pattern = "^([0-9]{12})?$"))]
     pub expected_bucket_owner: String,
 }

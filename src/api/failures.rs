@@ -22,9 +22,9 @@ pub struct Failures {
     /// in the log and a count in the metrics.
     #[serde(default)]
     pub policy: FailurePolicy,
-    /// The parking queue, in the source's virtual host. Declared durable if absent, used as it is
-    /// if there. Empty: the source queue's name followed by `.parked`.
-    #[serde(default)]
+    /// The parking queue, in the source's virtual host. One that does not exist is declared durable,
+    /// one that does is used as it is. Absent: the source queue's name followed by `.parked`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 255))]
     pub parking_queue: String,
     /// How often a message may have killed the process that was decoding it before it counts as

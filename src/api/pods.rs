@@ -25,7 +25,8 @@ pub struct ConsumerPods {
     pub resources: Resources,
     /// The ServiceAccount of the consumer pods, in the ImagePipeline's own namespace, for clouds
     /// that give it an identity (IRSA, EKS Pod Identity and the like). The pods get no token of the
-    /// cluster's API. Empty: `default`.
+    /// cluster's API. Absent: `default`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
     pub service_account_name: String,
     /// Labels that a node must have for consumer pods to run on it.
