@@ -1,19 +1,16 @@
 //! `spec.failures`: what happens to messages that can never succeed, and how long others are held.
 //! Its doc comments are what `kubectl explain` shows. It must hold no behaviour beyond defaults.
 
-use kube::KubeSchema;
 use kube::core::Duration;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::quantities::duration_schema;
 
 /// What happens to a message that can never succeed: broken JSON, base64, image or name. Trouble
 /// with the store or the broker is never a message's fault: such messages are kept.
-#[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("duration(self.holdingTime) >= duration('1s') && duration(self.holdingTime) <= duration('24h')")
-    .message("failures.holdingTime must be between 1s and 24h"))]
 pub struct Failures {
     /// `Park`: it is published, unchanged, to the parking queue with the reason in its headers; it
     /// is acknowledged once the broker has confirmed that, so nothing is lost. `DeadLetter`: it is
@@ -37,7 +34,7 @@ pub struct Failures {
     /// `.image-pipeline-probe` below the prefix. It must be less than the broker's delivery
     /// acknowledgement timeout (30 minutes by default), which would hand them back again and again.
     #[serde(default = "default_holding_time")]
-    #[schemars(schema_with = "duration_schema")]
+    #[schemars(schema_with = "holding_time_schema")]
     pub holding_time: Duration,
 }
 
@@ -70,4 +67,8 @@ fn default_max_attempts() -> u32 {
 
 fn default_holding_time() -> Duration {
     std::time::Duration::from_secs(15 * 60).into()
+}
+
+fn holding_time_schema(_: &mut SchemaGenerator) -> Schema {
+    duration_schema("failures.holdingTime", "1s", "24h")
 }

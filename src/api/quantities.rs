@@ -1,7 +1,7 @@
 //! Amounts as users write them: durations, numbers of bytes, Kubernetes quantities. It must accept
 //! nothing that its schema refuses.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A number of bytes, written `500`, `64Ki` or `16Mi`; from 1 to 999Mi.
@@ -56,27 +56,30 @@ impl From<Bytes> for String {
     }
 }
 
-impl JsonSchema for Bytes {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Bytes".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 9,
-            "pattern": r"^([1-9][0-9]{0,8}|[1-9][0-9]{0,5}Ki|[1-9][0-9]{0,2}Mi)$"
-        })
-    }
+/// A number of bytes in `field`. A rule, since a pattern that refuses is shown as it stands.
+pub fn bytes_schema(field: &str) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^([1-9][0-9]{0,8}|[1-9][0-9]{0,5}Ki|[1-9][0-9]{0,2}Mi)$')",
+            "message": format!("{field} must be a number of bytes such as 512Ki or 16Mi, from 1 to 999Mi")
+        }]
+    })
 }
 
-/// A duration as Go writes it, which CEL's `duration()` reads: `500ms`, `2s`, `1m30s`.
-pub fn duration_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "maxLength": 32, "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$" })
+/// A duration in `field` as Go writes it, which CEL's `duration()` reads: `500ms`, `2s`, `1m30s`. One
+/// rule, whatever is wrong with it: of a text that is none, `duration()` would have its own to say.
+pub fn duration_schema(field: &str, least: &str, most: &str) -> Schema {
+    let is_one = "self.matches('^([0-9]{1,6}([.][0-9]{1,9})?(ms|s|m|h))+$')";
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "x-kubernetes-validations": [{
+            "rule": format!("{is_one} && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"),
+            "message": format!("{field} must be a duration from {least} to {most}, such as 2s, 500ms or 1m30s")
+        }]
+    })
 }
 
 /// A number of pods that may be absent and is never null: the scale subresource asks for it so.

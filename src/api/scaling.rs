@@ -3,6 +3,7 @@
 
 use kube::KubeSchema;
 use kube::core::Duration;
+use schemars::{Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::quantities::{duration_schema, messages_schema};
@@ -13,14 +14,8 @@ use super::quantities::{duration_schema, messages_schema};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas")
     .message("scaling.minReplicas is greater than scaling.maxReplicas"))]
-#[x_kube(validation = Rule::new("duration(self.pollInterval) >= duration('500ms') && duration(self.pollInterval) <= duration('5m')")
-    .message("scaling.pollInterval must be between 500ms and 5m"))]
-#[x_kube(validation = Rule::new("duration(self.scaleDownAfter) <= duration('24h')")
-    .message("scaling.scaleDownAfter must be at most 24h"))]
 #[x_kube(validation = Rule::new("!has(self.drainWithin) || !has(self.messagesPerReplica)")
     .message("scaling.drainWithin and scaling.messagesPerReplica exclude each other"))]
-#[x_kube(validation = Rule::new("!has(self.drainWithin) || duration(self.drainWithin) >= duration('1s') && duration(self.drainWithin) <= duration('24h')")
-    .message("scaling.drainWithin must be between 1s and 24h"))]
 pub struct Scaling {
     /// The fewest consumer pods.
     #[serde(default)]
@@ -42,11 +37,11 @@ pub struct Scaling {
     /// Until one has told, one pod is taken to be for 50 messages.
     /// Remove `messagesPerReplica` with it: one that was once stored stays until it is set to null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "duration_schema")]
+    #[schemars(schema_with = "drain_within_schema")]
     pub drain_within: Option<Duration>,
     /// How often the queue's depth is read, as a duration such as `2s`.
     #[serde(default = "default_poll_interval")]
-    #[schemars(schema_with = "duration_schema")]
+    #[schemars(schema_with = "poll_interval_schema")]
     pub poll_interval: Duration,
     /// How long a smaller size must have been enough before pods are removed, as a duration such
     /// as `60s`; at least two readings of the depth must agree. Enough is what the backlog asks for,
@@ -54,7 +49,7 @@ pub struct Scaling {
     /// could not help: storage or the broker is down, or pods can't start. From none, one pod is
     /// started even then, to find out.
     #[serde(default = "default_scale_down_after")]
-    #[schemars(schema_with = "duration_schema")]
+    #[schemars(schema_with = "scale_down_after_schema")]
     pub scale_down_after: Duration,
 }
 
@@ -81,4 +76,16 @@ fn default_poll_interval() -> Duration {
 
 fn default_scale_down_after() -> Duration {
     std::time::Duration::from_secs(60).into()
+}
+
+fn drain_within_schema(_: &mut SchemaGenerator) -> Schema {
+    duration_schema("scaling.drainWithin", "1s", "24h")
+}
+
+fn poll_interval_schema(_: &mut SchemaGenerator) -> Schema {
+    duration_schema("scaling.pollInterval", "500ms", "5m")
+}
+
+fn scale_down_after_schema(_: &mut SchemaGenerator) -> Schema {
+    duration_schema("scaling.scaleDownAfter", "0s", "24h")
 }

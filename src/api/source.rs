@@ -2,10 +2,10 @@
 //! explain` shows. It must never let a Secret of another namespace be named.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::quantities::Bytes;
+use super::quantities::{Bytes, bytes_schema};
 
 /// Where the messages come from.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -46,6 +46,7 @@ pub struct RabbitmqSource {
     /// RabbitMQ itself refuses more than 16Mi since 4.0, unless its `max_message_size` is raised.
     /// It bounds the pods' memory: a pod holds up to `prefetch` bodies of this size.
     #[serde(default = "default_max_body_bytes")]
+    #[schemars(schema_with = "max_body_bytes_schema")]
     pub max_body_bytes: Bytes,
 }
 
@@ -98,4 +99,8 @@ fn default_vhost() -> String {
 
 fn default_max_body_bytes() -> Bytes {
     Bytes::mebi(16)
+}
+
+fn max_body_bytes_schema(_: &mut SchemaGenerator) -> Schema {
+    bytes_schema("source.rabbitmq.maxBodyBytes")
 }

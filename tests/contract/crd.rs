@@ -205,6 +205,9 @@ fn every_rule_names_the_field_it_refuses() {
         ("message.imagePath and message.namePath", |p| message(p, "/image_metadata", None)),
         ("message.imagePath and message.namePath", |p| message(p, "/a/b", Some("/a/b/c"))),
         ("message.imagePath and message.namePath", |p| message(p, "/a/b/c", Some("/a/b"))),
+        ("source.rabbitmq.maxBodyBytes must be", |p| p["spec"]["source"]["rabbitmq"]["maxBodyBytes"] = json!("1Gi")),
+        ("source.rabbitmq.maxBodyBytes must be", |p| p["spec"]["source"]["rabbitmq"]["maxBodyBytes"] = json!("")),
+        ("failures.holdingTime must be", |p| p["spec"]["failures"] = json!({ "holdingTime": "a while" })),
         ("failures.holdingTime", |p| p["spec"]["failures"] = json!({ "holdingTime": "999ms" })),
         ("failures.holdingTime", |p| p["spec"]["failures"] = json!({ "holdingTime": "24h1s" })),
         ("failures.parkingQueue", |p| p["spec"]["failures"] = json!({ "parkingQueue": "segmented-images" })),
@@ -216,6 +219,9 @@ fn every_rule_names_the_field_it_refuses() {
         ("scaling.drainWithin", |p| {
             p["spec"]["scaling"] = json!({ "drainWithin": "60s", "messagesPerReplica": 50 });
         }),
+        ("scaling.pollInterval must be", |p| p["spec"]["scaling"] = json!({ "pollInterval": "2" })),
+        ("scaling.pollInterval must be", |p| p["spec"]["scaling"] = json!({ "pollInterval": "" })),
+        ("scaling.drainWithin must be", |p| p["spec"]["scaling"] = json!({ "drainWithin": "-60s" })),
         ("scaling.drainWithin", |p| p["spec"]["scaling"] = json!({ "drainWithin": "999ms" })),
         ("scaling.drainWithin", |p| p["spec"]["scaling"] = json!({ "drainWithin": "25h" })),
         ("scaling.scaleDownAfter", |p| p["spec"]["scaling"] = json!({ "scaleDownAfter": "25h" })),
@@ -223,6 +229,7 @@ fn every_rule_names_the_field_it_refuses() {
         ("consumer.resources.limits.memory", |p| resources(p, &[], &[("memory", "20M")])),
         ("consumer.resources.requests", |p| resources(p, &[("memory", "128Mi")], &[("memory", "127Mi")])),
         ("consumer.resources.requests", |p| resources(p, &[("cpu", "1")], &[("cpu", "999m")])),
+        ("scaling.scaleDownAfter", |p| p["spec"]["scaling"] = json!({ "scaleDownAfter": "1 minute" })),
     ];
     for (field, change) in cases {
         let refused = refusals(&pipeline(change));
