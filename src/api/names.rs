@@ -7,7 +7,7 @@ use strum::{EnumIter, IntoStaticStr};
 
 use super::destination::Destination;
 use super::failures::Failures;
-use super::source::{RabbitmqClusterReference, Source};
+use super::source::{RabbitmqClusterReference, RabbitmqSource, Source};
 
 /// The field manager of every write.
 pub const FIELD_MANAGER: &str = "image-pipeline";
@@ -112,6 +112,14 @@ pub fn parking_queue(source: &Source, failures: &Failures) -> String {
     match failures.parking_queue.as_str() {
         "" => format!("{}.parked", source.rabbitmq.queue),
         given => given.to_owned(),
+    }
+}
+
+/// The Secret that says who reads the broker.
+pub fn login_secret(source: &RabbitmqSource) -> String {
+    match &source.credentials_secret {
+        Some(secret) => secret.name.clone(),
+        None => broker_secret(&source.rabbitmq_cluster_reference),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::state::Dependency;
-use crate::api::names::SecretRole;
+use crate::api::names::{self, SecretRole};
 use crate::api::source::RabbitmqSource;
 use crate::broker_address::{self, BrokerAddress};
 use crate::queue::{Connection, QueueError};
@@ -72,7 +72,8 @@ impl Broker {
     /// # Errors
     /// The Secrets do not name a broker, or the broker can't be reached or refuses the user.
     pub async fn connect(&self, purpose: &str) -> Result<Connection, BrokerError> {
-        Ok(Connection::open(&self.address()?, &format!("{} {purpose}", self.name)).await?)
+        let opened = Connection::open(&self.address()?, &format!("{} {purpose}", self.name)).await;
+        Ok(opened.map_err(|error| error.with_login_secret(&names::login_secret(&self.source)))?)
     }
 
     fn address(&self) -> Result<BrokerAddress, BrokerError> {

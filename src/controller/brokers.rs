@@ -10,6 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::observed::Trouble;
 use crate::api::ImagePipeline;
+use crate::api::names;
 use crate::api::source::RabbitmqSource;
 use crate::broker_address::BrokerAddress;
 use crate::queue::{Channel, Connection, QueueDepth, QueueError, Reach};
@@ -98,6 +99,10 @@ impl Brokers {
             slot.reader = Some(reader);
             return Ok(depth);
         }
+        let trouble = |error: QueueError| {
+            let error = error.with_login_secret(&names::login_secret(source));
+            Trouble::new(error.reason(), error.to_string())
+        };
         let connection = self.connections.open(address.await?).await.map_err(trouble)?;
         let channel = connection.channel().await.map_err(trouble)?;
         let depth = channel.depth(&source.queue).await.map_err(trouble)?;
@@ -199,10 +204,6 @@ impl Parked {
         let believed = if self.messages.is_some() { PARKED_FOR } else { PARKED_UNKNOWN_FOR };
         self.read.elapsed() >= believed && (expected || !self.refused)
     }
-}
-
-fn trouble(error: QueueError) -> Trouble {
-    Trouble::new(error.reason(), error.to_string())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

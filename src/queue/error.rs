@@ -11,12 +11,24 @@ use super::tls;
 use crate::broker_address::BrokerAddress;
 use crate::reason::Reason;
 
+/// What to do about a user who is refused, unless more is known.
+const CHECK_LOGIN: &str = "check username and password in the Secret they come from";
+
 /// A failure to speak with the broker.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{message}")]
 pub struct QueueError {
     reason: Reason,
-    message: String,
+    found: String,
+    /// In terms of an ImagePipeline; may be empty.
+    advice: String,
+}
+
+impl std::fmt::Display for QueueError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { found, advice, .. } = self;
+        let stop = if advice.is_empty() { "" } else { "; " };
+        write!(formatter, "{found}{stop}{advice}")
+    }
 }
 
 impl QueueError {
@@ -25,85 +37,90 @@ impl QueueError {
         self.reason
     }
 
+    /// What was found, without what to do about it: that names fields of an ImagePipeline.
+    pub fn found(&self) -> &str {
+        &self.found
+    }
+
     /// Whether the broker said that there is no such queue.
     pub fn is_queue_not_found(&self) -> bool {
         self.reason == Reason::QueueNotFound
     }
 
-    fn new(reason: Reason, message: String) -> Self {
-        Self { reason, message }
+    /// The same, with the name of the Secret that user and password come from.
+    pub fn with_login_secret(mut self, secret: &str) -> Self {
+        if self.advice == CHECK_LOGIN {
+            self.advice = format!("check username and password in Secret {secret:?}");
+        }
+        self
+    }
+
+    fn new(reason: Reason, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { reason, found: found.into(), advice: advice.into() }
     }
 
     pub(super) fn timed_out(doing: &str) -> Self {
-        Self::new(Reason::BrokerUnreachable, format!("the broker did not answer in time while {doing}"))
+        Self::new(Reason::BrokerUnreachable, format!("the broker did not answer in time while {doing}"), "")
     }
 
     pub(super) fn too_long(name: &str) -> Self {
-        let message =
-            format!("a name has {} bytes and AMQP takes at most 255; shorten queue, vhost or parkingQueue", name.len());
-        Self::new(Reason::NameTooLong, message)
+        let found = format!("a name has {} bytes and AMQP takes at most 255", name.len());
+        Self::new(Reason::NameTooLong, found, "shorten queue, vhost or parkingQueue")
     }
 
     pub(super) fn dns(host: &str, error: &std::io::Error) -> Self {
-        let message =
-            format!("the broker's host {host:?} can't be resolved ({error}); check host in the broker's Secret");
-        Self::new(Reason::DnsFailed, message)
+        let found = format!("the broker's host {host:?} can't be resolved ({error})");
+        Self::new(Reason::DnsFailed, found, "check host in the broker's Secret")
     }
 
     /// `why` says what the address is.
     pub(super) fn refused_address(host: &str, address: IpAddr, why: &str) -> Self {
-        let message = format!(
-            "the broker's host {host:?} leads to {address}, {why}, which the operator does not dial; give the name of \
-             the broker's Service as host in the broker's Secret, or start the operator with --allow-local-brokers"
-        );
-        Self::new(Reason::AddressRefused, message)
+        let found =
+            format!("the broker's host {host:?} leads to {address}, {why}, which the operator does not dial");
+        let advice = "give the name of the broker's Service as host in the broker's Secret, or start the operator with \
+                      --allow-local-brokers";
+        Self::new(Reason::AddressRefused, found, advice)
     }
 
     pub(super) fn not_confirmed(queue: &str) -> Self {
-        let message = format!(
-            "the broker did not take a message for queue {queue:?}: it does not exist, or is full; create it, or let \
-             this user declare it, or raise its limit"
-        );
-        Self::new(Reason::ParkingRefused, message)
+        let found = format!("the broker did not take a message for queue {queue:?}: it does not exist, or is full");
+        Self::new(Reason::ParkingRefused, found, "create it, or let this user declare it, or raise its limit")
     }
 
     pub(super) fn blocked() -> Self {
-        let message =
-            "the broker blocks publishers: it has a memory or disk alarm (rabbitmq-diagnostics alarms); give \
-                       it memory or disk space"
-                .to_owned();
-        Self::new(Reason::ParkingRefused, message)
+        let found = "the broker blocks publishers: it has a memory or disk alarm (rabbitmq-diagnostics alarms)";
+        Self::new(Reason::ParkingRefused, found, "give it memory or disk space")
     }
 
     pub(super) fn connection_lost(detail: &str) -> Self {
-        Self::new(Reason::ConnectionLost, detail.to_owned())
+        Self::new(Reason::ConnectionLost, detail, "")
     }
 
     /// A failure while connecting to `address`.
     pub(super) fn connecting(address: &BrokerAddress, error: &lapin::Error) -> Self {
         let BrokerAddress { host, port, vhost, .. } = address;
+        let user = user(address);
         match (code(error), error.kind()) {
             (Some(Code::AccessRefused), _) => {
-                let message = format!("the broker at {host}:{port} refused {}", who(address));
-                Self::new(Reason::AuthenticationFailed, message)
+                let advice = match address.username.as_str() {
+                    "" => "create that user, and check ssl_cert_login_from in the broker's configuration",
+                    _ => CHECK_LOGIN,
+                };
+                let found = format!("the broker at {host}:{port} refused {user}");
+                Self::new(Reason::AuthenticationFailed, found, advice)
             }
             (Some(Code::NotAllowed | Code::NotFound), _) => {
-                let message = format!(
-                    "the broker at {host}:{port} has no virtual host {vhost:?} that {} may use; \
-                     check source.rabbitmq.vhost and the user's permissions",
-                    user(address)
-                );
-                Self::new(Reason::VhostNotFound, message)
+                let found = format!("the broker at {host}:{port} has no virtual host {vhost:?} that {user} may use");
+                let advice = "check source.rabbitmq.vhost and the user's permissions";
+                Self::new(Reason::VhostNotFound, found, advice)
             }
             (_, ErrorKind::IOError(io)) => Self::connecting_io(address, io),
             (_, ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
-                let message = format!(
-                    "what answers at {host}:{port} does not speak plain AMQP 0-9-1; correct port in the broker's \
-                     Secret, or, if TLS is spoken there, set source.rabbitmq.tls"
-                );
-                Self::new(Reason::BrokerUnreachable, message)
+                let found = format!("what answers at {host}:{port} does not speak plain AMQP 0-9-1");
+                let advice = "correct port in the broker's Secret, or, if TLS is spoken there, set source.rabbitmq.tls";
+                Self::new(Reason::BrokerUnreachable, found, advice)
             }
-            _ => Self::unreachable(address, &Self::from_lapin(error).message),
+            _ => Self::unreachable(address, &Self::from_lapin(error).found, ""),
         }
     }
 
@@ -111,38 +128,39 @@ impl QueueError {
     pub(super) fn connecting_io(address: &BrokerAddress, error: &std::io::Error) -> Self {
         let BrokerAddress { host, port, .. } = address;
         match tls::explain(address, error) {
-            Some(why) => Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}")),
+            Some((why, advice)) => {
+                Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}"), advice)
+            }
             // The broker has no word for a way to authenticate that it does not know.
             None if address.username.is_empty() && tls::closed(error) => {
-                let message = format!(
-                    "the broker at {host}:{port} closes the connection ({error}); if it takes no certificate for a \
-                     user, enable its plugin rabbitmq_auth_mechanism_ssl and the mechanism EXTERNAL, or give a username"
-                );
-                Self::new(Reason::AuthenticationFailed, message)
+                let found = format!("the broker at {host}:{port} closes the connection ({error})");
+                let advice = "if it takes no certificate for a user, enable its plugin rabbitmq_auth_mechanism_ssl and \
+                              the mechanism EXTERNAL, or give a username";
+                Self::new(Reason::AuthenticationFailed, found, advice)
             }
             None if address.tls.is_none() && tls::closed(error) => {
-                let detail =
-                    format!("it closes the connection ({error}); if TLS is spoken there, set source.rabbitmq.tls");
-                Self::unreachable(address, &detail)
+                let detail = format!("it closes the connection ({error})");
+                Self::unreachable(address, &detail, "if TLS is spoken there, set source.rabbitmq.tls")
             }
-            None => Self::unreachable(address, &error.to_string()),
+            None => Self::unreachable(address, &error.to_string(), ""),
         }
     }
 
-    fn unreachable(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str) -> Self {
-        Self::new(Reason::BrokerUnreachable, format!("the broker at {host}:{port} can't be reached: {detail}"))
+    fn unreachable(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str, advice: &str) -> Self {
+        let found = format!("the broker at {host}:{port} can't be reached: {detail}");
+        Self::new(Reason::BrokerUnreachable, found, advice)
     }
 
     /// A failure of something done to `queue`.
     pub(super) fn on_queue(queue: &str, error: &lapin::Error) -> Self {
         match code(error) {
             Some(Code::NotFound) => {
-                let message = format!("queue {queue:?} does not exist; create it, or correct source.rabbitmq.queue");
-                Self::new(Reason::QueueNotFound, message)
+                let found = format!("queue {queue:?} does not exist");
+                Self::new(Reason::QueueNotFound, found, "create it, or correct source.rabbitmq.queue")
             }
             Some(Code::AccessRefused) => {
-                let message = format!("the broker refuses access to queue {queue:?}; check the user's permissions");
-                Self::new(Reason::DeclareRefused, message)
+                let found = format!("the broker refuses access to queue {queue:?}");
+                Self::new(Reason::DeclareRefused, found, "check the user's permissions")
             }
             _ => Self::from_lapin(error),
         }
@@ -150,13 +168,13 @@ impl QueueError {
 
     /// A failure of anything else.
     pub(super) fn from_lapin(error: &lapin::Error) -> Self {
-        let message = match error.kind() {
+        let found = match error.kind() {
             ErrorKind::ProtocolError(amqp) => format!("the broker closed the session: {}", amqp.get_message()),
             ErrorKind::IOError(io) => io.to_string(),
             ErrorKind::MissingHeartbeatError => "the broker has been silent for two heartbeats".to_owned(),
             _ => error.to_string(),
         };
-        Self::new(Reason::ConnectionLost, message)
+        Self::new(Reason::ConnectionLost, found, "")
     }
 }
 
@@ -165,15 +183,6 @@ fn user(address: &BrokerAddress) -> String {
         "" => "the user that the client certificate names".to_owned(),
         username => format!("user {username:?}"),
     }
-}
-
-/// Who was refused, and where to look.
-fn who(address: &BrokerAddress) -> String {
-    let keys = match address.username.as_str() {
-        "" => "create that user, and check ssl_cert_login_from in the broker's configuration",
-        _ => "check username and password in the Secret they come from",
-    };
-    format!("{}; {keys}", user(address))
 }
 
 enum Code {
@@ -189,5 +198,20 @@ fn code(error: &lapin::Error) -> Option<Code> {
         AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Some(Code::NotFound),
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Some(Code::NotAllowed),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_of_a_refused_user_is_named_and_no_other_advice_changed() {
+        let refused = QueueError::new(Reason::AuthenticationFailed, "refused user \"u\"", CHECK_LOGIN);
+        let named = refused.with_login_secret("rabbit-default-user").to_string();
+        assert_eq!(named, "refused user \"u\"; check username and password in Secret \"rabbit-default-user\"");
+        let by_certificate = QueueError::new(Reason::AuthenticationFailed, "refused", "create that user");
+        assert_eq!(by_certificate.clone().with_login_secret("rabbit-default-user"), by_certificate);
+        assert_eq!(QueueError::connection_lost("reset").to_string(), "reset", "no advice");
     }
 }

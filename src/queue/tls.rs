@@ -33,30 +33,33 @@ fn certificates(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
-/// What a failure was about, if it was TLS that failed, and what to do.
-pub(super) fn explain(address: &BrokerAddress, error: &io::Error) -> Option<String> {
+/// What a failure was about, if it was TLS that failed, and what to do about it.
+pub(super) fn explain(address: &BrokerAddress, error: &io::Error) -> Option<(String, String)> {
     let tls = address.tls.as_ref()?;
     let shown = tls.certificate.is_some();
     let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {
         // A broker that wants a certificate closes the connection with a word that may be lost.
-        return (closed(error) && !shown).then(|| format!("it closes the connection; if it asks for one, {SHOW}"));
+        let asks = format!("if it asks for a certificate, {SHOW}");
+        return (closed(error) && !shown).then(|| ("it closes the connection".to_owned(), asks));
     };
-    Some(match cause {
-        rustls::Error::InvalidCertificate(error) => certificate(&address.host, error),
-        rustls::Error::AlertReceived(alert) if !shown && asks(*alert) => format!("it asks for a certificate; {SHOW}"),
+    let (why, advice) = match cause {
+        rustls::Error::InvalidCertificate(error) => return Some(certificate(&address.host, error)),
+        rustls::Error::AlertReceived(alert) if !shown && asks(*alert) => ("it asks for a certificate".to_owned(), SHOW),
         rustls::Error::AlertReceived(alert) if shown && about_certificate(*alert) => {
-            format!("it refuses the certificate of source.rabbitmq.tls.clientCertSecret ({alert:?}); renew tls.crt")
+            let why = format!("it refuses the certificate of source.rabbitmq.tls.clientCertSecret ({alert:?})");
+            (why, "renew tls.crt")
         }
-        rustls::Error::InvalidMessage(_) => {
-            "what answers there does not speak TLS; correct port in the broker's Secret (with TLS it usually is 5671), \
-             or take source.rabbitmq.tls away"
-                .to_owned()
-        }
-        rustls::Error::InconsistentKeys(_) => {
-            "tls.key is not the key of tls.crt in the Secret of source.rabbitmq.tls.clientCertSecret".to_owned()
-        }
-        other => other.to_string(),
-    })
+        rustls::Error::InvalidMessage(_) => (
+            "what answers there does not speak TLS".to_owned(),
+            "correct port in the broker's Secret (with TLS it usually is 5671), or take source.rabbitmq.tls away",
+        ),
+        rustls::Error::InconsistentKeys(_) => (
+            "tls.key is not the key of tls.crt".to_owned(),
+            "correct the Secret of source.rabbitmq.tls.clientCertSecret",
+        ),
+        other => (other.to_string(), ""),
+    };
+    Some((why, advice.to_owned()))
 }
 
 const SHOW: &str = "name a Secret with tls.crt and tls.key in source.rabbitmq.tls.clientCertSecret";
@@ -88,28 +91,27 @@ fn about_certificate(alert: AlertDescription) -> bool {
     )
 }
 
-fn certificate(host: &str, error: &CertificateError) -> String {
-    match error {
+fn certificate(host: &str, error: &CertificateError) -> (String, String) {
+    let (why, advice) = match error {
         // An authority that was made anew under its old name is found, and has not signed this.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "its certificate comes from an authority that is not trusted; put that \
-                                            authority's certificate as ca.crt into the Secret of \
-                                            source.rabbitmq.tls.caSecret"
-                .to_owned()
-        }
-        CertificateError::NotValidForName => format!("its certificate is not for {host:?}; {NAME}"),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
+            "its certificate comes from an authority that is not trusted".to_owned(),
+            "put that authority's certificate as ca.crt into the Secret of source.rabbitmq.tls.caSecret",
+        ),
+        CertificateError::NotValidForName => (format!("its certificate is not for {host:?}"), NAME),
         CertificateError::NotValidForNameContext { presented, .. } => {
             let names: Vec<&str> = presented.iter().take(NAMES_SHOWN).map(String::as_str).collect();
-            format!("its certificate is for {}, not for {host:?}; {NAME}", names.join(", "))
+            (format!("its certificate is for {}, not for {host:?}", names.join(", ")), NAME)
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "its certificate has expired; renew it".to_owned()
+            ("its certificate has expired".to_owned(), "renew it")
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "its certificate is not valid yet; check the clocks".to_owned()
+            ("its certificate is not valid yet".to_owned(), "check the clocks")
         }
-        other => format!("its certificate can't be accepted: {other}"),
-    }
+        other => (format!("its certificate can't be accepted: {other}"), ""),
+    };
+    (why, advice.to_owned())
 }
 
 const NAME: &str = "use a name of the certificate as host in the broker's Secret, or give the broker another";

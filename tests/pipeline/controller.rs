@@ -76,7 +76,9 @@ async fn the_operator_reads_a_queue_as_whom_and_where_it_is_told() {
         let refused = "False AuthenticationFailed";
         until("the wrong password to be named", || {
             let found = server.condition("tiles", "BrokerReachable");
-            found.starts_with(refused) && found.contains("user \"operator-here\"")
+            found.starts_with(refused)
+                && found.contains("user \"operator-here\"")
+                && found.contains("in Secret \"reader\"")
         })
         .await;
         server.put("secrets", reader("operator-here"));

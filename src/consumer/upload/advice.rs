@@ -139,10 +139,10 @@ pub fn tls(destination: &S3Destination, error: &rustls::Error) -> String {
     format!("the TLS connection to {store} failed ({error}); {next}")
 }
 
-fn credentials(destination: &S3Destination) -> &'static str {
-    match destination.credentials_secret {
-        Some(_) => "the Secret in destination.s3.credentialsSecret",
-        None => "the identity of the pod, or set destination.s3.credentialsSecret",
+fn credentials(destination: &S3Destination) -> String {
+    match &destination.credentials_secret {
+        Some(secret) => format!("Secret {:?} of destination.s3.credentialsSecret", secret.name),
+        None => "the identity of the pod, or set destination.s3.credentialsSecret".to_owned(),
     }
 }
 

@@ -146,9 +146,12 @@ async fn config(destination: &S3Destination, secrets: &Path) -> Config {
         "" => config,
         endpoint => config.endpoint_url(endpoint),
     };
-    match destination.credentials_secret {
-        Some(_) => config
-            .credentials_provider(MountedCredentials::new(secrets.join(SecretRole::Store.as_str())))
+    match &destination.credentials_secret {
+        Some(secret) => config
+            .credentials_provider(MountedCredentials::new(
+                secrets.join(SecretRole::Store.as_str()),
+                secret.name.clone(),
+            ))
             .identity_cache(IdentityCache::no_cache()),
         // The SDK's cache asks again before what it has expires.
         None => config.credentials_provider(PodIdentity::new(region).await),

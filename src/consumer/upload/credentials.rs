@@ -30,19 +30,23 @@ const BELIEVED: Duration = Duration::from_secs(1);
 pub enum Unusable {
     /// A key of the Secret is absent or empty.
     #[error(
-        "key {key} is missing or empty in the S3 credentials Secret (mounted at {}); it needs AWS_ACCESS_KEY_ID and \
-         AWS_SECRET_ACCESS_KEY: create it, or correct destination.s3.credentialsSecret",
-        directory.display()
+        "key {key} is missing or empty in Secret {secret:?} of destination.s3.credentialsSecret; it needs \
+         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: create it, or correct the field"
     )]
     Missing {
         /// The key.
         key: &'static str,
-        /// Where the Secret is mounted.
-        directory: PathBuf,
+        /// The Secret's name.
+        secret: String,
     },
     /// A key of the Secret is there and can't be read as text.
-    #[error("key {0} of the S3 credentials Secret is not readable text; correct it")]
-    Unreadable(&'static str),
+    #[error("key {key} of Secret {secret:?} is not readable text; correct it")]
+    Unreadable {
+        /// The key.
+        key: &'static str,
+        /// The Secret's name.
+        secret: String,
+    },
     /// The pod has no identity.
     #[error(
         "no AWS credentials: destination.s3.credentialsSecret is not set, and the pod has none in its environment \
@@ -63,16 +67,17 @@ pub enum Unusable {
 #[derive(Debug)]
 pub struct MountedCredentials {
     directory: PathBuf,
+    secret: String,
 }
 
 impl MountedCredentials {
-    /// Credentials from `directory`, which need not exist yet.
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    /// Credentials from `directory`, which need not exist yet: where the Secret of this name is mounted.
+    pub fn new(directory: PathBuf, secret: String) -> Self {
+        Self { directory, secret }
     }
 
     fn read(&self) -> Result<Credentials, Unusable> {
-        let required = |key| self.key(key)?.ok_or_else(|| Unusable::Missing { key, directory: self.directory.clone() });
+        let required = |key| self.key(key)?.ok_or_else(|| Unusable::Missing { key, secret: self.secret.clone() });
         Ok(Credentials::new(
             required("AWS_ACCESS_KEY_ID")?,
             required("AWS_SECRET_ACCESS_KEY")?,
@@ -86,7 +91,7 @@ impl MountedCredentials {
         match std::fs::read_to_string(self.directory.join(key)) {
             Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(_) => Err(Unusable::Unreadable(key)),
+            Err(_) => Err(Unusable::Unreadable { key, secret: self.secret.clone() }),
         }
     }
 }

@@ -222,7 +222,8 @@ async fn missing_credentials_name_the_key_and_new_ones_count_at_once() {
         }
         let error = store.put(&object(&key)).await.unwrap_err();
         assert_eq!((error.reason(), error.kind()), (Reason::CredentialsMissing, Kind::Environment), "{error}");
-        assert!(error.to_string().starts_with(&format!("key {missing} is missing")), "{error}");
+        let expected = format!("key {missing} is missing or empty in Secret \"s3\"");
+        assert!(error.to_string().starts_with(&expected), "{error}");
     }
     credentials(secrets.path());
     store.put(&object(&key)).await.expect("stored with the new credentials");
@@ -241,6 +242,8 @@ async fn a_refusal_names_the_fields_that_are_set() {
         (kms.clone(), 403, xml!("AccessDenied"), "s3:PutObjectTagging"),
         (kms, 400, xml!("InvalidArgument"), "check destination.s3.serverSideEncryption, destination.s3.tags"),
         (json!({}), 400, xml!("InvalidArgument"), "check destination.s3"),
+        (json!({}), 403, xml!("InvalidAccessKeyId"), "correct Secret \"s3\""),
+        (json!({}), 400, xml!("ExpiredToken"), "renew them in Secret \"s3\""),
         (json!({ "onConflict": "Fail" }), 501, xml!("NotImplemented"), "onConflict Fail needs"),
     ] {
         let error = refused(fields, status, body, &[]).await;
