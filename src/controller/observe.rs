@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
@@ -256,23 +256,43 @@ fn trouble_of(pod: &Pod) -> Option<Trouble> {
             && condition.reason.as_deref() == Some("Unschedulable")
     });
     if let Some(condition) = unscheduled {
-        let detail = condition.message.as_deref().unwrap_or("no node fits");
-        return Some(Trouble::new(Reason::Unschedulable, format!("a consumer pod can't be scheduled: {detail}")));
+        let detail = condition.message.as_deref().unwrap_or("no node fits").trim_end_matches('.');
+        let message = format!(
+            "a consumer pod can't be scheduled: {detail}; give the cluster room or nodes that fit, or lower \
+             consumer.resources.requests"
+        );
+        return Some(Trouble::new(Reason::Unschedulable, message));
     }
     let container = status.container_statuses.iter().flatten().find(|container| container.name == names::CONTAINER)?;
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let detail = waiting.message.as_deref().unwrap_or_default();
     match waiting.reason.as_deref()? {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
             Some(Trouble::new(Reason::ImagePullFailed, format!("the consumer's image can't be pulled: {detail}")))
         }
-        reason @ ("CrashLoopBackOff" | "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
-            Some(Trouble::new(
-                Reason::ContainerFailing,
-                format!("the consumer does not keep running ({reason}): {detail}"),
-            ))
+        "CrashLoopBackOff" => Some(Trouble::new(Reason::ContainerFailing, crashes(pod, ended))),
+        reason @ ("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
+            Some(Trouble::new(Reason::ContainerFailing, format!("the consumer can't be started ({reason}): {detail}")))
         }
         _ => None,
+    }
+}
+
+/// How the consumer ended last, and what to do. Without the time until the next start, which the kubelet
+/// tells and which differs at every look.
+fn crashes(pod: &Pod, ended: Option<&ContainerStateTerminated>) -> String {
+    let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
+    let logs = format!("`kubectl logs --previous -n {namespace} {name}`");
+    match ended.map(|ended| (ended.reason.as_deref().unwrap_or("Error"), ended.exit_code)) {
+        Some(("OOMKilled", code)) => format!(
+            "the consumer does not keep running: it took more memory than its limit (OOMKilled, exit code {code}); \
+             raise consumer.resources.limits.memory, or lower consumer.concurrency or source.rabbitmq.prefetch"
+        ),
+        Some((reason, code)) => {
+            format!("the consumer does not keep running: it ended with exit code {code} ({reason}); see why in {logs}")
+        }
+        None => format!("the consumer does not keep running; see why in {logs}"),
     }
 }
 
@@ -301,6 +321,32 @@ mod tests {
         assert_eq!(reason(&waiting("CrashLoopBackOff")), Some(Reason::ContainerFailing));
         assert_eq!(reason(&waiting("ContainerCreating")), None);
         assert_eq!(reason(&unschedulable), Some(Reason::Unschedulable));
+    }
+
+    #[test]
+    fn a_pod_that_does_not_run_says_how_it_ended_and_what_to_do() {
+        let crashing = |ended: serde_json::Value| {
+            let mut pod = pod(serde_json::json!({ "containerStatuses": [{
+                "name": "consumer", "image": "", "imageID": "", "ready": false, "restartCount": 3, "lastState": ended,
+                "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s restarting" } },
+            }] }));
+            pod.metadata.namespace = Some("greench".to_owned());
+            trouble_of(&pod).unwrap().message
+        };
+        let message = crashing(serde_json::json!({ "terminated": { "exitCode": 101, "reason": "Error" } }));
+        assert!(message.contains("exit code 101 (Error)"), "{message}");
+        assert!(message.contains("`kubectl logs --previous -n greench p`") && !message.contains("40s"), "{message}");
+        let message = crashing(serde_json::json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } }));
+        assert!(message.contains("OOMKilled") && message.contains("consumer.resources.limits.memory"), "{message}");
+        assert!(crashing(serde_json::json!({})).contains("kubectl logs --previous"));
+        let unschedulable = pod(serde_json::json!({ "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu." },
+        ] }));
+        let message = trouble_of(&unschedulable).unwrap().message;
+        assert!(
+            message.contains("Insufficient cpu; give") && message.ends_with("consumer.resources.requests"),
+            "{message}"
+        );
     }
 
     #[test]
