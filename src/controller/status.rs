@@ -22,6 +22,9 @@ const REFRESH_ZERO_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// What is known while the spec has changed and only pods of before speak, of a fault.
 const STARTING_ANEW: &str = "Consumers of the changed spec are starting; those of before met a fault.";
 
+/// How long consumers may take to start before it counts as a failure.
+const STARTS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+
 /// A change worth an event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transition {
@@ -52,7 +55,8 @@ pub fn status(
 ) -> ImagePipelineStatus {
     let live = observed.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     let generation = pipeline.metadata.generation;
-    let findings = findings(pipeline, observed, decision, applied);
+    let starting = is_starting(&previous.conditions, now);
+    let findings = findings(pipeline, observed, decision, applied, starting);
     let resized = previous.desired_replicas != decision.replicas;
     ImagePipelineStatus {
         observed_generation: generation,
@@ -147,13 +151,19 @@ pub fn invalid(generation: Option<i64>, detail: &str, now: Timestamp) -> ImagePi
     }
 }
 
-fn findings(pipeline: &ImagePipeline, observed: &Observed, decision: &Decision, applied: &Applied) -> Vec<Finding> {
+fn findings(
+    pipeline: &ImagePipeline,
+    observed: &Observed,
+    decision: &Decision,
+    applied: &Applied,
+    starting: bool,
+) -> Vec<Finding> {
     let parts = vec![
         broker_reachable(observed),
         queue_found(pipeline, observed),
         storage_available(observed),
         parking_available(observed),
-        consumers_available(observed, decision, applied),
+        consumers_available(observed, decision, applied, starting),
         scaling_active(observed, decision),
         scaling_limited(decision, &pipeline.spec.scaling),
     ];
@@ -180,9 +190,10 @@ fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
     let queue = &pipeline.spec.source.rabbitmq.queue;
     match &observed.depth {
         Ok(_) if observed.foreign > 0 => {
+            let others = if observed.foreign == 1 { "consumer" } else { "consumers" };
             let message = format!(
                 "Queue {queue:?} exists, but others take messages from it, which are never stored: the broker counts \
-                 {} more consumers than this pipeline has pods. `rabbitmqctl list_consumers` names them; stop them \
+                 {} more {others} than this pipeline has pods. `rabbitmqctl list_consumers` names them; stop them \
                  (an old script?), or give them a queue of their own.",
                 observed.foreign
             );
@@ -237,7 +248,7 @@ fn health(
     }
 }
 
-fn consumers_available(observed: &Observed, decision: &Decision, applied: &Applied) -> Finding {
+fn consumers_available(observed: &Observed, decision: &Decision, applied: &Applied, starting: bool) -> Finding {
     let kind = ConditionType::ConsumersAvailable;
     let pods = || observed.pods.iter().filter(|pod| !pod.ending);
     let troubles =
@@ -264,9 +275,24 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
                 format!("{silent} ready consumers don't answer on port {}; check network policies", names::HTTP_PORT);
             finding(kind, "Unknown", Reason::StatusUnreachable, message)
         }
-        () if running == 0 => finding(kind, "False", Reason::ConsumersStarting, "No consumer is consuming yet."),
+        () if running == 0 => {
+            let status = if starting { "Unknown" } else { "False" };
+            finding(kind, status, Reason::ConsumersStarting, "No consumer is consuming yet.")
+        }
         () => finding(kind, "True", Reason::ConsumersReady, "Consumers are consuming."),
     }
+}
+
+/// Whether consumers that don't consume may be about to: none was wanted before, or not for long.
+fn is_starting(previous: &[Condition], now: Timestamp) -> bool {
+    let before = previous.iter().find(|condition| condition.type_ == ConditionType::ConsumersAvailable.as_str());
+    before.is_none_or(|before| match reason_named(&before.reason) {
+        Some(Reason::NoConsumers) => true,
+        Some(Reason::ConsumersStarting) => {
+            before.status == "Unknown" && now.duration_since(before.last_transition_time.0) < STARTS_WITHIN
+        }
+        _ => false,
+    })
 }
 
 fn scaling_active(observed: &Observed, decision: &Decision) -> Finding {
@@ -323,10 +349,12 @@ fn ready(parts: &[Finding], observed: &Observed, decision: &Decision) -> Finding
     if let Some(wrong) = parts.iter().find(counts) {
         return finding(kind, "False", wrong.reason, &wrong.message);
     }
-    if let Some(starting) =
-        parts.iter().find(|part| part.status == "Unknown" && part.reason == Reason::ConsumersStarting)
-    {
+    let named = |reason| parts.iter().find(move |part| part.reason == reason);
+    if let Some(starting) = named(Reason::ConsumersStarting) {
         return finding(kind, "Unknown", starting.reason, &starting.message);
+    }
+    if let Some(others) = named(Reason::ForeignConsumers) {
+        return finding(kind, "True", others.reason, &others.message);
     }
     match (decision.replicas, decision.reason) {
         (0, Reason::FixedSize) => finding(kind, "True", Reason::Stopped, "spec.replicas is 0: no consumer runs."),

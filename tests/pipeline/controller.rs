@@ -209,7 +209,7 @@ async fn others_that_consume_the_queue_are_named_while_no_pod_runs() {
         until("the queue to be found", || found().starts_with("True QueueFound")).await;
         until("others to be named", || found().starts_with("True ForeignConsumers")).await;
         assert_eq!(server.status("tiles")["desiredReplicas"], 0);
-        assert!(found().contains("counts 1 more consumers"), "{}", found());
+        assert!(found().contains("counts 1 more consumer than"), "{}", found());
         until("an event", || told() == ["Warning"]).await;
     })
     .await;

@@ -82,7 +82,14 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
     let cases = [
         ("idle", observed(vec![]), 0, "StorageAvailable", "Unknown/NoConsumers", "True/Idle"),
         ("running", observed(vec![pod(|_| {})]), 1, "ConsumersAvailable", "True/ConsumersReady", "True/Running"),
-        ("starting", observed(vec![]), 1, "ConsumersAvailable", "False/ConsumersStarting", "False/ConsumersStarting"),
+        (
+            "starting",
+            observed(vec![]),
+            1,
+            "ConsumersAvailable",
+            "Unknown/ConsumersStarting",
+            "Unknown/ConsumersStarting",
+        ),
         (
             "password",
             unread(Reason::AuthenticationFailed),
@@ -123,7 +130,15 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             0,
             "QueueFound",
             "True/ForeignConsumers",
-            "True/Idle",
+            "True/ForeignConsumers",
+        ),
+        (
+            "others at the queue, and worse",
+            Observed { foreign: 1, ..observed(vec![waiting(Reason::ImagePullFailed)]) },
+            1,
+            "QueueFound",
+            "True/ForeignConsumers",
+            "False/ImagePullFailed",
         ),
         (
             "others, as far as was known",
@@ -200,6 +215,24 @@ fn a_condition_keeps_its_time_while_its_status_is_the_same() {
     };
     assert_eq!(later(&observed(vec![])), at(0));
     assert_eq!(later(&unread(Reason::BrokerUnreachable)), at(60));
+}
+
+#[test]
+fn consumers_may_take_a_minute_to_start_and_not_stop_without_a_word() {
+    let next = |previous: &ImagePipelineStatus, pods, replicas, seconds| {
+        let (decision, applied) = (decision(replicas), Applied { trouble: None });
+        status(previous, &pipeline(), &observed(pods), &decision, &applied, at(seconds))
+    };
+    let none = next(&ImagePipelineStatus::default(), vec![], 0, 0);
+    let starting = next(&none, vec![], 1, 10);
+    assert_eq!(shown(&starting, "Ready"), "Unknown/ConsumersStarting");
+    assert_eq!(shown(&next(&starting, vec![], 1, 69), "Ready"), "Unknown/ConsumersStarting");
+    let late = next(&starting, vec![], 1, 70);
+    assert_eq!(shown(&late, "Ready"), "False/ConsumersStarting");
+    assert_eq!(shown(&next(&late, vec![], 1, 71), "Ready"), "False/ConsumersStarting");
+    let running = next(&starting, vec![pod(|_| {})], 1, 20);
+    assert_eq!(shown(&running, "Ready"), "True/Running");
+    assert_eq!(shown(&next(&running, vec![], 1, 30), "Ready"), "False/ConsumersStarting");
 }
 
 #[test]
