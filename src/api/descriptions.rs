@@ -17,7 +17,8 @@ pub(super) fn complete(schema: &mut Schema) {
 
 /// The lines of a doc comment end where the source is full.
 fn flowing(description: &str) -> String {
-    let paragraphs = description.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let paragraphs =
+        description.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
@@ -39,7 +40,8 @@ mod tests {
 
     #[test]
     fn paragraphs_flow_and_tell_the_default() {
-        let field = |default: Value| json_schema!({ "description": "The most\npods.\n\nNever null.", "default": default });
+        let field =
+            |default: Value| json_schema!({ "description": "The most\npods.\n\nNever null.", "default": default });
         let described = |default| {
             let mut schema = json_schema!({ "type": "object", "properties": { "inner": { "properties": { "field": field(default) } } } });
             complete(&mut schema);

@@ -102,13 +102,18 @@ pub fn transitions(
             .to_owned(),
     });
     let summaries = [ConditionType::Ready, ConditionType::ScalingActive].map(ConditionType::as_str);
-    let of_conditions =
-        current.conditions.iter().filter(|condition| !summaries.contains(&condition.type_.as_str())).filter_map(
-            |condition| {
-                let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
-                transition(before, condition)
-            },
-        );
+    let parts = current.conditions.iter().filter(|condition| !summaries.contains(&condition.type_.as_str()));
+    // The controller and the consumers may find the same, which is told once.
+    let mut told: Vec<(&str, &str)> = previous.conditions.iter().filter(|before| is_wrong(before)).map(words).collect();
+    let of_conditions = parts.filter_map(move |condition| {
+        let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
+        let news = transition(before, condition)?;
+        if news.warning && told.contains(&words(condition)) {
+            return None;
+        }
+        told.push(words(condition));
+        Some(news)
+    });
     let (from, to) = (previous.desired_replicas, current.desired_replicas);
     let scaled = (from != to).then(|| Transition {
         warning: false,
@@ -116,6 +121,11 @@ pub fn transitions(
         note: format!("Scaled {from} → {to}: {}", decision.explained()),
     });
     of_conditions.chain(parked).chain(scaled).collect()
+}
+
+/// What is said of something wrong, whichever condition says it.
+fn words(condition: &Condition) -> (&str, &str) {
+    (&condition.reason, &condition.message)
 }
 
 /// What the change of a condition tells: that something is wrong, or is no longer.

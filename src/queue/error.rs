@@ -75,8 +75,7 @@ impl QueueError {
 
     /// `why` says what the address is.
     pub(super) fn refused_address(host: &str, address: IpAddr, why: &str) -> Self {
-        let found =
-            format!("the broker's host {host:?} leads to {address}, {why}, which the operator does not dial");
+        let found = format!("the broker's host {host:?} leads to {address}, {why}, which the operator does not dial");
         let advice = "give the name of the broker's Service as host in the broker's Secret, or start the operator with \
                       --allow-local-brokers";
         Self::new(Reason::AddressRefused, found, advice)

@@ -235,6 +235,22 @@ fn consumers_may_take_a_minute_to_start_and_not_stop_without_a_word() {
     assert_eq!(shown(&next(&running, vec![], 1, 30), "Ready"), "False/ConsumersStarting");
 }
 
+/// Whoever finds it first.
+#[test]
+fn what_the_controller_and_the_consumers_find_is_one_event() {
+    let (nothing, decided) = (ImagePipelineStatus::default(), decision(1));
+    let of_pods = vec![pod(|report| (report.broker, report.consuming) = (failing(Reason::QueueNotFound), false))];
+    let both = of(&Observed { pods: of_pods.clone(), ..unread(Reason::QueueNotFound) }, &decided);
+    let by_controller = of(&unread(Reason::QueueNotFound), &decided);
+    let by_consumers = of(&observed(of_pods), &decided);
+    let told = |from, to| transitions(from, to, &decided).into_iter().filter(|told| told.warning).count();
+    assert_eq!(shown(&both, "QueueFound"), "False/QueueNotFound");
+    assert_eq!(shown(&both, "ConsumersAvailable"), "False/QueueNotFound");
+    assert_eq!(told(&nothing, &both), 1);
+    assert_eq!((told(&nothing, &by_controller), told(&by_controller, &both)), (1, 0));
+    assert_eq!((told(&nothing, &by_consumers), told(&by_consumers, &both)), (1, 0));
+}
+
 #[test]
 fn what_moves_by_itself_is_written_seldom_and_anything_else_at_once() {
     let previous = ImagePipelineStatus { backlog: Some(3), parked: Some(4), ..of(&observed(vec![]), &decision(0)) };
