@@ -1,6 +1,7 @@
 //! The command line: parses, sets up what a process has once, hands over to one driver, and turns
 //! its result into an exit code. It must hold nothing else.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,7 +20,8 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   image-pipeline crd | kubectl apply -f -
-  image-pipeline publish --sample 20 --queue segmented-images
+  image-pipeline publish --sample 20 --queue segmented-images --host rabbit.example.org \\
+    --username device --password-file password
 
 RUST_LOG sets the log level (default info). Logs go to standard error: JSON, or text on a terminal.";
 
@@ -35,19 +37,28 @@ enum Command {
     Crd,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
-    let command = Cli::parse().command;
     telemetry::init();
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     let result = runtime.block_on(async {
         let stop = shutdown::on_signal().context("registering signal handlers")?;
         match command {
-            Command::Controller(args) => controller::run(args, stop).await.context("controller"),
-            Command::Consumer(args) => consumer::run(*args, stop).await.context("consumer"),
-            Command::Publish(args) => publish::run(args, stop).await.context("publish").map(drop),
+            Command::Controller(args) => Ok(controller::run(args, stop).await?),
+            Command::Consumer(args) => Ok(consumer::run(*args, stop).await?),
+            Command::Publish(args) => Ok(publish::run(args, stop).await.map(drop)?),
             Command::Crd => {
                 print!("{}", serde_yaml::to_string(&api::ImagePipeline::crd()).context("writing the CRD")?);
                 Ok(())
@@ -59,12 +70,32 @@ fn main() -> anyhow::Result<()> {
     result
 }
 
+/// An error and its causes in one line. Many errors tell their cause themselves: it is not repeated.
+fn chain(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(&cause) {
+            let separator = if told.is_empty() { "" } else { ": " };
+            told = told + separator + &cause;
+        }
+    }
+    told
+}
+
 #[cfg(test)]
 mod tests {
+    use anyhow::{Context as _, anyhow};
     use clap::CommandFactory;
 
     #[test]
     fn command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_is_one_line_without_repeats() {
+        let cause = || anyhow!("no such file");
+        assert_eq!(super::chain(&cause().context("can't read a.png")), "can't read a.png: no such file");
+        assert_eq!(super::chain(&cause().context("can't read a.png: no such file")), "can't read a.png: no such file");
     }
 }

@@ -69,8 +69,8 @@ pub enum Error {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// The broker can't be used at all.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
+    #[error("{}", broker::explained(.0))]
+    Queue(QueueError),
     /// Some images did not get there; each is named on standard error.
     #[error("{failed} of {total} images failed and {left} were not tried; publish them again")]
     Incomplete {
@@ -100,6 +100,13 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// Its own text speaks of an ImagePipeline, so it is no source.
+impl From<QueueError> for Error {
+    fn from(error: QueueError) -> Self {
+        Error::Queue(error)
+    }
 }
 
 /// Publishes what the options say and prints the summary.

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::broker_address::{BrokerAddress, Problem};
+use crate::queue::QueueError;
+use crate::reason::Reason;
 
 /// The environment variable that holds the password.
 const PASSWORD_VARIABLE: &str = "BROKER_PASSWORD";
@@ -53,6 +55,14 @@ pub enum BrokerError {
         /// How it can be given.
         ways: &'static str,
     },
+    /// The URI speaks of another virtual host.
+    #[error("the uri in --broker-secret has the virtual host {uri:?}, but --vhost is {vhost:?}; make them agree")]
+    Vhost {
+        /// What the URI says.
+        uri: String,
+        /// What the option says.
+        vhost: String,
+    },
     /// A part has the wrong form.
     #[error("the broker's Secret {0}")]
     Invalid(Problem),
@@ -91,9 +101,26 @@ impl BrokerArgs {
         };
         BrokerAddress::from_secret(vhost, parts).map_err(|invalid| match invalid.problem {
             Problem::Missing(part, _) => BrokerError::Missing { part, ways: ways_to_give(part) },
+            Problem::Vhost { uri, field } => BrokerError::Vhost { uri, vhost: field },
             problem => BrokerError::Invalid(problem),
         })
     }
+}
+
+/// What went wrong with the broker, and which option to look at.
+pub(super) fn explained(error: &QueueError) -> String {
+    let found = error.found();
+    let advice = match error.reason() {
+        Reason::DnsFailed => "check --host",
+        Reason::BrokerUnreachable => "check --host and --port",
+        Reason::AuthenticationFailed => "check --username and the password",
+        Reason::VhostNotFound => "check --vhost and the user's permissions",
+        Reason::QueueNotFound => "create it, or correct --queue",
+        Reason::DeclareRefused => "check the user's permissions",
+        Reason::NameTooLong => "shorten --queue or --vhost",
+        _ => return found.to_owned(),
+    };
+    format!("{found}; {advice}")
 }
 
 fn ways_to_give(part: &str) -> &'static str {

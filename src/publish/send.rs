@@ -10,6 +10,7 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use super::broker;
 use crate::broker_address::BrokerAddress;
 use crate::message::{ImageMetadata, Message};
 use crate::queue::{Channel, Connection, Outgoing, QueueError};
@@ -138,7 +139,7 @@ impl Sender<'_> {
         };
         match self.publish(number, &body).await {
             Ok(()) => Outcome::Confirmed { bytes: body.image_bytes, at: Timestamp::now() },
-            Err(error) => Outcome::Refused { name: body.name, why: error.to_string() },
+            Err(error) => Outcome::Refused { name: body.name, why: broker::explained(&error) },
         }
     }
 

@@ -72,19 +72,21 @@ async fn what_cannot_be_published_is_said() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && error.contains(expected), "{}: {error}", output.status);
         assert!(!error.contains("guest-password"), "{error}");
+        let line = error.lines().find(|line| line.starts_with("Error: ")).expect("an error");
+        assert!(!line.contains("source.rabbitmq") && !error.contains("Caused by"), "a publisher has no spec: {error}");
     };
     let output = publish(&scene.settings, &[Path::new("/nonexistent").to_str().expect("text")]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent"));
 
     let queue = std::mem::replace(&mut scene.settings.queue, "no-such-queue".to_owned());
-    refused(&scene.settings, "no-such-queue");
+    refused(&scene.settings, "queue \"no-such-queue\" does not exist; create it, or correct --queue");
     scene.settings.queue = queue;
     let wrong = image_pipeline::broker_address::BrokerAddress {
         password: "guest-password".to_owned(),
         ..crate::broker::Broker::shared(Version::Four).await.address()
     };
     scene.settings.write_broker_secret(&wrong);
-    refused(&scene.settings, "guest");
+    refused(&scene.settings, "user \"guest\"; check --username and the password");
     scene.client.holds(&scene.settings.queue, 0).await;
 }
