@@ -23,7 +23,8 @@ Examples:
   image-pipeline publish --sample 20 --queue segmented-images --host rabbit.example.org \\
     --username device --password-file password
 
-RUST_LOG sets the log level (default info). Logs go to standard error: JSON, or text on a terminal.";
+RUST_LOG sets the log level: error, warn, info (if not set), debug, trace, or directives such as
+info,image_pipeline=debug. Logs go to standard error: JSON, or text on a terminal.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -51,7 +52,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
-    telemetry::init();
+    telemetry::init()?;
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     let result = runtime.block_on(async {
         let stop = shutdown::on_signal().context("registering signal handlers")?;

@@ -170,6 +170,8 @@ fn what_is_missing_or_unknown_is_named() {
         ("image.digest=sha256:12", "digest"),
         ("resources.limits.memory=much", "memory"),
         ("replicas=0", "replicas"),
+        ("logLevel=loud", "logLevel"),
+        ("logLevel=", "logLevel"),
         ("namespaces={North}", "namespaces"),
         ("namespaces={north,north}", "namespaces"),
     ];
@@ -260,7 +262,7 @@ fn several_operators_are_spread_and_not_all_evicted_at_once() {
 fn the_settings_of_the_pod_reach_it() {
     let values = [
         REPOSITORY,
-        "logLevel=debug",
+        "logLevel=info\\,image_pipeline=debug",
         "podAnnotations.team=north",
         "nodeSelector.disk=ssd",
         "tolerations[0].key=field",
@@ -270,7 +272,7 @@ fn the_settings_of_the_pod_reach_it() {
     let template = rendered("Deployment", &values)["spec"]["template"].clone();
     let pod = &template["spec"];
     assert_eq!(template["metadata"]["annotations"], json!({ "team": "north" }));
-    assert_eq!(pod["containers"][0]["env"][1]["value"], "debug");
+    assert_eq!(pod["containers"][0]["env"][1]["value"], "info,image_pipeline=debug");
     assert_eq!(pod["nodeSelector"], json!({ "disk": "ssd" }));
     assert_eq!(pod["tolerations"], json!([{ "key": "field", "operator": "Exists" }]));
     assert_eq!(pod["affinity"], json!({ "nodeAffinity": { "a": "b" } }));
