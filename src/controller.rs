@@ -68,7 +68,7 @@ pub struct Args {
     /// Name of that Lease: operators of one name take turns
     #[arg(long, env = "LEASE_NAME", default_value = names::FIELD_MANAGER)]
     pub lease_name: String,
-    /// Who holds it, which must be said of no other process; without it, a name made up for this one
+    /// This operator's name in the Lease, different from every other's; made up if not given
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
     /// Address for /livez, /readyz and /metrics

@@ -1,6 +1,7 @@
 //! The device's side: publishes image files, or synthetic tiles, to the queue. It must never call
 //! an image published before the broker has confirmed it.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -20,10 +21,11 @@ pub use send::{Body, Outcome, Summary, send};
 const EXAMPLES: &str = "\
 Examples:
   Publish a directory; north/4.png in it is stored as north/4.png:
-    export BROKER_HOST=rabbit.example.org BROKER_USERNAME=device
-    image-pipeline publish flights/2026-05-04 --queue segmented-images --password-file password
+    image-pipeline publish flights/2026-05-04 --queue segmented-images \\
+      --host rabbit.example.org --username device --password-file password
 
-  Publish 20 synthetic tiles through a port-forward, as the user of a mounted or copied Secret:
+  Publish 20 synthetic tiles through a port-forward, with username and password from the files of a
+  mounted or copied Secret:
     kubectl port-forward service/rabbit 5672 &
     image-pipeline publish --sample 20 --queue segmented-images --broker-secret DIR --host 127.0.0.1
 
@@ -54,7 +56,7 @@ pub struct Args {
     /// Which tiles to make.
     #[command(flatten)]
     pub tiles: SampleArgs,
-    /// Write the tiles to a directory instead of publishing them
+    /// Write the tiles to a directory instead of publishing them; a file that is there is not replaced
     #[arg(long, value_name = "DIR", conflicts_with = "paths", help_heading = "Sample tiles")]
     pub save: Option<PathBuf>,
     /// Where the broker is.
@@ -92,6 +94,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A tile's file is there.
+    #[error("{0:?} is there already; save to another directory, or remove it")]
+    Exists(PathBuf),
     /// A tile could not be written.
     #[error("writing {path:?}: {source}")]
     Save {
@@ -175,13 +180,19 @@ fn save_tiles(tiles: &SampleArgs, directory: &Path, stop: &CancellationToken) ->
         let name = tiles.name(index);
         let path = directory.join(&name);
         let file = tiles.file(index).map_err(|error| Error::Tile { name, why: error.to_string() })?;
-        let written =
-            std::fs::create_dir_all(path.parent().unwrap_or(directory)).and_then(|()| std::fs::write(&path, file));
-        written.map_err(|source| Error::Save { path, source })?;
+        save_new(&path, &file).map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => Error::Exists(path),
+            _ => Error::Save { path, source },
+        })?;
         bar.inc(1);
     }
     println!("saved {} tiles in {}", bar.position(), directory.display());
     Ok(Summary::default())
+}
+
+fn save_new(path: &Path, file: &[u8]) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    std::fs::File::create_new(path)?.write_all(file)
 }
 
 /// Draws on standard error, and only if that is a terminal.
@@ -204,5 +215,20 @@ fn queue_name(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("a queue's name has 1 to 255 bytes".to_owned())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_there_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("north/tile.png");
+        save_new(&path, b"first").unwrap();
+        assert_eq!(save_new(&path, b"second").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(path).unwrap(), b"first");
     }
 }

@@ -194,7 +194,8 @@ impl std::fmt::Display for Summary {
         let Self { published, confirmed, bytes, failed: _, left: _, first_confirm, took } = self;
         write!(
             formatter,
-            "published {published} ({bytes} bytes) in {:.1} s, confirmed {confirmed}",
+            "published {published} ({:.1} MB) in {:.1} s, confirmed {confirmed}",
+            *bytes as f64 / 1e6,
             took.as_secs_f64()
         )?;
         match first_confirm {
@@ -222,17 +223,17 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut summary = Summary { left: 5, ..Summary::default() };
         for outcome in [
-            Outcome::Confirmed { bytes: 10, at: at(1_800_000_007) },
+            Outcome::Confirmed { bytes: 510_000, at: at(1_800_000_007) },
             Outcome::Unreadable("x.png can't be read".to_owned()),
             Outcome::Refused { name: "y.png".to_owned(), why: "returned".to_owned() },
-            Outcome::Confirmed { bytes: 20, at: at(1_800_000_005) },
+            Outcome::Confirmed { bytes: 720_000, at: at(1_800_000_005) },
         ] {
             summary.add(&outcome, Duration::from_millis(1540));
         }
         assert_eq!((summary.published, summary.confirmed, summary.failed, summary.left), (3, 2, 2, 1));
         assert_eq!(
             summary.to_string(),
-            "published 3 (30 bytes) in 1.5 s, confirmed 2, first confirm at 2027-01-15T08:00:05.000Z"
+            "published 3 (1.2 MB) in 1.5 s, confirmed 2, first confirm at 2027-01-15T08:00:05.000Z"
         );
     }
 }
