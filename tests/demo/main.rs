@@ -46,9 +46,6 @@ const BUCKET: &str = "bucket-greench";
 const IMAGES: u32 = 300;
 const SHOWN_IMAGES: usize = 24;
 
-/// examples/imagepipeline.yaml asks for a pod per 50 messages.
-const PODS: i64 = 6;
-
 #[tokio::main]
 async fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
@@ -111,7 +108,6 @@ fn recording(burst: &Burst, history: &History, outcome: Outcome) -> Recording {
         first_confirm: burst.first_confirm_at,
         publishing: burst.took.as_secs_f64(),
         bytes: burst.bytes,
-        wanted: PODS,
         sizes: history.sizes.iter().map(size).collect(),
         samples: history.progress.iter().map(sample).collect(),
         outcome,

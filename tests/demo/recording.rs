@@ -14,8 +14,6 @@ pub struct Recording {
     pub publishing: f64,
     /// Bytes of the images published.
     pub bytes: u64,
-    /// The size that the burst calls for.
-    pub wanted: i64,
     /// Sizes of the Deployment, each from the moment it was seen.
     pub sizes: Vec<Size>,
     /// Queue and bucket, read at intervals.
@@ -72,14 +70,20 @@ impl std::fmt::Display for Outcome {
 }
 
 impl Recording {
-    /// When the size that the burst calls for was asked for.
+    /// The largest size that was asked for. How much of the burst waits at once differs from run to run.
+    pub fn largest(&self) -> i64 {
+        self.since_confirm().map(|size| size.desired).max().unwrap_or(0)
+    }
+
+    /// When the largest size was asked for.
     pub fn time_to_size(&self) -> Option<f64> {
         self.grown().map(|size| size.at)
     }
 
     /// When that many pods were ready.
     pub fn time_to_ready(&self) -> Option<f64> {
-        self.sizes.iter().find(|size| size.at >= 0.0 && size.ready >= self.wanted).map(|size| size.at)
+        let grown = self.grown()?.desired;
+        self.since_confirm().find(|size| size.ready >= grown).map(|size| size.at)
     }
 
     /// When the first image was in the bucket.
@@ -110,8 +114,13 @@ impl Recording {
         steps
     }
 
+    fn since_confirm(&self) -> impl Iterator<Item = &Size> {
+        self.sizes.iter().filter(|size| size.at >= 0.0)
+    }
+
     fn grown(&self) -> Option<&Size> {
-        self.sizes.iter().find(|size| size.at >= 0.0 && size.desired >= self.wanted)
+        let largest = self.largest();
+        self.since_confirm().find(|size| size.desired > 0 && size.desired == largest)
     }
 
     fn time_to(&self, images: usize) -> Option<f64> {
@@ -146,7 +155,6 @@ pub mod tests {
             first_confirm: "2026-05-04T10:00:00Z".parse().unwrap(),
             publishing: 1.9,
             bytes: 153_000_000,
-            wanted: 6,
             sizes: sizes.map(|(at, desired, ready)| Size { at, desired, ready }).to_vec(),
             samples: samples.map(|(at, queued, stored)| Sample { at, queued, stored }).to_vec(),
             outcome: Outcome { published: 300, stored: 300, parked: 0 },
@@ -160,7 +168,17 @@ pub mod tests {
         assert_eq!((recording.time_to_first_stored(), recording.time_to_stored()), (Some(3.0), Some(9.0)));
         assert_eq!(recording.time_to_zero(), Some(30.0));
         assert_eq!(recording.images_per_second().map(f64::round), Some(33.0));
-        assert_eq!(recording.steps(), [0, 6, 0]);
+        assert_eq!((recording.largest(), recording.steps()), (6, vec![0, 6, 0]));
+    }
+
+    #[test]
+    fn the_largest_size_counts_whatever_it_is() {
+        let mut recording = recorded();
+        recording.sizes = [(-4.0, 0, 0), (1.0, 4, 0), (3.0, 5, 4), (4.0, 5, 5), (30.0, 0, 5)]
+            .map(|(at, desired, ready)| Size { at, desired, ready })
+            .to_vec();
+        assert_eq!((recording.time_to_size(), recording.time_to_ready()), (Some(3.0), Some(4.0)));
+        assert_eq!((recording.largest(), recording.time_to_zero()), (5, Some(30.0)));
     }
 
     #[test]

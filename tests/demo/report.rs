@@ -96,14 +96,14 @@ fn figures(recording: &Recording) -> String {
 /// The key figures, each with its meaning.
 pub fn measured(recording: &Recording) -> [(String, String); 6] {
     let seconds = |at: Option<f64>| at.map_or("not seen".to_owned(), |at| format!("{at:.2} s"));
-    let (wanted, megabytes) = (recording.wanted, recording.bytes as f64 / 1e6);
+    let (largest, megabytes) = (recording.largest(), recording.bytes as f64 / 1e6);
     let steps: Vec<String> = recording.steps().iter().map(i64::to_string).collect();
     [
         (
             seconds(recording.time_to_size()),
-            format!("from the first confirm to spec.replicas = {wanted}; sizes {}", steps.join(" → ")),
+            format!("from the first confirm to {largest} pods wanted, the most; sizes {}", steps.join(" → ")),
         ),
-        (seconds(recording.time_to_ready()), format!("to {wanted} pods ready")),
+        (seconds(recording.time_to_ready()), format!("to {largest} pods ready")),
         (seconds(recording.time_to_first_stored()), "to the first image in the bucket".to_owned()),
         (seconds(recording.time_to_stored()), "to the last image in the bucket".to_owned()),
         (
@@ -116,19 +116,19 @@ pub fn measured(recording: &Recording) -> [(String, String); 6] {
 
 fn table(recording: &Recording) -> String {
     let mut html = String::from(
-        "<table>\n<tr><th>seconds</th><th>backlog</th><th>stored</th><th>replicas wanted</th><th>ready</th></tr>\n",
+        "<table>\n<tr><th>seconds</th><th>backlog</th><th>stored</th><th>pods wanted</th><th>ready</th></tr>\n",
     );
-    let mut second = None;
-    for sample in &recording.samples {
-        let this = sample.at.floor() as i64;
-        if second.replace(this) == Some(this) {
-            continue;
-        }
+    // The first of every second, and the last of all, which shows the end.
+    let mut rows: Vec<_> = recording.samples.iter().collect();
+    rows.dedup_by_key(|sample| sample.at.floor() as i64);
+    rows.extend(recording.samples.last().filter(|last| rows.last().is_some_and(|row| row != last)));
+    for sample in rows {
         let size = recording.sizes.iter().rev().find(|size| size.at <= sample.at);
         let (desired, ready) = size.map_or((0, 0), |size| (size.desired, size.ready));
         let (queued, stored) = (sample.queued, sample.stored);
-        let row =
-            format!("<td>{:.1}</td><td>{queued}</td><td>{stored}</td><td>{desired}</td><td>{ready}</td>", sample.at);
+        // Never -0.0.
+        let at = (sample.at * 10.0).round() / 10.0 + 0.0;
+        let row = format!("<td>{at:.1}</td><td>{queued}</td><td>{stored}</td><td>{desired}</td><td>{ready}</td>");
         html += &format!("<tr>{row}</tr>\n");
     }
     html + "</table>\n"
@@ -151,6 +151,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::recording::tests::recorded;
+    use super::super::recording::{Sample, Size};
     use super::*;
 
     fn picture(key: &str) -> Picture {
@@ -183,5 +184,18 @@ mod tests {
         let table = table(&recorded());
         assert!(table.contains("<tr><td>3.0</td><td>262</td><td>21</td><td>6</td><td>4</td></tr>"), "{table}");
         assert!(table.contains("<tr><td>32.0</td><td>0</td><td>300</td><td>0</td><td>0</td></tr>"), "{table}");
+    }
+
+    #[test]
+    fn the_table_ends_with_what_was_seen_last_and_has_no_second_below_nothing() {
+        let mut recording = recorded();
+        recording.samples = [(-0.04, 16, 0), (30.6, 0, 300), (30.9, 0, 300)]
+            .map(|(at, queued, stored)| Sample { at, queued, stored })
+            .to_vec();
+        recording.sizes.push(Size { at: 30.8, desired: 0, ready: 0 });
+        let table = table(&recording);
+        assert!(table.contains("<td>0.0</td>") && !table.contains("-0.0"), "{table}");
+        assert!(table.contains("<td>30.6</td>"), "{table}");
+        assert!(table.contains("<tr><td>30.9</td><td>0</td><td>300</td><td>0</td><td>0</td></tr>"), "{table}");
     }
 }

@@ -126,12 +126,14 @@ impl Watch {
 struct Screen {
     terminal: bool,
     shown: Option<u64>,
+    /// A line that nobody has seen yet.
+    unseen: Option<String>,
 }
 
 impl Screen {
     fn new() -> Self {
         println!("{:>7}  {:>8}  {:>5}  {:>5}  {:>6}", "seconds", "in queue", "pods", "ready", "stored");
-        Self { terminal: std::io::stdout().is_terminal(), shown: None }
+        Self { terminal: std::io::stdout().is_terminal(), shown: None, unseen: None }
     }
 
     fn show(&mut self, elapsed: Duration, progress: &Progress, asked: i64, ready: i64) {
@@ -146,13 +148,18 @@ impl Screen {
             std::io::stdout().flush().ok();
         } else if self.shown != Some(elapsed.as_secs()) {
             self.shown = Some(elapsed.as_secs());
+            self.unseen = None;
             println!("{line}");
+        } else {
+            self.unseen = Some(line);
         }
     }
 
     fn end(&self) {
-        if self.terminal {
-            println!();
+        match &self.unseen {
+            Some(last) => println!("{last}"),
+            None if self.terminal => println!(),
+            None => {}
         }
     }
 }
