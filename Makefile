@@ -22,6 +22,11 @@ help:
 demo: install ## Bring a cluster up and carry 300 images from a queue into a bucket; see target/demo/report.html
 	@$(CLUSTER_SCRIPTS)/parts greench
 	@cargo run --quiet --release --locked --example demo
+ifeq ($(CLUSTER),)
+	@echo 'The cluster stays up until make down. To look around in it, as README.md tells:'
+	@echo '  export KUBECONFIG=$(KUBECONFIG) PATH=$(CLUSTER_BIN):$(CARGO_TARGET_DIR)/release:$$PATH'
+	@echo '  kubectl get imgp -A -o wide'
+endif
 
 # Keyed by what goes in, and outside the tree, as all that is built once.
 BENCH_PYTHON := $(CLUSTER_CACHE)/bench-python-$(shell sha256sum tests/bench/requirements.txt | cut -c1-12)
