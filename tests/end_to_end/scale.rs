@@ -47,11 +47,13 @@ async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {
     .await;
     messages.publish("scale", &messages::tile(3)).await;
 
-    let patch = |patch: &str| namespace.kubectl(&["patch", "imgp", "scale", "--type=json", "--patch", patch]);
-    patch(r#"[{"op": "replace", "path": "/spec/paused", "value": true}, {"op": "remove", "path": "/spec/replicas"}]"#);
+    let patch = |patch: &str| namespace.kubectl(&["patch", "imgp", "scale", "--type=merge", "--patch", patch]);
+    patch(r#"{"spec": {"paused": true, "replicas": null}}"#);
+    // As README.md gives it: also where the size is handed back already.
+    patch(r#"{"spec": {"replicas": null}}"#);
     pipeline.shows("ScalingActive", "False", "Paused", NAMED_WITHIN).await;
     assert_eq!(pipeline.size(), Some(0), "frozen, with a message waiting");
-    patch(r#"[{"op": "replace", "path": "/spec/paused", "value": false}]"#);
+    patch(r#"{"spec": {"paused": false}}"#);
     is(1).await;
     eventually("the image", LIMIT, async || equal(storage.keys("scale").await.len(), 1)).await;
     eventually("the size to be 0 again", LIMIT, async || equal(pipeline.size(), Some(0))).await;
