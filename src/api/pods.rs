@@ -54,16 +54,17 @@ pub struct ConsumerPods {
 /// CPU and memory of a consumer pod. Each of the two maps is taken as a whole: giving `limits`
 /// replaces the default limits and leaves the default requests.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
-#[serde(default)]
 #[x_kube(validation = Rule::new("!('memory' in self.limits) || quantity(string(self.limits['memory'])).compareTo(quantity('64Mi')) >= 0")
     .message("consumer.resources.limits.memory must be at least 64Mi; with less, ordinary images count as too large and are parked"))]
-#[x_kube(validation = Rule::new("self.limits.all(name, !(name in self.requests) || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0")
+#[x_kube(validation = Rule::new("self.limits.all(name, !(name in self.requests) || quantity(string(self.requests[name])).compareTo(quantity(string(self.limits[name]))) <= 0)")
     .message("consumer.resources.requests asks for more than consumer.resources.limits allows; without requests of your own they are 100m CPU and 128Mi memory"))]
 pub struct Resources {
     /// What the scheduler reserves. Default: 100m CPU, 128Mi memory.
+    #[serde(default = "default_requests")]
     #[schemars(schema_with = "quantities_schema")]
     pub requests: BTreeMap<String, IntOrString>,
     /// What the pod may use at most; of memory, 64Mi at least. Default: 1Gi memory, CPU not limited.
+    #[serde(default = "default_limits")]
     #[schemars(schema_with = "quantities_schema")]
     pub limits: BTreeMap<String, IntOrString>,
 }
@@ -85,9 +86,18 @@ impl Default for ConsumerPods {
 
 impl Default for Resources {
     fn default() -> Self {
-        let quantities = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(name, value)| ((*name).to_owned(), IntOrString::String((*value).to_owned()))).collect()
-        };
-        Self { requests: quantities(&[("cpu", "100m"), ("memory", "128Mi")]), limits: quantities(&[("memory", "1Gi")]) }
+        Self { requests: default_requests(), limits: default_limits() }
     }
+}
+
+fn default_requests() -> BTreeMap<String, IntOrString> {
+    quantities(&[("cpu", "100m"), ("memory", "128Mi")])
+}
+
+fn default_limits() -> BTreeMap<String, IntOrString> {
+    quantities(&[("memory", "1Gi")])
+}
+
+fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, IntOrString> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), IntOrString::String((*value).to_owned()))).collect()
 }

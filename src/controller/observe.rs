@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod, Secret};
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
@@ -24,6 +24,10 @@ use crate::broker_address::BrokerAddress;
 use crate::pod_status::{Health, PodStatus};
 use crate::queue::QueueDepth;
 use crate::reason::Reason;
+
+mod pod;
+
+use pod::{is_consumer_of, running_at, trouble_of};
 
 /// How long a pod may take to answer, and how much it may say.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -221,173 +225,4 @@ fn secret_not_found(secret: &str, field: &str) -> Trouble {
     let message =
         format!("Secret {secret:?} of {field} does not exist in this namespace; create it, or correct the field");
     Trouble::new(Reason::SecretNotFound, message)
-}
-
-/// Whether a pod comes from a ReplicaSet of the pipeline's Deployment, which gives it that name. Who
-/// may create pods may write any label and any owner, but gains nothing by it: a pod is asked without
-/// credentials, and one on its node's network, as ours never are, is not asked: that would be the node.
-fn is_consumer_of(pod: &Pod, pipeline: &str) -> bool {
-    let Some(hash) = pod.labels().get(names::POD_TEMPLATE_HASH_LABEL) else { return false };
-    let replica_set = format!("{}-{hash}", names::deployment(pipeline));
-    let owned = pod
-        .owner_references()
-        .iter()
-        .any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet" && owner.name == replica_set);
-    let on_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-    owned && !on_node && pod.labels().get(names::INSTANCE_LABEL).is_some_and(|of| of == pipeline)
-}
-
-/// The pod's address, if its consumer runs; IPv6 in the brackets a URL needs.
-fn running_at(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let running = status.container_statuses.iter().flatten().any(|container| {
-        container.name == names::CONTAINER && container.state.as_ref().is_some_and(|state| state.running.is_some())
-    });
-    let ip = status.pod_ip.as_ref().filter(|_| running)?;
-    Some(if ip.contains(':') { format!("[{ip}]") } else { ip.clone() })
-}
-
-/// Why Kubernetes says that a pod does not run.
-fn trouble_of(pod: &Pod) -> Option<Trouble> {
-    let status = pod.status.as_ref()?;
-    let unscheduled = status.conditions.iter().flatten().find(|condition| {
-        condition.type_ == "PodScheduled"
-            && condition.status == "False"
-            && condition.reason.as_deref() == Some("Unschedulable")
-    });
-    if let Some(condition) = unscheduled {
-        let detail = condition.message.as_deref().unwrap_or("no node fits").trim_end_matches('.');
-        let message = format!(
-            "a consumer pod can't be scheduled: {detail}; give the cluster room or nodes that fit, or lower \
-             consumer.resources.requests"
-        );
-        return Some(Trouble::new(Reason::Unschedulable, message));
-    }
-    let container = status.container_statuses.iter().flatten().find(|container| container.name == names::CONTAINER)?;
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    let detail = waiting.message.as_deref().unwrap_or_default();
-    match waiting.reason.as_deref()? {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
-            Some(Trouble::new(Reason::ImagePullFailed, format!("the consumer's image can't be pulled: {detail}")))
-        }
-        "CrashLoopBackOff" => Some(Trouble::new(Reason::ContainerFailing, crashes(pod, ended))),
-        reason @ ("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
-            Some(Trouble::new(Reason::ContainerFailing, format!("the consumer can't be started ({reason}): {detail}")))
-        }
-        _ => None,
-    }
-}
-
-/// How the consumer ended last, and what to do. Without the time until the next start, which the kubelet
-/// tells and which differs at every look.
-fn crashes(pod: &Pod, ended: Option<&ContainerStateTerminated>) -> String {
-    let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
-    let logs = format!("`kubectl logs --previous -n {namespace} {name}`");
-    match ended.map(|ended| (ended.reason.as_deref().unwrap_or("Error"), ended.exit_code)) {
-        Some(("OOMKilled", code)) => format!(
-            "the consumer does not keep running: it took more memory than its limit (OOMKilled, exit code {code}); \
-             raise consumer.resources.limits.memory, or lower consumer.concurrency or source.rabbitmq.prefetch"
-        ),
-        Some((reason, code)) => {
-            format!("the consumer does not keep running: it ended with exit code {code} ({reason}); see why in {logs}")
-        }
-        None => format!("the consumer does not keep running; see why in {logs}"),
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn pod(status: serde_json::Value) -> Pod {
-        serde_json::from_value(serde_json::json!({ "metadata": { "name": "p" }, "status": status })).unwrap()
-    }
-
-    #[test]
-    fn kubernetes_own_words_become_reasons() {
-        let waiting = |reason: &str| {
-            pod(serde_json::json!({ "containerStatuses": [{
-                "name": "consumer", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": { "waiting": { "reason": reason, "message": "m" } },
-            }] }))
-        };
-        let unschedulable = pod(serde_json::json!({ "conditions": [
-            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" },
-        ] }));
-        let reason = |pod: &Pod| trouble_of(pod).map(|trouble| trouble.reason);
-        assert_eq!(reason(&waiting("ImagePullBackOff")), Some(Reason::ImagePullFailed));
-        assert_eq!(reason(&waiting("CrashLoopBackOff")), Some(Reason::ContainerFailing));
-        assert_eq!(reason(&waiting("ContainerCreating")), None);
-        assert_eq!(reason(&unschedulable), Some(Reason::Unschedulable));
-    }
-
-    #[test]
-    fn a_pod_that_does_not_run_says_how_it_ended_and_what_to_do() {
-        let crashing = |ended: serde_json::Value| {
-            let mut pod = pod(serde_json::json!({ "containerStatuses": [{
-                "name": "consumer", "image": "", "imageID": "", "ready": false, "restartCount": 3, "lastState": ended,
-                "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s restarting" } },
-            }] }));
-            pod.metadata.namespace = Some("greench".to_owned());
-            trouble_of(&pod).unwrap().message
-        };
-        let message = crashing(serde_json::json!({ "terminated": { "exitCode": 101, "reason": "Error" } }));
-        assert!(message.contains("exit code 101 (Error)"), "{message}");
-        assert!(message.contains("`kubectl logs --previous -n greench p`") && !message.contains("40s"), "{message}");
-        let message = crashing(serde_json::json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } }));
-        assert!(message.contains("OOMKilled") && message.contains("consumer.resources.limits.memory"), "{message}");
-        assert!(crashing(serde_json::json!({})).contains("kubectl logs --previous"));
-        let unschedulable = pod(serde_json::json!({ "conditions": [
-            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu." },
-        ] }));
-        let message = trouble_of(&unschedulable).unwrap().message;
-        assert!(
-            message.contains("Insufficient cpu; give") && message.ends_with("consumer.resources.requests"),
-            "{message}"
-        );
-    }
-
-    #[test]
-    fn only_pods_of_the_pipelines_own_deployment_are_its_consumers() {
-        let pod = |instance: &str, owner: (&str, &str, bool), host_network: bool| -> Pod {
-            let (kind, name, controller) = owner;
-            serde_json::from_value(serde_json::json!({
-                "metadata": {
-                    "name": "p",
-                    "labels": { names::INSTANCE_LABEL: instance, names::POD_TEMPLATE_HASH_LABEL: "5d9" },
-                    "ownerReferences": [
-                        { "apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "1", "controller": controller },
-                    ],
-                },
-                "spec": { "containers": [], "hostNetwork": host_network },
-            }))
-            .unwrap()
-        };
-        let ours = ("ReplicaSet", "tiles-consumer-5d9", true);
-        assert!(is_consumer_of(&pod("tiles", ours, false), "tiles"));
-        for (why, not) in [
-            ("another pipeline's", pod("others", ours, false)),
-            ("of another Deployment", pod("tiles", ("ReplicaSet", "script-5d9", true), false)),
-            ("of a job", pod("tiles", ("Job", "tiles-consumer-5d9", true), false)),
-            ("not its controller", pod("tiles", ("ReplicaSet", "tiles-consumer-5d9", false), false)),
-            ("on the node's network", pod("tiles", ours, true)),
-            ("made by hand", Pod { metadata: Default::default(), ..pod("tiles", ours, false) }),
-        ] {
-            assert!(!is_consumer_of(&not, "tiles"), "{why}");
-        }
-    }
-
-    #[test]
-    fn only_a_running_consumer_is_asked() {
-        let running = |state: &str, ip: &str| {
-            pod(serde_json::json!({ "podIP": ip, "containerStatuses": [{
-                "name": "consumer", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": { state: {} },
-            }] }))
-        };
-        assert_eq!(running_at(&running("running", "10.0.0.7")).as_deref(), Some("10.0.0.7"));
-        assert_eq!(running_at(&running("running", "fd00::7")).as_deref(), Some("[fd00::7]"));
-        assert_eq!(running_at(&running("waiting", "10.0.0.7")), None);
-    }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 
-use crate::api::names;
 use crate::pod_status::{Health, PodStatus};
 use crate::queue::QueueDepth;
 use crate::reason::Reason;

@@ -1,11 +1,7 @@
 //! What the status says for what was observed: one table of causes, and the rules of time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
-
-use k8s_openapi::api::apps::v1::Deployment;
 
 use super::*;
 use crate::pod_status::{Fault, healthy};
@@ -274,7 +270,7 @@ fn events_tell_transitions_and_sizes() {
     assert_eq!(transitions(&nothing, &idle, &decided), [], "a healthy start is no news");
 
     let broken = of(&unread(Reason::AuthenticationFailed), &decision(0));
-    let reasons = |from, to| -> Vec<_> {
+    let reasons = |from: &ImagePipelineStatus, to: &ImagePipelineStatus| -> Vec<_> {
         transitions(from, to, &decided).into_iter().map(|transition| (transition.warning, transition.reason)).collect()
     };
     assert_eq!(reasons(&idle, &broken), [(true, Reason::AuthenticationFailed)]);
@@ -313,7 +309,7 @@ fn a_fault_that_a_pod_of_an_earlier_spec_has_met_may_be_mended() {
     let storage = |reason| pod(|report| report.storage = failing(reason));
     let broker = pod(|report| (report.broker, report.consuming) = (failing(Reason::AuthenticationFailed), false));
     let earlier = |pod| ObservedPod { spec: Some("earlier".to_owned()), ..pod };
-    let seen = |pods, kind| shown(&of(&observed(pods), &decision(1)), kind);
+    let seen = |pods: Vec<ObservedPod>, kind| shown(&of(&observed(pods), &decision(1)), kind);
     for (pod, kind) in [(storage(Reason::CredentialsInvalid), "StorageAvailable"), (broker, "ConsumersAvailable")] {
         let pods = vec![earlier(pod)];
         assert_eq!(seen(pods.clone(), kind), "Unknown/ConsumersStarting");
