@@ -107,7 +107,21 @@ impl Broker {
 
     /// Messages that the broker has delivered again, to anybody, by its own count.
     pub fn redelivered(&self) -> u64 {
-        let said = self.ctl(&["eval", REDELIVERED]);
+        self.number(REDELIVERED)
+    }
+
+    /// Bytes that the broker holds, garbage collected.
+    pub fn memory(&self) -> f64 {
+        self.number("lists:foreach(fun erlang:garbage_collect/1, processes()), erlang:memory(total).") as f64
+    }
+
+    /// Time of processors that the broker has used since its start.
+    pub fn busy(&self) -> Duration {
+        Duration::from_millis(self.number("element(1, erlang:statistics(runtime))."))
+    }
+
+    fn number(&self, expression: &str) -> u64 {
+        let said = self.ctl(&["eval", expression]);
         said.trim().parse().unwrap_or_else(|_| panic!("the broker said {said:?}"))
     }
 

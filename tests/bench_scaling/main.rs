@@ -20,6 +20,7 @@ mod bucket;
 mod certificates;
 #[path = "../end_to_end/cluster.rs"]
 mod cluster;
+mod consumers;
 mod crowd;
 mod decision;
 mod drain;
@@ -75,6 +76,7 @@ struct Amounts {
     pipelines: usize,
     idle: Duration,
     rounds_in_crowd: usize,
+    waiting: Duration,
 }
 
 const FULL: Amounts = Amounts {
@@ -86,6 +88,7 @@ const FULL: Amounts = Amounts {
     pipelines: 1000,
     idle: Duration::from_secs(300),
     rounds_in_crowd: 10,
+    waiting: Duration::from_secs(30),
 };
 
 const QUICK: Amounts = Amounts {
@@ -97,6 +100,7 @@ const QUICK: Amounts = Amounts {
     pipelines: 100,
     idle: Duration::from_secs(60),
     rounds_in_crowd: 5,
+    waiting: Duration::from_secs(10),
 };
 
 #[tokio::main]
@@ -143,6 +147,8 @@ async fn measure(amounts: &Amounts, say: impl Fn(&str)) -> Vec<Figure> {
     figures.extend(of_sizes(&steady, redelivered as f64 / (drained.scale_ins + steady.scale_ins) as f64));
     let peak = scene.operator.peak_rss();
     figures.push(Figure::told("operator_peak_rss_bytes", "operator, all of the above: the most resident", peak));
+    say("consumers that wait");
+    figures.extend(consumers::consumers(&scene.broker, amounts.waiting).await);
     say("a crowd of pipelines");
     let crowd = crowd::crowd(&scene, amounts.pipelines, amounts.idle, amounts.rounds_in_crowd).await;
     for (what, times) in &crowd.writes {

@@ -49,6 +49,7 @@ fn shown(key: &str, value: f64) -> String {
     match key {
         _ if key.ends_with("_bytes") => format!("{:.1} MiB", value / MIB),
         _ if key.ends_with("_percent") => format!("{value:.2} %"),
+        _ if key.ends_with("_ms") => format!("{value:.1} ms"),
         _ if key.ends_with("_s") => format!("{value:.2} s"),
         _ if value.fract() == 0.0 => format!("{value}"),
         _ => format!("{value:.2}"),

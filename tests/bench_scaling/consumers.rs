@@ -1,0 +1,70 @@
+//! What consumers that wait cost their broker: as many sessions as so many pods hold, on one queue, by
+//! the broker's own word. It must never take a message.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, stream};
+use image_pipeline::queue::{Channel, Connection, Deliveries};
+
+use super::broker::{Broker, QueueType};
+use super::figures::{Figure, percentile};
+
+const QUEUE: &str = "bench-scaling-consumers";
+
+/// As a consumer of concurrency 4 asks for.
+const PREFETCH: u16 = 10;
+
+/// One pod's session.
+type Session = (Connection, Channel, Deliveries);
+
+/// Adds consumers up to each of the counts, and tells what each costs, one after the other.
+pub async fn consumers(broker: &Broker, time: Duration) -> Vec<Figure> {
+    broker.declare(QUEUE, QueueType::Quorum).await;
+    let before = broker.memory();
+    let mut sessions: Vec<Session> = Vec::new();
+    let mut figures = Vec::new();
+    for (count, [bytes, cpu, depth]) in [
+        (10, ["broker_10_consumers_bytes", "broker_10_consumers_cpu_percent", "depth_10_consumers_ms"]),
+        (100, ["broker_100_consumers_bytes", "broker_100_consumers_cpu_percent", "depth_100_consumers_ms"]),
+        (1000, ["broker_1000_consumers_bytes", "broker_1000_consumers_cpu_percent", "depth_1000_consumers_ms"]),
+    ] {
+        let more = stream::iter(sessions.len()..count).map(|number| open(broker, number)).buffer_unordered(20);
+        sessions.extend(more.collect::<Vec<_>>().await);
+        let (used, began) = (broker.busy(), Instant::now());
+        tokio::time::sleep(time).await;
+        let percent = (broker.busy() - used).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
+        figures.extend([
+            Figure::told(bytes, meaning(count), broker.memory() - before),
+            Figure::told(cpu, "  of one processor, nothing to do", percent),
+            Figure::told(depth, "  to read the queue's depth, median", read_depth(broker).await),
+        ]);
+    }
+    futures::future::join_all(sessions.iter().map(|(connection, ..)| connection.close())).await;
+    figures
+}
+
+fn meaning(count: usize) -> &'static str {
+    match count {
+        10 => "the broker's memory for 10 consumers that wait",
+        100 => "the broker's memory for 100 consumers that wait",
+        _ => "the broker's memory for 1,000 consumers that wait",
+    }
+}
+
+async fn open(broker: &Broker, number: usize) -> Session {
+    let name = format!("consumer {number}");
+    let connection = Connection::open(&broker.address, &name).await.expect("a connection");
+    let channel = connection.channel().await.expect("a channel");
+    let deliveries = channel.consume(QUEUE, &name, PREFETCH).await.expect("a consumer");
+    (connection, channel, deliveries)
+}
+
+async fn read_depth(broker: &Broker) -> f64 {
+    let mut milliseconds = Vec::new();
+    for _ in 0..50 {
+        let began = Instant::now();
+        broker.ready(QUEUE).await;
+        milliseconds.push(began.elapsed().as_secs_f64() * 1000.0);
+    }
+    percentile(&milliseconds, 50)
+}
