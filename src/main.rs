@@ -85,7 +85,7 @@ fn chain(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use anyhow::{Context as _, anyhow};
+    use anyhow::anyhow;
     use clap::CommandFactory;
 
     #[test]

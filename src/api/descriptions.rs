@@ -5,17 +5,24 @@ use schemars::Schema;
 use schemars::transform::transform_subschemas;
 use serde_json::Value;
 
-/// Completes the descriptions of a schema and of everything in it.
-pub(super) fn complete(schema: &mut Schema) {
-    if let Some(description) = schema.get("description").and_then(Value::as_str) {
-        let default = schema.get("default").and_then(shown).map(|default| format!(" Default: {default}."));
-        let complete = flowing(description) + &default.unwrap_or_default();
-        schema.insert("description".to_owned(), complete.into());
+/// Joins the lines of every paragraph: those of a doc comment end where the source is full.
+pub(super) fn flow(schema: &mut Schema) {
+    if let Some(description) = schema.get("description").and_then(Value::as_str).map(flowing) {
+        schema.insert("description".to_owned(), description.into());
     }
-    transform_subschemas(&mut complete, schema);
+    transform_subschemas(&mut flow, schema);
 }
 
-/// The lines of a doc comment end where the source is full.
+/// Adds to the description of every field its default.
+pub(super) fn tell_defaults(schema: &mut Schema) {
+    let described = schema.get("description").and_then(Value::as_str);
+    if let (Some(description), Some(default)) = (described, schema.get("default").and_then(shown)) {
+        let told = format!("{description} Default: {default}.");
+        schema.insert("description".to_owned(), told.into());
+    }
+    transform_subschemas(&mut tell_defaults, schema);
+}
+
 fn flowing(description: &str) -> String {
     let paragraphs =
         description.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -44,7 +51,8 @@ mod tests {
             |default: Value| json_schema!({ "description": "The most\npods.\n\nNever null.", "default": default });
         let described = |default| {
             let mut schema = json_schema!({ "type": "object", "properties": { "inner": { "properties": { "field": field(default) } } } });
-            complete(&mut schema);
+            flow(&mut schema);
+            tell_defaults(&mut schema);
             schema.pointer("/properties/inner/properties/field/description").unwrap().clone()
         };
         assert_eq!(described(20.into()), "The most pods.\n\nNever null. Default: 20.");

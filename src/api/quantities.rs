@@ -77,7 +77,7 @@ pub fn duration_schema(field: &str, least: &str, most: &str) -> Schema {
         "maxLength": 32,
         "x-kubernetes-validations": [{
             "rule": format!("{is_one} && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"),
-            "message": format!("{field} must be a duration from {least} to {most}, such as 2s, 500ms or 1m30s")
+            "message": format!("{field} must be a duration from {least} to {most}, such as 2s, 90s or 1m30s")
         }]
     })
 }

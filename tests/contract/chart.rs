@@ -50,13 +50,6 @@ fn yaml(text: &str) -> Value {
 // What needs no helm.
 
 #[test]
-fn the_resource_definition_is_the_one_in_crds() {
-    let linked = root("charts/image-pipeline/files/imagepipelines.yaml");
-    assert_eq!(linked.read_link().unwrap(), Path::new("../../../crds/imagepipelines.yaml"));
-    assert_eq!(std::fs::read(linked).unwrap(), std::fs::read(root("crds/imagepipelines.yaml")).unwrap());
-}
-
-#[test]
 fn the_versions_are_the_package_s() {
     let about = yaml(&chart("Chart.yaml"));
     assert_eq!(about["appVersion"], env!("CARGO_PKG_VERSION"));

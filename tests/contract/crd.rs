@@ -1,11 +1,14 @@
 //! The resource's contract: the CRD in the repository is the one the code means, its rules accept
 //! what works and name the field where they refuse, and the examples pass them.
 
+use std::path::Path;
+
 use image_pipeline::api::ImagePipeline;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-const CRD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/crds/imagepipelines.yaml");
+/// For whoever takes the definition alone, and for helm, which packs what lies in the chart's folder.
+const FILES: [&str; 2] = ["crds/imagepipelines.yaml", "charts/image-pipeline/files/imagepipelines.yaml"];
 
 fn schema() -> Value {
     let crd = serde_json::to_value(ImagePipeline::crd()).unwrap();
@@ -54,10 +57,12 @@ fn resources(pipeline: &mut Value, requests: &[(&str, &str)], limits: &[(&str, &
 }
 
 #[test]
-fn the_file_is_what_the_types_say() {
+fn the_files_are_what_the_types_say() {
     let printed = serde_yaml::to_string(&ImagePipeline::crd()).unwrap();
-    let file = std::fs::read_to_string(CRD).unwrap();
-    assert!(file == printed, "crds/imagepipelines.yaml is stale: cargo run -- crd > crds/imagepipelines.yaml");
+    for file in FILES {
+        let found = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(found == printed, "{file} is stale: cargo run -- crd | tee {} > {}", FILES[0], FILES[1]);
+    }
 }
 
 #[test]
@@ -293,6 +298,28 @@ fn the_size_can_be_given_through_the_scale_subresource_and_is_never_null() {
     }
     let status = &properties["status"]["properties"];
     assert_eq!((&status["replicas"]["type"], &status["selector"]["type"]), (&json!("integer"), &json!("string")));
+}
+
+/// Such a default means nothing, and `kubectl describe` shows a line of it.
+#[test]
+fn no_default_of_the_spec_is_empty() {
+    fn empty(path: &str, schema: &Value, found: &mut Vec<String>) {
+        if schema.get("default").is_some_and(|default| *default == json!("") || *default == json!({})) {
+            found.push(path.to_owned());
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            empty(&format!("{path}.{name}"), field, found);
+        }
+    }
+    let mut found = Vec::new();
+    empty("spec", &schema()["properties"]["spec"], &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// An empty name of a queue is refused for its length; that is no parking queue's fault.
+#[test]
+fn an_empty_queue_is_not_taken_for_the_parking_queue() {
+    assert_eq!(refusals(&pipeline(|p| p["spec"]["source"]["rabbitmq"]["queue"] = json!(""))), Vec::<String>::new());
 }
 
 #[test]
