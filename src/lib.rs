@@ -21,5 +21,6 @@ pub mod pod_status;
 pub mod publish;
 pub mod queue;
 pub mod reason;
+pub mod run;
 pub mod shutdown;
 pub mod telemetry;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use image_pipeline::{api, consumer, controller, publish, shutdown, telemetry};
+use image_pipeline::{api, consumer, controller, publish, run, shutdown, telemetry};
 use kube::CustomResourceExt as _;
 
 /// Carries images from a RabbitMQ queue into an S3 bucket, on Kubernetes.
@@ -32,6 +32,8 @@ enum Command {
     Controller(controller::Args),
     /// Run one consumer: read a queue, store PNGs in a bucket (the operator starts these)
     Consumer(Box<consumer::Args>),
+    /// Run one ImagePipeline on this host, without Kubernetes
+    Run(run::Args),
     /// Put images on a queue as the devices do: files, directories or synthetic samples
     Publish(publish::Args),
     /// Print the CustomResourceDefinition as YAML
@@ -59,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         match command {
             Command::Controller(args) => Ok(controller::run(args, stop).await?),
             Command::Consumer(args) => Ok(consumer::run(*args, stop).await?),
+            Command::Run(args) => Ok(run::run(args, stop).await?),
             Command::Publish(args) => Ok(publish::run(args, stop).await.map(drop)?),
             Command::Crd => {
                 print!("{}", serde_yaml::to_string(&api::ImagePipeline::crd()).context("writing the CRD")?);

@@ -38,6 +38,7 @@ mod parts;
 mod poison;
 mod publish;
 mod queue;
+mod run;
 mod shutdown;
 mod stalls;
 mod storage_faults;

@@ -1,0 +1,148 @@
+//! The manifest of one ImagePipeline, as a file: found among others, read strictly, and asked for what
+//! only the operator can do. It must never let a misspelt field pass.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::api::ImagePipeline;
+
+/// What concerns a number of pods, and pods themselves.
+const OF_THE_OPERATOR: [&str; 9] = [
+    "/spec/scaling",
+    "/spec/replicas",
+    "/spec/paused",
+    "/spec/consumer/resources",
+    "/spec/consumer/serviceAccountName",
+    "/spec/consumer/nodeSelector",
+    "/spec/consumer/tolerations",
+    "/spec/consumer/topologySpreadConstraints",
+    "/spec/consumer/priorityClassName",
+];
+
+/// The manifest is none.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file can't be read.
+    #[error("{path:?} can't be read (--file): {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no YAML.
+    #[error("{path:?} is not YAML: {source}")]
+    NotYaml {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_yaml::Error,
+    },
+    /// There is none in it, or several.
+    #[error("{path:?} holds {count} ImagePipelines of apiVersion greench.dev/v1alpha1; it must hold one")]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+    },
+    /// It can't be read as one.
+    #[error("the ImagePipeline in {path:?} can't be read: {detail}; compare it with `image-pipeline crd`")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        detail: String,
+    },
+    /// It has fields that there are not.
+    #[error("the ImagePipeline in {path:?} has fields that there are not: {fields}; correct or remove them")]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// Their paths.
+        fields: String,
+    },
+}
+
+/// The one ImagePipeline in a file, and which of its fields have no meaning without the operator.
+pub(super) fn read(path: &Path) -> Result<(ImagePipeline, Vec<&'static str>), ManifestError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<(ImagePipeline, Vec<&'static str>), ManifestError> {
+    let path = path.to_owned();
+    let documents: Result<Vec<Value>, _> = serde_yaml::Deserializer::from_str(text).map(Value::deserialize).collect();
+    let documents = match documents {
+        Ok(documents) => documents,
+        Err(source) => return Err(ManifestError::NotYaml { path, source }),
+    };
+    let is_one =
+        |document: &Value| document["kind"] == "ImagePipeline" && document["apiVersion"] == "greench.dev/v1alpha1";
+    let found: Vec<Value> = documents.into_iter().filter(is_one).collect();
+    let count = found.len();
+    let Ok([mut manifest]) = <[Value; 1]>::try_from(found) else {
+        return Err(ManifestError::NotOne { path, count });
+    };
+    // Looked at already, and no fields of the type.
+    for field in ["apiVersion", "kind"] {
+        manifest.as_object_mut().map(|manifest| manifest.remove(field));
+    }
+    let mut unknown = Vec::new();
+    let pipeline = serde_ignored::deserialize(&manifest, |field| unknown.push(field.to_string()));
+    match pipeline {
+        Err(error) => Err(ManifestError::Invalid { path, detail: serde_json::Error::to_string(&error) }),
+        Ok(_) if !unknown.is_empty() => Err(ManifestError::Unknown { path, fields: unknown.join(", ") }),
+        Ok(pipeline) => {
+            let given = OF_THE_OPERATOR.into_iter().filter(|field| manifest.pointer(field).is_some());
+            Ok((pipeline, given.collect()))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "apiVersion: greench.dev/v1alpha1\nkind: ImagePipeline\nmetadata: {name: tiles}\n";
+    const SPEC: &str = "  source: {rabbitmq: {queue: tiles, rabbitmqClusterReference: {name: rabbit}}}\n  \
+                        destination: {s3: {bucket: tiles}}\n";
+
+    fn parsed(text: &str) -> Result<(ImagePipeline, Vec<&'static str>), String> {
+        parse(text, Path::new("p.yaml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_one_pipeline_of_a_file_is_read_and_what_is_the_operators_is_told() {
+        let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s3}\n---\n";
+        let scaled = "  scaling: {maxReplicas: 3}\n  consumer: {concurrency: 2, serviceAccountName: tiles}\n";
+        let (pipeline, without_meaning) = parsed(&format!("{secret}{HEAD}spec:\n{SPEC}{scaled}")).unwrap();
+        assert_eq!(pipeline.spec.source.rabbitmq.queue, "tiles");
+        assert_eq!(pipeline.spec.consumer.concurrency, Some(2));
+        assert_eq!(without_meaning, ["/spec/scaling", "/spec/consumer/serviceAccountName"]);
+        assert_eq!(parsed(&format!("{HEAD}spec:\n{SPEC}")).unwrap().1, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let one = format!("{HEAD}spec:\n{SPEC}");
+        for (text, expected) in [
+            ("a: [".to_owned(), "is not YAML"),
+            (String::new(), "holds 0 ImagePipelines"),
+            (one.replace("v1alpha1", "v1"), "holds 0 ImagePipelines"),
+            (format!("{one}---\n{one}"), "holds 2 ImagePipelines"),
+            (one.replace("queue: tiles", "queue: 7"), "invalid type"),
+            (one.replace("bucket: tiles", "bucket: tiles, regoin: x"), "spec.destination.s3.regoin"),
+            (format!("{one}  scalling: {{}}\n"), "spec.scalling"),
+        ] {
+            let error = parsed(&text).unwrap_err();
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let missing = read(Path::new("/nonexistent.yaml")).unwrap_err().to_string();
+        assert!(missing.contains("\"/nonexistent.yaml\" can't be read (--file)"), "{missing}");
+    }
+}
