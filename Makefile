@@ -10,7 +10,7 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo bench bench-scaling scaling test test-crash end-to-end check fuzz install operator
+.PHONY: help demo demo-local bench bench-scaling scaling test test-crash end-to-end check fuzz install operator
 
 help:
 	@echo 'make TARGET'
@@ -27,6 +27,11 @@ ifeq ($(CLUSTER),)
 	@echo '  export KUBECONFIG=$(KUBECONFIG) PATH=$(CLUSTER_BIN):$(CARGO_TARGET_DIR)/release:$$PATH'
 	@echo '  kubectl get imgp -A -o wide'
 endif
+
+demo-local: ## Without Kubernetes: RabbitMQ, an S3 server and one process, 100 images, in a minute
+	@$(CLUSTER_SCRIPTS)/build
+	@cargo build --quiet --release --locked --bin image-pipeline --example demo-local
+	@$(CARGO_TARGET_DIR)/release/examples/demo-local --program $(OPERATOR)
 
 # Keyed by what goes in, and outside the tree, as all that is built once.
 BENCH_PYTHON := $(CLUSTER_CACHE)/bench-python-$(shell sha256sum tests/bench/requirements.txt | cut -c1-12)

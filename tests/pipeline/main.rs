@@ -13,6 +13,7 @@ mod client;
 mod consumer;
 mod eventually;
 mod faulty_store;
+mod host;
 mod images;
 #[path = "../contract/operator.rs"]
 #[allow(dead_code)] // as above

@@ -1,0 +1,82 @@
+//! What `make demo-local` shows: RabbitMQ, an S3 server and `image-pipeline run`, on this machine alone and
+//! gone at the end. It must never claim what it has not counted: the last line comes from the bucket's
+//! own folder and the queues' own depths.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// Modules are shared with the pipeline tests, and each uses a part of them.
+#![allow(dead_code)]
+
+#[path = "../pipeline/broker.rs"]
+mod broker;
+#[path = "../pipeline/certificates.rs"]
+mod certificates;
+#[path = "../pipeline/client.rs"]
+mod client;
+#[path = "../pipeline/eventually.rs"]
+mod eventually;
+#[path = "../pipeline/host.rs"]
+mod host;
+#[path = "../pipeline/plainly.rs"]
+mod plainly;
+#[path = "../pipeline/port.rs"]
+mod port;
+#[path = "../pipeline/process.rs"]
+mod process;
+#[path = "../pipeline/store.rs"]
+mod store;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use broker::{Broker, Version};
+use clap::Parser as _;
+use client::Client;
+use eventually::{LIMIT, equal, eventually};
+use host::Host;
+use port::Port;
+use store::Store;
+
+const QUEUE: &str = "segmented-images";
+const BUCKET: &str = "bucket-greench";
+const IMAGES: usize = 100;
+
+/// Carries 100 images from a queue into a bucket without Kubernetes; `make demo-local` runs this
+#[derive(clap::Parser)]
+struct Options {
+    /// The program
+    #[arg(long)]
+    program: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
+    let (Options { program }, began) = (Options::parse(), Instant::now());
+    let (broker, store) = (Broker::own(Version::Four).await, Store::shared().await);
+    let (address, endpoint) = (broker.address(), format!("http://{}", store.address()));
+    println!("RabbitMQ at {}:{}, an S3 server at {endpoint}", address.host, address.port);
+    let queues = Client::connect(&address).await.expect("a connection");
+    queues.declare(QUEUE, Version::Four.queue_type()).await;
+    store.create_bucket(BUCKET);
+    let host = Host::new(&address, QUEUE, &endpoint, &store.root(), BUCKET);
+    println!("\nimage-pipeline run --file {}\n", host.manifest().display());
+    println!("{}", std::fs::read_to_string(host.manifest()).expect("a file"));
+    let pipeline = host.run(&program, &Port::reserve(), &[]);
+
+    println!("image-pipeline publish --sample {IMAGES} --queue {QUEUE}");
+    let mut publish = Command::new(&program);
+    publish.args(["publish", "--queue", QUEUE, "--sample", &IMAGES.to_string(), "--broker-secret"]);
+    assert!(publish.arg(host.secret_directory("rabbit-default-user")).status().expect("the program").success());
+    let published = Instant::now();
+    let stored = async || equal(store.objects(BUCKET).len(), IMAGES);
+    eventually(&format!("{IMAGES} objects; the pipeline says:\n{}", pipeline.log()), LIMIT, stored).await;
+    println!("The last image was in the bucket {:.1} s after the last confirm.", published.elapsed().as_secs_f64());
+
+    let objects = store.objects(BUCKET);
+    let is_png = |object: &Vec<u8>| image::guess_format(object).is_ok_and(|format| format == image::ImageFormat::Png);
+    let stored = objects.values().filter(|object| is_png(object)).count();
+    queues.holds(QUEUE, 0).await;
+    println!("\nAll of it took {:.0} s.", began.elapsed().as_secs_f64());
+    println!("published {IMAGES}, stored {stored}, lost {}", IMAGES - stored);
+    if stored == IMAGES { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
