@@ -26,6 +26,7 @@ pub mod encode;
 mod markers;
 mod metrics;
 mod parking;
+pub mod preflight;
 mod session;
 pub mod settle;
 mod state;

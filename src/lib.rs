@@ -10,9 +10,11 @@
 //! command line from the consumer's own argument type. What both need stands beside them:
 //! `api` (the resource), `reason` (every reason there is), `pod_status` (what a consumer tells of
 //! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`).
+//! `publish` is the device's side; `run` and `check` take a manifest where there is no Kubernetes.
 
 pub mod api;
 pub mod broker_address;
+pub mod check;
 pub mod consumer;
 pub mod controller;
 pub mod http;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use image_pipeline::{api, consumer, controller, publish, run, shutdown, telemetry};
+use image_pipeline::{api, check, consumer, controller, publish, run, shutdown, telemetry};
 use kube::CustomResourceExt as _;
 
 /// Carries images from a RabbitMQ queue into an S3 bucket, on Kubernetes.
@@ -34,6 +34,8 @@ enum Command {
     Consumer(Box<consumer::Args>),
     /// Run one ImagePipeline on this host, without Kubernetes
     Run(run::Args),
+    /// Try what an ImagePipeline needs: Secrets, broker, queue, parking queue, bucket
+    Check(check::Args),
     /// Put images on a queue as the devices do: files, directories or synthetic samples
     Publish(publish::Args),
     /// Print the CustomResourceDefinition as YAML
@@ -62,6 +64,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Controller(args) => Ok(controller::run(args, stop).await?),
             Command::Consumer(args) => Ok(consumer::run(*args, stop).await?),
             Command::Run(args) => Ok(run::run(args, stop).await?),
+            Command::Check(args) => Ok(check::run(args).await?),
             Command::Publish(args) => Ok(publish::run(args, stop).await.map(drop)?),
             Command::Crd => {
                 print!("{}", serde_yaml::to_string(&api::ImagePipeline::crd()).context("writing the CRD")?);

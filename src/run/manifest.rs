@@ -67,7 +67,10 @@ pub enum ManifestError {
 }
 
 /// The one ImagePipeline in a file, and which of its fields have no meaning without the operator.
-pub(super) fn read(path: &Path) -> Result<(ImagePipeline, Vec<&'static str>), ManifestError> {
+///
+/// # Errors
+/// It can't be read, or is none.
+pub fn read(path: &Path) -> Result<(ImagePipeline, Vec<&'static str>), ManifestError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
     parse(&text, path)

@@ -47,9 +47,14 @@ spec:
         self.folder.join("pipeline.yaml")
     }
 
+    /// The directory of all Secrets.
+    pub fn secrets(&self) -> PathBuf {
+        self.folder.join("secrets")
+    }
+
     /// The directory of a Secret.
     pub fn secret_directory(&self, name: &str) -> PathBuf {
-        self.folder.join("secrets").join(name)
+        self.secrets().join(name)
     }
 
     /// Changes the manifest's text, which must hold what is to be replaced.

@@ -28,6 +28,7 @@ mod store;
 
 mod acknowledgement;
 mod broker_faults;
+mod check;
 mod controller;
 mod happy_path;
 mod hostile;
