@@ -79,7 +79,11 @@ impl Broker {
     fn address(&self) -> Result<BrokerAddress, BrokerError> {
         let directory = |role: SecretRole| self.secrets.join(role.as_str());
         BrokerAddress::read(&self.source, |role, key| std::fs::read(directory(role).join(key)).ok())
-            .map_err(|invalid| BrokerError::Secret { directory: directory(invalid.role), invalid })
+            // On one host it is a link, and where that leads is what its user knows.
+            .map_err(|invalid| BrokerError::Secret {
+                directory: std::fs::read_link(directory(invalid.role)).unwrap_or_else(|_| directory(invalid.role)),
+                invalid,
+            })
     }
 }
 
