@@ -5,12 +5,11 @@ use image_pipeline::pod_status::PodStatus;
 use image_pipeline::reason::Reason;
 use serde_json::json;
 
+use crate::accounting::store_tap::Fault;
 use crate::broker::Version;
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, equal, eventually};
-use crate::faulty_store::Fault;
 use crate::images::samples;
-use crate::scene::Scene;
 use crate::store_answers::scene;
 
 /// Kills the consumer while the fault is met, and lets another one finish.
@@ -54,13 +53,11 @@ async fn after_an_upload() {
 /// What a process leaves that was ended while it decoded: the mark of the message, counted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_has_ended_processes_is_parked_and_no_other() {
-    let mut scene = Scene::new("killer", Version::Four).await;
+    let (mut scene, faulty) = scene("killer", Version::Four, Fault::Hang).await;
     scene.settings.spec = json!({ "failures": { "maxAttempts": 2 } });
     let images = samples(6);
     scene.publish(&images).await;
     // A consumer that ends with everything unacknowledged makes them redelivered.
-    let refusing = crate::faulty_store::FaultyStore::start(scene.store.address(), Fault::Hang);
-    let endpoint = std::mem::replace(&mut scene.settings.endpoint, refusing.url());
     let mut consumer = Consumer::start(&scene.settings);
     consumer.status_is("to hold all", LIMIT, |status| status.in_flight == 6).await;
     consumer.kill();
@@ -68,7 +65,7 @@ async fn a_message_that_has_ended_processes_is_parked_and_no_other() {
     let mark = scene.settings.markers.join(blake3::hash(&images[2].body()).to_hex().as_str());
     std::fs::write(&mark, "2").expect("a mark");
 
-    scene.settings.endpoint = endpoint;
+    faulty.set(Fault::None);
     let consumer = Consumer::start(&scene.settings);
     let done = |status: &PodStatus| (status.processed, status.parked) == (5, 1);
     let status = consumer.status_is("to have parked it alone", LIMIT, done).await;

@@ -4,6 +4,8 @@
 //! never reach a broker or a store that it did not start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../accounting/mod.rs"]
+mod accounting;
 #[path = "../contract/api_server.rs"]
 #[allow(dead_code)] // the contract tests need more of it
 mod api_server;
@@ -12,7 +14,6 @@ mod certificates;
 mod client;
 mod consumer;
 mod eventually;
-mod faulty_store;
 mod host;
 mod images;
 #[path = "../contract/operator.rs"]

@@ -11,15 +11,13 @@ use lapin::message::Delivery;
 use lapin::types::AMQPValue;
 use serde_json::json;
 
+use crate::accounting::store_tap::{Fault, Faults};
 use crate::broker::Version;
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, eventually};
-use crate::faulty_store::Fault;
 use crate::images::samples;
 use crate::scene::Scene;
 use crate::store_answers::scene;
-
-const DENIED: Fault = Fault::Answer(403, "AccessDenied");
 
 fn is_waiting(status: &PodStatus) -> bool {
     status.state == ConsumerState::Waiting && status.in_flight == 0
@@ -39,7 +37,7 @@ fn returns(delivery: &Delivery) -> i64 {
 /// believes in a recovery, takes messages and has to hand them back again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outages_in_a_row_cost_a_message_one_return_each() {
-    let (mut scene, faulty) = scene("outages", Version::Four, DENIED).await;
+    let (mut scene, faulty) = scene("outages", Version::Four, Fault::DENIED).await;
     scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
     let images = samples(8);
     scene.publish(&images).await;
@@ -58,9 +56,9 @@ async fn outages_in_a_row_cost_a_message_one_return_each() {
         .await;
         scene.client.holds(&scene.settings.queue, 8).await;
         if outage + 1 < OUTAGES {
-            faulty.set(Fault::AnswerAllButProbe(403, "AccessDenied"));
+            faulty.set(Faults::from(Fault::DENIED).but_for_the_probe());
             consumer.status_is("to consume again", LIMIT, |status| status.in_flight > 0).await;
-            faulty.set(DENIED);
+            faulty.set(Fault::DENIED);
         }
     }
     // At rest, nobody but this test takes them.
@@ -76,7 +74,8 @@ async fn outages_in_a_row_cost_a_message_one_return_each() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_an_outage_everything_is_stored() {
     for version in [Version::Three, Version::Four] {
-        let (mut scene, faulty) = scene(&format!("after-outage-{version:?}").to_lowercase(), version, DENIED).await;
+        let (mut scene, faulty) =
+            scene(&format!("after-outage-{version:?}").to_lowercase(), version, Fault::DENIED).await;
         scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
         let images = samples(30);
         scene.publish(&images).await;

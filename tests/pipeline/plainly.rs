@@ -7,6 +7,11 @@ use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserIn
 
 /// Connects.
 pub async fn plainly(address: &BrokerAddress) -> lapin::Connection {
+    try_plainly(address).await.expect("a connection")
+}
+
+/// Connects to a broker that may be away.
+pub async fn try_plainly(address: &BrokerAddress) -> lapin::Result<lapin::Connection> {
     let BrokerAddress { host, port, vhost, username, password, tls } = address.clone();
     assert!(tls.is_none(), "the tests' own connections are plain ones");
     let uri = AMQPUri {
@@ -15,5 +20,5 @@ pub async fn plainly(address: &BrokerAddress) -> lapin::Connection {
         vhost,
         query: AMQPQueryString::default(),
     };
-    lapin::Connection::connect_uri(uri, ConnectionProperties::default()).await.expect("a connection")
+    lapin::Connection::connect_uri(uri, ConnectionProperties::default()).await
 }

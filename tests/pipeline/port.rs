@@ -1,4 +1,4 @@
-//! A TCP port of one's own on loopback. It must never be one that another process could get in the
+//! A TCP port of one's own. It must never be one that another process could get in the
 //! time between choosing it and listening on it.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,9 +14,14 @@ pub struct Port {
 }
 
 impl Port {
-    /// Any free one.
+    /// Any free one on loopback.
     pub fn reserve() -> Self {
-        let bound = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// This one; for 0, any free one of the address.
+    pub fn at(address: SocketAddr) -> Self {
+        let bound = bound(address);
         Self { address: bound.local_addr().expect("the address of a bound socket"), _bound: bound }
     }
 
@@ -25,7 +30,7 @@ impl Port {
         self.address.port()
     }
 
-    /// Its address on loopback.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

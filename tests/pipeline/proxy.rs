@@ -1,9 +1,9 @@
-//! A TCP proxy before a server that can refuse connections, hold answers back, or swallow everything.
-//! It must never change a byte that it lets through.
+//! A TCP proxy before a server that can refuse connections, hold answers back, or swallow everything,
+//! and lets others hear what goes through. It must never change a byte that it lets through.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,20 +26,57 @@ pub enum Mode {
     Refuse,
 }
 
+/// Hears what goes through one connection, in both directions, each piece before it is passed on. It
+/// must be quick: nothing goes on meanwhile.
+pub trait Ear: Send {
+    /// From the client.
+    fn request(&mut self, bytes: &[u8]);
+    /// From the server.
+    fn answer(&mut self, bytes: &[u8]);
+}
+
+/// Makes an ear for each new connection.
+type Ears = Arc<dyn Fn() -> Box<dyn Ear> + Send + Sync>;
+
 /// A running proxy, for as long as this lives.
 pub struct Proxy {
     port: Arc<Port>,
-    mode: watch::Sender<Mode>,
+    plan: watch::Sender<Plan>,
     held: Arc<AtomicUsize>,
+}
+
+#[derive(Clone, Copy)]
+struct Plan {
+    mode: Mode,
+    target: SocketAddr,
+    /// How often all connections were ended.
+    closed: usize,
+}
+
+struct Deaf;
+
+impl Ear for Deaf {
+    fn request(&mut self, _: &[u8]) {}
+    fn answer(&mut self, _: &[u8]) {}
 }
 
 impl Proxy {
     /// Starts one in `mode`.
     pub fn start(target: SocketAddr, mode: Mode) -> Self {
-        let (mode, modes) = watch::channel(mode);
-        let (port, held) = (Arc::new(Port::reserve()), Arc::default());
-        tokio::spawn(serve(Arc::clone(&port), target, modes, Arc::clone(&held)));
-        Self { port, mode, held }
+        Self::overheard(Port::reserve(), target, mode, || Box::new(Deaf))
+    }
+
+    /// Starts one on a port of one's own, with an ear in each connection.
+    pub fn overheard(
+        port: Port,
+        target: SocketAddr,
+        mode: Mode,
+        ears: impl Fn() -> Box<dyn Ear> + Send + Sync + 'static,
+    ) -> Self {
+        let (plan, plans) = watch::channel(Plan { mode, target, closed: 0 });
+        let (port, held) = (Arc::new(port), Arc::default());
+        tokio::spawn(serve(Arc::clone(&port), plans, Arc::new(ears), Arc::clone(&held)));
+        Self { port, plan, held }
     }
 
     /// Where it listens.
@@ -49,7 +86,17 @@ impl Proxy {
 
     /// Changes what it does.
     pub fn set(&self, mode: Mode) {
-        self.mode.send_replace(mode);
+        self.plan.send_modify(|plan| plan.mode = mode);
+    }
+
+    /// Where new connections lead from now on.
+    pub fn aim(&self, target: SocketAddr) {
+        self.plan.send_modify(|plan| plan.target = target);
+    }
+
+    /// Ends all connections that are open.
+    pub fn close_all(&self) {
+        self.plan.send_modify(|plan| plan.closed += 1);
     }
 
     /// How many pieces of answers it has kept so far.
@@ -58,36 +105,40 @@ impl Proxy {
     }
 }
 
-/// Until the proxy is dropped, which the end of `modes` tells.
-async fn serve(port: Arc<Port>, target: SocketAddr, mut modes: watch::Receiver<Mode>, held: Arc<AtomicUsize>) {
-    while modes.wait_for(|mode| *mode != Mode::Refuse).await.is_ok() {
+/// Until the proxy is dropped, which the end of `plans` tells.
+async fn serve(port: Arc<Port>, mut plans: watch::Receiver<Plan>, ears: Ears, held: Arc<AtomicUsize>) {
+    while plans.wait_for(|plan| plan.mode != Mode::Refuse).await.is_ok() {
         let listener = port.socket().listen(64).expect("a listener on our own port");
-        let mut until_refused = modes.clone();
+        let mut until_refused = plans.clone();
         loop {
             tokio::select! {
-                refused = until_refused.wait_for(|mode| *mode == Mode::Refuse) => {
+                refused = until_refused.wait_for(|plan| plan.mode == Mode::Refuse) => {
                     if refused.is_err() { return }
                     break;
                 }
                 Ok((client, _)) = listener.accept() => {
-                    tokio::spawn(carry(client, target, modes.clone(), Arc::clone(&held)));
+                    tokio::spawn(carry(client, plans.clone(), ears(), Arc::clone(&held)));
                 }
             }
         }
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, modes: watch::Receiver<Mode>, held: Arc<AtomicUsize>) {
+async fn carry(client: TcpStream, mut plans: watch::Receiver<Plan>, ear: Box<dyn Ear>, held: Arc<AtomicUsize>) {
+    let Plan { target, closed, .. } = *plans.borrow();
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
+    let ear = Mutex::new(ear);
+    let requests = |bytes: &[u8]| ear.lock().expect("no ear panics").request(bytes);
+    let answers = |bytes: &[u8]| ear.lock().expect("no ear panics").answer(bytes);
     let uncounted = Arc::default();
-    let mut refusing = modes.clone();
+    let (up, down) = (plans.clone(), plans.clone());
     // Whichever side ends first ends both; S3 clients do not send after closing their side.
     tokio::select! {
-        _ = pump(from_client, to_server, modes.clone(), &[Mode::Blackhole], uncounted) => {}
-        _ = pump(from_server, to_client, modes, &[Mode::Blackhole, Mode::HoldAnswers], held) => {}
-        _ = refusing.wait_for(|mode| *mode == Mode::Refuse) => {}
+        _ = pump(from_client, to_server, up, &[Mode::Blackhole], uncounted, requests) => {}
+        _ = pump(from_server, to_client, down, &[Mode::Blackhole, Mode::HoldAnswers], held, answers) => {}
+        _ = plans.wait_for(|plan| plan.mode == Mode::Refuse || plan.closed != closed) => {}
     }
 }
 
@@ -95,17 +146,19 @@ async fn carry(client: TcpStream, target: SocketAddr, modes: watch::Receiver<Mod
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut modes: watch::Receiver<Mode>,
+    mut plans: watch::Receiver<Plan>,
     holding: &[Mode],
     held: Arc<AtomicUsize>,
+    hear: impl Fn(&[u8]),
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         let read = from.read(&mut buffer).await?;
-        if holding.contains(&*modes.borrow()) {
+        hear(&buffer[..read]);
+        if holding.contains(&plans.borrow().mode) {
             held.fetch_add(1, Ordering::SeqCst);
         }
-        if modes.wait_for(|mode| !holding.contains(mode)).await.is_err() || read == 0 {
+        if plans.wait_for(|plan| !holding.contains(&plan.mode)).await.is_err() || read == 0 {
             return Ok(());
         }
         to.write_all(&buffer[..read]).await?;

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use image_pipeline::reason::Reason;
 
+use crate::accounting::store_tap::{Fault, StoreTap};
+use crate::accounting::wire::Wire;
 use crate::broker::Version;
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, equal, eventually};
-use crate::faulty_store::{Fault, FaultyStore};
 use crate::images::samples;
+use crate::port::Port;
 use crate::scene::Scene;
 
 /// A fault that a pod can see is named within this time.
@@ -19,9 +21,10 @@ const NAMED: Duration = Duration::from_secs(12);
 const HEALED: Duration = Duration::from_secs(20);
 
 /// A scene whose store is reached through a proxy with a fault.
-pub async fn scene(name: &str, version: Version, fault: Fault) -> (Scene, FaultyStore) {
+pub async fn scene(name: &str, version: Version, fault: Fault) -> (Scene, StoreTap) {
     let mut scene = Scene::new(name, version).await;
-    let faulty = FaultyStore::start(scene.store.address(), fault);
+    let faulty = StoreTap::start(Port::reserve(), scene.store.address(), &Wire::default());
+    faulty.set(fault);
     scene.settings.endpoint = faulty.url();
     (scene, faulty)
 }

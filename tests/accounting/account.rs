@@ -1,0 +1,297 @@
+//! The account: what was published against what is there and what the wire saw. Pure. It must never
+//! forgive: what is not explained is a fault.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde::Serialize;
+
+use super::ledger::{Attempt, Digest, Expectation, Id, Key};
+use super::read_back::{Found, Queued, Stored};
+use super::wire::{Event, Object};
+
+/// The last part of the key that consumers try a store with.
+const PROBE: &str = ".image-pipeline-probe";
+
+/// So many are named in a sentence.
+const NAMED: usize = 5;
+
+/// What it comes to. Lists are of faults, each named.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Account {
+    /// Messages that were sent, or may have been.
+    pub attempted: usize,
+    /// Of them, those that the broker confirmed.
+    pub confirmed: usize,
+    /// Objects.
+    pub stored: usize,
+    /// Parked messages.
+    pub parked: usize,
+    /// Messages that are still queued.
+    pub queued: usize,
+    /// Messages without a confirm that are there all the same.
+    pub recovered: usize,
+    /// Deliveries of a message that was delivered before.
+    pub redelivered: usize,
+    /// Uploads to a key that had been uploaded before.
+    pub duplicates: usize,
+    /// Parked messages that were parked before.
+    pub parked_again: usize,
+    /// Confirmed, and neither stored nor parked nor queued.
+    pub lost: Vec<String>,
+    /// Stored, parked or queued, and never published, or not to be stored.
+    pub unexpected: Vec<String>,
+    /// Stored with other pixels than were published.
+    pub wrong_pixels: Vec<String>,
+    /// Parked without need, for another reason than their own, or changed.
+    pub wrongly_parked: Vec<String>,
+    /// Objects for which different bytes were uploaded, or others than are there.
+    pub differing: Vec<String>,
+    /// Acknowledged before the store or the parking queue had them.
+    pub early_ack: Vec<String>,
+    /// What the taps could not make out.
+    pub unclear: Vec<String>,
+}
+
+impl Account {
+    /// Compares.
+    pub fn of(attempts: &[Attempt], found: &Found, events: &[Event]) -> Self {
+        let mut settling = Settling::new(attempts, found);
+        found.stored.iter().for_each(|stored| settling.stored(stored));
+        found.parked.iter().for_each(|parked| settling.parked(parked));
+        found.queued.iter().for_each(|queued| settling.queued(queued));
+        settling.lost();
+        settling.uploads(events);
+        settling.acknowledgements(events);
+        settling.account
+    }
+
+    /// What is wrong, in sentences.
+    pub fn faults(&self) -> Vec<String> {
+        let lists = [
+            (&self.lost, "confirmed and neither stored, parked nor queued"),
+            (&self.unexpected, "there and not expected"),
+            (&self.wrong_pixels, "stored with other pixels than were published"),
+            (&self.wrongly_parked, "wrongly parked"),
+            (&self.differing, "uploaded with different bytes"),
+            (&self.early_ack, "acknowledged too early"),
+            (&self.unclear, "seen by a tap and not understood"),
+        ];
+        let sentence = |(list, what): (&Vec<String>, &str)| {
+            let named = list.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+            let more = if list.len() > NAMED { "; …" } else { "" };
+            format!("{} {what}: {named}{more}", list.len())
+        };
+        lists.into_iter().filter(|(list, _)| !list.is_empty()).map(sentence).collect()
+    }
+}
+
+/// The account while it is made.
+struct Settling<'a> {
+    account: Account,
+    attempts: &'a [Attempt],
+    /// By exact key, and by pixels where the key is not known beforehand.
+    by_key: HashMap<(&'a str, &'a str), Vec<&'a Attempt>>,
+    by_pixels: HashMap<(&'a str, Digest), Vec<&'a Attempt>>,
+    objects: HashMap<&'a Object, &'a Stored>,
+    settled: HashSet<Id>,
+    parked: HashSet<Id>,
+}
+
+impl<'a> Settling<'a> {
+    fn new(attempts: &'a [Attempt], found: &'a Found) -> Self {
+        let (mut by_key, mut by_pixels) = (HashMap::<_, Vec<_>>::new(), HashMap::<_, Vec<_>>::new());
+        for attempt in attempts {
+            let bucket = attempt.entry.bucket.as_str();
+            match (&attempt.entry.key, attempt.entry.pixels()) {
+                (_, None) => {}
+                (Key::Exactly(key), Some(_)) => by_key.entry((bucket, key.as_str())).or_default().push(attempt),
+                (Key::Around(..), Some(pixels)) => by_pixels.entry((bucket, pixels)).or_default().push(attempt),
+            }
+        }
+        let account = Account {
+            attempted: attempts.len(),
+            confirmed: attempts.iter().filter(|attempt| attempt.confirmed).count(),
+            stored: found.stored.iter().filter(|stored| !is_probe(&stored.object)).count(),
+            parked: found.parked.len(),
+            queued: found.queued.len(),
+            ..Account::default()
+        };
+        let objects = found.stored.iter().map(|stored| (&stored.object, stored)).collect();
+        let (settled, parked) = (HashSet::new(), HashSet::new());
+        Self { account, attempts, by_key, by_pixels, objects, settled, parked }
+    }
+
+    fn attempt(&self, id: Option<Id>) -> Option<&'a Attempt> {
+        self.attempts.get(usize::try_from(id?).ok()?)
+    }
+
+    /// The messages that an object may come from.
+    fn owners(&self, object: &Object) -> Vec<&'a Attempt> {
+        if let Some(owners) = self.by_key.get(&(object.bucket.as_str(), object.key.as_str())) {
+            return owners.clone();
+        }
+        let pixels = self.objects.get(object).and_then(|stored| stored.pixels.clone().ok());
+        let alike = pixels.and_then(|pixels| self.by_pixels.get(&(object.bucket.as_str(), pixels)));
+        alike.into_iter().flatten().filter(|attempt| attempt.entry.key.matches(&object.key)).copied().collect()
+    }
+
+    fn stored(&mut self, stored: &Stored) {
+        let owners = self.owners(&stored.object);
+        let name = named(&stored.object);
+        if owners.is_empty() {
+            if !is_probe(&stored.object) {
+                self.account.unexpected.push(name);
+            }
+            return;
+        }
+        match &stored.pixels {
+            Err(why) => self.account.wrong_pixels.push(format!("{name} ({why})")),
+            Ok(pixels) if owners.iter().all(|owner| owner.entry.pixels() != Some(*pixels)) => {
+                self.account.wrong_pixels.push(name);
+            }
+            Ok(_) => {}
+        }
+        for owner in owners {
+            let its_own = owner.entry.pixels() == stored.pixels.clone().ok();
+            if its_own || matches!(owner.entry.expectation, Expectation::Good { .. }) {
+                self.settled.insert(owner.id);
+            }
+        }
+    }
+
+    fn parked(&mut self, parked: &Queued) {
+        let Some(attempt) = self.attempt(parked.id) else {
+            self.account.unexpected.push(format!("a message in {} that nobody published", parked.queue));
+            return;
+        };
+        let reason = parked.reason().unwrap_or("no reason");
+        let right = match &attempt.entry.expectation {
+            Expectation::Bad { reason } => Some(reason),
+            Expectation::FirstOfItsKey { reason, .. } if !self.settled.contains(&attempt.id) => Some(reason),
+            _ => None,
+        };
+        let name = title(attempt);
+        if right.is_none_or(|right| right != reason) {
+            self.account
+                .wrongly_parked
+                .push(format!("{name}: {reason}, not {}", right.map_or("parked", |right| right)));
+        } else if parked.body != attempt.body {
+            self.account.wrongly_parked.push(format!("{name}: with another body"));
+        }
+        self.settled.insert(attempt.id);
+        if !self.parked.insert(attempt.id) {
+            self.account.parked_again += 1;
+        }
+    }
+
+    fn queued(&mut self, queued: &Queued) {
+        match self.attempt(queued.id) {
+            Some(attempt) => drop(self.settled.insert(attempt.id)),
+            None => self.account.unexpected.push(format!("a message in {} that nobody published", queued.queue)),
+        }
+    }
+
+    fn lost(&mut self) {
+        for attempt in self.attempts {
+            match (attempt.confirmed, self.settled.contains(&attempt.id)) {
+                (true, false) if !matches!(attempt.entry.expectation, Expectation::Discarded) => {
+                    self.account.lost.push(title(attempt));
+                }
+                (false, true) => self.account.recovered += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// A repeat writes the same bytes, and they are what is there.
+    fn uploads(&mut self, events: &[Event]) {
+        let mut uploads = BTreeMap::<&Object, Vec<Digest>>::new();
+        for event in events {
+            if let Event::Put { object, body, status: 200..300, .. } = event
+                && !is_probe(object)
+            {
+                uploads.entry(object).or_default().push(*body);
+            }
+        }
+        for (object, bodies) in uploads {
+            self.account.duplicates += bodies.len() - 1;
+            let images: HashSet<_> = self.owners(object).iter().map(|owner| owner.entry.pixels()).collect();
+            let different: HashSet<_> = bodies.iter().collect();
+            if different.len() > images.len().max(1) {
+                self.account.differing.push(format!("{} ({} times)", named(object), different.len()));
+            }
+            if self.objects.get(object).is_some_and(|stored| !different.contains(&stored.body)) {
+                self.account.differing.push(format!("{} (not what is there)", named(object)));
+            }
+        }
+    }
+
+    /// An acknowledgement comes after the proof that the message is safe, and the proof after its delivery.
+    fn acknowledgements(&mut self, events: &[Event]) {
+        // Deliveries that have no proof yet, by message.
+        let mut open = HashMap::<Id, BTreeSet<usize>>::new();
+        let mut delivered = HashMap::<usize, Option<Id>>::new();
+        let mut committed = HashSet::<&Object>::new();
+        for (place, event) in events.iter().enumerate() {
+            match event {
+                Event::Delivered { id, redelivered, .. } => {
+                    self.account.redelivered += usize::from(*redelivered);
+                    delivered.insert(place, *id);
+                    if let Some(id) = id {
+                        open.entry(*id).or_default().insert(place);
+                    }
+                }
+                Event::Put { object, body, status: 200..300, told } => {
+                    committed.insert(object);
+                    if *told && self.is_what_is_there(object, *body) {
+                        self.owners(object).iter().for_each(|owner| drop(open.remove(&owner.id)));
+                    }
+                }
+                Event::Head { object, status: 200 } if committed.contains(object) => {
+                    self.owners(object).iter().for_each(|owner| drop(open.remove(&owner.id)));
+                }
+                Event::Confirmed { id: Some(id), queue } => {
+                    if self.attempt(Some(*id)).is_some_and(|attempt| *attempt.entry.queue != **queue) {
+                        open.remove(id);
+                    }
+                }
+                Event::Acknowledged { delivery } => self.acknowledged(*delivery, &delivered, &open),
+                Event::Unclear(what) => self.account.unclear.push(what.clone()),
+                _ => {}
+            }
+        }
+    }
+
+    fn acknowledged(
+        &mut self,
+        delivery: usize,
+        delivered: &HashMap<usize, Option<Id>>,
+        open: &HashMap<Id, BTreeSet<usize>>,
+    ) {
+        let Some(attempt) = delivered.get(&delivery).and_then(|id| self.attempt(*id)) else {
+            self.account.unclear.push("an acknowledgement of a message that nobody published".to_owned());
+            return;
+        };
+        let unproven = open.get(&attempt.id).is_some_and(|deliveries| deliveries.contains(&delivery));
+        if unproven && !matches!(attempt.entry.expectation, Expectation::Discarded) {
+            self.account.early_ack.push(title(attempt));
+        }
+    }
+
+    /// Where several messages have one key, an upload may be any of theirs.
+    fn is_what_is_there(&self, object: &Object, body: Digest) -> bool {
+        self.owners(object).len() > 1 || self.objects.get(object).is_none_or(|stored| stored.body == body)
+    }
+}
+
+fn is_probe(object: &Object) -> bool {
+    object.key.ends_with(PROBE)
+}
+
+fn named(object: &Object) -> String {
+    format!("{}/{}", object.bucket, object.key)
+}
+
+fn title(attempt: &Attempt) -> String {
+    format!("{:?} of {}", attempt.entry.name, attempt.entry.queue)
+}

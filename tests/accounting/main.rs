@@ -1,0 +1,14 @@
+//! The accountant's own tests, as far as they need no server: what is made up here must come out of
+//! the account as what it is.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// Modules are shared with other tests, and this uses a part of them.
+#![allow(dead_code)]
+
+#[path = "mod.rs"]
+mod accounting;
+#[path = "../pipeline/plainly.rs"]
+mod plainly;
+#[path = "../pipeline/port.rs"]
+mod port;
+#[path = "../pipeline/proxy.rs"]
+mod proxy;

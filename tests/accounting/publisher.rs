@@ -1,0 +1,115 @@
+//! Publishes as devices do, mandatory and confirmed, and keeps the ledger. It must never wait for
+//! ever, nor send a message twice: what was not confirmed stays an attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use image_pipeline::broker_address::BrokerAddress;
+use jiff::Timestamp;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::ledger::{Entry, Ledger, message_id};
+use crate::plainly::try_plainly;
+
+/// For a connection, and for a confirm.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// For a broker that is away.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// One connection at a time, whoever breaks it. Clones share it, and may publish at once.
+#[derive(Clone)]
+pub struct Publisher {
+    address: BrokerAddress,
+    ledger: Ledger,
+    session: Arc<Mutex<Option<Session>>>,
+}
+
+#[derive(Clone)]
+struct Session {
+    connection: Arc<Connection>,
+    channel: Channel,
+}
+
+impl Publisher {
+    /// Nothing is opened yet.
+    pub fn new(address: &BrokerAddress, ledger: &Ledger) -> Self {
+        Self { address: address.clone(), ledger: ledger.clone(), session: Arc::default() }
+    }
+
+    /// Publishes a message through the default exchange.
+    ///
+    /// # Errors
+    /// The broker did not confirm it, whether it has it or not; or, after a minute, it could not be
+    /// sent at all, and is no attempt.
+    pub async fn publish(&self, entry: Entry, body: &[u8]) -> Result<(), String> {
+        self.publish_with(entry, body, BasicProperties::default().with_content_type("application/json".into())).await
+    }
+
+    /// The same with properties of one's own.
+    ///
+    /// # Errors
+    /// As `publish`.
+    pub async fn publish_with(&self, entry: Entry, body: &[u8], properties: BasicProperties) -> Result<(), String> {
+        let session = self.session().await?;
+        let queue = entry.queue.clone();
+        let id = self.ledger.attempt(entry, body);
+        let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+        let properties = properties.with_delivery_mode(2).with_message_id(message_id(id).into()).with_timestamp(now);
+        match timeout(ANSWER, confirmed(&session.channel, &queue, body, properties)).await {
+            Ok(Ok(())) => {
+                self.ledger.confirm(id);
+                Ok(())
+            }
+            Ok(Err(why)) => Err(why),
+            Err(_) => {
+                self.abandon(&session).await;
+                Err("no confirm in time".to_owned())
+            }
+        }
+    }
+
+    async fn session(&self) -> Result<Session, String> {
+        let mut slot = self.session.lock().await;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(session) = slot.as_ref().filter(|session| session.channel.status().connected()) {
+                return Ok(session.clone());
+            }
+            match timeout(ANSWER, open(&self.address)).await {
+                Ok(Ok(session)) => *slot = Some(session),
+                Ok(Err(error)) if Instant::now() > deadline => return Err(error.to_string()),
+                Err(_) if Instant::now() > deadline => return Err("the broker does not answer".to_owned()),
+                _ => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Lets nobody use a session again that does not answer.
+    async fn abandon(&self, session: &Session) {
+        let mut slot = self.session.lock().await;
+        slot.take_if(|current| Arc::ptr_eq(&current.connection, &session.connection));
+    }
+}
+
+async fn open(address: &BrokerAddress) -> lapin::Result<Session> {
+    let connection = try_plainly(address).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(Session { connection: Arc::new(connection), channel })
+}
+
+async fn confirmed(channel: &Channel, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), String> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let sent = channel.basic_publish("".into(), queue.into(), options, body, properties).await;
+    match sent.map_err(|error| error.to_string())?.await.map_err(|error| error.to_string())? {
+        Confirmation::Ack(None) => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}

@@ -1,0 +1,284 @@
+//! An HTTP proxy before the store that notes every upload, and answers, delays, hangs or breaks off
+//! where the test says so. It must never change a request that it lets through: its signature would
+//! no longer hold. What it tells a client it has noted before.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::wire::{Event, Object, Wire};
+use crate::port::Port;
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// It is answered by the store.
+    None,
+    /// It is answered with this status and S3 error code, and never reaches the store.
+    Answer(u16, &'static str),
+    /// It is answered by the store after this time.
+    Slow(Duration),
+    /// It is read and never answered.
+    Hang,
+    /// Half of its body is read, and no more.
+    Stall,
+    /// The store has taken it; the answer is thrown away and the connection broken.
+    ResetAfterCommit,
+}
+
+impl Fault {
+    /// The store has too much to do.
+    pub const SLOW_DOWN: Self = Self::Answer(503, "SlowDown");
+    /// The store does not know either.
+    pub const INTERNAL_ERROR: Self = Self::Answer(500, "InternalError");
+    /// A policy was changed.
+    pub const DENIED: Self = Self::Answer(403, "AccessDenied");
+    /// A token was not renewed.
+    pub const EXPIRED: Self = Self::Answer(400, "ExpiredToken");
+}
+
+/// Which requests meet which fault.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    shares: Vec<(f64, Fault)>,
+    seed: u64,
+    probe_passes: bool,
+}
+
+impl Faults {
+    /// Each of them for a share of all requests, from 0 to 1; what is left passes. The same seed draws
+    /// the same lots.
+    pub fn mixed(seed: u64, shares: &[(f64, Fault)]) -> Self {
+        Self { shares: shares.to_vec(), seed, probe_passes: false }
+    }
+
+    /// The same, but for the request that stores the probe object, which passes.
+    pub fn but_for_the_probe(self) -> Self {
+        Self { probe_passes: true, ..self }
+    }
+
+    /// What the request of this number and first line meets.
+    fn draw(&self, number: u64, line: &str) -> Fault {
+        if self.probe_passes && line.contains("-probe") {
+            return Fault::None;
+        }
+        let mut lot = fastrand::Rng::with_seed(self.seed ^ number).f64();
+        for (share, fault) in &self.shares {
+            if lot < *share {
+                return *fault;
+            }
+            lot -= share;
+        }
+        Fault::None
+    }
+}
+
+impl From<Fault> for Faults {
+    /// For all requests.
+    fn from(fault: Fault) -> Self {
+        Self::mixed(0, &[(1.0, fault)])
+    }
+}
+
+/// A running proxy, for as long as this lives.
+pub struct StoreTap {
+    port: Arc<Port>,
+    plan: watch::Sender<Plan>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Clone)]
+struct Plan {
+    store: SocketAddr,
+    faults: Faults,
+}
+
+#[derive(Default)]
+struct Counts {
+    requests: AtomicU64,
+    met: AtomicUsize,
+}
+
+/// One connection of a client.
+struct Carrier {
+    plan: watch::Receiver<Plan>,
+    counts: Arc<Counts>,
+    wire: Wire,
+}
+
+impl StoreTap {
+    /// Starts one that passes everything on and notes on `wire` what it saw.
+    pub fn start(port: Port, store: SocketAddr, wire: &Wire) -> Self {
+        let (plan, plans) = watch::channel(Plan { store, faults: Fault::None.into() });
+        let (port, counts) = (Arc::new(port), Arc::<Counts>::default());
+        let carrier = Carrier { plan: plans, counts: Arc::clone(&counts), wire: wire.clone() };
+        tokio::spawn(serve(Arc::clone(&port), carrier));
+        Self { port, plan, counts }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.port.address())
+    }
+
+    /// Changes what happens from now on, also to what hangs.
+    pub fn set(&self, faults: impl Into<Faults>) {
+        let faults = faults.into();
+        self.plan.send_modify(|plan| plan.faults = faults);
+    }
+
+    /// Where the store is from now on.
+    pub fn aim(&self, store: SocketAddr) {
+        self.plan.send_modify(|plan| plan.store = store);
+    }
+
+    /// How many requests have met a fault.
+    pub fn met(&self) -> usize {
+        self.counts.met.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(port: Arc<Port>, carrier: Carrier) {
+    let listener = port.socket().listen(64).expect("a listener on our own port");
+    let mut ended = carrier.plan.clone();
+    loop {
+        tokio::select! {
+            Ok((client, _)) = listener.accept() => {
+                let carrier = Carrier {
+                    plan: carrier.plan.clone(), counts: Arc::clone(&carrier.counts), wire: carrier.wire.clone(),
+                };
+                tokio::spawn(carrier.carry(client));
+            }
+            _ = async { while ended.changed().await.is_ok() {} } => return,
+        }
+    }
+}
+
+impl Carrier {
+    /// One request after the other, until either side has had enough.
+    async fn carry(mut self, mut client: TcpStream) -> std::io::Result<()> {
+        let mut read = Vec::new();
+        loop {
+            let Some(head) = until_head(&mut client, &mut read).await? else { return Ok(()) };
+            let text = String::from_utf8_lossy(&read[..head]).into_owned();
+            let whole = head + length(&text);
+            let number = self.counts.requests.fetch_add(1, Ordering::SeqCst);
+            let plan = self.plan.borrow_and_update().clone();
+            let fault = plan.faults.draw(number, text.lines().next().unwrap_or_default());
+            if fault != Fault::None {
+                self.counts.met.fetch_add(1, Ordering::SeqCst);
+            }
+            let wanted = if fault == Fault::Stall { head + (whole - head) / 2 } else { whole };
+            while read.len() < wanted {
+                if client.read_buf(&mut read).await? == 0 {
+                    return Ok(());
+                }
+            }
+            let asked = Asked::of(&text, &read[head..wanted]);
+            let answer = match fault {
+                Fault::Answer(status, code) => answer(status, code).into_bytes(),
+                // Whoever waits for longer than the test goes on is let down at its end.
+                Fault::Hang | Fault::Stall => return self.plan.changed().await.map_or(Ok(()), |()| Ok(())),
+                Fault::ResetAfterCommit => {
+                    let answer = ask(plan.store, &read[..whole]).await?;
+                    self.note(asked, &answer, false);
+                    return Ok(());
+                }
+                Fault::Slow(time) => {
+                    tokio::time::sleep(time).await;
+                    ask(plan.store, &read[..whole]).await?
+                }
+                Fault::None => ask(plan.store, &read[..whole]).await?,
+            };
+            self.note(asked, &answer, true);
+            client.write_all(&answer).await?;
+            read.drain(..whole);
+        }
+    }
+
+    fn note(&self, asked: Option<Asked>, answer: &[u8], told: bool) {
+        let Some(status) = status(answer) else { return };
+        match asked {
+            Some(Asked::Put(object, body)) => self.wire.note(Event::Put { object, body, status, told }),
+            Some(Asked::Head(object)) if told => self.wire.note(Event::Head { object, status }),
+            _ => return,
+        };
+    }
+}
+
+/// A request that the accountant wants to know of.
+enum Asked {
+    Put(Object, blake3::Hash),
+    Head(Object),
+}
+
+impl Asked {
+    /// The bucket is the first part of the path.
+    fn of(head: &str, body: &[u8]) -> Option<Self> {
+        let mut line = head.lines().next()?.split(' ');
+        let (method, target) = (line.next()?, line.next()?);
+        let path = target.split('?').next()?.strip_prefix('/')?;
+        let (bucket, key) = path.split_once('/')?;
+        let decoded = |part| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let object = Object { bucket: decoded(bucket), key: decoded(key) };
+        match method {
+            "PUT" => Some(Self::Put(object, blake3::hash(body))),
+            "HEAD" => Some(Self::Head(object)),
+            _ => None,
+        }
+    }
+}
+
+fn status(answer: &[u8]) -> Option<u16> {
+    let line = answer.split(|byte| *byte == b'\r').next()?;
+    std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
+}
+
+/// Reads until a head is complete and returns its length.
+async fn until_head(client: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Result<Option<usize>> {
+    loop {
+        if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            return Ok(Some(end + 4));
+        }
+        if client.read_buf(read).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The length of a body, from its head.
+fn length(head: &str) -> usize {
+    let value = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().expect("a length"))
+    });
+    value.unwrap_or(0)
+}
+
+/// The store's answer to one request; answers to HEAD have no body, whatever length they state.
+async fn ask(store: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut store = TcpStream::connect(store).await?;
+    store.write_all(request).await?;
+    let mut answer = Vec::new();
+    let Some(head) = until_head(&mut store, &mut answer).await? else { return Ok(answer) };
+    let body = if request.starts_with(b"HEAD ") { 0 } else { length(&String::from_utf8_lossy(&answer[..head])) };
+    while answer.len() < head + body {
+        if store.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+fn answer(status: u16, code: &str) -> String {
+    let body =
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>a fault of the test</Message></Error>");
+    let length = body.len();
+    format!("HTTP/1.1 {status} Fault\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\n\r\n{body}")
+}
