@@ -10,7 +10,7 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo demo-local bench bench-scaling scaling test test-crash end-to-end check fuzz install operator
+.PHONY: help demo demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end check fuzz install operator
 
 help:
 	@echo 'make TARGET'
@@ -56,13 +56,27 @@ scaling: install
 	@cargo build --quiet --release --locked --example bench-scaling
 	@$(CARGO_TARGET_DIR)/release/examples/bench-scaling $(if $(QUICK),--quick)
 
+# Needs the processes of the cluster and of its pods. Taken down however it ends, and with it every fault.
+soak: ## Messages through every kind of fault, HOURS=1; SEED=n gives the same again; see target/soak/report.html
+ifeq ($(CLUSTER),current)
+	@echo 'CLUSTER=current: soak kills and stops processes of the machine that the pods run on, so it' >&2
+	@echo 'uses the cluster that it brings up itself.' >&2
+	@exit 1
+else
+	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) soaking
+endif
+
+soaking: install
+	@cargo build --quiet --release --locked --example soak
+	@$(CARGO_TARGET_DIR)/release/examples/soak --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED))
+
 $(BENCH_PYTHON)/installed:
 	@python3 -m venv --clear $(BENCH_PYTHON)
 	@$(BENCH_PYTHON)/bin/pip install --quiet --disable-pip-version-check --requirement tests/bench/requirements.txt
 	@touch $@
 
 # Taken down however the tests end.
-test: ## All tests: unit, contract, real RabbitMQ and S3, a sample of test-crash, the product in a real Kubernetes
+test: ## All tests: unit, contract, real RabbitMQ and S3, a sample of test-crash, a real Kubernetes, a short soak
 ifeq ($(CLUSTER),current)
 	@echo 'CLUSTER=current: cargo test --test pipeline --test crash is left out, which starts servers of its own.'
 	@$(MAKE) check end-to-end
@@ -71,7 +85,7 @@ else
 	@$(MAKE) check
 	cargo test --locked --test pipeline
 	cargo test --locked --test crash
-	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) end-to-end
+	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
 endif
 
 # One case after another would take an hour; the test itself runs many side by side.

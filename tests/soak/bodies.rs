@@ -1,0 +1,192 @@
+//! The messages: small images of every kind, a few huge ones, some that are sent twice, and one in
+//! twenty that can never be stored, each in its own way. Pure: the seed, the pipeline and the number
+//! make the message. It must never make one of which it is not known what must become of it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fastrand::Rng;
+use image_pipeline::message::{ImageMetadata, Message};
+use image_pipeline::reason::Reason;
+use strum::IntoEnumIterator as _;
+
+use super::accounting::ledger::{Digest, Entry, Expectation, Key, pixels};
+use super::images;
+use super::messages;
+use super::plan::{FAIL, Plan};
+
+/// Of a hundred messages so many are bad.
+const BAD_PERCENT: usize = 5;
+
+/// Of so many pairs one shares a name.
+const PAIRS_PER_NAME: usize = 50;
+
+/// Of so many messages one is huge.
+const PER_HUGE: usize = 300;
+
+/// Small images to choose from.
+const SMALL: u32 = 60;
+
+/// Pixels along a side of the huge ones.
+const HUGE_SIDE: u32 = 1200;
+
+/// An image file as it is sent, and the digest of its pixels.
+struct Image {
+    ending: String,
+    file: Vec<u8>,
+    encoded: String,
+    pixels: Digest,
+}
+
+/// All images, made once.
+pub struct Bodies {
+    seed: u64,
+    small: Vec<Image>,
+    huge: Vec<Image>,
+}
+
+/// A way to be bad.
+#[derive(Clone, Copy, Debug, strum::EnumIter, Eq, PartialEq)]
+enum Bad {
+    Json,
+    Field,
+    Base64,
+    Truncated,
+    NoImage,
+    Name,
+    TooLarge,
+}
+
+impl Image {
+    fn new(ending: &str, file: Vec<u8>) -> Self {
+        let (encoded, pixels) = (STANDARD.encode(&file), pixels(&file).expect("an image of our own"));
+        Self { ending: ending.to_owned(), file, encoded, pixels }
+    }
+}
+
+impl Bodies {
+    /// Those of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let small = images::samples(SMALL).into_iter().map(|sample| {
+            let ending = sample.name.rsplit_once('.').expect("an ending").1.to_owned();
+            Image::new(&ending, sample.file)
+        });
+        let huge = messages::tiles(HUGE_SIDE);
+        let huge = (0..2).map(|index| Image::new("png", huge.file(index).expect("a PNG")));
+        Self { seed, small: small.collect(), huge: huge.collect() }
+    }
+
+    /// The message of a number.
+    pub fn message(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
+        let mut pair = self.random(plan, number / 2 * 2, 1);
+        let mut random = self.random(plan, number, 2);
+        if pair.usize(0..PAIRS_PER_NAME) == 0 {
+            // The same image again, but where another of its name has to be refused.
+            let first = pair.usize(0..self.small.len());
+            let other = if plan.on_conflict == FAIL { number % 2 * 15 } else { 0 };
+            let image = &self.small[(first + other) % self.small.len()];
+            let stem = format!("{:07}-both", number / 2 * 2);
+            return self.good(plan, &stem, image);
+        }
+        if random.usize(0..100) < BAD_PERCENT {
+            return self.bad(plan, number, &mut random);
+        }
+        let image = match random.usize(0..PER_HUGE) {
+            0 => random.choice(&self.huge),
+            _ => random.choice(&self.small),
+        };
+        self.good(plan, &format!("{number:07}"), image.expect("an image"))
+    }
+
+    fn random(&self, plan: &Plan, number: usize, what: u64) -> Rng {
+        let place = plan.name.bytes().fold(self.seed, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        Rng::with_seed(place.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64 * 4 + what))
+    }
+
+    fn good(&self, plan: &Plan, stem: &str, image: &Image) -> (Entry, Vec<u8>) {
+        let name = format!("{stem}.{}", image.ending);
+        let mut entry = Entry::good(plan.name, plan.name, "", &name, image.pixels);
+        if plan.key_template.contains("{digest}") {
+            entry.key = Key::Around(format!("{stem}-"), ".png".to_owned());
+        }
+        if plan.on_conflict == FAIL && stem.ends_with("-both") {
+            let reason = Reason::ObjectExists.as_str().to_owned();
+            entry.expectation = Expectation::FirstOfItsKey { pixels: image.pixels, reason };
+        }
+        (entry, body(&name, &image.encoded))
+    }
+
+    fn bad(&self, plan: &Plan, number: usize, random: &mut Rng) -> (Entry, Vec<u8>) {
+        let all: Vec<Bad> = Bad::iter().collect();
+        let (bad, name) = (*random.choice(&all).expect("a way"), format!("{number:07}-bad.png"));
+        let image = &self.small[0];
+        let good = body(&name, &image.encoded);
+        let with = |file: &[u8]| body(&name, &STANDARD.encode(file));
+        let (reason, body) = match bad {
+            Bad::Json => (Reason::InvalidJson, good[..good.len() - 1 - random.usize(0..20)].to_vec()),
+            Bad::Field => (Reason::MissingField, format!("{{\"image\": {:?}}}", image.encoded).into_bytes()),
+            Bad::Base64 => (Reason::InvalidBase64, body(&name, &image.encoded.replacen('A', "!", 1))),
+            Bad::Truncated => (Reason::InvalidImage, with(&image.file[..image.file.len() / 2])),
+            Bad::NoImage => (Reason::UnknownFormat, with(b"a line of text, and nothing that could be seen")),
+            Bad::Name => (Reason::InvalidName, body(&format!("../../{name}"), &image.encoded)),
+            Bad::TooLarge => (Reason::ImageTooLarge, with(&claims(&image.file, 16_384))),
+        };
+        (Entry::bad(plan.name, plan.name, &name, reason.as_str()), body)
+    }
+}
+
+fn body(name: &str, encoded: &str) -> Vec<u8> {
+    let image_metadata = ImageMetadata { image_name: name.into() };
+    serde_json::to_vec(&Message { image: encoded.into(), image_metadata }).expect("JSON")
+}
+
+/// A PNG whose header says that it is a square of this side.
+fn claims(file: &[u8], side: u32) -> Vec<u8> {
+    let mut file = file.to_vec();
+    file[16..20].copy_from_slice(&side.to_be_bytes());
+    file[20..24].copy_from_slice(&side.to_be_bytes());
+    let sum = libdeflater::crc32(&file[12..29]);
+    file[29..33].copy_from_slice(&sum.to_be_bytes());
+    file
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::plan::PLANS;
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_messages_to_everybody() {
+        let (one, other) = (Bodies::draw(7), Bodies::draw(7));
+        for (plan, number) in PLANS.iter().zip([0, 1, 500, 12_345]) {
+            let ((entry, body), (entry_again, body_again)) = (one.message(plan, number), other.message(plan, number));
+            assert_eq!((entry.name, body), (entry_again.name, body_again));
+        }
+        let different = (0..100)
+            .filter(|number| one.message(&PLANS[0], *number).1 != Bodies::draw(8).message(&PLANS[0], *number).1);
+        assert!(different.count() > 90);
+    }
+
+    #[test]
+    fn all_that_may_come_comes() {
+        let bodies = Bodies::draw(1);
+        for plan in &PLANS {
+            let messages: Vec<_> = (0..4000).map(|number| bodies.message(plan, number)).collect();
+            let reasons: BTreeSet<_> = messages.iter().filter_map(|(entry, _)| match &entry.expectation {
+                Expectation::Bad { reason } => Some(reason.as_str()),
+                _ => None,
+            });
+            assert_eq!(reasons.len(), 7, "{reasons:?}");
+            let bad = messages.iter().filter(|(entry, _)| entry.pixels().is_none()).count();
+            assert!((150..250).contains(&bad), "{bad} of 4000 are bad");
+            assert!(messages.iter().any(|(_, body)| body.len() > 1 << 20), "a huge one");
+            let names: BTreeSet<_> = messages.iter().map(|(entry, _)| &entry.name).collect();
+            assert!(names.len() < messages.len() || plan.on_conflict == FAIL, "some are sent twice");
+            let twice = messages.iter().filter(|(entry, _)| entry.name.contains("-both"));
+            let refused = |entry: &Entry| matches!(entry.expectation, Expectation::FirstOfItsKey { .. });
+            assert!(twice.clone().count() > 20);
+            assert!(twice.clone().all(|(entry, _)| refused(entry) == (plan.on_conflict == FAIL)));
+        }
+    }
+}

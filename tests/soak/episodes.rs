@@ -1,0 +1,156 @@
+//! Carries the schedule out, one episode after the other: injects, waits, heals, and waits for the
+//! first image of every pipeline that felt it. It must never go on to the next while a fault is there,
+//! nor end because one could not be brought about: that is noted, and everything is healed.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::join_all;
+
+use super::faults;
+use super::kind::Kind;
+use super::scene::Scene;
+use super::schedule::{Episode, Fault};
+use super::seen::Seen;
+use super::timeline::{Happened, Recovery, Timeline};
+
+/// For a fault and its heal, beside its length.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// An image that has not come by then does not come.
+const RECOVERS: Duration = Duration::from_secs(90);
+
+/// Between two looks at the bucket.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What an episode needs.
+pub struct Soak {
+    /// Where it happens.
+    pub scene: Arc<Scene>,
+    /// What is stored.
+    pub seen: Arc<Seen>,
+    /// What happens.
+    pub timeline: Arc<Timeline>,
+}
+
+impl Soak {
+    /// Carries out as much of the schedule as there is time for.
+    pub async fn run(&self, schedule: &[Episode], time: Duration) {
+        let start = self.timeline.began();
+        for (number, episode) in schedule.iter().enumerate() {
+            tokio::time::sleep_until((start + episode.at).into()).await;
+            if start.elapsed() + episode.length() > time {
+                self.timeline.say(&format!("{} episodes are left out: there is no time", schedule.len() - number));
+                break;
+            }
+            self.episode(number, episode).await;
+        }
+        tokio::time::sleep_until((start + time).into()).await;
+    }
+
+    async fn episode(&self, number: usize, episode: &Episode) {
+        let faults = episode.faults.iter().map(async |fault| {
+            let there = AssertUnwindSafe(self.fault(number, *fault, episode.pipeline)).catch_unwind();
+            tokio::time::timeout(LIMIT + fault.length, there).await
+        });
+        let mut healed: Vec<(Kind, Instant)> = Vec::new();
+        let mut failed = false;
+        for (result, fault) in join_all(faults).await.into_iter().zip(&episode.faults) {
+            let name = fault.kind.name();
+            let why = match result {
+                Ok(Ok(at)) => {
+                    healed.push((fault.kind, at));
+                    continue;
+                }
+                Ok(Err(panic)) => message(panic),
+                Err(_) => "it does not end".to_owned(),
+            };
+            failed = true;
+            self.timeline.trouble(format!("{name} of episode {number}: {why}"));
+        }
+        if failed {
+            self.heal_all().await;
+        }
+        self.recoveries(episode.pipeline, &healed).await;
+    }
+
+    /// Ends every fault that could be there.
+    pub async fn heal_all(&self) {
+        let healing = AssertUnwindSafe(faults::heal_all(&self.scene)).catch_unwind();
+        match tokio::time::timeout(LIMIT, healing).await {
+            Ok(Ok(())) => self.timeline.say("everything is healed"),
+            Ok(Err(panic)) => self.timeline.trouble(format!("not everything can be healed: {}", message(panic))),
+            Err(_) => self.timeline.trouble("healing does not end".to_owned()),
+        }
+    }
+
+    /// One fault from its injection to its heal, whose moment is returned.
+    async fn fault(&self, episode: usize, Fault { kind, after, length }: Fault, pipeline: usize) -> Instant {
+        tokio::time::sleep(after).await;
+        let hit = (!kind.of_all()).then_some(pipeline);
+        let at = hit.map_or("all", |pipeline| self.scene.pipelines[pipeline].plan.name);
+        self.timeline.say(&format!("{:>4}  {} begins, {at}, {:.1} s", episode, kind.name(), length.as_secs_f64()));
+        let began = self.timeline.seconds(Instant::now());
+        let heal = faults::inject(&self.scene, kind, pipeline).await;
+        // The length of the fault is what is tried: there is nothing in it to wait for.
+        tokio::time::sleep(length).await;
+        heal.await;
+        let now = Instant::now();
+        let healed = self.timeline.seconds(now);
+        self.timeline.say(&format!("{episode:>4}  {} is healed, after {:.1} s", kind.name(), healed - began));
+        self.timeline.note(|record| {
+            record.faults.push(Happened { kind, pipeline: hit, episode, began, healed });
+        });
+        now
+    }
+
+    /// Waits for the first image of every pipeline that felt one of these faults.
+    async fn recoveries(&self, hit: usize, healed: &[(Kind, Instant)]) {
+        let of = |pipeline: usize| {
+            let felt: Vec<_> = healed.iter().filter(|(kind, _)| kind.of_all() || pipeline == hit).collect();
+            let last = felt.iter().map(|(_, at)| *at).max()?;
+            Some((pipeline, felt.into_iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), last))
+        };
+        let waits = (0..self.scene.pipelines.len()).filter_map(of).map(async |(pipeline, kinds, last)| {
+            let first = tokio::time::timeout(RECOVERS, self.first_since(pipeline, last)).await.ok();
+            let seconds = first.map(|at| at.duration_since(last).as_secs_f64());
+            (Recovery { kinds, pipeline, seconds }, seconds)
+        });
+        let recoveries = join_all(waits).await;
+        let slowest = recoveries.iter().filter_map(|(_, seconds)| *seconds).fold(0.0, f64::max);
+        if !recoveries.is_empty() {
+            self.timeline.say(&format!("      stored again after {slowest:.1} s"));
+        }
+        for (recovery, _) in recoveries {
+            if recovery.seconds.is_none() {
+                let (name, kinds) = (self.scene.pipelines[recovery.pipeline].plan.name, names(&recovery.kinds));
+                self.timeline.trouble(format!("{name} has stored nothing in {RECOVERS:?} after {kinds}"));
+            }
+            self.timeline.note(|record| record.recoveries.push(recovery));
+        }
+    }
+
+    async fn first_since(&self, pipeline: usize, moment: Instant) -> Instant {
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            looks.tick().await;
+            if let Some(at) = self.seen.first_since(pipeline, moment) {
+                return at;
+            }
+        }
+    }
+}
+
+/// The names of kinds, for a sentence.
+pub fn names(kinds: &[Kind]) -> String {
+    kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ")
+}
+
+/// What was said when something was given up.
+fn message(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "a panic".to_owned())
+}

@@ -1,0 +1,79 @@
+//! Faults of the broker: shut down and started, killed, short of memory, a queue deleted and made
+//! again. It must never have the broker lose a message that it has confirmed: its data stay, and a
+//! queue is deleted only while it is empty.
+
+use futures::future::FutureExt as _;
+
+use super::super::eventually::{LIMIT, equal, eventually};
+use super::super::kind::Kind;
+use super::super::processes;
+use super::super::scene::Scene;
+use super::{Heal, nothing};
+
+/// As the kernel calls the broker's process.
+const BROKER: &str = "beam.smp";
+
+/// The part of the machine's memory that a broker may use, as it is by default.
+const USUAL_MEMORY: &str = "0.6";
+
+/// Brings one about.
+pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
+    match kind {
+        Kind::BrokerRestarted => {
+            scene.ctl(&["stop_app"]).await;
+            start(scene).boxed_local()
+        }
+        Kind::MemoryAlarm => {
+            scene.ctl(&["set_vm_memory_high_watermark", "0.00001"]).await;
+            alarm(scene, true).await;
+            enough_memory(scene).boxed_local()
+        }
+        Kind::QueueRecreated => {
+            delete_queue(scene, pipeline).await;
+            scene.declare(pipeline).boxed_local()
+        }
+        _ => {
+            for process in processes::named(&scene.parts[0], BROKER) {
+                processes::signal(process, "KILL");
+                processes::gone(process, LIMIT).await;
+            }
+            scene.broker_answers().await;
+            nothing()
+        }
+    }
+}
+
+/// A broker that runs, with memory and all queues.
+pub async fn heal(scene: &Scene) {
+    start(scene).await;
+    enough_memory(scene).await;
+    for pipeline in 0..scene.pipelines.len() {
+        scene.declare(pipeline).await;
+    }
+}
+
+async fn start(scene: &Scene) {
+    scene.ctl(&["start_app"]).await;
+    scene.broker_answers().await;
+}
+
+async fn enough_memory(scene: &Scene) {
+    scene.ctl(&["set_vm_memory_high_watermark", USUAL_MEMORY]).await;
+    alarm(scene, false).await;
+}
+
+async fn alarm(scene: &Scene, expected: bool) {
+    eventually("the memory alarm to change", LIMIT, async || {
+        let alarms = scene.broker_evaluates("rabbit_alarm:get_alarms().").await;
+        equal(alarms.contains("memory"), expected)
+    })
+    .await;
+}
+
+/// Whatever is in a queue goes with it: nothing may be, nor be on its way.
+async fn delete_queue(scene: &Scene, pipeline: usize) {
+    let name = scene.pipelines[pipeline].plan.name;
+    let _held = scene.hold(pipeline).await;
+    eventually(&format!("{name} to be empty"), LIMIT, async || equal(scene.depths().await[pipeline], Some(0))).await;
+    scene.ctl(&["delete_queue", name]).await;
+}

@@ -1,0 +1,51 @@
+//! Faults of Kubernetes itself: an API server that does not answer, a kubelet that is gone for a
+//! while. It must never leave either.
+
+use std::process::Command;
+
+use futures::future::FutureExt as _;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::ListParams;
+
+use super::super::commands;
+use super::super::eventually::{LIMIT, eventually};
+use super::super::kind::Kind;
+use super::super::processes;
+use super::super::scene::Scene;
+use super::Heal;
+
+const API_SERVER: &str = "kube-apiserver";
+
+/// Brings one about.
+pub async fn inject(scene: &Scene, kind: Kind) -> Heal<'_> {
+    if kind == Kind::ApiServerAway {
+        processes::signal(processes::part(API_SERVER), "STOP");
+    } else {
+        kubelet("stop").await;
+    }
+    heal(scene).boxed_local()
+}
+
+/// Lets the API server answer and the kubelet run, and waits until the node is ready.
+pub async fn heal(scene: &Scene) {
+    processes::signal(processes::part(API_SERVER), "CONT");
+    kubelet("start").await;
+    let nodes: Api<Node> = Api::all(scene.client.clone());
+    eventually("the node to be ready", LIMIT, async || {
+        let nodes = nodes.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let conditions = nodes.items.into_iter().filter_map(|node| node.status?.conditions).flatten();
+        let ready = conditions.filter(|condition| condition.type_ == "Ready").all(|ready| ready.status == "True");
+        if ready { Ok(()) } else { Err("it is not".to_owned()) }
+    })
+    .await;
+}
+
+async fn kubelet(what: &'static str) {
+    commands::persist(|| {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/kubelet"));
+        command.arg(what);
+        command
+    })
+    .await;
+}

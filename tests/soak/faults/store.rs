@@ -1,0 +1,77 @@
+//! Faults of the store: answers in the tap that a pipeline's pods go through, and a bucket whose
+//! directory is taken away from the real one. It must never lose an object that the store has taken.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::future::FutureExt as _;
+
+use super::super::accounting::store_tap::{Fault, Faults};
+use super::super::kind::Kind;
+use super::super::processes;
+use super::super::scene::Scene;
+use super::Heal;
+
+/// Longer than a message's next try, shorter than the time in which an upload is given up.
+const LATE: Duration = Duration::from_secs(2);
+
+/// Where versitygw has its buckets.
+const BUCKETS: &str = "data/buckets";
+
+/// Brings one about.
+pub fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
+    let tap = &scene.pipelines[pipeline].store;
+    let faults: Faults = match kind {
+        Kind::StoreFails => Fault::INTERNAL_ERROR.into(),
+        Kind::StoreThrottles => Faults::mixed(1, &[(0.8, Fault::SLOW_DOWN)]),
+        Kind::StoreSlow => Fault::Slow(LATE).into(),
+        Kind::StoreHangs => Faults::mixed(2, &[(0.7, Fault::Hang), (0.3, Fault::Stall)]),
+        Kind::StoreResets => Faults::mixed(3, &[(0.8, Fault::ResetAfterCommit)]),
+        Kind::StoreDenies => Fault::DENIED.into(),
+        Kind::StoreExpired => Fault::EXPIRED.into(),
+        _ => {
+            remove_bucket(scene, pipeline);
+            return async move { restore_bucket(scene, pipeline) }.boxed_local();
+        }
+    };
+    tap.set(faults);
+    async move { tap.set(Fault::None) }.boxed_local()
+}
+
+/// Has the store answer again, and all buckets be there.
+pub fn heal(scene: &Scene) {
+    for (index, pipeline) in scene.pipelines.iter().enumerate() {
+        pipeline.store.set(Fault::None);
+        restore_bucket(scene, index);
+    }
+}
+
+fn remove_bucket(scene: &Scene, pipeline: usize) {
+    let (there, kept) = places(scene, pipeline);
+    std::fs::rename(&there, &kept).expect("a bucket to take away");
+}
+
+fn restore_bucket(scene: &Scene, pipeline: usize) {
+    let (there, kept) = places(scene, pipeline);
+    if !kept.exists() {
+        return;
+    }
+    // An upload that was under way may have made the directory anew, and been answered.
+    if there.exists() {
+        for entry in std::fs::read_dir(&there).expect("a directory").flatten().filter(|entry| entry.path().is_file()) {
+            std::fs::rename(entry.path(), kept.join(entry.file_name())).expect("an object moved");
+        }
+        std::fs::remove_dir_all(&there).expect("an empty bucket removed");
+    }
+    std::fs::rename(&kept, &there).expect("the bucket put back");
+}
+
+/// The bucket's directory as the store's process sees it, and where it is kept meanwhile: a bucket by
+/// another name, which nobody asks for.
+fn places(scene: &Scene, pipeline: usize) -> (PathBuf, PathBuf) {
+    let processes = processes::named(&scene.parts[1], "versitygw");
+    let process = processes.first().expect("the store's process");
+    let buckets = Path::new("/proc").join(process.to_string()).join("root").join(BUCKETS);
+    let name = scene.pipelines[pipeline].plan.name;
+    (buckets.join(name), buckets.join(format!("{name}-removed")))
+}

@@ -1,0 +1,194 @@
+//! What `make soak` runs: several pipelines under varying load, while a seeded schedule injects every
+//! kind of fault, singly and overlapping; then everything is healed, and every message accounted for.
+//! It must never take the product's word for what became of a message.
+//!
+//! ```text
+//! make soak                     one hour
+//! make soak HOURS=0.1 SEED=7    six minutes, the same as every other with this seed
+//! ```
+//!
+//! Exit code 0: nothing is lost, nothing is wrong. 1: something is, and said.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// Modules are shared with other tests, and this uses a part of them.
+#![allow(dead_code)]
+
+#[path = "../accounting/mod.rs"]
+mod accounting;
+mod bodies;
+#[path = "../end_to_end/bucket.rs"]
+mod bucket;
+#[path = "../end_to_end/cluster.rs"]
+mod cluster;
+mod commands;
+mod episodes;
+#[path = "../pipeline/eventually.rs"]
+mod eventually;
+mod faults;
+#[path = "../pipeline/images.rs"]
+mod images;
+mod kind;
+mod memory;
+#[path = "../end_to_end/messages.rs"]
+mod messages;
+mod outcome;
+#[path = "../pipeline/plainly.rs"]
+mod plainly;
+mod plan;
+#[path = "../pipeline/port.rs"]
+mod port;
+mod processes;
+#[path = "../pipeline/proxy.rs"]
+mod proxy;
+mod report;
+mod restarts;
+mod scene;
+mod schedule;
+mod seen;
+mod timeline;
+mod traffic;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use accounting::account::Account;
+use accounting::read_back::{self, Buckets, Found};
+use bodies::Bodies;
+use clap::Parser as _;
+use episodes::Soak;
+use memory::Memory;
+use outcome::Outcome;
+use report::Stored;
+use scene::Scene;
+use seen::Seen;
+use timeline::Timeline;
+use tokio_util::sync::CancellationToken;
+
+/// For what is queued when the last fault is healed.
+const DRAINS: Duration = Duration::from_secs(180);
+
+/// Parts that the curve of stored images has.
+const PARTS: f64 = 120.0;
+
+/// Carries messages through every kind of fault; `make soak` runs this
+#[derive(clap::Parser)]
+struct Options {
+    /// How long faults are injected
+    #[arg(long, default_value_t = 1.0)]
+    hours: f64,
+    /// Gives the same schedule and the same messages again
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 8)]
+async fn main() -> ExitCode {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
+    let Options { hours, seed } = Options::parse();
+    let seed = seed.unwrap_or_else(|| fastrand::u32(..).into());
+    println!("SEED={seed} HOURS={hours} gives this soak again");
+    let time = Duration::from_secs_f64(hours * 3600.0);
+    let schedule = schedule::schedule(seed, time, plan::PLANS.len());
+    let scene = Arc::new(Scene::new().await);
+    let soak = Soak {
+        seen: Arc::new(Seen::of(plan::PLANS.iter().map(|plan| plan.name).collect())),
+        timeline: Arc::new(Timeline::start()),
+        scene,
+    };
+    let memory = watch(&soak);
+    let traffic = publish(&soak, seed);
+    soak.run(&schedule, time).await;
+    soak.timeline.say("no more faults, no more messages");
+    traffic().await;
+    soak.heal_all().await;
+    drain(&soak).await;
+    soak.timeline.say("reading back");
+    let account = Account::of(&soak.scene.ledger.attempts(), &found(&soak.scene).await, &soak.scene.wire.events());
+    let outcome = Outcome {
+        seed,
+        hours,
+        account,
+        record: soak.timeline.record(),
+        memory: memory.lock().unwrap().clone(),
+        unexplained: soak.scene.pods.unexplained(),
+        restarts: soak.scene.pods.total(),
+    };
+    let page = report::write(&outcome, &stored(&soak));
+    println!("{}", serde_json::to_string_pretty(&outcome.json()).expect("JSON"));
+    println!("Report: {}", page.display());
+    let wrong = outcome.faults();
+    wrong.iter().for_each(|sentence| println!("WRONG: {sentence}"));
+    println!("SEED={seed} HOURS={hours} gives this soak again");
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Follows pods, memory and the bucket for as long as the program runs.
+fn watch(soak: &Soak) -> Arc<Mutex<Memory>> {
+    for namespace in [scene::NAMESPACE, faults::operator::NAMESPACE] {
+        let scene = Arc::clone(&soak.scene);
+        tokio::spawn(async move { scene.pods.follow(scene.client.clone(), namespace).await });
+    }
+    let (scene, seen) = (Arc::clone(&soak.scene), Arc::clone(&soak.seen));
+    tokio::spawn(async move { seen.look(&scene.wire).await });
+    let memory = Arc::<Mutex<Memory>>::default();
+    let shared = Arc::clone(&memory);
+    tokio::spawn(async move { Memory::read(&shared).await });
+    memory
+}
+
+/// Publishes to every pipeline, until what is returned is called and has stopped it.
+fn publish(soak: &Soak, seed: u64) -> impl AsyncFnOnce() {
+    let (bodies, stop) = (Arc::new(Bodies::draw(seed)), CancellationToken::new());
+    let tasks: Vec<_> = (0..soak.scene.pipelines.len())
+        .map(|pipeline| {
+            let (scene, bodies, stop) = (Arc::clone(&soak.scene), Arc::clone(&bodies), stop.clone());
+            tokio::spawn(traffic::publish(scene, bodies, seed, pipeline, stop))
+        })
+        .collect();
+    async move || {
+        stop.cancel();
+        for ended in futures::future::join_all(tasks).await {
+            ended.expect("traffic that stops");
+        }
+    }
+}
+
+/// Waits until nothing is queued, nor delivered and not acknowledged.
+async fn drain(soak: &Soak) {
+    let empty = async {
+        loop {
+            if soak.scene.depths().await.iter().all(|depth| *depth == Some(0)) {
+                return;
+            }
+        }
+    };
+    match tokio::time::timeout(DRAINS, empty).await {
+        Ok(()) => soak.timeline.say("every queue is empty"),
+        Err(_) => soak.timeline.trouble(format!("the queues are not empty after {DRAINS:?}")),
+    }
+}
+
+/// What is there at the end.
+async fn found(scene: &Scene) -> Found {
+    let [url, access, secret] = &scene.store;
+    let (buckets, mut found) = (Buckets::at(url, access, secret), Found::default());
+    for pipeline in &scene.pipelines {
+        let name = pipeline.plan.name;
+        found.stored.extend(buckets.stored(name).await);
+        found.parked.extend(read_back::messages(&scene.broker, &format!("{name}.parked")).await);
+        found.queued.extend(read_back::messages(&scene.broker, name).await);
+    }
+    found
+}
+
+/// Images stored over time.
+fn stored(soak: &Soak) -> Stored {
+    let moments: Vec<Instant> = (0..soak.scene.pipelines.len()).flat_map(|index| soak.seen.all(index)).collect();
+    let seconds: Vec<f64> = moments.into_iter().map(|at| soak.timeline.seconds(at)).collect();
+    let part = (seconds.iter().copied().fold(1.0, f64::max) / PARTS).max(1.0);
+    let mut counts = vec![0; PARTS as usize + 1];
+    for at in seconds {
+        counts[((at / part) as usize).min(PARTS as usize)] += 1;
+    }
+    Stored { part, counts }
+}

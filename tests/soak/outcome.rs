@@ -1,0 +1,207 @@
+//! What the soak comes to: the account, how soon each kind was recovered from, memory and restarts,
+//! and what of it is wrong. Pure. It must never call a soak clean of which something was not measured.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::accounting::account::Account;
+use super::episodes::names;
+use super::kind::Kind;
+use super::memory::Memory;
+use super::restarts::Restarts;
+use super::timeline::Record;
+
+/// MiB that a process may gain in an hour: what a page cache and an allocator do by themselves.
+const SLOPE_PER_HOUR: f64 = 16.0;
+
+/// A shorter soak says nothing of slopes.
+const SLOPE_AFTER_HOURS: f64 = 0.5;
+
+/// Everything that was found.
+pub struct Outcome {
+    /// The seed that gives it again.
+    pub seed: u64,
+    /// How long faults were injected.
+    pub hours: f64,
+    /// The account.
+    pub account: Account,
+    /// What happened.
+    pub record: Record,
+    /// Of operator and consumers.
+    pub memory: Memory,
+    /// Pods whose containers were restarted more often than the faults have caused.
+    pub unexplained: Vec<Restarts>,
+    /// All restarts.
+    pub restarts: i32,
+}
+
+/// How soon a kind was recovered from, at most, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Slowest {
+    /// Where it was the only fault.
+    pub alone: Option<f64>,
+    /// Where others were there too.
+    pub together: Option<f64>,
+}
+
+impl Outcome {
+    /// How often each kind was there.
+    pub fn faults_by_kind(&self) -> BTreeMap<Kind, usize> {
+        let mut counts = BTreeMap::new();
+        for fault in &self.record.faults {
+            *counts.entry(fault.kind).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The slowest recovery of each kind.
+    pub fn slowest(&self) -> BTreeMap<Kind, Slowest> {
+        let mut slowest = BTreeMap::<Kind, Slowest>::new();
+        for recovery in &self.record.recoveries {
+            let seconds = recovery.seconds.unwrap_or(f64::INFINITY);
+            for kind in &recovery.kinds {
+                let of_kind = slowest.entry(*kind).or_default();
+                let place = if recovery.kinds.len() == 1 { &mut of_kind.alone } else { &mut of_kind.together };
+                *place = Some(place.unwrap_or(0.0).max(seconds));
+            }
+        }
+        slowest
+    }
+
+    /// What is wrong, in sentences.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = self.account.faults();
+        if self.account.queued > 0 {
+            faults.push(format!("{} messages are still queued", self.account.queued));
+        }
+        faults.extend(self.record.troubles.iter().cloned());
+        for recovery in &self.record.recoveries {
+            let Some(seconds) = recovery.seconds else { continue };
+            let within = recovery.kinds.iter().map(|kind| kind.recovers_within()).max().unwrap_or_default();
+            if seconds > within.as_secs_f64() {
+                let kinds = names(&recovery.kinds);
+                faults.push(format!("{seconds:.1} s from the heal of {kinds} to the first image, not {within:?}"));
+            }
+        }
+        for pod in &self.unexplained {
+            let (seen, caused) = (pod.seen, pod.caused);
+            faults.push(format!("{} was restarted {seen} times, by faults {caused}: {}", pod.pod, pod.reason));
+        }
+        if self.hours >= SLOPE_AFTER_HOURS {
+            for role in ["operator", "consumers"] {
+                let slope = self.memory.slope_per_hour(role);
+                if slope > SLOPE_PER_HOUR {
+                    faults.push(format!("{role} grow by {slope:.1} MiB an hour"));
+                }
+            }
+        }
+        faults
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        let Account { attempted, confirmed, stored, parked, recovered, redelivered, duplicates, .. } = self.account;
+        let by_kind: serde_json::Map<_, _> =
+            self.faults_by_kind().into_iter().map(|(kind, count)| (kind.name().to_owned(), count.into())).collect();
+        // Of a recovery that did not come, JSON has no number.
+        let part = |of: fn(&Slowest) -> Option<f64>| -> Value {
+            let values = self.slowest().into_iter().filter_map(|(kind, slowest)| Some((kind.name(), of(&slowest)?)));
+            values
+                .map(|(name, seconds)| (name.to_owned(), Value::from(seconds)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
+        let all = |slowest: &Slowest| match (slowest.alone, slowest.together) {
+            (Some(alone), Some(together)) => Some(alone.max(together)),
+            (alone, together) => alone.or(together),
+        };
+        json!({
+            "seed": self.seed,
+            "hours": self.hours,
+            "lost": self.account.lost.len(),
+            "unexpected": self.account.unexpected.len(),
+            "early_ack": self.account.early_ack.len(),
+            "wrong_pixels": self.account.wrong_pixels.len(),
+            "wrongly_parked": self.account.wrongly_parked.len(),
+            "duplicates": duplicates,
+            "messages": confirmed,
+            "attempted": attempted,
+            "stored": stored,
+            "parked": parked,
+            "recovered": recovered,
+            "redelivered": redelivered,
+            "faults": self.record.faults.len(),
+            "faults_by_kind": by_kind,
+            "max_recovery_s_by_kind": part(all),
+            "max_recovery_alone_s_by_kind": part(|slowest| slowest.alone),
+            "restarts": self.restarts,
+            "unexplained_restarts": self.unexplained.len(),
+            "operator_mib_per_hour": self.memory.slope_per_hour("operator"),
+            "consumers_mib_per_hour": self.memory.slope_per_hour("consumers"),
+            "operator_peak_mib": self.memory.most("operator"),
+            "consumers_peak_mib": self.memory.most("consumers"),
+            "wrong": self.faults(),
+        })
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::super::timeline::{Happened, Recovery};
+    use super::*;
+
+    pub fn outcome() -> Outcome {
+        let recovery = |kinds: &[Kind], seconds| Recovery { kinds: kinds.to_vec(), pipeline: 0, seconds };
+        let happened = |kind| Happened { kind, pipeline: None, episode: 0, began: 1.0, healed: 2.0 };
+        let record = Record {
+            faults: [Kind::Paused, Kind::Paused, Kind::StoreHangs].map(happened).to_vec(),
+            recoveries: vec![
+                recovery(&[Kind::Paused], Some(2.0)),
+                recovery(&[Kind::Paused, Kind::ConnectionClosed], Some(9.0)),
+                recovery(&[Kind::Paused], Some(1.0)),
+            ],
+            ..Record::default()
+        };
+        Outcome {
+            seed: 7,
+            hours: 1.0,
+            account: Account::default(),
+            record,
+            memory: Memory::default(),
+            unexplained: Vec::new(),
+            restarts: 3,
+        }
+    }
+
+    #[test]
+    fn the_slowest_recovery_counts_alone_and_together() {
+        let outcome = outcome();
+        let expected = Slowest { alone: Some(2.0), together: Some(9.0) };
+        assert_eq!(outcome.slowest()[&Kind::Paused], expected);
+        assert_eq!(outcome.json()["max_recovery_s_by_kind"]["paused"], 9.0);
+        assert_eq!(outcome.json()["faults_by_kind"]["paused"], 2);
+    }
+
+    #[test]
+    fn a_soak_is_clean_only_without_loss_trouble_slowness_and_restarts() {
+        assert_eq!(outcome().faults(), Vec::<String>::new());
+        let wrong = |change: fn(&mut Outcome)| {
+            let mut outcome = outcome();
+            change(&mut outcome);
+            outcome.faults().len()
+        };
+        assert_eq!(wrong(|outcome| outcome.account.lost.push("a".to_owned())), 1);
+        assert_eq!(wrong(|outcome| outcome.account.queued = 1), 1);
+        assert_eq!(wrong(|outcome| outcome.record.troubles.push("a".to_owned())), 1);
+        assert_eq!(wrong(|outcome| outcome.record.recoveries[0].seconds = Some(30.5)), 1);
+        assert_eq!(wrong(|outcome| outcome.unexplained.push(Restarts::default())), 1);
+        let closed = |seconds| {
+            let mut outcome = outcome();
+            outcome.record.recoveries[0].kinds = vec![Kind::ConnectionClosed];
+            outcome.record.recoveries[0].seconds = Some(seconds);
+            outcome.faults().len()
+        };
+        assert_eq!((closed(4.9), closed(5.1)), (0, 1));
+    }
+}

@@ -1,0 +1,166 @@
+//! The product's processes as this machine's /proc shows them, and the signals they are sent. It must
+//! never send one to a process outside the tests' cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::eventually::eventually;
+
+/// As the kernel calls the product's process.
+const COMMAND: &str = "image-pipeline\n";
+
+/// The control group that everything in the cluster is in, as tests/cluster/paths names it.
+const CLUSTER: &str = "/image-pipeline-cluster/";
+
+/// What a process of the product's does.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Role {
+    /// It consumes for the pipeline of this name.
+    Consumer(String),
+    /// It is the operator.
+    Operator,
+}
+
+/// One process in a pod.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Process {
+    /// Its id on this machine.
+    pub id: u32,
+    /// The uid of its pod.
+    pub pod: String,
+    /// What it does.
+    pub role: Role,
+}
+
+/// All of the product's processes in the cluster.
+pub fn all() -> Vec<Process> {
+    let ids =
+        std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    ids.filter_map(process).collect()
+}
+
+/// The consumers of a pipeline.
+pub fn consumers(pipeline: &str) -> Vec<Process> {
+    all().into_iter().filter(|process| process.role == Role::Consumer(pipeline.to_owned())).collect()
+}
+
+/// The operators.
+pub fn operators() -> Vec<Process> {
+    all().into_iter().filter(|process| process.role == Role::Operator).collect()
+}
+
+/// The processes of a pod by their names, whatever they are.
+pub fn named(pod: &str, name: &str) -> Vec<u32> {
+    let ids =
+        std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is = |id: &u32| pod_of(&read(*id, "cgroup")).as_deref() == Some(pod) && read(*id, "comm").trim_end() == name;
+    ids.filter(is).collect()
+}
+
+/// Sends a signal, by its name without SIG; to a process that has ended, to nobody.
+pub fn signal(id: u32, signal: &str) {
+    assert!(read(id, "cgroup").contains(CLUSTER) || !exists(id), "process {id} is none of the cluster's");
+    Command::new("kill").args(["-s", signal, &id.to_string()]).output().expect("kill");
+}
+
+/// Waits until a process is gone.
+pub async fn gone(id: u32, limit: Duration) {
+    eventually(&format!("process {id} to be gone"), limit, async || {
+        if exists(id) { Err("it is there".to_owned()) } else { Ok(()) }
+    })
+    .await;
+}
+
+/// Whether there is such a process that has not ended.
+pub fn exists(id: u32) -> bool {
+    resident(id).is_some()
+}
+
+/// Bytes that a process has resident; one that waits to be buried has none.
+pub fn resident(id: u32) -> Option<u64> {
+    let status = read(id, "status");
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+    Some(kibibytes.parse::<u64>().ok()? * 1024)
+}
+
+/// A process of the cluster's own, by the name that tests/cluster/process recorded it under.
+pub fn part(name: &str) -> u32 {
+    let recorded = cluster_directory().join("pid").join(name);
+    std::fs::read_to_string(recorded).expect("a process id").trim().parse().expect("a number")
+}
+
+/// Where the cluster keeps its files.
+pub fn cluster_directory() -> PathBuf {
+    PathBuf::from(std::env::var_os("CLUSTER_DIR").expect("CLUSTER_DIR is set by make: run `make soak`"))
+}
+
+/// The control group of a process that bounds its memory, and the file in it that says how much there
+/// may be.
+pub fn memory_limit(id: u32) -> Option<PathBuf> {
+    let groups = read(id, "cgroup");
+    let of = |line: &str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (parts.next()?, parts.next()?);
+        let path = path.trim_start_matches('/');
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|one| one == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        Some(Path::new(root).join(path).join(file)).filter(|file| file.exists())
+    };
+    groups.lines().find_map(of)
+}
+
+fn process(id: u32) -> Option<Process> {
+    if read(id, "comm") != COMMAND {
+        return None;
+    }
+    let (pod, command) = (pod_of(&read(id, "cgroup"))?, read(id, "cmdline"));
+    Some(Process { id, pod, role: role(&command)? })
+}
+
+/// A pod's uid, from the control groups of a process in it.
+fn pod_of(groups: &str) -> Option<String> {
+    let line = groups.lines().find(|line| line.contains(CLUSTER) && line.contains("/pod"))?;
+    Some(line.split_once("/pod")?.1.split('/').next()?.to_owned())
+}
+
+/// From the words of a command line, each ended by a zero.
+fn role(command: &str) -> Option<Role> {
+    let mut words = command.split('\0').skip(1);
+    match words.next()? {
+        "controller" => Some(Role::Operator),
+        "consumer" => {
+            let pipeline = words.find_map(|word| word.strip_prefix("--pipeline-name="))?;
+            Some(Role::Consumer(pipeline.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// A file of /proc's about a process, empty once it is gone.
+fn read(id: u32, file: &str) -> String {
+    let content = std::fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
+    String::from_utf8_lossy(&content).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_control_group_and_its_command_line() {
+        let groups = "5:memory:/image-pipeline-cluster/kubepods/burstable/pod0f-1/abc\n0::/\n";
+        assert_eq!(pod_of(groups).as_deref(), Some("0f-1"));
+        assert_eq!(pod_of("5:memory:/kubepods/pod0f-1/abc\n"), None, "another cluster's");
+        assert_eq!(pod_of("5:memory:/image-pipeline-cluster/parts\n"), None);
+        let consumer = "/image-pipeline\0consumer\0--pipeline-namespace=a\0--pipeline-name=b\0";
+        assert_eq!(role(consumer), Some(Role::Consumer("b".to_owned())));
+        assert_eq!(role("/image-pipeline\0controller\0--listen=x\0"), Some(Role::Operator));
+        assert_eq!(role("image-pipeline\0publish\0"), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! Where it happens: a broker and a store in a namespace of the tests' cluster, the pipelines that
+//! carry images between them, and the taps in this program that all of it goes through. It must never
+//! touch a cluster but the tests' own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use image_pipeline::api::ImagePipeline;
+use image_pipeline::broker_address::BrokerAddress;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt as _};
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::accounting::amqp_tap;
+use super::accounting::ledger::Ledger;
+use super::accounting::store_tap::StoreTap;
+use super::accounting::wire::Wire;
+use super::bucket::Storage;
+use super::cluster::{self, Namespace};
+use super::commands;
+use super::eventually::{LIMIT, eventually};
+use super::faults::secrets;
+use super::plainly::try_plainly;
+use super::plan::{PLANS, Plan};
+use super::port::Port;
+use super::proxy::Proxy;
+use super::restarts::Pods;
+
+/// Of everything.
+pub const NAMESPACE: &str = "soak";
+
+/// Messages of one pipeline that are sent and not confirmed, at most.
+pub const IN_FLIGHT: u32 = 32;
+
+/// One pipeline with its taps.
+pub struct Pipeline {
+    /// How it is set up.
+    pub plan: Plan,
+    /// Between it, and the operator, and the broker.
+    pub amqp: Proxy,
+    /// Between it and the store.
+    pub store: StoreTap,
+    /// One for each message that may be on its way.
+    pub sending: Arc<Semaphore>,
+    turns: AtomicUsize,
+}
+
+/// The whole scene.
+pub struct Scene {
+    /// The API server.
+    pub client: Client,
+    /// Where the broker is, from here, with all rights.
+    pub broker: BrokerAddress,
+    /// The store, with all rights: URL, access key and secret key.
+    pub store: [String; 3],
+    /// The uid of the broker's pod, and of the store's.
+    pub parts: [String; 2],
+    /// The pipelines.
+    pub pipelines: Vec<Pipeline>,
+    /// What becomes of pods.
+    pub pods: Pods,
+    /// What was published.
+    pub ledger: Ledger,
+    /// What the taps saw.
+    pub wire: Wire,
+}
+
+impl Scene {
+    /// Brings it up, with every pipeline ready.
+    pub async fn new() -> Self {
+        let namespace = Namespace::with_parts(NAMESPACE);
+        let client = cluster::client().await;
+        keep_broker(&namespace);
+        let (rabbit, s3) = (namespace.way_to("rabbit", 5672), namespace.way_to("s3", 7070));
+        let root = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].map(|key| namespace.secret("s3", key));
+        let [access, secret] = root;
+        let (ledger, wire) = (Ledger::default(), Wire::default());
+        let bridge = bridge_address(&namespace);
+        let at = |way: &cluster::Way| SocketAddr::new(way.host.parse().expect("an address"), way.port);
+        let pipeline = |plan: &Plan| Pipeline {
+            plan: *plan,
+            amqp: amqp_tap::start(Port::at(SocketAddr::new(bridge, 0)), at(&rabbit), &wire),
+            store: StoreTap::start(Port::at(SocketAddr::new(bridge, 0)), at(&s3), &wire),
+            sending: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
+            turns: AtomicUsize::new(0),
+        };
+        let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+        let uid = async |pod: &str| pods.get(pod).await.expect("a pod").uid().expect("a uid");
+        let scene = Self {
+            broker: namespace.broker(&rabbit),
+            store: [format!("http://{}:{}", s3.host, s3.port), access, secret],
+            parts: [uid("rabbit-0").await, uid("s3-0").await],
+            pipelines: PLANS.iter().map(pipeline).collect(),
+            pods: Pods::default(),
+            client,
+            ledger,
+            wire,
+        };
+        scene.broker_answers().await;
+        let storage = Storage::of(&namespace);
+        for index in 0..scene.pipelines.len() {
+            scene.make(&storage, index).await;
+        }
+        for pipeline in &scene.pipelines {
+            scene.ready(pipeline.plan.name).await;
+        }
+        scene
+    }
+
+    /// Changes a pipeline's spec; `null` takes a field away.
+    pub async fn change(&self, pipeline: usize, spec: Value) {
+        let api: Api<ImagePipeline> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        let name = self.pipelines[pipeline].plan.name;
+        eventually(&format!("a change of {name}"), LIMIT, async || {
+            api.patch(name, &PatchParams::default(), &patch).await.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Makes a Secret, or gives it another content.
+    pub async fn secret(&self, name: &str, data: Value) {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
+        let (force, patch) = (PatchParams::apply("soak").force(), Patch::Apply(secret));
+        eventually(&format!("a Secret {name}"), LIMIT, async || {
+            api.patch(name, &force, &patch).await.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Declares a pipeline's queue.
+    pub async fn declare(&self, pipeline: usize) {
+        let Plan { name, queue_type, .. } = self.pipelines[pipeline].plan;
+        eventually(&format!("the queue {name}"), LIMIT, async || {
+            let mut arguments = FieldTable::default();
+            arguments.insert("x-queue-type".into(), AMQPValue::LongString(queue_type.into()));
+            let declared = async {
+                let connection = try_plainly(&self.broker).await?;
+                let channel = connection.create_channel().await?;
+                channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await?;
+                connection.close(200, "declared".into()).await
+            };
+            let answered = tokio::time::timeout(Duration::from_secs(10), declared).await;
+            answered.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Waits until the broker takes connections.
+    pub async fn broker_answers(&self) {
+        eventually("the broker to answer", LIMIT * 2, async || {
+            let connected = tokio::time::timeout(Duration::from_secs(10), try_plainly(&self.broker)).await;
+            let connection = connected.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
+            connection.close(200, "answered".into()).await.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Runs an Erlang expression in the broker.
+    pub async fn broker_evaluates(&self, expression: &str) -> String {
+        self.ctl(&["eval", expression]).await
+    }
+
+    /// Runs rabbitmqctl beside the broker.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        let exec = [&["exec", "rabbit-0", "--", "rabbitmqctl", "--quiet"][..], arguments].concat();
+        commands::kubectl_in(NAMESPACE, &exec).await
+    }
+
+    /// Messages of each pipeline's queue, those that are delivered and not acknowledged too; `None`:
+    /// there is no such queue.
+    pub async fn depths(&self) -> Vec<Option<u64>> {
+        let said = self.ctl(&["list_queues", "--no-table-headers", "name", "messages"]).await;
+        let of = |pipeline: &Pipeline| {
+            let line = said.lines().find_map(|line| line.strip_prefix(pipeline.plan.name)?.strip_prefix('\t'));
+            line.and_then(|count| count.trim().parse().ok())
+        };
+        self.pipelines.iter().map(of).collect()
+    }
+
+    /// Keeps anything from being published to a pipeline for as long as what is returned lives, once
+    /// all that was sent is confirmed or given up.
+    pub async fn hold(&self, pipeline: usize) -> OwnedSemaphorePermit {
+        let sending = Arc::clone(&self.pipelines[pipeline].sending);
+        sending.acquire_many_owned(IN_FLIGHT).await.expect("never closed")
+    }
+
+    /// How often this was asked of a pipeline, from 0.
+    pub fn turn(&self, pipeline: usize) -> usize {
+        self.pipelines[pipeline].turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn make(&self, storage: &Storage, index: usize) {
+        let Pipeline { plan, store, .. } = &self.pipelines[index];
+        self.declare(index).await;
+        storage.ensure(plan.name).await;
+        secrets::renew(self, index).await;
+        let pipeline = plan.manifest(&store.url());
+        let pipeline: ImagePipeline = serde_json::from_value(pipeline).expect("an ImagePipeline");
+        let api = Api::namespaced(self.client.clone(), NAMESPACE);
+        api.create(&PostParams::default(), &pipeline).await.expect("a new ImagePipeline");
+    }
+
+    async fn ready(&self, name: &str) {
+        let api: Api<ImagePipeline> = Api::namespaced(self.client.clone(), NAMESPACE);
+        eventually(&format!("{name} to be ready"), LIMIT * 2, async || {
+            let status = api.get(name).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+            let conditions = status.conditions;
+            let is = |kind: &str| conditions.iter().any(|one| one.type_ == kind && one.status == "True");
+            if is("Ready") && is("ConsumersAvailable") { Ok(()) } else { Err(format!("{conditions:?}")) }
+        })
+        .await;
+    }
+}
+
+/// Has the broker start again where its process is killed, in the same container and so with what it
+/// has on disk, which is the pod's; the kubelet would wait longer each time.
+fn keep_broker(namespace: &Namespace) {
+    let script = "while :; do /usr/lib/rabbitmq/bin/rabbitmq-server; sleep 0.2; done";
+    let container = json!({ "name": "rabbitmq", "command": ["/bin/sh", "-c", script] });
+    let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } }).to_string();
+    namespace.kubectl(&["patch", "statefulset", "rabbit", "--patch", &patch]);
+    namespace.kubectl(&["rollout", "status", "statefulset/rabbit", "--timeout=120s"]);
+}
+
+/// This machine's address on the cluster's own network, where pods reach it: the API server's.
+fn bridge_address(namespace: &Namespace) -> IpAddr {
+    let template = "jsonpath={.subsets[0].addresses[0].ip}";
+    let address = namespace.kubectl(&["--namespace", "default", "get", "endpoints", "kubernetes", "-o", template]);
+    address.parse().unwrap_or_else(|_| panic!("{address:?} is no address"))
+}

@@ -1,0 +1,91 @@
+//! When which pipeline stored an image, as the tap before the store saw it. It must never count an
+//! upload whose answer the consumer was not given.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::accounting::wire::{Event, Wire};
+
+/// Between two looks: short against every time that is measured.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The moments at which images were stored, by pipeline.
+pub struct Seen {
+    names: Vec<&'static str>,
+    stored: Mutex<Vec<Vec<Instant>>>,
+}
+
+impl Seen {
+    /// Of the pipelines with these names, which are their buckets' too.
+    pub fn of(names: Vec<&'static str>) -> Self {
+        let stored = Mutex::new(vec![Vec::new(); names.len()]);
+        Self { names, stored }
+    }
+
+    /// Looks until it is cancelled.
+    pub async fn look(&self, wire: &Wire) {
+        let (mut looks, mut place) = (tokio::time::interval(LOOK), 0);
+        loop {
+            looks.tick().await;
+            let events = wire.since(place);
+            place += events.len();
+            for event in &events {
+                self.note(event, Instant::now());
+            }
+        }
+    }
+
+    /// The first image that a pipeline stored from this moment on.
+    pub fn first_since(&self, pipeline: usize, moment: Instant) -> Option<Instant> {
+        let stored = self.stored.lock().unwrap();
+        let of_it = &stored[pipeline];
+        of_it.get(of_it.partition_point(|at| *at < moment)).copied()
+    }
+
+    /// All moments of a pipeline.
+    pub fn all(&self, pipeline: usize) -> Vec<Instant> {
+        self.stored.lock().unwrap()[pipeline].clone()
+    }
+
+    fn note(&self, event: &Event, now: Instant) {
+        let Event::Put { object, status: 200..300, told: true, .. } = event else { return };
+        // Without images the store is tried with an object of this name.
+        if object.key.ends_with("-probe") {
+            return;
+        }
+        if let Some(pipeline) = self.names.iter().position(|name| *name == object.bucket) {
+            self.stored.lock().unwrap()[pipeline].push(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::accounting::wire::Object;
+    use super::*;
+
+    fn put(bucket: &str, key: &str, status: u16, told: bool) -> Event {
+        let object = Object { bucket: bucket.to_owned(), key: key.to_owned() };
+        Event::Put { object, body: blake3::hash(b""), status, told }
+    }
+
+    #[test]
+    fn only_an_image_that_was_stored_and_answered_counts() {
+        let (seen, start) = (Seen::of(vec!["one", "two"]), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (event, seconds) in [
+            (put("two", "a.png", 200, true), 1),
+            (put("one", "a.png", 500, true), 2),
+            (put("one", "a.png", 200, false), 3),
+            (put("one", ".image-pipeline-probe", 200, true), 4),
+            (put("other", "a.png", 200, true), 5),
+            (put("one", "a.png", 200, true), 6),
+            (put("one", "b.png", 200, true), 8),
+        ] {
+            seen.note(&event, at(seconds));
+        }
+        assert_eq!(seen.first_since(0, start), Some(at(6)));
+        assert_eq!((seen.first_since(0, at(7)), seen.first_since(0, at(9))), (Some(at(8)), None));
+        assert_eq!(seen.all(1), [at(1)]);
+    }
+}
