@@ -68,7 +68,10 @@ impl Plan {
             "kind": "ImagePipeline",
             "metadata": { "name": name },
             "spec": {
-                "source": { "rabbitmq": { "queue": name, "connectionSecret": { "name": format!("{name}-broker") } } },
+                "source": { "rabbitmq": {
+                    "queue": name,
+                    "rabbitmqClusterReference": { "connectionSecret": { "name": format!("{name}-broker") } },
+                } },
                 "image": { "encoding": encoding, "reencode": reencode },
                 "destination": { "s3": {
                     "bucket": name,
