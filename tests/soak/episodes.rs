@@ -15,7 +15,7 @@ use super::kind::Kind;
 use super::scene::Scene;
 use super::schedule::{Episode, Fault};
 use super::seen::Seen;
-use super::timeline::{Happened, Recovery, Timeline};
+use super::timeline::{Happened, Timeline};
 
 /// For a fault and its heal, beside its length.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -74,7 +74,7 @@ impl Soak {
         if failed {
             self.heal_all().await;
         }
-        self.recoveries(episode.pipeline, &healed).await;
+        self.recovered(episode.pipeline, &healed).await;
     }
 
     /// Ends every fault that could be there.
@@ -108,29 +108,27 @@ impl Soak {
     }
 
     /// Waits for the first image of every pipeline that felt one of these faults.
-    async fn recoveries(&self, hit: usize, healed: &[(Kind, Instant)]) {
-        let of = |pipeline: usize| {
-            let felt: Vec<_> = healed.iter().filter(|(kind, _)| kind.of_all() || pipeline == hit).collect();
-            let last = felt.iter().map(|(_, at)| *at).max()?;
-            Some((pipeline, felt.into_iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), last))
+    async fn recovered(&self, hit: usize, healed: &[(Kind, Instant)]) {
+        let last = |pipeline: usize| {
+            let felt = healed.iter().filter(|(kind, _)| kind.of_all() || pipeline == hit);
+            Some((pipeline, felt.map(|(_, at)| *at).max()?))
         };
-        let waits = (0..self.scene.pipelines.len()).filter_map(of).map(async |(pipeline, kinds, last)| {
-            let first = tokio::time::timeout(RECOVERS, self.first_since(pipeline, last)).await.ok();
-            let seconds = first.map(|at| at.duration_since(last).as_secs_f64());
-            (Recovery { kinds, pipeline, seconds }, seconds)
-        });
-        let recoveries = join_all(waits).await;
-        let slowest = recoveries.iter().filter_map(|(_, seconds)| *seconds).fold(0.0, f64::max);
-        if !recoveries.is_empty() {
-            self.timeline.say(&format!("      stored again after {slowest:.1} s"));
-        }
-        for (recovery, _) in recoveries {
-            if recovery.seconds.is_none() {
-                let (name, kinds) = (self.scene.pipelines[recovery.pipeline].plan.name, names(&recovery.kinds));
-                self.timeline.trouble(format!("{name} has stored nothing in {RECOVERS:?} after {kinds}"));
-            }
-            self.timeline.note(|record| record.recoveries.push(recovery));
-        }
+        let waits =
+            (0..self.scene.pipelines.len()).filter_map(last).map(async |(pipeline, last)| match tokio::time::timeout(
+                RECOVERS,
+                self.first_since(pipeline, last),
+            )
+            .await
+            {
+                Ok(first) => first.duration_since(last).as_secs_f64(),
+                Err(_) => {
+                    let name = self.scene.pipelines[pipeline].plan.name;
+                    self.timeline.trouble(format!("{name} has stored nothing in {RECOVERS:?}"));
+                    f64::INFINITY
+                }
+            });
+        let slowest = join_all(waits).await.into_iter().fold(0.0, f64::max);
+        self.timeline.say(&format!("      stored again {slowest:.1} s after the last heal"));
     }
 
     async fn first_since(&self, pipeline: usize, moment: Instant) -> Instant {
@@ -142,11 +140,6 @@ impl Soak {
             }
         }
     }
-}
-
-/// The names of kinds, for a sentence.
-pub fn names(kinds: &[Kind]) -> String {
-    kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" and ")
 }
 
 /// What was said when something was given up.

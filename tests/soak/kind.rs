@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use strum::{EnumIter, IntoStaticStr};
 
+/// From the heal of any fault to the first stored image, at most.
+pub const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, Hash, IntoStaticStr, Ord, PartialEq, PartialOrd)]
 #[strum(serialize_all = "snake_case")]
@@ -187,6 +190,6 @@ impl Kind {
 
     /// From its heal to the first stored image, at most.
     pub fn recovers_within(self) -> Duration {
-        Duration::from_secs(if self == Self::ConnectionClosed { 5 } else { 30 })
+        if self == Self::ConnectionClosed { Duration::from_secs(5) } else { RECOVERS_WITHIN }
     }
 }

@@ -39,6 +39,7 @@ mod port;
 mod processes;
 #[path = "../pipeline/proxy.rs"]
 mod proxy;
+mod recovery;
 mod report;
 mod restarts;
 mod scene;
@@ -49,7 +50,7 @@ mod traffic;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use accounting::account::Account;
 use accounting::read_back::{self, Buckets, Found};
@@ -58,7 +59,6 @@ use clap::Parser as _;
 use episodes::Soak;
 use memory::Memory;
 use outcome::Outcome;
-use report::Stored;
 use scene::Scene;
 use seen::Seen;
 use timeline::Timeline;
@@ -66,9 +66,6 @@ use tokio_util::sync::CancellationToken;
 
 /// For what is queued when the last fault is healed.
 const DRAINS: Duration = Duration::from_secs(180);
-
-/// Parts that the curve of stored images has.
-const PARTS: f64 = 120.0;
 
 /// Carries messages through every kind of fault; `make soak` runs this
 #[derive(clap::Parser)]
@@ -104,16 +101,18 @@ async fn main() -> ExitCode {
     drain(&soak).await;
     soak.timeline.say("reading back");
     let account = Account::of(&soak.scene.ledger.attempts(), &found(&soak.scene).await, &soak.scene.wire.events());
+    let (record, stored) = (soak.timeline.record(), stored(&soak));
     let outcome = Outcome {
         seed,
         hours,
         account,
-        record: soak.timeline.record(),
+        recoveries: recovery::recoveries(&record.faults, &stored),
+        record,
         memory: memory.lock().unwrap().clone(),
         unexplained: soak.scene.pods.unexplained(),
         restarts: soak.scene.pods.total(),
     };
-    let page = report::write(&outcome, &stored(&soak));
+    let page = report::write(&outcome, &stored);
     println!("{}", serde_json::to_string_pretty(&outcome.json()).expect("JSON"));
     println!("Report: {}", page.display());
     let wrong = outcome.faults();
@@ -181,14 +180,8 @@ async fn found(scene: &Scene) -> Found {
     found
 }
 
-/// Images stored over time.
-fn stored(soak: &Soak) -> Stored {
-    let moments: Vec<Instant> = (0..soak.scene.pipelines.len()).flat_map(|index| soak.seen.all(index)).collect();
-    let seconds: Vec<f64> = moments.into_iter().map(|at| soak.timeline.seconds(at)).collect();
-    let part = (seconds.iter().copied().fold(1.0, f64::max) / PARTS).max(1.0);
-    let mut counts = vec![0; PARTS as usize + 1];
-    for at in seconds {
-        counts[((at / part) as usize).min(PARTS as usize)] += 1;
-    }
-    Stored { part, counts }
+/// When each pipeline stored its images, in seconds since the start.
+fn stored(soak: &Soak) -> Vec<Vec<f64>> {
+    let of = |pipeline| soak.seen.all(pipeline).into_iter().map(|at| soak.timeline.seconds(at)).collect();
+    (0..soak.scene.pipelines.len()).map(of).collect()
 }

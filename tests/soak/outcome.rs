@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::accounting::account::Account;
-use super::episodes::names;
-use super::kind::Kind;
+use super::kind::{Kind, RECOVERS_WITHIN};
 use super::memory::Memory;
+use super::recovery::Recovery;
 use super::restarts::Restarts;
 use super::timeline::Record;
 
@@ -28,6 +28,8 @@ pub struct Outcome {
     pub account: Account,
     /// What happened.
     pub record: Record,
+    /// How soon images were stored again.
+    pub recoveries: Vec<Recovery>,
     /// Of operator and consumers.
     pub memory: Memory,
     /// Pods whose containers were restarted more often than the faults have caused.
@@ -58,13 +60,10 @@ impl Outcome {
     /// The slowest recovery of each kind.
     pub fn slowest(&self) -> BTreeMap<Kind, Slowest> {
         let mut slowest = BTreeMap::<Kind, Slowest>::new();
-        for recovery in &self.record.recoveries {
-            let seconds = recovery.seconds.unwrap_or(f64::INFINITY);
-            for kind in &recovery.kinds {
-                let of_kind = slowest.entry(*kind).or_default();
-                let place = if recovery.kinds.len() == 1 { &mut of_kind.alone } else { &mut of_kind.together };
-                *place = Some(place.unwrap_or(0.0).max(seconds));
-            }
+        for Recovery { kind, seconds, alone, .. } in &self.recoveries {
+            let of_kind = slowest.entry(*kind).or_default();
+            let place = if *alone { &mut of_kind.alone } else { &mut of_kind.together };
+            *place = Some(place.unwrap_or(0.0).max(seconds.unwrap_or(f64::INFINITY)));
         }
         slowest
     }
@@ -76,12 +75,15 @@ impl Outcome {
             faults.push(format!("{} messages are still queued", self.account.queued));
         }
         faults.extend(self.record.troubles.iter().cloned());
-        for recovery in &self.record.recoveries {
-            let Some(seconds) = recovery.seconds else { continue };
-            let within = recovery.kinds.iter().map(|kind| kind.recovers_within()).max().unwrap_or_default();
-            if seconds > within.as_secs_f64() {
-                let kinds = names(&recovery.kinds);
-                faults.push(format!("{seconds:.1} s from the heal of {kinds} to the first image, not {within:?}"));
+        for Recovery { kind, seconds, alone, .. } in &self.recoveries {
+            let within = if *alone { kind.recovers_within() } else { RECOVERS_WITHIN };
+            let (name, with) = (kind.name(), if *alone { "" } else { " and others" });
+            match seconds {
+                Some(seconds) if *seconds <= within.as_secs_f64() => {}
+                Some(seconds) => {
+                    faults.push(format!("{seconds:.1} s from the heal of {name}{with} to an image, not {within:?}"));
+                }
+                None => faults.push(format!("no image after {name}{with}")),
             }
         }
         for pod in &self.unexplained {
@@ -148,19 +150,14 @@ impl Outcome {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::timeline::{Happened, Recovery};
+    use super::super::timeline::Happened;
     use super::*;
 
     pub fn outcome() -> Outcome {
-        let recovery = |kinds: &[Kind], seconds| Recovery { kinds: kinds.to_vec(), pipeline: 0, seconds };
+        let recovery = |kind, seconds, alone| Recovery { kind, pipeline: 0, seconds: Some(seconds), alone };
         let happened = |kind| Happened { kind, pipeline: None, episode: 0, began: 1.0, healed: 2.0 };
         let record = Record {
             faults: [Kind::Paused, Kind::Paused, Kind::StoreHangs].map(happened).to_vec(),
-            recoveries: vec![
-                recovery(&[Kind::Paused], Some(2.0)),
-                recovery(&[Kind::Paused, Kind::ConnectionClosed], Some(9.0)),
-                recovery(&[Kind::Paused], Some(1.0)),
-            ],
             ..Record::default()
         };
         Outcome {
@@ -168,6 +165,12 @@ pub mod tests {
             hours: 1.0,
             account: Account::default(),
             record,
+            recoveries: vec![
+                recovery(Kind::Paused, 2.0, true),
+                recovery(Kind::Paused, 9.0, false),
+                recovery(Kind::ConnectionClosed, 9.0, false),
+                recovery(Kind::Paused, 1.0, true),
+            ],
             memory: Memory::default(),
             unexplained: Vec::new(),
             restarts: 3,
@@ -194,12 +197,13 @@ pub mod tests {
         assert_eq!(wrong(|outcome| outcome.account.lost.push("a".to_owned())), 1);
         assert_eq!(wrong(|outcome| outcome.account.queued = 1), 1);
         assert_eq!(wrong(|outcome| outcome.record.troubles.push("a".to_owned())), 1);
-        assert_eq!(wrong(|outcome| outcome.record.recoveries[0].seconds = Some(30.5)), 1);
+        assert_eq!(wrong(|outcome| outcome.recoveries[0].seconds = Some(30.5)), 1);
+        assert_eq!(wrong(|outcome| outcome.recoveries[1].seconds = None), 1);
         assert_eq!(wrong(|outcome| outcome.unexplained.push(Restarts::default())), 1);
         let closed = |seconds| {
             let mut outcome = outcome();
-            outcome.record.recoveries[0].kinds = vec![Kind::ConnectionClosed];
-            outcome.record.recoveries[0].seconds = Some(seconds);
+            outcome.recoveries[0].kind = Kind::ConnectionClosed;
+            outcome.recoveries[0].seconds = Some(seconds);
             outcome.faults().len()
         };
         assert_eq!((closed(4.9), closed(5.1)), (0, 1));

@@ -14,17 +14,11 @@ const ROW: f64 = 13.0;
 const LEFT: f64 = 170.0;
 /// Of the curve below the faults.
 const CURVE: f64 = 120.0;
-
-/// Messages stored in each part of the time.
-pub struct Stored {
-    /// Seconds that a part lasts.
-    pub part: f64,
-    /// Images in each, of all pipelines.
-    pub counts: Vec<usize>,
-}
+/// Points of the curve.
+const PARTS: usize = 120;
 
 /// Writes both files and says where the page is.
-pub fn write(outcome: &Outcome, stored: &Stored) -> PathBuf {
+pub fn write(outcome: &Outcome, stored: &[Vec<f64>]) -> PathBuf {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/soak");
     std::fs::create_dir_all(&directory).expect("a directory");
     let text = serde_json::to_string_pretty(&outcome.json()).expect("JSON");
@@ -35,7 +29,7 @@ pub fn write(outcome: &Outcome, stored: &Stored) -> PathBuf {
 }
 
 /// The whole page.
-pub fn page(outcome: &Outcome, stored: &Stored) -> String {
+pub fn page(outcome: &Outcome, stored: &[Vec<f64>]) -> String {
     let (confirmed, lost) = (outcome.account.confirmed, outcome.account.lost.len());
     let wrong = outcome.faults();
     let verdict = match (lost, wrong.len()) {
@@ -126,9 +120,9 @@ fn table(outcome: &Outcome) -> String {
 }
 
 /// A row for each kind, and the images stored below.
-fn plot(outcome: &Outcome, stored: &Stored) -> String {
+fn plot(outcome: &Outcome, stored: &[Vec<f64>]) -> String {
     let kinds: Vec<_> = outcome.faults_by_kind().into_keys().collect();
-    let end = (stored.counts.len() as f64 * stored.part).max(1.0);
+    let end = stored.iter().flatten().copied().fold(1.0, f64::max);
     let x = |at: f64| LEFT + at.clamp(0.0, end) / end * (WIDTH - LEFT);
     let rows = TOP + ROW * kinds.len() as f64;
     let (top, bottom) = (rows + 30.0, rows + 30.0 + CURVE);
@@ -148,14 +142,18 @@ fn plot(outcome: &Outcome, stored: &Stored) -> String {
             svg += &format!("<rect class=\"fault\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"9\"/>\n");
         }
     }
-    let most = stored.counts.iter().copied().max().unwrap_or(0).max(1) as f64;
+    let (part, mut counts) = (end / PARTS as f64, [0_usize; PARTS]);
+    for at in stored.iter().flatten() {
+        counts[((at / part) as usize).min(PARTS - 1)] += 1;
+    }
+    let most = counts.iter().copied().max().unwrap_or(0).max(1) as f64;
     let point = |(index, count): (usize, &usize)| {
-        let (at, height) = ((index as f64 + 0.5) * stored.part, *count as f64 / most * CURVE);
+        let (at, height) = ((index as f64 + 0.5) * part, *count as f64 / most * CURVE);
         format!("{:.1},{:.1} ", x(at), bottom - height)
     };
-    let points: String = stored.counts.iter().enumerate().map(point).collect();
+    let points: String = counts.iter().enumerate().map(point).collect();
     svg += &format!("<polyline class=\"line stored\" points=\"{}\"/>\n", points.trim_end());
-    let per_second = most / stored.part;
+    let per_second = most / part;
     svg += &format!(
         "<text class=\"tick\" text-anchor=\"end\" x=\"{}\" y=\"{top:.1}\">{per_second:.0} a second</text>\n",
         LEFT - 8.0
@@ -186,7 +184,7 @@ mod tests {
     fn the_page_has_everything_in_itself() {
         let mut outcome = outcome();
         outcome.record.lines.push((1.0, "<b>".to_owned()));
-        let page = page(&outcome, &Stored { part: 10.0, counts: vec![3, 0, 5] });
+        let page = page(&outcome, &[vec![1.0, 2.0, 70.0], vec![3.0]]);
         for expected in ["0 messages, 3 faults, nothing lost", "seed 7", "store hangs", "9.0 s", "&lt;b&gt;"] {
             assert!(page.contains(expected), "{expected}");
         }
@@ -200,7 +198,7 @@ mod tests {
         let mut outcome = outcome();
         outcome.account.lost.push("one.png".to_owned());
         outcome.account.confirmed = 9;
-        let page = page(&outcome, &Stored { part: 10.0, counts: Vec::new() });
+        let page = page(&outcome, &[]);
         assert!(page.contains("<h1>1 of 9 messages lost</h1>") && page.contains("one.png"));
         assert_eq!(outcome.faults_by_kind()[&Kind::Paused], 2);
     }

@@ -21,24 +21,11 @@ pub struct Happened {
     pub healed: f64,
 }
 
-/// One pipeline's first image after an episode.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Recovery {
-    /// The kinds of the faults that the pipeline felt.
-    pub kinds: Vec<Kind>,
-    /// The pipeline.
-    pub pipeline: usize,
-    /// From the last heal to the image; `None`: it did not come.
-    pub seconds: Option<f64>,
-}
-
 /// Everything that happened.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     /// Faults, by the time of their heal.
     pub faults: Vec<Happened>,
-    /// Recoveries.
-    pub recoveries: Vec<Recovery>,
     /// The lines that were printed: when, and what.
     pub lines: Vec<(f64, String)>,
     /// What went wrong with the soak itself.
