@@ -97,6 +97,11 @@ impl Bodies {
         self.good(plan, &format!("{number:07}"), image.expect("an image"))
     }
 
+    /// A huge one beside the others, of a number of its own.
+    pub fn huge(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
+        self.good(plan, &format!("huge-{number:05}"), &self.huge[number % self.huge.len()])
+    }
+
     fn random(&self, plan: &Plan, number: usize, what: u64) -> Rng {
         let place = plan.name.bytes().fold(self.seed, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         Rng::with_seed(place.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number as u64 * 4 + what))

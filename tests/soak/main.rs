@@ -54,7 +54,6 @@ use std::time::Duration;
 
 use accounting::account::Account;
 use accounting::read_back::{self, Buckets, Found};
-use bodies::Bodies;
 use clap::Parser as _;
 use episodes::Soak;
 use memory::Memory;
@@ -86,7 +85,7 @@ async fn main() -> ExitCode {
     println!("SEED={seed} HOURS={hours} gives this soak again");
     let time = Duration::from_secs_f64(hours * 3600.0);
     let schedule = schedule::schedule(seed, time, plan::PLANS.len());
-    let scene = Arc::new(Scene::new().await);
+    let scene = Arc::new(Scene::new(seed).await);
     let soak = Soak {
         seen: Arc::new(Seen::of(plan::PLANS.iter().map(|plan| plan.name).collect())),
         timeline: Arc::new(Timeline::start()),
@@ -137,11 +136,11 @@ fn watch(soak: &Soak) -> Arc<Mutex<Memory>> {
 
 /// Publishes to every pipeline, until what is returned is called and has stopped it.
 fn publish(soak: &Soak, seed: u64) -> impl AsyncFnOnce() {
-    let (bodies, stop) = (Arc::new(Bodies::draw(seed)), CancellationToken::new());
+    let stop = CancellationToken::new();
     let tasks: Vec<_> = (0..soak.scene.pipelines.len())
         .map(|pipeline| {
-            let (scene, bodies, stop) = (Arc::clone(&soak.scene), Arc::clone(&bodies), stop.clone());
-            tokio::spawn(traffic::publish(scene, bodies, seed, pipeline, stop))
+            let (scene, stop) = (Arc::clone(&soak.scene), stop.clone());
+            tokio::spawn(traffic::publish(scene, seed, pipeline, stop))
         })
         .collect();
     async move || {

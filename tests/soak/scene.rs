@@ -21,6 +21,7 @@ use super::accounting::amqp_tap;
 use super::accounting::ledger::Ledger;
 use super::accounting::store_tap::StoreTap;
 use super::accounting::wire::Wire;
+use super::bodies::Bodies;
 use super::bucket::Storage;
 use super::cluster::{self, Namespace};
 use super::commands;
@@ -65,6 +66,8 @@ pub struct Scene {
     pub pipelines: Vec<Pipeline>,
     /// What becomes of pods.
     pub pods: Pods,
+    /// What is published.
+    pub bodies: Bodies,
     /// What was published.
     pub ledger: Ledger,
     /// What the taps saw.
@@ -72,8 +75,8 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Brings it up, with every pipeline ready.
-    pub async fn new() -> Self {
+    /// Brings it up, with every pipeline ready, for the messages of a seed.
+    pub async fn new(seed: u64) -> Self {
         let namespace = Namespace::with_parts(NAMESPACE);
         let client = cluster::client().await;
         keep_broker(&namespace);
@@ -98,6 +101,7 @@ impl Scene {
             parts: [uid("rabbit-0").await, uid("s3-0").await],
             pipelines: PLANS.iter().map(pipeline).collect(),
             pods: Pods::default(),
+            bodies: Bodies::draw(seed),
             client,
             ledger,
             wire,

@@ -8,7 +8,6 @@ use fastrand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use super::accounting::publisher::Publisher;
-use super::bodies::Bodies;
 use super::scene::{IN_FLIGHT, Scene};
 
 /// The load stays the same for so long.
@@ -30,7 +29,7 @@ pub fn rate(seed: u64, pipeline: usize, at: Duration) -> f64 {
 }
 
 /// Publishes to a pipeline until it is stopped, and all is confirmed or given up.
-pub async fn publish(scene: Arc<Scene>, bodies: Arc<Bodies>, seed: u64, pipeline: usize, stop: CancellationToken) {
+pub async fn publish(scene: Arc<Scene>, seed: u64, pipeline: usize, stop: CancellationToken) {
     let publisher = Publisher::new(&scene.broker, &scene.ledger);
     let (began, mut before, mut owed) = (Instant::now(), Duration::ZERO, 0.0_f64);
     let (mut ticks, mut number) = (tokio::time::interval(TICK), 0);
@@ -42,7 +41,7 @@ pub async fn publish(scene: Arc<Scene>, bodies: Arc<Bodies>, seed: u64, pipeline
         before = now;
         while owed >= 1.0 && !stop.is_cancelled() {
             let Ok(permit) = Arc::clone(&to.sending).acquire_owned().await else { return };
-            let (entry, body) = bodies.message(&to.plan, number);
+            let (entry, body) = scene.bodies.message(&to.plan, number);
             (owed, number) = (owed - 1.0, number + 1);
             let publisher = publisher.clone();
             tokio::spawn(async move {

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use futures::future::FutureExt as _;
 
+use super::super::accounting::publisher::Publisher;
 use super::super::eventually::{LIMIT, eventually};
 use super::super::kind::Kind;
 use super::super::processes::{self, Process};
 use super::super::scene::Scene;
 use super::{Heal, nothing};
+
+/// So many huge images are enough for each of the pipeline's pods to have several at once.
+const ENOUGH: usize = 40;
 
 /// A consumer that is told to end has this time, by its pod's spec, and the kubelet a little more.
 const ENDS_WITHIN: Duration = Duration::from_secs(70);
@@ -30,7 +34,7 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
         }
         Kind::ConsumerOutOfMemory => {
             scene.pods.cause(&pod);
-            starve(id).await;
+            starve(scene, pipeline, id).await;
         }
         _ => {
             scene.pods.cause(&pod);
@@ -57,12 +61,13 @@ async fn victim(scene: &Scene, pipeline: usize) -> Process {
     .await
 }
 
-/// Allows the container no more memory than it has, until the kernel kills the process that asks for
-/// more. The container that follows has a limit of its own.
-async fn starve(id: u32) {
+/// Allows the container no more memory than it has, and gives it huge images, until the kernel kills
+/// the process that asks for more. The container that follows has a limit of its own.
+async fn starve(scene: &Scene, pipeline: usize, id: u32) {
     let limit = processes::memory_limit(id).expect("a control group that bounds memory");
-    let mut allowed = processes::resident(id).unwrap_or_default();
-    eventually(&format!("the kernel to kill process {id}"), LIMIT, async || {
+    let publisher = Publisher::new(&scene.broker, &scene.ledger);
+    let (mut allowed, mut given) = (processes::resident(id).unwrap_or_default(), 0);
+    eventually(&format!("the kernel to kill process {id}"), LIMIT * 2, async || {
         if !processes::exists(id) {
             return Ok(());
         }
@@ -70,6 +75,11 @@ async fn starve(id: u32) {
         let less = allowed / 10 * 9;
         if std::fs::write(&limit, less.to_string()).is_ok() {
             allowed = less;
+        } else if given < ENOUGH {
+            given += 1;
+            let (entry, body) = scene.bodies.huge(&scene.pipelines[pipeline].plan, scene.turn(pipeline));
+            // A broker that is away may be among the faults.
+            let _unconfirmed = publisher.publish(entry, &body).await;
         }
         Err(format!("{allowed} bytes are allowed"))
     })
