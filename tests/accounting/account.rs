@@ -93,8 +93,9 @@ struct Settling<'a> {
     by_key: HashMap<(&'a str, &'a str), Vec<&'a Attempt>>,
     by_pixels: HashMap<(&'a str, Digest), Vec<&'a Attempt>>,
     objects: HashMap<&'a Object, &'a Stored>,
-    settled: HashSet<Id>,
+    stored: HashSet<Id>,
     parked: HashSet<Id>,
+    queued: HashSet<Id>,
 }
 
 impl<'a> Settling<'a> {
@@ -117,8 +118,8 @@ impl<'a> Settling<'a> {
             ..Account::default()
         };
         let objects = found.stored.iter().map(|stored| (&stored.object, stored)).collect();
-        let (settled, parked) = (HashSet::new(), HashSet::new());
-        Self { account, attempts, by_key, by_pixels, objects, settled, parked }
+        let [stored, parked, queued] = std::array::from_fn(|_| HashSet::new());
+        Self { account, attempts, by_key, by_pixels, objects, stored, parked, queued }
     }
 
     fn attempt(&self, id: Option<Id>) -> Option<&'a Attempt> {
@@ -154,7 +155,7 @@ impl<'a> Settling<'a> {
         for owner in owners {
             let its_own = owner.entry.pixels() == stored.pixels.clone().ok();
             if its_own || matches!(owner.entry.expectation, Expectation::Good { .. }) {
-                self.settled.insert(owner.id);
+                self.stored.insert(owner.id);
             }
         }
     }
@@ -167,7 +168,7 @@ impl<'a> Settling<'a> {
         let reason = parked.reason().unwrap_or("no reason");
         let right = match &attempt.entry.expectation {
             Expectation::Bad { reason } => Some(reason),
-            Expectation::FirstOfItsKey { reason, .. } if !self.settled.contains(&attempt.id) => Some(reason),
+            Expectation::FirstOfItsKey { reason, .. } if !self.stored.contains(&attempt.id) => Some(reason),
             _ => None,
         };
         let name = title(attempt);
@@ -178,7 +179,6 @@ impl<'a> Settling<'a> {
         } else if parked.body != attempt.body {
             self.account.wrongly_parked.push(format!("{name}: with another body"));
         }
-        self.settled.insert(attempt.id);
         if !self.parked.insert(attempt.id) {
             self.account.parked_again += 1;
         }
@@ -186,14 +186,15 @@ impl<'a> Settling<'a> {
 
     fn queued(&mut self, queued: &Queued) {
         match self.attempt(queued.id) {
-            Some(attempt) => drop(self.settled.insert(attempt.id)),
+            Some(attempt) => drop(self.queued.insert(attempt.id)),
             None => self.account.unexpected.push(format!("a message in {} that nobody published", queued.queue)),
         }
     }
 
     fn lost(&mut self) {
         for attempt in self.attempts {
-            match (attempt.confirmed, self.settled.contains(&attempt.id)) {
+            let is_there = [&self.stored, &self.parked, &self.queued].iter().any(|ids| ids.contains(&attempt.id));
+            match (attempt.confirmed, is_there) {
                 (true, false) if !matches!(attempt.entry.expectation, Expectation::Discarded) => {
                     self.account.lost.push(title(attempt));
                 }
@@ -241,25 +242,26 @@ impl<'a> Settling<'a> {
                         open.entry(*id).or_default().insert(place);
                     }
                 }
-                Event::Put { object, body, status: 200..300, told } => {
+                Event::Put { object, status: 200..300, told, .. } => {
                     committed.insert(object);
-                    if *told && self.is_what_is_there(object, *body) {
+                    if *told {
                         self.owners(object).iter().for_each(|owner| drop(open.remove(&owner.id)));
                     }
                 }
                 Event::Head { object, status: 200 } if committed.contains(object) => {
                     self.owners(object).iter().for_each(|owner| drop(open.remove(&owner.id)));
                 }
-                Event::Confirmed { id: Some(id), queue } => {
-                    if self.attempt(Some(*id)).is_some_and(|attempt| *attempt.entry.queue != **queue) {
-                        open.remove(id);
-                    }
-                }
+                // That of its publisher is no proof.
+                Event::Confirmed { id: Some(id), queue } if self.is_moved(*id, queue) => drop(open.remove(id)),
                 Event::Acknowledged { delivery } => self.acknowledged(*delivery, &delivered, &open),
                 Event::Unclear(what) => self.account.unclear.push(what.clone()),
                 _ => {}
             }
         }
+    }
+
+    fn is_moved(&self, id: Id, queue: &str) -> bool {
+        self.attempt(Some(id)).is_some_and(|attempt| attempt.entry.queue != queue)
     }
 
     fn acknowledged(
@@ -276,11 +278,6 @@ impl<'a> Settling<'a> {
         if unproven && !matches!(attempt.entry.expectation, Expectation::Discarded) {
             self.account.early_ack.push(title(attempt));
         }
-    }
-
-    /// Where several messages have one key, an upload may be any of theirs.
-    fn is_what_is_there(&self, object: &Object, body: Digest) -> bool {
-        self.owners(object).len() > 1 || self.objects.get(object).is_none_or(|stored| stored.body == body)
     }
 }
 

@@ -99,7 +99,9 @@ impl Ear for Conversation {
         let Some(mut frames) = self.requests.take() else { return };
         match frames.hear(bytes, |frame| self.requested(frame)) {
             Ok(()) => self.requests = Some(frames),
-            Err(why) => drop(self.wire.note(Event::Unclear(format!("a client sent {why}")))),
+            Err(why) => {
+                self.wire.note(Event::Unclear(format!("a client sent {why}")));
+            }
         }
     }
 
@@ -107,7 +109,9 @@ impl Ear for Conversation {
         let Some(mut frames) = self.answers.take() else { return };
         match frames.hear(bytes, |frame| self.answered(frame)) {
             Ok(()) => self.answers = Some(frames),
-            Err(why) => drop(self.wire.note(Event::Unclear(format!("the broker sent {why}")))),
+            Err(why) => {
+                self.wire.note(Event::Unclear(format!("the broker sent {why}")));
+            }
         }
     }
 }
@@ -122,8 +126,9 @@ impl Channel {
             }
             Publish(asked) => self.publishing = Some(asked.routing_key.as_str().into()),
             Ack(asked) => {
-                let settled = self.settled(wire, asked.delivery_tag, asked.multiple);
-                settled.into_iter().for_each(|delivery| drop(wire.note(Event::Acknowledged { delivery })));
+                for delivery in self.settled(wire, asked.delivery_tag, asked.multiple) {
+                    wire.note(Event::Acknowledged { delivery });
+                }
             }
             Nack(asked) => self.give_up(wire, asked.delivery_tag, asked.multiple, asked.requeue),
             Reject(asked) => self.give_up(wire, asked.delivery_tag, false, asked.requeue),

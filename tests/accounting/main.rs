@@ -12,3 +12,8 @@ mod plainly;
 mod port;
 #[path = "../pipeline/proxy.rs"]
 mod proxy;
+
+mod history;
+mod judged;
+mod lots;
+mod overheard;

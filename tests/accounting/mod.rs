@@ -4,7 +4,7 @@
 
 pub mod account;
 pub mod amqp_tap;
-mod conversation;
+pub mod conversation;
 mod frames;
 pub mod ledger;
 pub mod publisher;

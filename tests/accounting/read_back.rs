@@ -72,6 +72,11 @@ impl Queued {
 }
 
 impl Buckets {
+    /// Through a client that may read them.
+    pub fn of(client: Client) -> Self {
+        Self { client }
+    }
+
     /// Of the server at this URL.
     pub fn at(endpoint: &str, access_key: &str, secret_key: &str) -> Self {
         let settings = aws_sdk_s3::Config::builder()
@@ -81,7 +86,7 @@ impl Buckets {
             .force_path_style(true)
             .credentials_provider(Credentials::new(access_key, secret_key, None, None, "accountant"))
             .build();
-        Self { client: Client::from_conf(settings) }
+        Self::of(Client::from_conf(settings))
     }
 
     /// Everything in a bucket.

@@ -64,7 +64,7 @@ impl Faults {
     }
 
     /// What the request of this number and first line meets.
-    fn draw(&self, number: u64, line: &str) -> Fault {
+    pub fn draw(&self, number: u64, line: &str) -> Fault {
         if self.probe_passes && line.contains("-probe") {
             return Fault::None;
         }

@@ -88,6 +88,11 @@ impl Wire {
 
     /// All that was seen so far.
     pub fn events(&self) -> Vec<Event> {
-        self.events.lock().expect("nobody panics with it").clone()
+        self.since(0)
+    }
+
+    /// What was seen from this place on.
+    pub fn since(&self, place: usize) -> Vec<Event> {
+        self.events.lock().expect("nobody panics with it").get(place..).unwrap_or_default().to_vec()
     }
 }

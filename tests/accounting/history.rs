@@ -1,0 +1,142 @@
+//! Histories as an honest consumer would leave them, and with one thing changed: steps of each
+//! message, in whatever order they come among those of the others. It must never know how the account
+//! judges them.
+
+use super::accounting::account::Account;
+use super::accounting::ledger::{Digest, Entry, Expectation, Id, Key, Ledger};
+use super::accounting::read_back::{Found, Queued, Stored};
+use super::accounting::wire::{Event, Object, Wire};
+
+/// What happens to a message, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Step {
+    /// It is delivered.
+    Deliver,
+    /// It is uploaded, and the store's answer passed on.
+    Put,
+    /// It is uploaded, and nobody told.
+    PutUntold,
+    /// The store refuses it.
+    PutRefused,
+    /// The store has it already, and says so.
+    Head,
+    /// The parking queue has confirmed it.
+    Park,
+    /// It is acknowledged.
+    Acknowledge,
+    /// It is given back.
+    GiveBack,
+}
+
+/// A run.
+#[derive(Default)]
+pub struct History {
+    /// What was published.
+    pub ledger: Ledger,
+    /// What was seen.
+    pub wire: Wire,
+    /// What is there.
+    pub found: Found,
+}
+
+/// Of anything.
+pub fn digest(of: &str) -> Digest {
+    blake3::hash(of.as_bytes())
+}
+
+/// An image of a name, in the queue `q` and for the bucket `b`.
+pub fn good(name: &str) -> Entry {
+    Entry::good("q", "b", "", name, digest(name))
+}
+
+/// A message that is to be parked.
+pub fn bad(name: &str) -> Entry {
+    Entry::bad("q", "b", name, "InvalidImage")
+}
+
+/// An image whose name may be taken.
+pub fn first(name: &str, pixels: &str) -> Entry {
+    let expectation = Expectation::FirstOfItsKey { pixels: digest(pixels), reason: "ObjectExists".to_owned() };
+    Entry { expectation, ..good(name) }
+}
+
+/// An image whose key has its digest in it.
+pub fn addressed(name: &str, pixels: &str) -> Entry {
+    let key = Key::Around(format!("{name}-"), ".png".to_owned());
+    Entry { key, expectation: Expectation::Good { pixels: digest(pixels) }, ..good(name) }
+}
+
+/// A message that is to be thrown away.
+pub fn discarded(name: &str) -> Entry {
+    Entry { expectation: Expectation::Discarded, ..good(name) }
+}
+
+/// An object's name in the bucket `b`.
+pub fn object(key: &str) -> Object {
+    Object { bucket: "b".to_owned(), key: key.to_owned() }
+}
+
+impl History {
+    /// Publishes, confirmed.
+    pub fn publish(&mut self, entry: Entry) -> Id {
+        let id = self.attempt(entry);
+        self.ledger.confirm(id);
+        id
+    }
+
+    /// Publishes without a confirm.
+    pub fn attempt(&mut self, entry: Entry) -> Id {
+        let body = entry.name.clone();
+        self.ledger.attempt(entry, body.as_bytes())
+    }
+
+    /// One step of a message whose object has this key; returns the place of the last delivery.
+    pub fn step(&mut self, id: Id, key: &str, step: Step, delivery: usize) -> usize {
+        let (object, body, queue) = (object(key), digest(key), "q.parked".into());
+        let put = |status, told| Event::Put { object: object.clone(), body, status, told };
+        let event = match step {
+            Step::Deliver => {
+                let (id, queue) = (Some(id), "q".into());
+                return self.wire.note(Event::Delivered { id, queue, redelivered: false });
+            }
+            Step::Put => put(200, true),
+            Step::PutUntold => put(200, false),
+            Step::PutRefused => put(503, true),
+            Step::Head => Event::Head { object, status: 200 },
+            Step::Park => Event::Confirmed { id: Some(id), queue },
+            Step::Acknowledge => Event::Acknowledged { delivery },
+            Step::GiveBack => Event::GivenUp { delivery, requeue: true },
+        };
+        self.wire.note(event);
+        delivery
+    }
+
+    /// All steps of a message, one after the other.
+    pub fn steps(&mut self, id: Id, key: &str, steps: &[Step]) {
+        steps.iter().fold(usize::MAX, |delivery, step| self.step(id, key, *step, delivery));
+    }
+
+    /// Puts an object there, with the bytes that `Put` uploads.
+    pub fn store(&mut self, key: &str, pixels: &str) {
+        let stored = Stored { object: object(key), body: digest(key), pixels: Ok(digest(pixels)) };
+        self.found.stored.push(stored);
+    }
+
+    /// A message as a queue has it.
+    pub fn message(&self, id: Id, reason: &str) -> Queued {
+        let body = self.ledger.attempts()[id as usize].body;
+        let headers = [("x-image-pipeline-reason".to_owned(), reason.to_owned())].into();
+        Queued { queue: "q.parked".to_owned(), id: Some(id), body, headers }
+    }
+
+    /// Parks a message.
+    pub fn park(&mut self, id: Id, reason: &str) {
+        let message = self.message(id, reason);
+        self.found.parked.push(message);
+    }
+
+    /// What it comes to.
+    pub fn account(&self) -> Account {
+        Account::of(&self.ledger.attempts(), &self.found, &self.wire.events())
+    }
+}

@@ -1,0 +1,32 @@
+//! Faults are drawn as their shares say, and always the same.
+
+use super::accounting::store_tap::{Fault, Faults};
+
+const REQUESTS: u64 = 10_000;
+
+fn count(faults: &Faults, fault: Fault, line: &str) -> u64 {
+    (0..REQUESTS).filter(|number| faults.draw(*number, line) == fault).count() as u64
+}
+
+#[test]
+fn each_fault_has_its_share_of_the_requests() {
+    let line = "PUT /b/tile.png HTTP/1.1";
+    let mixed = Faults::mixed(7, &[(0.1, Fault::SLOW_DOWN), (0.02, Fault::Hang)]);
+    assert!((900..1100).contains(&count(&mixed, Fault::SLOW_DOWN, line)));
+    assert!((150..250).contains(&count(&mixed, Fault::Hang, line)));
+    assert!((8600..9000).contains(&count(&mixed, Fault::None, line)));
+    let lots = |seed| {
+        let mixed = Faults::mixed(seed, &[(0.5, Fault::DENIED)]);
+        (0..REQUESTS).map(|number| mixed.draw(number, line)).collect::<Vec<_>>()
+    };
+    assert!(lots(7) == lots(7) && lots(7) != lots(8));
+}
+
+#[test]
+fn the_probe_passes_where_it_shall() {
+    let all = Faults::from(Fault::DENIED);
+    assert_eq!(count(&all, Fault::DENIED, "PUT /b/.image-pipeline-probe HTTP/1.1"), REQUESTS);
+    let all = all.but_for_the_probe();
+    assert_eq!(count(&all, Fault::None, "PUT /b/.image-pipeline-probe HTTP/1.1"), REQUESTS);
+    assert_eq!(count(&all, Fault::DENIED, "PUT /b/tile.png HTTP/1.1"), REQUESTS);
+}
