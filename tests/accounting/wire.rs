@@ -81,11 +81,6 @@ impl Wire {
         events.len() - 1
     }
 
-    /// What was seen from this place on.
-    pub fn since(&self, place: usize) -> Vec<Event> {
-        self.events.lock().expect("nobody panics with it").get(place..).unwrap_or_default().to_vec()
-    }
-
     /// All that was seen so far.
     pub fn events(&self) -> Vec<Event> {
         self.since(0)

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use super::processes::{self, Role};
 
 /// Between two readings.
@@ -50,6 +52,19 @@ impl Memory {
     pub fn slope_per_hour(&self, role: &str) -> f64 {
         let of_role = self.0.get(role).into_iter().flat_map(BTreeMap::values);
         slope(of_role.map(|readings| old(readings)).collect::<Vec<_>>().as_slice()) * 3600.0
+    }
+
+    /// Each process: its role, the seconds it was seen, and MiB at first, at last and at most.
+    pub fn lives(&self) -> Vec<Value> {
+        let of = |(role, processes): (&&str, &BTreeMap<u32, Vec<Reading>>)| {
+            let life = |readings: &Vec<Reading>| {
+                let (first, last) = (readings.first()?, readings.last()?);
+                let most = readings.iter().fold(0.0_f64, |most, (_, mib)| most.max(*mib));
+                Some(json!({ "role": role, "seconds": last.0, "first": first.1, "last": last.1, "most": most }))
+            };
+            processes.values().filter_map(life).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
     }
 
     /// The most that any process of this role had.

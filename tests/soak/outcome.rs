@@ -143,6 +143,7 @@ impl Outcome {
             "consumers_mib_per_hour": self.memory.slope_per_hour("consumers"),
             "operator_peak_mib": self.memory.most("operator"),
             "consumers_peak_mib": self.memory.most("consumers"),
+            "memory_mib": self.memory.lives(),
             "wrong": self.faults(),
         })
     }
