@@ -2,16 +2,18 @@
 //! twenty that can never be stored, each in its own way. Pure: the seed, the pipeline and the number
 //! make the message. It must never make one of which it is not known what must become of it.
 
+use std::io::Cursor;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
+use image::{ImageFormat, Rgb, RgbImage};
 use image_pipeline::message::{ImageMetadata, Message};
 use image_pipeline::reason::Reason;
 use strum::IntoEnumIterator as _;
 
 use super::accounting::ledger::{Digest, Entry, Expectation, Key, pixels};
 use super::images;
-use super::messages;
 use super::plan::{FAIL, Plan};
 
 /// Of a hundred messages so many are bad.
@@ -26,8 +28,8 @@ const PER_HUGE: usize = 300;
 /// Small images to choose from.
 const SMALL: u32 = 60;
 
-/// Pixels along a side of the huge ones.
-const HUGE_SIDE: u32 = 1200;
+/// Pixels along a side of a huge one.
+const HUGE_SIDE: u32 = 1000;
 
 /// An image file as it is sent, and the digest of its pixels.
 struct Image {
@@ -41,7 +43,7 @@ struct Image {
 pub struct Bodies {
     seed: u64,
     small: Vec<Image>,
-    huge: Vec<Image>,
+    huge: Image,
 }
 
 /// A way to be bad.
@@ -70,9 +72,7 @@ impl Bodies {
             let ending = sample.name.rsplit_once('.').expect("an ending").1.to_owned();
             Image::new(&ending, sample.file)
         });
-        let huge = messages::tiles(HUGE_SIDE);
-        let huge = (0..2).map(|index| Image::new("png", huge.file(index).expect("a PNG")));
-        Self { seed, small: small.collect(), huge: huge.collect() }
+        Self { seed, small: small.collect(), huge: Image::new("png", noise(HUGE_SIDE)) }
     }
 
     /// The message of a number.
@@ -91,15 +91,15 @@ impl Bodies {
             return self.bad(plan, number, &mut random);
         }
         let image = match random.usize(0..PER_HUGE) {
-            0 => random.choice(&self.huge),
-            _ => random.choice(&self.small),
+            0 => &self.huge,
+            _ => random.choice(&self.small).expect("an image"),
         };
-        self.good(plan, &format!("{number:07}"), image.expect("an image"))
+        self.good(plan, &format!("{number:07}"), image)
     }
 
     /// A huge one beside the others, of a number of its own.
     pub fn huge(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
-        self.good(plan, &format!("huge-{number:05}"), &self.huge[number % self.huge.len()])
+        self.good(plan, &format!("huge-{number:05}"), &self.huge)
     }
 
     fn random(&self, plan: &Plan, number: usize, what: u64) -> Rng {
@@ -144,6 +144,15 @@ fn body(name: &str, encoded: &str) -> Vec<u8> {
     serde_json::to_vec(&Message { image: encoded.into(), image_metadata }).expect("JSON")
 }
 
+/// A PNG of this side that can't be made smaller.
+fn noise(side: u32) -> Vec<u8> {
+    let mut random = Rng::with_seed(1);
+    let image = RgbImage::from_fn(side, side, |_, _| Rgb([random.u8(..), random.u8(..), random.u8(..)]));
+    let mut file = Cursor::new(Vec::new());
+    image.write_to(&mut file, ImageFormat::Png).expect("a PNG");
+    file.into_inner()
+}
+
 /// A PNG whose header says that it is a square of this side.
 fn claims(file: &[u8], side: u32) -> Vec<u8> {
     let mut file = file.to_vec();
@@ -178,10 +187,11 @@ mod tests {
         let bodies = Bodies::draw(1);
         for plan in &PLANS {
             let messages: Vec<_> = (0..4000).map(|number| bodies.message(plan, number)).collect();
-            let reasons: BTreeSet<_> = messages.iter().filter_map(|(entry, _)| match &entry.expectation {
-                Expectation::Bad { reason } => Some(reason.as_str()),
+            let reason = |(entry, _): &(Entry, Vec<u8>)| match &entry.expectation {
+                Expectation::Bad { reason } => Some(reason.clone()),
                 _ => None,
-            });
+            };
+            let reasons: BTreeSet<_> = messages.iter().filter_map(reason).collect();
             assert_eq!(reasons.len(), 7, "{reasons:?}");
             let bad = messages.iter().filter(|(entry, _)| entry.pixels().is_none()).count();
             assert!((150..250).contains(&bad), "{bad} of 4000 are bad");

@@ -28,8 +28,6 @@ mod faults;
 mod images;
 mod kind;
 mod memory;
-#[path = "../end_to_end/messages.rs"]
-mod messages;
 mod outcome;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;
@@ -84,7 +82,7 @@ async fn main() -> ExitCode {
     let seed = seed.unwrap_or_else(|| fastrand::u32(..).into());
     println!("SEED={seed} HOURS={hours} gives this soak again");
     let time = Duration::from_secs_f64(hours * 3600.0);
-    let schedule = schedule::schedule(seed, time, plan::PLANS.len());
+    let schedule = schedule::schedule(seed, time, plan::HIT);
     let scene = Arc::new(Scene::new(seed).await);
     let soak = Soak {
         seen: Arc::new(Seen::of(plan::PLANS.iter().map(|plan| plan.name).collect())),

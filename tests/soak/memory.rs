@@ -12,8 +12,8 @@ use super::processes::{self, Role};
 /// Between two readings.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// A process has what it needs for its work once it is as old as this.
-const GROWN_UP: f64 = 60.0;
+/// A process has what it needs for its work, and has seen some faults, once it is as old as this.
+const GROWN_UP: f64 = 300.0;
 
 const MIB: f64 = (1 << 20) as f64;
 
@@ -112,11 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_takes_in_its_first_minute_is_not_growth() {
-        let mut readings = line(0.0, 1.0, 0..60);
-        readings.extend((60..600).map(|age| (f64::from(age), 60.0)));
+    fn what_a_process_takes_in_its_first_minutes_is_not_growth() {
+        let mut readings = line(0.0, 1.0, 0..300);
+        readings.extend((300..600).map(|age| (f64::from(age), 300.0)));
         let memory = Memory([("operator", [(1, readings)].into())].into());
         assert_eq!(memory.slope_per_hour("operator"), 0.0);
-        assert_eq!((memory.most("operator"), memory.most("consumers")), (60.0, 0.0));
+        assert_eq!((memory.most("operator"), memory.most("consumers")), (300.0, 0.0));
     }
 }

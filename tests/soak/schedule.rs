@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use strum::IntoEnumIterator as _;
 
-use super::kind::Kind;
+use super::kind::{Hold, Kind};
 
 /// One fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +34,10 @@ pub struct Episode {
 /// For the pipelines to recover, and to be at work for a moment between two episodes.
 const REST: Duration = Duration::from_secs(3);
 
+/// In the last third of a soak that is longer than this, the operator lives on, so that what it gathers
+/// in its memory can be seen.
+const LONG: Duration = Duration::from_secs(1800);
+
 /// The most that are there together.
 const TOGETHER: usize = 3;
 
@@ -53,6 +57,13 @@ pub fn schedule(seed: u64, time: Duration, pipelines: usize) -> Vec<Episode> {
     let mut bag = Vec::new();
     loop {
         let together = random.usize(1..=TOGETHER);
+        let lets_operator_live = time > LONG && at > time * 2 / 3;
+        let may_come = |kind: &Kind| !(lets_operator_live && kind.hold() == Hold::Operator);
+        bag.retain(may_come);
+        if bag.is_empty() {
+            bag = full_bag(&mut random);
+            bag.retain(may_come);
+        }
         let episode = draw(&mut random, &mut bag, at, together, pipelines);
         at += episode.length();
         if at > time {
@@ -90,9 +101,6 @@ fn full_bag(random: &mut Rng) -> Vec<Kind> {
 
 /// The next kind in the bag, and the next ones that go with it. What does not stays in the bag.
 fn draw(random: &mut Rng, bag: &mut Vec<Kind>, at: Duration, together: usize, pipelines: usize) -> Episode {
-    if bag.is_empty() {
-        *bag = full_bag(random);
-    }
     let mut kinds: Vec<Kind> = Vec::new();
     bag.retain(|kind| {
         let taken = kinds.len() < together && kinds.iter().all(|other| kind.goes_with(*other));
@@ -147,8 +155,14 @@ mod tests {
             let kinds = by_kind(&episodes);
             prop_assert_eq!(kinds.len(), Kind::iter().count());
             prop_assert!(kinds.values().sum::<usize>() >= 200, "{:?}", kinds);
-            let (fewest, most) = (kinds.values().min(), kinds.values().max());
-            prop_assert!(most.unwrap() - fewest.unwrap() <= 3, "{:?}", kinds);
+            let of_operator = |kind: &Kind| kind.hold() == Hold::Operator;
+            for operator in [true, false] {
+                let counts = || kinds.iter().filter(|(kind, _)| of_operator(kind) == operator).map(|(_, count)| count);
+                let (fewest, most) = (counts().min().unwrap(), counts().max().unwrap());
+                prop_assert!(*fewest >= 4 && most - fewest <= 3, "{:?}", kinds);
+            }
+            let last = episodes.iter().filter(|episode| episode.at > HOUR * 2 / 3).flat_map(|episode| &episode.faults);
+            prop_assert!(!last.into_iter().any(|fault| of_operator(&fault.kind)));
             let alone = by_kind(&episodes.iter().filter(|one| one.faults.len() == 1).cloned().collect::<Vec<_>>());
             prop_assert_eq!(alone.len(), Kind::iter().count());
             prop_assert!(episodes.iter().filter(|one| one.faults.len() > 1).count() >= 30);
