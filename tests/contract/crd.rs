@@ -16,7 +16,7 @@ fn schema() -> Value {
 }
 
 /// The messages of the rules that refuse `object`, as the API server would give them.
-fn refusals(object: &Value) -> Vec<String> {
+pub fn refusals(object: &Value) -> Vec<String> {
     match kube_cel::Validator::new().validate(&schema(), object, None) {
         Ok(()) => Vec::new(),
         Err(errors) => errors.as_slice().iter().map(|error| error.message.clone()).collect(),
@@ -335,5 +335,35 @@ fn every_field_is_described() {
     }
     let mut found = Vec::new();
     undescribed("spec", &schema()["properties"]["spec"], &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// Who may write the resource gets nothing of the pods but what there is a field for.
+#[test]
+fn no_field_reaches_another_namespace_or_the_pods_themselves() {
+    fn reaching(path: &str, schema: &Value, found: &mut Vec<String>) {
+        const REACHING: [&str; 9] = [
+            "namespace",
+            "namespaces",
+            "command",
+            "args",
+            "env",
+            "containers",
+            "volumes",
+            "securityContext",
+            "hostNetwork",
+        ];
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            if REACHING.contains(&name.as_str()) {
+                found.push(format!("{path}.{name}"));
+            }
+            reaching(&format!("{path}.{name}"), field, found);
+        }
+        if schema["items"].is_object() {
+            reaching(&format!("{path}[]"), &schema["items"], found);
+        }
+    }
+    let mut found = Vec::new();
+    reaching("spec", &schema()["properties"]["spec"], &mut found);
     assert_eq!(found, Vec::<String>::new());
 }
