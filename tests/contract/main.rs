@@ -10,4 +10,5 @@ mod leader;
 mod namespaces;
 mod operator;
 mod reconcile;
+mod reference;
 mod secrets;
