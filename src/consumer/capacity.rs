@@ -206,6 +206,18 @@ mod tests {
         }
     }
 
+    /// Bodies of 8 MiB under 256 MiB, of 16 MiB under the same, and of 8 MiB under 128 MiB.
+    #[test]
+    fn the_example_in_the_docs_is_right() {
+        let mib = 1 << 20;
+        for (body, memory, prefetch, image_bytes) in [(8, 256, 6, 144), (16, 256, 6, 96), (8, 128, 6, 48)] {
+            let asked = Asked { concurrency: None, prefetch: None, max_body_bytes: body * mib };
+            let sizes = Sizes::new(asked, Limits { processors: Some(2), memory: Some(memory * mib) }, 64);
+            let Sizes { concurrency, prefetch: held, image_bytes: left, .. } = sizes;
+            assert_eq!((concurrency, held, left), (2, prefetch, image_bytes * mib), "{body} {memory}");
+        }
+    }
+
     fn capacity(memory_limit: Option<u64>) -> Capacity {
         Capacity::new(Sizes { concurrency: 1, prefetch: 4, image_bytes: 1 << 20, memory_limit })
     }
