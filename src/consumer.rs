@@ -24,7 +24,7 @@ mod cgroup;
 pub mod decode;
 pub mod encode;
 mod markers;
-mod metrics;
+pub mod metrics;
 mod parking;
 pub mod preflight;
 mod session;

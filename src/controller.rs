@@ -28,7 +28,7 @@ pub mod decide;
 mod foreign;
 mod leader;
 mod listed;
-mod metrics;
+pub mod metrics;
 mod observe;
 mod observed;
 mod rewatch;

@@ -35,7 +35,7 @@ fn pipelines() -> Vec<(&'static str, Value)> {
 }
 
 /// The fields of `object` that `schema` does not know; the API server would drop them.
-fn unknown_fields(path: &str, object: &Value, schema: &Value) -> Vec<String> {
+pub fn unknown_fields(path: &str, object: &Value, schema: &Value) -> Vec<String> {
     let (Some(fields), Some(known)) = (object.as_object(), schema["properties"].as_object()) else { return vec![] };
     fields
         .iter()

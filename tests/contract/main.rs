@@ -5,6 +5,7 @@ mod api_server;
 mod architecture;
 mod chart;
 mod crd;
+mod docs;
 mod examples;
 mod leader;
 mod namespaces;
