@@ -118,6 +118,7 @@ impl Context {
         decision: &decide::Decision,
         now: Timestamp,
     ) -> Result<(), Error> {
+        self.metrics.told(&labels_of(pipeline.namespace(), pipeline.name_any()), &status.conditions);
         let key = ObjectRef::from_obj(pipeline);
         let written =
             self.remembered().get(&key).and_then(|remembered| remembered.written.as_ref().map(|(_, when)| *when));
@@ -153,6 +154,7 @@ impl Context {
         }
         tracing::warn!(pipeline = shown(&key), detail, "an ImagePipeline can't be read; it is left alone");
         let status = status::invalid(meta.generation, detail, self.now());
+        self.metrics.told(&labels_of(guarded.namespace(), guarded.name_any()), &status.conditions);
         self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
         let mut remembered = self.remembered();
         let known = remembered.entry(key).or_default();

@@ -1,6 +1,7 @@
 //! The controller's metrics. Labels come from enumerations and from names of pipelines, and a
 //! pipeline that is gone takes its series along. It must never hold a figure that decides anything.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +12,10 @@ use prometheus_client::registry::Registry;
 
 use super::decide::Decision;
 use crate::reason::Reason;
+
+mod conditions;
+
+use conditions::Conditions;
 
 /// A pipeline.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -32,6 +37,7 @@ pub struct Metrics {
     queue_messages: Family<PipelineLabels, Gauge>,
     parked_messages: Family<PipelineLabels, Gauge>,
     desired_replicas: Family<PipelineLabels, Gauge>,
+    conditions: Conditions,
     decisions: Family<ReasonLabels, Counter>,
     depth_unknown: Family<ReasonLabels, Counter>,
     /// Seconds that one reconciliation took.
@@ -44,6 +50,7 @@ impl Default for Metrics {
             queue_messages: Family::default(),
             parked_messages: Family::default(),
             desired_replicas: Family::default(),
+            conditions: Conditions::default(),
             decisions: Family::default(),
             depth_unknown: Family::default(),
             reconcile_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
@@ -54,11 +61,19 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers every metric.
     pub fn register(&self, registry: &mut Registry) {
-        let Self { queue_messages, parked_messages, desired_replicas, decisions, depth_unknown, reconcile_seconds } =
-            self;
+        let Self {
+            queue_messages,
+            parked_messages,
+            desired_replicas,
+            conditions,
+            decisions,
+            depth_unknown,
+            reconcile_seconds,
+        } = self;
         registry.register("queue_messages", "Messages ready or in flight, as last read", queue_messages.clone());
         registry.register("parked_messages", "Messages in the parking queue, as last read", parked_messages.clone());
         registry.register("desired_replicas", "Size last decided", desired_replicas.clone());
+        registry.register_collector(Box::new(conditions.clone()));
         registry.register("decisions", "Decisions by reason", decisions.clone());
         registry.register("depth_unknown", "Readings of a depth that failed, by reason", depth_unknown.clone());
         registry.register("reconcile_seconds", "Time of one reconciliation", reconcile_seconds.clone());
@@ -87,8 +102,14 @@ impl Metrics {
         }
     }
 
+    /// Shows the conditions that a pipeline has now.
+    pub fn told(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
+        self.conditions.set(pipeline, conditions);
+    }
+
     /// Ends the series of every pipeline: another operator has them now.
     pub fn forget_all(&self) {
+        self.conditions.clear();
         self.queue_messages.clear();
         self.parked_messages.clear();
         self.desired_replicas.clear();
@@ -96,6 +117,7 @@ impl Metrics {
 
     /// Ends the series of a pipeline that is gone.
     pub fn forget(&self, pipeline: &PipelineLabels) {
+        self.conditions.remove(pipeline);
         self.queue_messages.remove(pipeline);
         self.parked_messages.remove(pipeline);
         self.desired_replicas.remove(pipeline);

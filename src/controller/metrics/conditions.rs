@@ -1,0 +1,131 @@
+//! The conditions of every pipeline as one metric: a series for each, with the status and the reason it has
+//! now. It must never make a label of a message: types, statuses and reasons are bounded.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use super::PipelineLabels;
+
+/// By pipeline. A family of gauges would keep the series of every status and reason that once was.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions(Arc<Mutex<HashMap<PipelineLabels, Vec<State>>>>);
+
+#[derive(Debug)]
+struct State {
+    condition: String,
+    status: String,
+    reason: String,
+}
+
+impl Conditions {
+    /// In place of those that the pipeline had before.
+    pub fn set(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
+        let states = conditions.iter().map(|Condition { type_, status, reason, .. }| State {
+            condition: type_.clone(),
+            status: status.clone(),
+            reason: reason.clone(),
+        });
+        self.locked().insert(pipeline.clone(), states.collect());
+    }
+
+    /// Ends the series of a pipeline.
+    pub fn remove(&self, pipeline: &PipelineLabels) {
+        self.locked().remove(pipeline);
+    }
+
+    /// Ends every series.
+    pub fn clear(&self) {
+        self.locked().clear();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<PipelineLabels, Vec<State>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Conditions {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let one = ConstGauge::new(1_i64);
+        let help = "1 for each condition of a pipeline, with its present status and reason";
+        let mut family = encoder.encode_descriptor("condition", help, None, one.metric_type())?;
+        for (PipelineLabels { namespace, pipeline }, states) in self.locked().iter() {
+            for State { condition, status, reason } in states {
+                let labels = [
+                    ("namespace", namespace.as_str()),
+                    ("pipeline", pipeline),
+                    ("condition", condition),
+                    ("status", status),
+                    ("reason", reason),
+                ];
+                one.encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    fn condition(kind: &str, status: &str, reason: &str) -> Condition {
+        Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: "Bucket \"forest\" can't be written.".to_owned(),
+            observed_generation: Some(1),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    #[test]
+    fn a_pipeline_has_the_series_of_its_present_conditions() {
+        let conditions = Conditions::default();
+        let mut registry = Registry::with_prefix("image_pipeline");
+        registry.register_collector(Box::new(conditions.clone()));
+        let series = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let mut lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let line = |pipeline: &str, condition: &str, status: &str, reason: &str| {
+            format!(
+                "image_pipeline_condition{{namespace=\"greench\",pipeline=\"{pipeline}\",condition=\"{condition}\",\
+                 status=\"{status}\",reason=\"{reason}\"}} 1"
+            )
+        };
+        let labels = |pipeline: &str| PipelineLabels { namespace: "greench".to_owned(), pipeline: pipeline.to_owned() };
+        let (forest, tiles) = (labels("forest"), labels("tiles"));
+
+        conditions.set(&forest, &[condition("Ready", "True", "Running")]);
+        conditions.set(&tiles, &[condition("Ready", "True", "Idle")]);
+        let failing = [("Ready", "AccessDenied"), ("StorageAvailable", "AccessDenied")];
+        conditions.set(&forest, &failing.map(|(kind, reason)| condition(kind, "False", reason)));
+        let expected = [
+            line("forest", "Ready", "False", "AccessDenied"),
+            line("forest", "StorageAvailable", "False", "AccessDenied"),
+            line("tiles", "Ready", "True", "Idle"),
+        ];
+        assert_eq!(series(), expected);
+
+        conditions.remove(&forest);
+        assert_eq!(series(), expected[2..]);
+        conditions.clear();
+        assert_eq!(series(), [""; 0]);
+    }
+}
