@@ -20,6 +20,7 @@ pub mod controller;
 pub mod http;
 pub mod message;
 pub mod pod_status;
+pub mod probe;
 pub mod publish;
 pub mod queue;
 pub mod reason;
