@@ -1,0 +1,140 @@
+//! Every value takes effect where it should, which is a table with a row or more for each; what is no value,
+//! or can't be right, is refused by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{REPOSITORY, chart, refusal, render, run_helm, yaml};
+
+/// The value, how it is set beside what it needs, where that shows (kind and JSON pointer), and as what.
+/// Without it something else is there.
+type Effect = (&'static str, &'static [&'static str], &'static str, &'static str, &'static str);
+
+const POD: &str = "/spec/template/spec";
+
+const EFFECTS: &[Effect] = &[
+    ("image.repository", &["image.repository=r.example/i"], "Deployment", "{c}/image", "r.example/i:0.1.0"),
+    ("image.tag", &["image.tag=v2"], "Deployment", "{c}/image", "registry.example:5000/team/image-pipeline:v2"),
+    ("image.digest", &[DIGEST], "Deployment", "{c}/image", PINNED),
+    ("image.pullPolicy", &["image.pullPolicy=Never"], "Deployment", "{c}/imagePullPolicy", "Never"),
+    ("image.pullPolicy", &["image.pullPolicy=Never"], "Pod", "/spec/containers/0/imagePullPolicy", "Never"),
+    ("image.pullSecrets", &["image.pullSecrets={east}"], "Deployment", "{p}/imagePullSecrets", "[{name: east}]"),
+    ("image.pullSecrets", &["image.pullSecrets={east}"], "Pod", "/spec/imagePullSecrets", "[{name: east}]"),
+    ("replicas", &["replicas=3"], "Deployment", "/spec/replicas", "3"),
+    ("namespaces", &["namespaces={north}"], "Deployment", "{c}/args/7", "--namespaces=north"),
+    ("namespaces", &["namespaces={north}", POLICY], "NetworkPolicy", "/spec/egress/2/to/0/namespaceSelector", NORTH),
+    ("logLevel", &[LEVELS], "Deployment", "{c}/env/1/value", "info,image_pipeline=debug"),
+    ("allowLocalBrokers", &["allowLocalBrokers=true"], "Deployment", "{c}/args/7", "--allow-local-brokers"),
+    ("resources.requests", &["resources.requests.cpu=2"], "Deployment", "{c}/resources/requests/cpu", "2"),
+    ("resources.limits", &["resources.limits.memory=1Gi"], "Deployment", "{c}/resources/limits/memory", "1Gi"),
+    ("podAnnotations", &["podAnnotations.a=b"], "Deployment", "/spec/template/metadata/annotations", "{a: b}"),
+    ("podLabels", &["podLabels.team=north"], "Deployment", "/spec/template/metadata/labels/team", "north"),
+    ("extraEnv", &["extraEnv[0].name=A,extraEnv[0].value=b"], "Deployment", "{c}/env/2", "{name: A, value: b}"),
+    ("priorityClassName", &["priorityClassName=high"], "Deployment", "{p}/priorityClassName", "high"),
+    ("nodeSelector", &["nodeSelector.disk=ssd"], "Deployment", "{p}/nodeSelector", "{disk: ssd}"),
+    ("nodeSelector", &["nodeSelector.disk=ssd"], "Pod", "/spec/nodeSelector", "{disk: ssd}"),
+    ("tolerations", &["tolerations[0].operator=Exists"], "Deployment", "{p}/tolerations", "[{operator: Exists}]"),
+    ("tolerations", &["tolerations[0].operator=Exists"], "Pod", "/spec/tolerations", "[{operator: Exists}]"),
+    ("affinity", &["affinity.nodeAffinity.a=b"], "Deployment", "{p}/affinity", "{nodeAffinity: {a: b}}"),
+    ("serviceAccount.annotations", &["serviceAccount.annotations.a=b"], "ServiceAccount", ANNOTATIONS, "{a: b}"),
+    ("service.annotations", &["service.annotations.a=b"], "Service", ANNOTATIONS, "{a: b}"),
+    ("networkPolicy.enabled", &[POLICY], "NetworkPolicy", "/spec/policyTypes", "[Ingress, Egress]"),
+    ("networkPolicy.apiServerPorts", &[POLICY, "networkPolicy.apiServerPorts={7443}"], "NetworkPolicy", PORT, "7443"),
+    ("networkPolicy.brokerPorts", &[POLICY, "networkPolicy.brokerPorts={5600}"], "NetworkPolicy", BROKER, "5600"),
+    ("networkPolicy.ingressFrom", &[POLICY, FROM], "NetworkPolicy", "/spec/ingress/0/from/1", PEER),
+    ("networkPolicy.extraEgress", &[POLICY, EGRESS], "NetworkPolicy", "/spec/egress/3", "{ports: [{port: 53}]}"),
+];
+
+const LEVELS: &str = "logLevel=info\\,image_pipeline=debug";
+const DIGEST: &str = "image.digest=sha256:00000000000000000000000000000000000000000000000000000000000000aa";
+const PINNED: &str = "registry.example:5000/team/image-pipeline@sha256:\
+                      00000000000000000000000000000000000000000000000000000000000000aa";
+const NORTH: &str = "{matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [north]}]}";
+const ANNOTATIONS: &str = "/metadata/annotations";
+const POLICY: &str = "networkPolicy.enabled=true";
+const PORT: &str = "/spec/egress/1/ports/0/port";
+const BROKER: &str = "/spec/egress/1/ports/2/port";
+const FROM: &str = "networkPolicy.ingressFrom[0].podSelector.matchLabels.a=b";
+const PEER: &str = "{podSelector: {matchLabels: {a: b}}}";
+const EGRESS: &str = "networkPolicy.extraEgress[0].ports[0].port=53";
+
+fn shown<'a>(objects: &'a [Value], kind: &str, pointer: &str) -> Option<&'a Value> {
+    let pointer = pointer.replace("{c}", &format!("{POD}/containers/0")).replace("{p}", POD);
+    objects.iter().filter(|object| object["kind"] == kind).find_map(|object| object.pointer(&pointer))
+}
+
+#[test]
+fn every_value_takes_effect() {
+    let mut without = BTreeMap::new();
+    for &(value, set, kind, pointer, expected) in EFFECTS {
+        let expected = yaml(expected);
+        let others: Vec<_> = set.iter().copied().filter(|set| !set.starts_with(value)).collect();
+        let with: Vec<_> = [REPOSITORY].into_iter().chain(set.iter().copied()).collect();
+        assert_eq!(shown(&render(&with), kind, pointer), Some(&expected), "{set:?}: {kind} {pointer}");
+        let before = without.entry(others.clone()).or_insert_with(|| render(&[&[REPOSITORY], &others[..]].concat()));
+        assert_ne!(shown(before, kind, pointer), Some(&expected), "{kind} {pointer} without {value}");
+    }
+}
+
+#[test]
+fn every_value_has_a_row() {
+    let rows: BTreeSet<_> = EFFECTS.iter().map(|effect| effect.0.to_owned()).collect();
+    let mut values = BTreeSet::new();
+    for (name, value) in yaml(&chart("values.yaml")).as_object().unwrap() {
+        match value.as_object() {
+            Some(parts) if !parts.is_empty() => values.extend(parts.keys().map(|part| format!("{name}.{part}"))),
+            _ => drop(values.insert(name.clone())),
+        }
+    }
+    assert_eq!(rows, values);
+}
+
+#[test]
+fn lint_is_clean() {
+    let all = [REPOSITORY, "replicas=2", "namespaces={north}", POLICY];
+    for values in [&[][..], &[REPOSITORY], &all] {
+        let output = run_helm(&["lint", "--strict"], values);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && !said.contains("[WARNING]") && !said.contains("[ERROR]"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_unknown_is_named() {
+    let missing = refusal(&[]);
+    for expected in ["image.repository is empty", "make image", "--set image.repository="] {
+        assert!(missing.contains(expected), "{missing}");
+    }
+    let cases = [
+        ("image.tga=1", "tga"),
+        ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("image.repository=registry.example/image-pipeline:v1", "repository"),
+        ("image.digest=sha256:12", "digest"),
+        ("resources.limits.memory=much", "memory"),
+        ("replicas=0", "replicas"),
+        ("logLevel=loud", "logLevel"),
+        ("logLevel=", "logLevel"),
+        ("namespaces={North}", "namespaces"),
+        ("namespaces={north,north}", "namespaces"),
+        ("podLabels.app\\.kubernetes\\.io/name=mine", "/podLabels/app.kubernetes.io~1name"),
+        ("podLabels.team=no spaces", "team"),
+        ("extraEnv[0].nam=A", "nam"),
+        ("extraEnv[0].name=RUST_LOG", "extraEnv"),
+        ("extraEnv[0].name=A,extraEnv[0].valueFrom.secret=s", "secret"),
+        ("priorityClassName=Very High", "priorityClassName"),
+        ("serviceAccount.name=other", "name"),
+        ("networkPolicy.enable=true", "enable"),
+        ("networkPolicy.brokerPorts={0}", "brokerPorts"),
+        ("networkPolicy.ingressFrom[0].namespace=monitoring", "namespace"),
+        ("networkPolicy.extraEgress[0].port=1", "port"),
+        ("networkPolicy.enabled=yes", "enabled"),
+    ];
+    for (value, named) in cases {
+        let said = refusal(&[REPOSITORY, value]);
+        assert!(
+            said.contains("don't meet the specifications of the schema") && said.contains(named),
+            "{value}: {said}"
+        );
+    }
+}
