@@ -14,6 +14,8 @@ mod files;
 mod network;
 mod objects;
 mod pod;
+mod prometheus;
+mod queries;
 mod rights;
 mod values;
 

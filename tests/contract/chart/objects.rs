@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
@@ -24,6 +24,7 @@ fn typed(object: &Value) -> Option<Value> {
     Some(match object["kind"].as_str().unwrap() {
         "ClusterRole" => again::<ClusterRole>(object),
         "ClusterRoleBinding" => again::<ClusterRoleBinding>(object),
+        "ConfigMap" => again::<ConfigMap>(object),
         "Deployment" => again::<Deployment>(object),
         "NetworkPolicy" => again::<NetworkPolicy>(object),
         "Pod" => again::<Pod>(object),
@@ -32,7 +33,7 @@ fn typed(object: &Value) -> Option<Value> {
         "RoleBinding" => again::<RoleBinding>(object),
         "Service" => again::<Service>(object),
         "ServiceAccount" => again::<ServiceAccount>(object),
-        "CustomResourceDefinition" => return None,
+        "CustomResourceDefinition" | "ServiceMonitor" | "PodMonitor" | "PrometheusRule" => return None,
         other => panic!("{other} is new here"),
     })
 }
@@ -55,10 +56,16 @@ fn are_in_order(objects: &[Value], namespaces: &[&str]) {
 
 #[test]
 fn whatever_is_chosen_the_objects_are_in_order() {
-    let choices: [&[&str]; 4] = [
+    let choices: [&[&str]; 5] = [
         &["replicas=2"],
         &["namespaces={north,south}"],
         &["networkPolicy.enabled=true", "networkPolicy.ingressFrom[0].namespaceSelector.matchLabels.a=b"],
+        &[
+            "serviceMonitor.enabled=true",
+            "podMonitor.enabled=true",
+            "prometheusRule.enabled=true",
+            "dashboard.enabled=true",
+        ],
         &[
             "image.pullSecrets={east}",
             "priorityClassName=high",
@@ -78,6 +85,7 @@ fn whatever_is_chosen_the_objects_are_in_order() {
         assert_eq!(has("PodDisruptionBudget"), of(0));
         assert_eq!(has("ClusterRole"), !of(1));
         assert_eq!(has("NetworkPolicy"), of(2));
+        assert_eq!([has("ServiceMonitor"), has("PodMonitor"), has("PrometheusRule"), has("ConfigMap")], [of(3); 4]);
     }
 }
 

@@ -23,6 +23,7 @@ const EFFECTS: &[Effect] = &[
     ("image.pullSecrets", &["image.pullSecrets={east}"], "Pod", "/spec/imagePullSecrets", "[{name: east}]"),
     ("replicas", &["replicas=3"], "Deployment", "/spec/replicas", "3"),
     ("namespaces", &["namespaces={north}"], "Deployment", "{c}/args/7", "--namespaces=north"),
+    ("namespaces", &["namespaces={north}", MONITOR], "PodMonitor", "/spec/namespaceSelector", "{matchNames: [north]}"),
     ("namespaces", &["namespaces={north}", POLICY], "NetworkPolicy", "/spec/egress/2/to/0/namespaceSelector", NORTH),
     ("logLevel", &[LEVELS], "Deployment", "{c}/env/1/value", "info,image_pipeline=debug"),
     ("allowLocalBrokers", &["allowLocalBrokers=true"], "Deployment", "{c}/args/7", "--allow-local-brokers"),
@@ -44,6 +45,17 @@ const EFFECTS: &[Effect] = &[
     ("networkPolicy.brokerPorts", &[POLICY, "networkPolicy.brokerPorts={5600}"], "NetworkPolicy", BROKER, "5600"),
     ("networkPolicy.ingressFrom", &[POLICY, FROM], "NetworkPolicy", "/spec/ingress/0/from/1", PEER),
     ("networkPolicy.extraEgress", &[POLICY, EGRESS], "NetworkPolicy", "/spec/egress/3", "{ports: [{port: 53}]}"),
+    ("serviceMonitor.enabled", &[SERVICE], "ServiceMonitor", "/spec/endpoints/0/port", "http"),
+    ("serviceMonitor.labels", &[SERVICE, "serviceMonitor.labels.a=b"], "ServiceMonitor", "/metadata/labels/a", "b"),
+    ("serviceMonitor.interval", &[SERVICE, "serviceMonitor.interval=7s"], "ServiceMonitor", "{e}/interval", "7s"),
+    ("podMonitor.enabled", &[MONITOR], "PodMonitor", "/spec/podMetricsEndpoints/0/port", "http"),
+    ("podMonitor.labels", &[MONITOR, "podMonitor.labels.a=b"], "PodMonitor", "/metadata/labels/a", "b"),
+    ("podMonitor.interval", &[MONITOR, "podMonitor.interval=7s"], "PodMonitor", "{m}/interval", "7s"),
+    ("prometheusRule.enabled", &[RULE], "PrometheusRule", "/spec/groups/0/name", "image-pipeline"),
+    ("prometheusRule.labels", &[RULE, "prometheusRule.labels.a=b"], "PrometheusRule", "/metadata/labels/a", "b"),
+    ("dashboard.enabled", &[BOARD], "ConfigMap", "/metadata/labels/grafana_dashboard", "'1'"),
+    ("dashboard.labels", &[BOARD, "dashboard.labels.a=b"], "ConfigMap", "/metadata/labels/a", "b"),
+    ("dashboard.annotations", &[BOARD, "dashboard.annotations.grafana_folder=b"], "ConfigMap", ANNOTATIONS, FOLDER),
 ];
 
 const LEVELS: &str = "logLevel=info\\,image_pipeline=debug";
@@ -52,15 +64,24 @@ const PINNED: &str = "registry.example:5000/team/image-pipeline@sha256:\
                       00000000000000000000000000000000000000000000000000000000000000aa";
 const NORTH: &str = "{matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [north]}]}";
 const ANNOTATIONS: &str = "/metadata/annotations";
+const FOLDER: &str = "{grafana_folder: b}";
 const POLICY: &str = "networkPolicy.enabled=true";
 const PORT: &str = "/spec/egress/1/ports/0/port";
 const BROKER: &str = "/spec/egress/1/ports/2/port";
 const FROM: &str = "networkPolicy.ingressFrom[0].podSelector.matchLabels.a=b";
 const PEER: &str = "{podSelector: {matchLabels: {a: b}}}";
 const EGRESS: &str = "networkPolicy.extraEgress[0].ports[0].port=53";
+const SERVICE: &str = "serviceMonitor.enabled=true";
+const MONITOR: &str = "podMonitor.enabled=true";
+const RULE: &str = "prometheusRule.enabled=true";
+const BOARD: &str = "dashboard.enabled=true";
 
 fn shown<'a>(objects: &'a [Value], kind: &str, pointer: &str) -> Option<&'a Value> {
-    let pointer = pointer.replace("{c}", &format!("{POD}/containers/0")).replace("{p}", POD);
+    let pointer = pointer
+        .replace("{c}", &format!("{POD}/containers/0"))
+        .replace("{p}", POD)
+        .replace("{e}", "/spec/endpoints/0")
+        .replace("{m}", "/spec/podMetricsEndpoints/0");
     objects.iter().filter(|object| object["kind"] == kind).find_map(|object| object.pointer(&pointer))
 }
 
@@ -92,7 +113,7 @@ fn every_value_has_a_row() {
 
 #[test]
 fn lint_is_clean() {
-    let all = [REPOSITORY, "replicas=2", "namespaces={north}", POLICY];
+    let all = [REPOSITORY, "replicas=2", "namespaces={north}", POLICY, SERVICE, MONITOR, RULE, BOARD];
     for values in [&[][..], &[REPOSITORY], &all] {
         let output = run_helm(&["lint", "--strict"], values);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -128,7 +149,14 @@ fn what_is_missing_or_unknown_is_named() {
         ("networkPolicy.brokerPorts={0}", "brokerPorts"),
         ("networkPolicy.ingressFrom[0].namespace=monitoring", "namespace"),
         ("networkPolicy.extraEgress[0].port=1", "port"),
+        ("serviceMonitor.interval=soon", "interval"),
+        ("podMonitor.label=a", "label"),
+        ("prometheusRule.rules=a", "rules"),
         ("networkPolicy.enabled=yes", "enabled"),
+        ("serviceMonitor.enabled=yes", "enabled"),
+        ("podMonitor.enabled=yes", "enabled"),
+        ("prometheusRule.enabled=yes", "enabled"),
+        ("dashboard.enabled=yes", "enabled"),
     ];
     for (value, named) in cases {
         let said = refusal(&[REPOSITORY, value]);
