@@ -17,6 +17,7 @@ mod pipeline;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;
 mod refused;
+mod release;
 mod rights;
 mod scale;
 mod trouble;

@@ -35,12 +35,25 @@ fn granted() -> BTreeSet<Right> {
     granted
 }
 
-/// What the operator asked for, by the audit log.
+/// What the operator asked for, by the audit log. While the release is removed it has no rights, and what one
+/// that is told to stop asks for then says nothing.
 fn requests() -> Vec<Value> {
     let directory = std::env::var("CLUSTER_DIR").expect("CLUSTER_DIR is set by make: run `make end-to-end`");
     let log = std::fs::File::open(format!("{directory}/audit.log")).expect("an audit log");
     let events = BufReader::new(log).lines().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    events.filter(|event| event["user"]["username"] == OPERATOR).collect()
+    let mut removed = false;
+    let installed = events.filter(|event| {
+        let object = &event["objectRef"];
+        if object["resource"] == "deployments" && object["namespace"] == "image-pipeline-system" {
+            match event["verb"].as_str() {
+                Some("delete") => removed = true,
+                Some("create") => removed = false,
+                _ => {}
+            }
+        }
+        !removed
+    });
+    installed.filter(|event| event["user"]["username"] == OPERATOR).collect()
 }
 
 /// What a request needs: an apply that makes its object needs leave to create as well.
