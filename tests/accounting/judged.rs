@@ -66,10 +66,6 @@ fn an_honest_history_has_no_fault_and_its_counts() {
         ("never confirmed, never there", |history| {
             history.attempt(good("x.png"));
         }),
-        ("a queue was deleted", |history| {
-            history.publish(good("x.png"));
-            history.ledger.deleted("q");
-        }),
         ("two of one name, the last of which stays", |history| {
             another(history, good("x.png"), &[Deliver, Put, Acknowledge]);
             another(history, Entry::good("q", "b", "", "x.png", digest("y")), &[Deliver, Put, Acknowledge]);

@@ -131,13 +131,6 @@ impl Ledger {
         self.lock()[id as usize].confirmed = true;
     }
 
-    /// Notes that somebody has deleted a queue: whatever was in it may be gone, by no fault.
-    pub fn deleted(&self, queue: &str) {
-        for attempt in self.lock().iter_mut().filter(|attempt| attempt.entry.queue == queue) {
-            attempt.confirmed = false;
-        }
-    }
-
     /// All that was noted so far.
     pub fn attempts(&self) -> Vec<Attempt> {
         self.lock().clone()

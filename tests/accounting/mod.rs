@@ -1,6 +1,6 @@
-//! The accountant: what was published, what the wire saw, and what is there at the end, compared. It
-//! must never check the product by the product's own code: it parses frames, requests and images with
-//! what the product uses none of its own for.
+//! The accountant: what was published, what passed on the wire, and what is there at the end, compared.
+//! It must never check the product by the product's own code: frames, requests, images and what is
+//! read back are understood here by other means.
 
 pub mod account;
 pub mod amqp_tap;

@@ -161,6 +161,13 @@ fn tags_are_counted_anew_on_another_channel() {
 }
 
 #[test]
+fn a_channel_that_is_opened_again_holds_nothing() {
+    let said = [consume(1, false), deliver(1, 1, "", b""), deliver(1, 2, "", b"")];
+    let said = [&said[..], &[consume(1, false), deliver(1, 1, "", b""), ByClient(ack(1, 0, true))]].concat();
+    assert_eq!(noted(&said, 9)[3..], ["acknowledged 2"]);
+}
+
+#[test]
 fn who_need_not_acknowledge_has_done_so() {
     let said = [consume(1, true), deliver(1, 1, &message_id(3), b"body")];
     assert_eq!(noted(&said, 9), ["delivered Some(3) q false", "acknowledged 0"]);

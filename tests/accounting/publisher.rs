@@ -11,8 +11,10 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ledger::{Entry, Ledger, message_id};
+use super::ledger::{Entry, Id, Ledger, message_id};
 use crate::plainly::try_plainly;
+
+const PERSISTENT: u8 = 2;
 
 /// For a connection, and for a confirm.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -31,10 +33,10 @@ pub struct Publisher {
     session: Arc<Mutex<Option<Session>>>,
 }
 
-#[derive(Clone)]
 struct Session {
-    connection: Arc<Connection>,
     channel: Channel,
+    // A channel lives as long as its connection.
+    _connection: Connection,
 }
 
 impl Publisher {
@@ -49,38 +51,22 @@ impl Publisher {
     /// The broker did not confirm it, whether it has it or not; or, after a minute, it could not be
     /// sent at all, and is no attempt.
     pub async fn publish(&self, entry: Entry, body: &[u8]) -> Result<(), String> {
-        self.publish_with(entry, body, BasicProperties::default().with_content_type("application/json".into())).await
-    }
-
-    /// The same with properties of one's own.
-    ///
-    /// # Errors
-    /// As `publish`.
-    pub async fn publish_with(&self, entry: Entry, body: &[u8], properties: BasicProperties) -> Result<(), String> {
-        let session = self.session().await?;
+        let channel = self.channel().await?;
         let queue = entry.queue.clone();
         let id = self.ledger.attempt(entry, body);
-        let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
-        let properties = properties.with_delivery_mode(2).with_message_id(message_id(id).into()).with_timestamp(now);
-        match timeout(ANSWER, confirmed(&session.channel, &queue, body, properties)).await {
-            Ok(Ok(())) => {
-                self.ledger.confirm(id);
-                Ok(())
-            }
-            Ok(Err(why)) => Err(why),
-            Err(_) => {
-                self.abandon(&session).await;
-                Err("no confirm in time".to_owned())
-            }
-        }
+        let confirmed = timeout(ANSWER, confirmed(&channel, &queue, body, id)).await;
+        confirmed.map_err(|_| "no confirm in time".to_owned())??;
+        self.ledger.confirm(id);
+        Ok(())
     }
 
-    async fn session(&self) -> Result<Session, String> {
+    async fn channel(&self) -> Result<Channel, String> {
         let mut slot = self.session.lock().await;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(session) = slot.as_ref().filter(|session| session.channel.status().connected()) {
-                return Ok(session.clone());
+            if let Some(Session { channel, .. }) = slot.as_ref().filter(|session| session.channel.status().connected())
+            {
+                return Ok(channel.clone());
             }
             match timeout(ANSWER, open(&self.address)).await {
                 Ok(Ok(session)) => *slot = Some(session),
@@ -90,23 +76,22 @@ impl Publisher {
             }
         }
     }
-
-    /// Lets nobody use a session again that does not answer.
-    async fn abandon(&self, session: &Session) {
-        let mut slot = self.session.lock().await;
-        slot.take_if(|current| Arc::ptr_eq(&current.connection, &session.connection));
-    }
 }
 
 async fn open(address: &BrokerAddress) -> lapin::Result<Session> {
     let connection = try_plainly(address).await?;
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    Ok(Session { connection: Arc::new(connection), channel })
+    Ok(Session { channel, _connection: connection })
 }
 
-async fn confirmed(channel: &Channel, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), String> {
+async fn confirmed(channel: &Channel, queue: &str, body: &[u8], id: Id) -> Result<(), String> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let properties = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(message_id(id).into())
+        .with_timestamp(u64::try_from(Timestamp::now().as_second()).unwrap_or_default());
     let sent = channel.basic_publish("".into(), queue.into(), options, body, properties).await;
     match sent.map_err(|error| error.to_string())?.await.map_err(|error| error.to_string())? {
         Confirmation::Ack(None) => Ok(()),

@@ -89,14 +89,8 @@ impl From<Fault> for Faults {
 /// A running proxy, for as long as this lives.
 pub struct StoreTap {
     port: Arc<Port>,
-    plan: watch::Sender<Plan>,
+    faults: watch::Sender<Faults>,
     counts: Arc<Counts>,
-}
-
-#[derive(Clone)]
-struct Plan {
-    store: SocketAddr,
-    faults: Faults,
 }
 
 #[derive(Default)]
@@ -106,8 +100,10 @@ struct Counts {
 }
 
 /// One connection of a client.
+#[derive(Clone)]
 struct Carrier {
-    plan: watch::Receiver<Plan>,
+    store: SocketAddr,
+    faults: watch::Receiver<Faults>,
     counts: Arc<Counts>,
     wire: Wire,
 }
@@ -115,11 +111,11 @@ struct Carrier {
 impl StoreTap {
     /// Starts one that passes everything on and notes on `wire` what it saw.
     pub fn start(port: Port, store: SocketAddr, wire: &Wire) -> Self {
-        let (plan, plans) = watch::channel(Plan { store, faults: Fault::None.into() });
+        let (faults, drawn) = watch::channel(Fault::None.into());
         let (port, counts) = (Arc::new(port), Arc::<Counts>::default());
-        let carrier = Carrier { plan: plans, counts: Arc::clone(&counts), wire: wire.clone() };
+        let carrier = Carrier { store, faults: drawn, counts: Arc::clone(&counts), wire: wire.clone() };
         tokio::spawn(serve(Arc::clone(&port), carrier));
-        Self { port, plan, counts }
+        Self { port, faults, counts }
     }
 
     /// Its URL.
@@ -129,13 +125,7 @@ impl StoreTap {
 
     /// Changes what happens from now on, also to what hangs.
     pub fn set(&self, faults: impl Into<Faults>) {
-        let faults = faults.into();
-        self.plan.send_modify(|plan| plan.faults = faults);
-    }
-
-    /// Where the store is from now on.
-    pub fn aim(&self, store: SocketAddr) {
-        self.plan.send_modify(|plan| plan.store = store);
+        self.faults.send_replace(faults.into());
     }
 
     /// How many requests have met a fault.
@@ -146,14 +136,11 @@ impl StoreTap {
 
 async fn serve(port: Arc<Port>, carrier: Carrier) {
     let listener = port.socket().listen(64).expect("a listener on our own port");
-    let mut ended = carrier.plan.clone();
+    let mut ended = carrier.faults.clone();
     loop {
         tokio::select! {
             Ok((client, _)) = listener.accept() => {
-                let carrier = Carrier {
-                    plan: carrier.plan.clone(), counts: Arc::clone(&carrier.counts), wire: carrier.wire.clone(),
-                };
-                tokio::spawn(carrier.carry(client));
+                tokio::spawn(carrier.clone().carry(client));
             }
             _ = async { while ended.changed().await.is_ok() {} } => return,
         }
@@ -169,8 +156,7 @@ impl Carrier {
             let text = String::from_utf8_lossy(&read[..head]).into_owned();
             let whole = head + length(&text);
             let number = self.counts.requests.fetch_add(1, Ordering::SeqCst);
-            let plan = self.plan.borrow_and_update().clone();
-            let fault = plan.faults.draw(number, text.lines().next().unwrap_or_default());
+            let fault = self.faults.borrow_and_update().draw(number, text.lines().next().unwrap_or_default());
             if fault != Fault::None {
                 self.counts.met.fetch_add(1, Ordering::SeqCst);
             }
@@ -184,17 +170,17 @@ impl Carrier {
             let answer = match fault {
                 Fault::Answer(status, code) => answer(status, code).into_bytes(),
                 // Whoever waits for longer than the test goes on is let down at its end.
-                Fault::Hang | Fault::Stall => return self.plan.changed().await.map_or(Ok(()), |()| Ok(())),
+                Fault::Hang | Fault::Stall => return self.faults.changed().await.map_or(Ok(()), |()| Ok(())),
                 Fault::ResetAfterCommit => {
-                    let answer = ask(plan.store, &read[..whole]).await?;
+                    let answer = ask(self.store, &read[..whole]).await?;
                     self.note(asked, &answer, false);
                     return Ok(());
                 }
                 Fault::Slow(time) => {
                     tokio::time::sleep(time).await;
-                    ask(plan.store, &read[..whole]).await?
+                    ask(self.store, &read[..whole]).await?
                 }
-                Fault::None => ask(plan.store, &read[..whole]).await?,
+                Fault::None => ask(self.store, &read[..whole]).await?,
             };
             self.note(asked, &answer, true);
             client.write_all(&answer).await?;

@@ -48,9 +48,17 @@ pub struct Proxy {
 #[derive(Clone, Copy)]
 struct Plan {
     mode: Mode,
-    target: SocketAddr,
     /// How often all connections were ended.
     closed: usize,
+}
+
+/// What a new connection needs.
+#[derive(Clone)]
+struct Connecting {
+    target: SocketAddr,
+    plans: watch::Receiver<Plan>,
+    ears: Ears,
+    held: Arc<AtomicUsize>,
 }
 
 struct Deaf;
@@ -73,9 +81,10 @@ impl Proxy {
         mode: Mode,
         ears: impl Fn() -> Box<dyn Ear> + Send + Sync + 'static,
     ) -> Self {
-        let (plan, plans) = watch::channel(Plan { mode, target, closed: 0 });
+        let (plan, plans) = watch::channel(Plan { mode, closed: 0 });
         let (port, held) = (Arc::new(port), Arc::default());
-        tokio::spawn(serve(Arc::clone(&port), plans, Arc::new(ears), Arc::clone(&held)));
+        let connecting = Connecting { target, plans, ears: Arc::new(ears), held: Arc::clone(&held) };
+        tokio::spawn(serve(Arc::clone(&port), connecting));
         Self { port, plan, held }
     }
 
@@ -87,11 +96,6 @@ impl Proxy {
     /// Changes what it does.
     pub fn set(&self, mode: Mode) {
         self.plan.send_modify(|plan| plan.mode = mode);
-    }
-
-    /// Where new connections lead from now on.
-    pub fn aim(&self, target: SocketAddr) {
-        self.plan.send_modify(|plan| plan.target = target);
     }
 
     /// Ends all connections that are open.
@@ -106,10 +110,10 @@ impl Proxy {
 }
 
 /// Until the proxy is dropped, which the end of `plans` tells.
-async fn serve(port: Arc<Port>, mut plans: watch::Receiver<Plan>, ears: Ears, held: Arc<AtomicUsize>) {
-    while plans.wait_for(|plan| plan.mode != Mode::Refuse).await.is_ok() {
+async fn serve(port: Arc<Port>, mut connecting: Connecting) {
+    while connecting.plans.wait_for(|plan| plan.mode != Mode::Refuse).await.is_ok() {
         let listener = port.socket().listen(64).expect("a listener on our own port");
-        let mut until_refused = plans.clone();
+        let mut until_refused = connecting.plans.clone();
         loop {
             tokio::select! {
                 refused = until_refused.wait_for(|plan| plan.mode == Mode::Refuse) => {
@@ -117,19 +121,20 @@ async fn serve(port: Arc<Port>, mut plans: watch::Receiver<Plan>, ears: Ears, he
                     break;
                 }
                 Ok((client, _)) = listener.accept() => {
-                    tokio::spawn(carry(client, plans.clone(), ears(), Arc::clone(&held)));
+                    tokio::spawn(carry(client, connecting.clone()));
                 }
             }
         }
     }
 }
 
-async fn carry(client: TcpStream, mut plans: watch::Receiver<Plan>, ear: Box<dyn Ear>, held: Arc<AtomicUsize>) {
-    let Plan { target, closed, .. } = *plans.borrow();
+async fn carry(client: TcpStream, connecting: Connecting) {
+    let Connecting { target, mut plans, ears, held } = connecting;
+    let closed = plans.borrow().closed;
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let ear = Mutex::new(ear);
+    let ear = Mutex::new(ears());
     let requests = |bytes: &[u8]| ear.lock().expect("no ear panics").request(bytes);
     let answers = |bytes: &[u8]| ear.lock().expect("no ear panics").answer(bytes);
     let uncounted = Arc::default();
