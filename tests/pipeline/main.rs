@@ -4,7 +4,9 @@
 //! never reach a broker or a store that it did not start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod accounted;
 #[path = "../accounting/mod.rs"]
+#[allow(dead_code)] // the soak needs more of it
 mod accounting;
 #[path = "../contract/api_server.rs"]
 #[allow(dead_code)] // the contract tests need more of it
@@ -28,6 +30,7 @@ mod scene;
 mod store;
 
 mod acknowledgement;
+mod bad_consumers;
 mod broker_faults;
 mod check;
 mod controller;
@@ -47,5 +50,6 @@ mod stalls;
 mod storage_faults;
 mod store_answers;
 mod store_tls;
+mod storm;
 mod tls;
 mod truth;

@@ -2,7 +2,6 @@
 //! taken before a probe object was stored, and however many outages follow each other, nothing is
 //! lost or parked, not even where the broker counts every return.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use image_pipeline::pod_status::{ConsumerState, PodStatus};
@@ -11,6 +10,7 @@ use lapin::message::Delivery;
 use lapin::types::AMQPValue;
 use serde_json::json;
 
+use crate::accounted::Accounted;
 use crate::accounting::store_tap::{Fault, Faults};
 use crate::broker::Version;
 use crate::consumer::Consumer;
@@ -74,21 +74,18 @@ async fn outages_in_a_row_cost_a_message_one_return_each() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_an_outage_everything_is_stored() {
     for version in [Version::Three, Version::Four] {
-        let (mut scene, faulty) =
-            scene(&format!("after-outage-{version:?}").to_lowercase(), version, Fault::DENIED).await;
-        scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
-        let images = samples(30);
-        scene.publish(&images).await;
+        let mut accounted = Accounted::new(&format!("after-outage-{version:?}").to_lowercase(), version).await;
+        accounted.scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+        let Accounted { scene, store, .. } = &accounted;
+        store.set(Fault::DENIED);
+        accounted.publish(&samples(30)).await;
         let consumer = Consumer::start(&scene.settings);
         consumer.status_is("to wait with nothing held", LIMIT, is_waiting).await;
-        faulty.set(Fault::None);
+        store.set(Fault::None);
         consumer.status_is("to have stored all", LIMIT, |status| status.processed == 30).await;
-        let probe = ".image-pipeline-probe";
-        let keys: BTreeSet<String> = scene.store.objects(&scene.settings.bucket).into_keys().collect();
-        assert!(keys.contains(probe) && keys.len() == 31, "{keys:?}");
-        std::fs::remove_file(scene.store.path(&scene.settings.bucket, probe)).expect("removed");
-        scene.stores(&images, LIMIT).await;
         scene.ends_with_parked(consumer, 0).await;
+        let account = accounted.account().await;
+        assert_eq!((account.stored, account.faults()), (30, vec![]));
     }
 }
 

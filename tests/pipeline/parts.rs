@@ -1,9 +1,14 @@
 //! The parts do what the other tests take them for: a test whose fault does not happen would pass
 //! for the wrong reason.
 
+use tokio::net::TcpStream;
+
+use crate::accounted::Accounted;
+use crate::accounting::read_back::messages;
 use crate::broker::{Broker, Version};
 use crate::client::Client;
 use crate::eventually::{LIMIT, eventually};
+use crate::images::samples;
 use crate::proxy::{Mode, Proxy};
 use crate::store::Store;
 
@@ -51,4 +56,36 @@ async fn keeps_what_it_confirmed(version: Version) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn brokers_keep_what_they_confirmed() {
     tokio::join!(keeps_what_it_confirmed(Version::Three), keeps_what_it_confirmed(Version::Four));
+}
+
+/// Whatever becomes of its connection, it goes on, and has confirmed what is queued and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_publisher_outlives_its_connections() {
+    let accounted = Accounted::new("publisher", Version::Four).await;
+    let (images, broker) = (samples(6), &accounted.broker);
+    let queue = accounted.scene.settings.queue.clone();
+    accounted.publish(&images[..1]).await;
+    broker.close_all();
+    // Sent by a connection whose end is not known yet, or by the next.
+    accounted.publish(&images[1..2]).await;
+    broker.set(Mode::Refuse);
+    eventually("a broker that refuses", LIMIT, async || match TcpStream::connect(broker.address()).await {
+        Ok(_) => Err(String::new()),
+        Err(_) => Ok(()),
+    })
+    .await;
+    tokio::join!(accounted.publish(&images[2..3]), async { broker.set(Mode::Pass) });
+    broker.set(Mode::Blackhole);
+    accounted.publish(&images[3..4]).await;
+    broker.set(Mode::Pass);
+    accounted.publish(&images[4..5]).await;
+    let address = Broker::shared(Version::Four).await.address();
+    let there = messages(&address, &queue).await.len();
+    assert!(there >= 3, "{there}");
+    assert_eq!(messages(&address, &queue).await.len(), there, "what is read back stays");
+    accounted.scene.client.delete(&queue).await;
+    accounted.publish(&images[5..6]).await;
+    let confirmed: Vec<bool> = accounted.ledger.attempts().iter().map(|attempt| attempt.confirmed).collect();
+    assert!(confirmed[0]);
+    assert_eq!(confirmed[2..], [true, false, true, false]);
 }

@@ -109,23 +109,23 @@ impl Store {
         objects
     }
 
-    /// Where an object is.
-    pub fn path(&self, bucket: &str, key: &str) -> PathBuf {
-        self.bucket(bucket).join(key)
-    }
-
     /// What the server says of an object.
     pub async fn head(&self, bucket: &str, key: &str) -> HeadObjectOutput {
+        let client = self.client(&format!("http://{}", self.address()));
+        client.head_object().bucket(bucket).key(key).send().await.expect("an object")
+    }
+
+    /// A client of the user who may do everything, by whatever way.
+    pub fn client(&self, endpoint: &str) -> aws_sdk_s3::Client {
         let Credentials { access_key, secret_key } = self.root();
         let settings = aws_sdk_s3::Config::builder()
             .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
             .region(aws_sdk_s3::config::Region::new("us-east-1"))
-            .endpoint_url(format!("http://{}", self.address()))
+            .endpoint_url(endpoint)
             .force_path_style(true)
             .credentials_provider(aws_sdk_s3::config::Credentials::new(access_key, secret_key, None, None, "tests"))
             .build();
-        let answer = aws_sdk_s3::Client::from_conf(settings).head_object().bucket(bucket).key(key).send().await;
-        answer.expect("an object")
+        aws_sdk_s3::Client::from_conf(settings)
     }
 
     /// The folder of a bucket.

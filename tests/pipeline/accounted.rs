@@ -1,0 +1,78 @@
+//! A scene with an accountant: taps before its broker and its store, a publisher that keeps the
+//! ledger, and the account at the end. It must never look at what the consumer says of itself.
+
+use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::reason::Reason;
+
+use super::accounting::account::Account;
+use super::accounting::amqp_tap;
+use super::accounting::ledger::{Entry, Ledger, pixels};
+use super::accounting::publisher::Publisher;
+use super::accounting::read_back::{Buckets, Found, messages};
+use super::accounting::store_tap::StoreTap;
+use super::accounting::wire::Wire;
+use super::broker::{Broker, Version};
+use super::images::Sample;
+use super::port::Port;
+use super::proxy::Proxy;
+use super::scene::Scene;
+
+/// A scene whose consumers are overheard.
+pub struct Accounted {
+    /// The scene; its consumers go through the taps.
+    pub scene: Scene,
+    /// The tap before the broker.
+    pub broker: Proxy,
+    /// The tap before the store.
+    pub store: StoreTap,
+    /// What was published.
+    pub ledger: Ledger,
+    /// What was seen.
+    pub wire: Wire,
+    address: BrokerAddress,
+    publisher: Publisher,
+}
+
+impl Accounted {
+    /// On a shared broker, with queue and bucket made.
+    pub async fn new(name: &str, version: Version) -> Self {
+        let mut scene = Scene::new(name, version).await;
+        let (broker, wire, ledger) = (Broker::shared(version).await, Wire::default(), Ledger::default());
+        let tap = amqp_tap::start(Port::reserve(), broker.listener(), &wire);
+        let store = StoreTap::start(Port::reserve(), scene.store.address(), &wire);
+        let through = BrokerAddress { port: tap.address().port(), ..broker.address() };
+        scene.settings.write_broker_secret(&through);
+        scene.settings.endpoint = store.url();
+        let publisher = Publisher::new(&through, &ledger);
+        Self { scene, broker: tap, store, ledger, wire, address: broker.address(), publisher }
+    }
+
+    /// Publishes images; those that the broker does not confirm are attempts.
+    pub async fn publish(&self, samples: &[Sample]) {
+        for sample in samples {
+            let digest = pixels(&sample.file).expect("an image of our own");
+            let settings = &self.scene.settings;
+            let entry = Entry::good(&settings.queue, &settings.bucket, &settings.prefix, &sample.name, digest);
+            drop(self.publisher.publish(entry, &sample.body()).await);
+        }
+    }
+
+    /// Publishes a message that is to be parked.
+    pub async fn publish_bad(&self, name: &str, body: &[u8], reason: Reason) {
+        let settings = &self.scene.settings;
+        let entry = Entry::bad(&settings.queue, &settings.bucket, name, reason.as_str());
+        drop(self.publisher.publish(entry, body).await);
+    }
+
+    /// What it comes to. No consumer may be there any more.
+    pub async fn account(&self) -> Account {
+        let (settings, store) = (&self.scene.settings, self.scene.store);
+        let client = store.client(&format!("http://{}", store.address()));
+        let found = Found {
+            stored: Buckets::of(client).stored(&settings.bucket).await,
+            parked: messages(&self.address, &settings.parking).await,
+            queued: messages(&self.address, &settings.queue).await,
+        };
+        Account::of(&self.ledger.attempts(), &found, &self.wire.events())
+    }
+}

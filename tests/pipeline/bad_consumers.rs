@@ -1,0 +1,134 @@
+//! Consumers that do wrong, each in its own way, and the account that says so: without them nobody
+//! would know that it can.
+
+use std::io::Cursor;
+use std::time::Duration;
+
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::primitives::ByteStream;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt;
+use image::{DynamicImage, ImageFormat};
+use image_pipeline::broker_address::BrokerAddress;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions};
+use lapin::types::FieldTable;
+
+use crate::accounted::Accounted;
+use crate::accounting::account::Account;
+use crate::accounting::store_tap::Fault;
+use crate::broker::{Broker, Version};
+use crate::images::samples;
+use crate::plainly::plainly;
+
+const IMAGES: u32 = 8;
+
+/// An upload takes its time, or who acknowledges first could be overtaken by it.
+const SLOW: Fault = Fault::Slow(Duration::from_millis(100));
+
+/// What a consumer does with a message, one after the other.
+#[derive(Clone, Copy, PartialEq)]
+enum Deed {
+    /// Stores the image.
+    Store,
+    /// Stores another in its place.
+    StoreAnother,
+    /// Acknowledges, and nothing that was acknowledged comes again.
+    Acknowledge,
+}
+use Deed::{Acknowledge, Store, StoreAnother};
+
+/// A consumer written here, without any of the product's code.
+async fn consumed(name: &str, fault: Fault, automatic: bool, deeds: &[Deed]) -> Account {
+    let accounted = Accounted::new(name, Version::Four).await;
+    accounted.store.set(fault);
+    accounted.publish(&samples(IMAGES)).await;
+    let broker = Broker::shared(Version::Four).await;
+    let through = BrokerAddress { port: accounted.broker.address().port(), ..broker.address() };
+    let connection = plainly(&through).await;
+    let channel = connection.create_channel().await.expect("a channel");
+    let queue = accounted.scene.settings.queue.as_str();
+    let options = BasicConsumeOptions { no_ack: automatic, ..BasicConsumeOptions::default() };
+    let deliveries = channel.basic_consume(queue.into(), "t".into(), options, FieldTable::default()).await;
+    let mut deliveries = deliveries.expect("a consumer").take(IMAGES as usize);
+    while let Some(delivery) = deliveries.next().await {
+        let delivery = delivery.expect("a delivery");
+        for deed in deeds {
+            match deed {
+                Acknowledge => drop(delivery.acker.ack(BasicAckOptions::default()).await.expect("sent")),
+                Store | StoreAnother => store(&accounted, &delivery, *deed == StoreAnother).await,
+            }
+        }
+    }
+    // Returns once the broker has had everything before it.
+    connection.close(200, "done".into()).await.expect("closed");
+    accounted.account().await
+}
+
+async fn store(accounted: &Accounted, delivery: &Delivery, inverted: bool) {
+    let message: serde_json::Value = serde_json::from_slice(&delivery.data).expect("JSON");
+    let file = STANDARD.decode(message["image"].as_str().expect("text")).expect("base64");
+    let mut image: DynamicImage = image::load_from_memory(&file).expect("an image");
+    if inverted {
+        image.invert();
+    }
+    let mut png = Cursor::new(Vec::new());
+    image.write_to(&mut png, ImageFormat::Png).expect("a PNG");
+    let key = message["image_metadata"]["image_name"].as_str().expect("text");
+    let settings = &accounted.scene.settings;
+    let client = accounted.scene.store.client(&settings.endpoint);
+    let body = ByteStream::from(png.into_inner());
+    let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
+    let request = client.put_object().bucket(&settings.bucket).key(key).body(body);
+    // Whatever it answers: who does right has a store without faults here.
+    drop(request.customize().config_override(once).send().await);
+}
+
+/// The headings under which there are faults, one for each image.
+async fn is_caught(name: &str, fault: Fault, automatic: bool, deeds: &[Deed], headings: &[&str]) {
+    let account = consumed(name, fault, automatic, deeds).await;
+    assert_eq!((account.attempted, account.confirmed), (IMAGES as usize, IMAGES as usize), "{account:?}");
+    assert_eq!(account.faults().len(), headings.len(), "{:?}", account.faults());
+    let lists = serde_json::to_value(&account).expect("JSON");
+    for heading in headings {
+        assert_eq!(lists[heading].as_array().expect("a list").len(), IMAGES as usize, "{heading}: {account:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_does_right_is_not_accused() {
+    is_caught("does-right", SLOW, false, &[Store, Acknowledge], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_acknowledges_before_it_stores_is_caught() {
+    is_caught("acknowledges-early", SLOW, false, &[Acknowledge, Store], &["early_ack"]).await;
+}
+
+/// As the script does that this service replaces.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_need_not_acknowledge_is_caught() {
+    is_caught("acknowledges-never", SLOW, true, &[Store], &["early_ack"]).await;
+}
+
+/// The store has the object, which the consumer can't know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_needs_no_answer_is_caught() {
+    is_caught("needs-no-answer", Fault::ResetAfterCommit, false, &[Store, Acknowledge], &["early_ack"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_drops_is_caught() {
+    is_caught("drops", SLOW, false, &[Acknowledge], &["early_ack", "lost"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_stores_wrong_pixels_is_caught() {
+    is_caught("wrong-pixels", SLOW, false, &[StoreAnother, Acknowledge], &["wrong_pixels"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_stores_different_bytes_is_caught() {
+    is_caught("different-bytes", SLOW, false, &[StoreAnother, Store, Acknowledge], &["differing"]).await;
+}

@@ -1,0 +1,93 @@
+//! Everything at once: a store that refuses, lags and forgets to answer, a broker whose connections
+//! are ended, consumers that are killed, and poison between the images. The account is clean.
+
+use std::time::Duration;
+
+use image_pipeline::reason::Reason;
+
+use crate::accounted::Accounted;
+use crate::accounting::store_tap::{Fault, Faults};
+use crate::broker::Version;
+use crate::consumer::{Consumer, GRACE_SECONDS};
+use crate::eventually::{LIMIT, eventually};
+use crate::images::{Sample, samples};
+
+const IMAGES: u32 = 160;
+
+/// After so many images there is something bad.
+const POISON_EVERY: usize = 16;
+
+/// The same storm each time, as far as the order of requests is the same.
+const SEED: u64 = 20;
+
+fn weather() -> Faults {
+    Faults::mixed(
+        SEED,
+        &[
+            (0.10, Fault::SLOW_DOWN),
+            (0.05, Fault::INTERNAL_ERROR),
+            (0.10, Fault::ResetAfterCommit),
+            (0.20, Fault::Slow(Duration::from_millis(80))),
+        ],
+    )
+}
+
+async fn publish(accounted: &Accounted, images: &[Sample]) {
+    for (number, images) in images.chunks(POISON_EVERY).enumerate() {
+        accounted.publish(images).await;
+        let (name, body) = (format!("poison-{number}"), format!("no JSON, and another each time: {number}"));
+        accounted.publish_bad(&name, body.as_bytes(), Reason::InvalidJson).await;
+    }
+}
+
+/// Waits until so many objects are there.
+async fn stores(accounted: &Accounted, objects: usize) {
+    eventually(&format!("{objects} objects"), LIMIT, async || {
+        let stored = accounted.scene.store.objects(&accounted.scene.settings.bucket).len();
+        if stored >= objects { Ok(()) } else { Err(stored.to_string()) }
+    })
+    .await;
+}
+
+async fn weathers(name: &str, version: Version) {
+    let accounted = Accounted::new(name, version).await;
+    let images = samples(IMAGES);
+    let settings = &accounted.scene.settings;
+    accounted.store.set(weather());
+    let mut killed = Consumer::start(settings);
+    let storm = async {
+        stores(&accounted, 20).await;
+        accounted.broker.close_all();
+        stores(&accounted, 50).await;
+        killed.kill();
+        killed = Consumer::start(settings);
+        stores(&accounted, 80).await;
+        accounted.broker.close_all();
+        stores(&accounted, 110).await;
+        killed.kill();
+    };
+    tokio::join!(publish(&accounted, &images), storm);
+    let mut consumer = Consumer::consuming(settings).await;
+    accounted.store.set(Fault::None);
+    accounted.scene.client.holds(&settings.queue, 0).await;
+    consumer.status_is("to hold nothing", LIMIT, |status| status.in_flight == 0).await;
+    consumer.terminate();
+    assert_eq!(consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await, 0, "{}", consumer.log());
+
+    let account = accounted.account().await;
+    assert_eq!(account.faults(), [""; 0], "{account:?}");
+    assert_eq!(account.queued, 0, "{account:?}");
+    assert_eq!(account.attempted, images.len() + images.len().div_ceil(POISON_EVERY));
+    assert!(account.confirmed > account.attempted * 9 / 10, "{account:?}");
+    assert!(account.duplicates > 0 && account.redelivered > 0, "a storm leaves its marks: {account:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_over_a_classic_queue_is_weathered() {
+    weathers("storm-classic", Version::Three).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_over_a_quorum_queue_is_weathered() {
+    weathers("storm-quorum", Version::Four).await;
+}
