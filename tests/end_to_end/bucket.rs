@@ -1,7 +1,6 @@
 //! The S3 server of a namespace, as its administrator and its readers see it. It must never be asked
 //! through the product's own code: it checks that code.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
 use aws_sdk_s3::Client;
@@ -11,7 +10,8 @@ use super::cluster::{Namespace, Way, run};
 
 /// The server, as it is reached from here.
 pub struct Storage {
-    client: Client,
+    /// A client of the user who may do everything.
+    pub client: Client,
     endpoint: String,
     root: (String, String),
     _way: Way,
@@ -50,16 +50,6 @@ impl Storage {
         let mut objects = Vec::new();
         for key in keys.iter().step_by((keys.len() / count).max(1)).take(count) {
             objects.push((key.clone(), self.object(bucket, key).await));
-        }
-        objects
-    }
-
-    /// The objects of a bucket, by key.
-    pub async fn objects(&self, bucket: &str) -> BTreeMap<String, Vec<u8>> {
-        let mut objects = BTreeMap::new();
-        for key in self.keys(bucket).await {
-            let object = self.object(bucket, &key).await;
-            objects.insert(key, object);
         }
         objects
     }

@@ -1,9 +1,12 @@
 //! The main job: a burst comes, pods come, every image is in the bucket with its pixels, what can't
 //! be stored is parked with its reason, the pods go, and a deleted pipeline leaves nothing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::accounting::account::Account;
+use super::accounting::ledger::{Entry, Ledger, pixels};
+use super::accounting::publisher::Publisher;
+use super::accounting::read_back::{self, Buckets, Found};
 use super::bucket::Storage;
 use super::cluster::Namespace;
 use super::eventually::{LIMIT, equal, eventually};
@@ -25,30 +28,31 @@ async fn a_burst_ends_in_the_bucket() {
         pipeline.apply("queue: burst, rabbitmqClusterReference: {name: rabbit}", s3, &scaling);
     };
 
-    let mut published = BTreeMap::new();
+    let ledger = Ledger::default();
+    let publisher = Publisher::new(&messages.address, &ledger);
     for index in 0..TILES {
-        let body = messages::tile(index);
-        messages.publish("burst", &body).await;
-        published.insert(format!("tiles/{}", messages::tiles(320).name(index)), pixels_of_message(&body));
+        let (name, file) = (messages::tiles(320).name(index), messages::tiles(320).file(index).expect("a PNG"));
+        let entry = Entry::good("burst", "burst", "tiles/", &name, pixels(&file).expect("an image"));
+        publisher.publish(entry, &messages::tile(index)).await.expect("confirmed");
     }
-    messages.publish("burst", b"{\"image\": \"not base64!\", \"image_metadata\": {\"image_name\": \"bad.png\"}}").await;
+    let bad = b"{\"image\": \"not base64!\", \"image_metadata\": {\"image_name\": \"bad.png\"}}";
+    publisher.publish(Entry::bad("burst", "burst", "bad.png", "InvalidBase64"), bad).await.expect("confirmed");
 
     apply(0);
     let first = eventually("a size", NAMED_WITHIN, async || pipeline.size().ok_or("no Deployment".to_owned())).await;
     assert_eq!(first, 3, "60 messages, 20 a pod: the first size is the final one");
     eventually("all images", Duration::from_secs(120), async || {
-        equal(storage.keys("burst").await.len(), published.len())
+        equal(storage.keys("burst").await.len(), TILES as usize)
     })
     .await;
-
-    let stored = storage.objects("burst").await;
-    let stored: BTreeMap<_, _> = stored.into_iter().map(|(key, png)| (key, pixels(&png))).collect();
-    assert!(stored == published, "keys {:?}", stored.keys().collect::<Vec<_>>());
-    let parked = messages.take_parked("burst.parked").await;
-    assert_eq!(parked.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>(), ["InvalidBase64"]);
-    assert!(parked[0].0.starts_with(b"{\"image\": \"not base64!\""), "the body is untouched");
-
     eventually("the size to be 0 again", LIMIT, async || equal(pipeline.size(), Some(0))).await;
+    let found = Found {
+        stored: Buckets::of(storage.client.clone()).stored("burst").await,
+        parked: read_back::messages(&messages.address, "burst.parked").await,
+        queued: read_back::messages(&messages.address, "burst").await,
+    };
+    let account = Account::of(&ledger.attempts(), &found, &[]);
+    assert_eq!((account.stored, account.parked, account.queued, account.faults()), (TILES as usize, 1, 0, vec![]));
     pipeline.shows("Ready", "True", "Idle", LIMIT).await;
     apply(1);
     pipeline.shows("ConsumersAvailable", "True", "ConsumersReady", LIMIT).await;
@@ -59,14 +63,4 @@ async fn a_burst_ends_in_the_bucket() {
         left => Err(format!("{left:?}")),
     })
     .await;
-}
-
-fn pixels_of_message(body: &[u8]) -> Vec<u8> {
-    let message: image_pipeline::message::Message<'_> = serde_json::from_slice(body).expect("a message");
-    let file = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, message.image.as_bytes());
-    pixels(&file.expect("base64"))
-}
-
-fn pixels(file: &[u8]) -> Vec<u8> {
-    image::load_from_memory(file).expect("an image").into_rgba8().into_raw()
 }

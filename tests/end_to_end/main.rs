@@ -4,6 +4,8 @@
 // Modules are shared between the demo and the end-to-end tests, and each uses a part of them.
 #![allow(dead_code)]
 
+#[path = "../accounting/mod.rs"]
+mod accounting;
 mod bucket;
 mod burst;
 mod cluster;
@@ -16,6 +18,10 @@ mod outage;
 mod pipeline;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;
+#[path = "../pipeline/port.rs"]
+mod port;
+#[path = "../pipeline/proxy.rs"]
+mod proxy;
 mod refused;
 mod release;
 mod rights;

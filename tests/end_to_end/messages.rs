@@ -5,7 +5,7 @@ use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::message::{ImageMetadata, Message};
 use image_pipeline::publish::{Format, SampleArgs, Size};
 use image_pipeline::queue::{Channel, Connection, Outgoing};
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
+use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::cluster::{Namespace, Way};
@@ -69,22 +69,5 @@ impl Messages {
     pub async fn parked(&self, queue: &str) -> u32 {
         let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default());
         declared.await.expect("a queue").message_count()
-    }
-
-    /// Takes everything that is ready: bodies, and the reason they were parked for.
-    pub async fn take_parked(&self, queue: &str) -> Vec<(Vec<u8>, String)> {
-        let mut taken = Vec::new();
-        self.parked(queue).await;
-        while let Some(message) =
-            self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer")
-        {
-            let headers = message.delivery.properties.headers().clone().expect("headers");
-            let Some(AMQPValue::LongString(reason)) = headers.inner().get("x-image-pipeline-reason") else {
-                panic!("no reason in {headers:?}");
-            };
-            taken.push((message.delivery.data.clone(), reason.to_string()));
-            message.delivery.acker.ack(BasicAckOptions::default()).await.expect("acknowledged");
-        }
-        taken
     }
 }
