@@ -10,10 +10,12 @@
 //! command line from the consumer's own argument type. What both need stands beside them:
 //! `api` (the resource), `reason` (every reason there is), `pod_status` (what a consumer tells of
 //! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`).
-//! `publish` is the device's side; `run` and `check` take a manifest where there is no Kubernetes.
+//! `publish` is the device's side, `broker_args` how a person's command is told of the broker; `run` and
+//! `check` take a manifest where there is no Kubernetes.
 
 pub mod api;
 pub mod broker_address;
+pub mod broker_args;
 pub mod check;
 pub mod consumer;
 pub mod controller;

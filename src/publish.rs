@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
+use crate::broker_args::{self, BrokerArgs, BrokerError, queue_name};
 use crate::queue::QueueError;
 
-mod broker;
 mod files;
 mod sample;
 mod send;
 
-pub use broker::{BrokerArgs, BrokerError};
 pub use sample::{Format, SampleArgs, Size};
 pub use send::{Body, Outcome, Summary, send};
 
@@ -71,7 +70,7 @@ pub enum Error {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// The broker can't be used at all.
-    #[error("{}", broker::explained(.0))]
+    #[error("{}", broker_args::explained(.0))]
     Queue(QueueError),
     /// Some images did not get there; each is named on standard error.
     #[error("{failed} of {total} images failed and {left} were not tried; publish them again")]
@@ -207,14 +206,6 @@ fn show(outcome: &Outcome, bar: &ProgressBar) {
         Outcome::Confirmed { .. } => {}
         Outcome::Unreadable(sentence) => bar.suspend(|| eprintln!("not published: {sentence}")),
         Outcome::Refused { name, why } => bar.suspend(|| eprintln!("not confirmed: {name:?}: {why}")),
-    }
-}
-
-fn queue_name(text: &str) -> Result<String, String> {
-    if (1..=255).contains(&text.len()) {
-        Ok(text.to_owned())
-    } else {
-        Err("a queue's name has 1 to 255 bytes".to_owned())
     }
 }
 

@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::broker;
 use crate::broker_address::BrokerAddress;
+use crate::broker_args;
 use crate::message::{ImageMetadata, Message};
 use crate::queue::{Channel, Connection, Outgoing, QueueError};
 use crate::reason::Reason;
@@ -139,7 +139,7 @@ impl Sender<'_> {
         };
         match self.publish(number, &body).await {
             Ok(()) => Outcome::Confirmed { bytes: body.image_bytes, at: Timestamp::now() },
-            Err(error) => Outcome::Refused { name: body.name, why: broker::explained(&error) },
+            Err(error) => Outcome::Refused { name: body.name, why: broker_args::explained(&error) },
         }
     }
 

@@ -1,5 +1,6 @@
-//! How the publisher is told of the broker: options, the environment, or a directory with a file a
-//! key. It must never take a password as an option: other users of the machine can read those.
+//! How a command on a person's machine is told of the broker: options, the environment, or a directory
+//! with a file a key; and which of them a failure is about. It must never take a password as an option:
+//! other users of the machine can read those.
 
 use std::path::{Path, PathBuf};
 
@@ -108,7 +109,7 @@ impl BrokerArgs {
 }
 
 /// What went wrong with the broker, and which option to look at.
-pub(super) fn explained(error: &QueueError) -> String {
+pub fn explained(error: &QueueError) -> String {
     let found = error.found();
     let advice = match error.reason() {
         Reason::DnsFailed => "check --host",
@@ -121,6 +122,18 @@ pub(super) fn explained(error: &QueueError) -> String {
         _ => return found.to_owned(),
     };
     format!("{found}; {advice}")
+}
+
+/// A queue's name, as an option gives it.
+///
+/// # Errors
+/// AMQP can't hold it.
+pub fn queue_name(text: &str) -> Result<String, String> {
+    if (1..=255).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a queue's name has 1 to 255 bytes".to_owned())
+    }
 }
 
 fn ways_to_give(part: &str) -> &'static str {
