@@ -177,6 +177,7 @@ async fn worker(
     Ok(Worker {
         namespace: args.pipeline_namespace.clone(),
         name: args.pipeline_name.clone(),
+        queue: source.rabbitmq.queue.clone(),
         decoder: Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?,
         image: image.clone(),
         failures: failures.clone(),

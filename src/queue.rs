@@ -18,11 +18,14 @@ use crate::broker_address::BrokerAddress;
 
 mod delivery;
 mod error;
+mod properties;
 mod reach;
+mod repair;
 mod tls;
 
-pub use delivery::{Deliveries, Delivery, Parked};
+pub use delivery::{Deliveries, Delivery};
 pub use error::QueueError;
+pub use properties::Parked;
 pub use reach::Reach;
 
 /// How long any one exchange with the broker may take.
@@ -253,7 +256,7 @@ impl Channel {
     /// As `publish`, and at once while the broker blocks publishers. Unless this is `Ok`, the delivery
     /// must not be acknowledged, and the channel must not be used again.
     pub async fn park(&self, queue: &str, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), QueueError> {
-        self.publish_unless_blocked(queue, delivery.body(), delivery.parked_properties(parked)).await
+        self.publish_unless_blocked(queue, delivery.body(), properties::parked(delivery.properties(), parked)).await
     }
 
     /// Tries whether a queue takes messages, with one that expires the moment it gets there. The

@@ -35,6 +35,8 @@ pub struct Worker {
     pub namespace: String,
     /// The pipeline's name.
     pub name: String,
+    /// The queue that is read.
+    pub queue: String,
     /// How a message is read.
     pub decoder: Decoder,
     /// How an image becomes a PNG.
@@ -244,6 +246,7 @@ impl Worker {
                 detail,
                 namespace: &self.namespace,
                 name: &self.name,
+                queue: &self.queue,
                 attempts: message.attempts,
                 first_seen: &message.first_seen.to_string(),
             };

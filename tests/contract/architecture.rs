@@ -38,6 +38,7 @@ const BORDERS: &[Border] = &[
             "src/message.rs",
             "src/pod_status.rs",
             "src/reason.rs",
+            "src/queue/properties.rs",
         ],
         except: &[],
         forbidden: &[

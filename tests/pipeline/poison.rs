@@ -91,7 +91,7 @@ fn header(parked: &Delivery, name: &str) -> Option<String> {
     }
 }
 
-fn assert_parked(parked: &Delivery, body: &[u8], reason: Reason, number: usize) {
+fn assert_parked(parked: &Delivery, queue: &str, body: &[u8], reason: Reason, number: usize) {
     let what = format!("message-{number} ({reason})");
     assert_eq!(parked.data, body, "{what}: the body is untouched");
     let text = |name: &str| header(parked, name).unwrap_or_else(|| panic!("{what} has no header {name}"));
@@ -99,6 +99,7 @@ fn assert_parked(parked: &Delivery, body: &[u8], reason: Reason, number: usize) 
     assert!(text("x-image-pipeline-detail").len() > 10, "{what}");
     assert_eq!(text("x-image-pipeline-namespace"), "greench", "{what}");
     assert_eq!(text("x-image-pipeline-name"), "tests", "{what}");
+    assert_eq!(text("x-image-pipeline-queue"), queue, "{what}");
     assert_eq!(text("x-image-pipeline-attempts"), "LongUInt(1)", "{what}");
     let first_seen = text("x-image-pipeline-first-seen");
     assert!(first_seen.parse::<jiff::Timestamp>().is_ok(), "{what}: {first_seen} is a time");
@@ -142,7 +143,7 @@ async fn set_aside(name: &str, version: Version) {
         let is_it = |parked: &&Delivery| parked.properties.message_id().as_ref().is_some_and(|own| own.as_str() == id);
         let found: Vec<&Delivery> = parked.iter().filter(is_it).collect();
         assert_eq!(found.len(), 1, "{id} ({reason}) is parked once");
-        assert_parked(found[0], body, *reason, number);
+        assert_parked(found[0], &scene.settings.queue, body, *reason, number);
     }
 }
 

@@ -25,6 +25,7 @@ const PARKED: Parked<'_> = Parked {
     detail: "truncated",
     namespace: "greench",
     name: "tests",
+    queue: "source",
     attempts: 1,
     first_seen: "2026-01-01T00:00:00Z",
 };

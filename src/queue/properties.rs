@@ -1,0 +1,213 @@
+//! What a message carries beside its body when this side publishes it again: parked, in its own place
+//! anew, or redriven. Pure. It must never let a property through that would act again: one that routes
+//! it elsewhere, lets it expire, or has the broker refuse it for its user.
+
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use serde_json::{Map, Value, json};
+
+/// Headers that would route a message elsewhere.
+const ROUTES: [&str; 2] = ["CC", "BCC"];
+
+/// What the broker counts of a message's stay in one queue.
+const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+
+/// Begins the name of a header that tells what acted once.
+const ORIGINAL: &str = "x-original-";
+
+/// Begins the names of all headers of our own.
+const OWN: &str = "x-image-pipeline-";
+
+/// How often a message was redriven. Parking it again leaves it, as it does every header that does not
+/// act.
+pub(super) const REDRIVEN: &str = "x-image-pipeline-redriven";
+
+/// Arrays and tables in each other beyond this are not told.
+const DEEPEST: usize = 16;
+
+/// Why a message is parked, as its headers say it.
+#[derive(Debug)]
+pub struct Parked<'a> {
+    /// The bounded reason's name.
+    pub reason: &'a str,
+    /// One sentence for a person.
+    pub detail: &'a str,
+    /// The pipeline's namespace.
+    pub namespace: &'a str,
+    /// The pipeline's name.
+    pub name: &'a str,
+    /// The queue it was taken from.
+    pub queue: &'a str,
+    /// How often this consumer tried.
+    pub attempts: u32,
+    /// When this consumer first saw it, RFC 3339.
+    pub first_seen: &'a str,
+}
+
+/// For the parking queue: with the reason in headers.
+pub(super) fn parked(original: &BasicProperties, parked: &Parked<'_>) -> BasicProperties {
+    let mut headers = safe_headers(original);
+    let Parked { reason, detail, namespace, name, queue, attempts, first_seen } = parked;
+    for (key, value) in [
+        ("reason", long(reason)),
+        ("detail", long(detail)),
+        ("namespace", long(namespace)),
+        ("name", long(name)),
+        ("queue", long(queue)),
+        ("attempts", AMQPValue::LongUInt(*attempts)),
+        ("first-seen", long(first_seen)),
+    ] {
+        headers.insert(format!("{OWN}{key}").into(), value);
+    }
+    safe(original).with_headers(headers)
+}
+
+/// For the same queue once more: the broker's count of its deliveries begins anew.
+pub(super) fn renewed(original: &BasicProperties) -> BasicProperties {
+    safe(original).with_headers(safe_headers(&uncounted(original)))
+}
+
+/// For the queue it came from: without the reason, and counted. What acted once stays a header that
+/// tells of it: a copy that expired before it is read would be lost, one with a CC would reach others
+/// twice, and one of another user is refused.
+pub(super) fn redriven(original: &BasicProperties, times: u32) -> BasicProperties {
+    let of_this_stay = |key: &str| {
+        key.starts_with(OWN) || key.strip_prefix(ORIGINAL).is_some_and(|original| COUNTS.contains(&original))
+    };
+    let mut headers = without(&safe_headers(&uncounted(original)), of_this_stay);
+    headers.insert(REDRIVEN.into(), AMQPValue::LongUInt(times));
+    safe(original).with_headers(headers)
+}
+
+/// All of them, for a person. What is no text is told as nearly as JSON can.
+pub(super) fn told(original: &BasicProperties) -> Value {
+    let text = |value: &Option<ShortString>| value.as_ref().map(|value| json!(value.as_str()));
+    let told = [
+        ("message_id", text(original.message_id())),
+        ("timestamp", original.timestamp().map(|value| json!(value))),
+        ("content_type", text(original.content_type())),
+        ("content_encoding", text(original.content_encoding())),
+        ("type", text(original.kind())),
+        ("app_id", text(original.app_id())),
+        ("user_id", text(original.user_id())),
+        ("correlation_id", text(original.correlation_id())),
+        ("reply_to", text(original.reply_to())),
+        ("expiration", text(original.expiration())),
+        ("priority", original.priority().map(|value| json!(value))),
+        ("delivery_mode", original.delivery_mode().map(|value| json!(value))),
+        ("headers", original.headers().as_ref().map(|headers| table(headers, 0))),
+    ];
+    told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
+}
+
+/// A header's value that is text, a whole number or a boolean, as text.
+pub(super) fn text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        AMQPValue::Boolean(value) => Some(value.to_string()),
+        AMQPValue::ShortShortInt(value) => Some(value.to_string()),
+        AMQPValue::ShortShortUInt(value) => Some(value.to_string()),
+        AMQPValue::ShortInt(value) => Some(value.to_string()),
+        AMQPValue::ShortUInt(value) => Some(value.to_string()),
+        AMQPValue::LongInt(value) => Some(value.to_string()),
+        AMQPValue::LongUInt(value) => Some(value.to_string()),
+        AMQPValue::LongLongInt(value) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+fn long(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+/// Those that tell and do not act, persistent, and without any headers.
+fn safe(original: &BasicProperties) -> BasicProperties {
+    let mut properties = BasicProperties::default().with_delivery_mode(super::PERSISTENT);
+    for (value, set) in [
+        (
+            original.content_type(),
+            BasicProperties::with_content_type as fn(BasicProperties, ShortString) -> BasicProperties,
+        ),
+        (original.content_encoding(), BasicProperties::with_content_encoding),
+        (original.correlation_id(), BasicProperties::with_correlation_id),
+        (original.reply_to(), BasicProperties::with_reply_to),
+        (original.message_id(), BasicProperties::with_message_id),
+        (original.kind(), BasicProperties::with_type),
+        (original.app_id(), BasicProperties::with_app_id),
+    ] {
+        if let Some(value) = value {
+            properties = set(properties, value.clone());
+        }
+    }
+    if let Some(timestamp) = original.timestamp() {
+        properties = properties.with_timestamp(*timestamp);
+    }
+    if let Some(priority) = original.priority() {
+        properties = properties.with_priority(*priority);
+    }
+    properties
+}
+
+/// All headers, those that would act under a name that does not.
+fn safe_headers(original: &BasicProperties) -> FieldTable {
+    let mut headers = FieldTable::default();
+    for (key, value) in original.headers().iter().flat_map(FieldTable::inner) {
+        let acts = ROUTES.iter().chain(&COUNTS).any(|acting| *acting == key.as_str());
+        let key = if acts { format!("{ORIGINAL}{key}").into() } else { key.clone() };
+        headers.insert(key, value.clone());
+    }
+    for (key, value) in [("user-id", original.user_id()), ("expiration", original.expiration())] {
+        if let Some(value) = value {
+            headers.insert(format!("{ORIGINAL}{key}").into(), long(value.as_str()));
+        }
+    }
+    headers
+}
+
+fn uncounted(original: &BasicProperties) -> BasicProperties {
+    match original.headers() {
+        Some(headers) => original.clone().with_headers(without(headers, |key| COUNTS.contains(&key))),
+        None => original.clone(),
+    }
+}
+
+fn without(headers: &FieldTable, leaves: impl Fn(&str) -> bool) -> FieldTable {
+    let mut kept = FieldTable::default();
+    for (key, value) in headers.inner().iter().filter(|(key, _)| !leaves(key.as_str())) {
+        kept.insert(key.clone(), value.clone());
+    }
+    kept
+}
+
+fn table(table: &FieldTable, depth: usize) -> Value {
+    let members = table.inner().iter().map(|(key, value)| (key.as_str().to_owned(), tell(value, depth)));
+    members.collect::<Map<_, _>>().into()
+}
+
+fn tell(value: &AMQPValue, depth: usize) -> Value {
+    match value {
+        AMQPValue::Boolean(value) => json!(value),
+        AMQPValue::ShortShortInt(value) => json!(value),
+        AMQPValue::ShortShortUInt(value) => json!(value),
+        AMQPValue::ShortInt(value) => json!(value),
+        AMQPValue::ShortUInt(value) => json!(value),
+        AMQPValue::LongInt(value) => json!(value),
+        AMQPValue::LongUInt(value) => json!(value),
+        AMQPValue::LongLongInt(value) => json!(value),
+        AMQPValue::Float(value) => json!(value),
+        AMQPValue::Double(value) => json!(value),
+        AMQPValue::Timestamp(value) => json!(value),
+        AMQPValue::DecimalValue(value) => json!(format!("{}e-{}", value.value, value.scale)),
+        AMQPValue::ShortString(value) => json!(value.as_str()),
+        AMQPValue::LongString(value) => json!(String::from_utf8_lossy(value.as_bytes())),
+        AMQPValue::ByteArray(value) => json!(value.as_slice().escape_ascii().to_string()),
+        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) if depth == DEEPEST => json!("…"),
+        AMQPValue::FieldArray(values) => values.as_slice().iter().map(|value| tell(value, depth + 1)).collect(),
+        AMQPValue::FieldTable(members) => table(members, depth + 1),
+        AMQPValue::Void => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests;

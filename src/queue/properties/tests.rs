@@ -1,0 +1,160 @@
+//! Which properties and headers a message has once it is parked, renewed or redriven.
+
+use super::*;
+
+const PARKED: Parked<'_> = Parked {
+    reason: "InvalidImage",
+    detail: "truncated",
+    namespace: "greench",
+    name: "forest-tiles",
+    queue: "segmented-images",
+    attempts: 1,
+    first_seen: "2026-01-01T00:00:00Z",
+};
+
+const OWN_KEYS: [&str; 7] = ["reason", "detail", "namespace", "name", "queue", "attempts", "first-seen"];
+
+fn headers(pairs: &[(&str, AMQPValue)]) -> FieldTable {
+    let mut headers = FieldTable::default();
+    for (key, value) in pairs {
+        headers.insert((*key).into(), value.clone());
+    }
+    headers
+}
+
+fn header<'a>(properties: &'a BasicProperties, key: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(key)
+}
+
+/// As a device sends it, with all that would act again.
+fn sent() -> BasicProperties {
+    let headers = headers(&[
+        ("CC", long("elsewhere")),
+        ("x-delivery-count", AMQPValue::LongLongInt(7)),
+        ("device", long("north-4")),
+        ("image_name", long("north/4.png")),
+    ]);
+    BasicProperties::default()
+        .with_headers(headers)
+        .with_user_id("camera".into())
+        .with_expiration("1000".into())
+        .with_message_id("id-1".into())
+        .with_content_type("application/json".into())
+        .with_timestamp(1_700_000_000)
+        .with_priority(3)
+}
+
+/// The same, as the broker gives it from the parking queue.
+fn taken() -> BasicProperties {
+    let parked = parked(&sent(), &PARKED);
+    let mut headers = parked.headers().clone().unwrap_or_default();
+    headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(11));
+    parked.with_headers(headers)
+}
+
+fn assert_acts_no_more(properties: &BasicProperties) {
+    assert_eq!((properties.user_id(), properties.expiration()), (&None, &None));
+    for acting in ["CC", "BCC", "x-delivery-count", "x-acquired-count"] {
+        assert_eq!(header(properties, acting), None, "{acting}");
+    }
+    for (told, value) in
+        [("x-original-CC", "elsewhere"), ("x-original-user-id", "camera"), ("x-original-expiration", "1000")]
+    {
+        assert_eq!(header(properties, told), Some(&long(value)), "{told}");
+    }
+}
+
+fn assert_tells_the_same(properties: &BasicProperties) {
+    let sent = sent();
+    assert_eq!(properties.message_id(), sent.message_id());
+    assert_eq!(properties.content_type(), sent.content_type());
+    assert_eq!((properties.timestamp(), properties.priority()), (sent.timestamp(), sent.priority()));
+    assert_eq!(*properties.delivery_mode(), Some(2), "persistent");
+    assert_eq!(header(properties, "device"), Some(&long("north-4")));
+    assert_eq!(header(properties, "image_name"), Some(&long("north/4.png")));
+}
+
+#[test]
+fn headers_are_read_as_text() {
+    let cases = [
+        (AMQPValue::LongString("north/4.png".into()), Some("north/4.png")),
+        (AMQPValue::LongString("Öä.png".into()), Some("Öä.png")),
+        (AMQPValue::LongString(vec![0xff, 0xfe].into()), None),
+        (AMQPValue::LongLongInt(-7), Some("-7")),
+        (AMQPValue::ShortShortUInt(200), Some("200")),
+        (AMQPValue::Boolean(true), Some("true")),
+        (AMQPValue::Double(1.5), None),
+        (AMQPValue::FieldTable(FieldTable::default()), None),
+    ];
+    for (value, expected) in cases {
+        assert_eq!(text(&value).as_deref(), expected, "{value:?}");
+    }
+}
+
+#[test]
+fn parked_it_says_why_and_acts_no_more() {
+    let parked = parked(&sent(), &PARKED);
+    assert_acts_no_more(&parked);
+    assert_tells_the_same(&parked);
+    assert_eq!(header(&parked, "x-original-x-delivery-count"), Some(&AMQPValue::LongLongInt(7)));
+    for key in OWN_KEYS {
+        assert!(header(&parked, &format!("x-image-pipeline-{key}")).is_some(), "{key}");
+    }
+    assert_eq!(header(&parked, "x-image-pipeline-reason"), Some(&long("InvalidImage")));
+}
+
+#[test]
+fn renewed_it_is_the_same_but_for_the_brokers_count() {
+    let renewed = renewed(&taken());
+    assert_acts_no_more(&renewed);
+    assert_eq!(renewed, parked(&sent(), &PARKED), "as it was parked, the count of its first queue included");
+    // What nobody has parked may act.
+    let foreign = super::renewed(&sent());
+    assert_acts_no_more(&foreign);
+    assert_tells_the_same(&foreign);
+    assert_eq!(super::renewed(&BasicProperties::default()).headers().clone(), Some(FieldTable::default()));
+}
+
+#[test]
+fn redriven_it_is_as_the_device_sent_it_and_counted() {
+    let redriven = redriven(&taken(), 2);
+    assert_acts_no_more(&redriven);
+    assert_tells_the_same(&redriven);
+    assert_eq!(header(&redriven, "x-original-x-delivery-count"), None);
+    for key in OWN_KEYS {
+        assert_eq!(header(&redriven, &format!("x-image-pipeline-{key}")), None, "{key}");
+    }
+    assert_eq!(header(&redriven, REDRIVEN), Some(&AMQPValue::LongUInt(2)));
+}
+
+#[test]
+fn parked_again_it_is_still_counted_and_its_first_properties_are_told() {
+    let again = parked(&redriven(&taken(), 2), &PARKED);
+    assert_eq!(header(&again, REDRIVEN).and_then(text).as_deref(), Some("2"));
+    assert_acts_no_more(&again);
+    assert_tells_the_same(&again);
+    let third = redriven(&again, 3);
+    assert_eq!(header(&third, REDRIVEN).and_then(text).as_deref(), Some("3"));
+}
+
+#[test]
+fn all_is_told_however_deep() {
+    let mut deep = AMQPValue::Boolean(true);
+    for _ in 0..1_000 {
+        deep = AMQPValue::FieldArray(vec![deep].into());
+    }
+    let headers = headers(&[
+        ("deep", deep),
+        ("bytes", AMQPValue::ByteArray(vec![0, b'a'].into())),
+        ("odd", AMQPValue::LongString(vec![b'a', 0xff].into())),
+        ("table", AMQPValue::FieldTable(headers(&[("n", AMQPValue::LongInt(-4))]))),
+        ("nothing", AMQPValue::Void),
+    ]);
+    let told = told(&sent().with_headers(headers));
+    assert_eq!((&told["message_id"], &told["timestamp"]), (&json!("id-1"), &json!(1_700_000_000)));
+    assert_eq!(told["headers"]["bytes"], json!("\\x00a"));
+    assert_eq!(told["headers"]["odd"], json!("a\u{fffd}"));
+    assert_eq!(told["headers"]["table"], json!({ "n": -4 }));
+    assert_eq!(told["headers"]["deep"].to_string(), format!("{}\"…\"{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST)));
+    assert!(told["headers"]["nothing"].is_null() && told.get("reply_to").is_none());
+}
