@@ -10,8 +10,8 @@
 //! command line from the consumer's own argument type. What both need stands beside them:
 //! `api` (the resource), `reason` (every reason there is), `pod_status` (what a consumer tells of
 //! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`).
-//! `publish` is the device's side, `broker_args` how a person's command is told of the broker; `run` and
-//! `check` take a manifest where there is no Kubernetes.
+//! `publish` is the device's side, `parked` repairs what was set aside, `broker_args` is how a person's
+//! command is told of the broker; `run` and `check` take a manifest where there is no Kubernetes.
 
 pub mod api;
 pub mod broker_address;
@@ -21,6 +21,7 @@ pub mod consumer;
 pub mod controller;
 pub mod http;
 pub mod message;
+pub mod parked;
 pub mod pod_status;
 pub mod probe;
 pub mod publish;

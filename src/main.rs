@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use image_pipeline::{api, check, consumer, controller, probe, publish, run, shutdown, telemetry};
+use image_pipeline::{api, check, consumer, controller, parked, probe, publish, run, shutdown, telemetry};
 use kube::CustomResourceExt as _;
 
 /// Carries images from a RabbitMQ queue into an S3 bucket, on Kubernetes.
@@ -38,6 +38,8 @@ enum Command {
     Check(check::Args),
     /// Put images on a queue as the devices do: files, directories or synthetic samples
     Publish(publish::Args),
+    /// Look at parked messages, save them, put them back on their queue, or drop them
+    Parked(Box<parked::Args>),
     /// Ask a process whether it is ready (`helm test` does)
     Probe(probe::Args),
     /// Print the CustomResourceDefinition as YAML
@@ -66,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Controller(args) => Ok(controller::run(args, stop).await?),
             Command::Consumer(args) => Ok(consumer::run(*args, stop).await?),
             Command::Run(args) => Ok(run::run(args, stop).await?),
+            Command::Parked(args) => Ok(parked::run(*args, stop).await?),
             Command::Check(args) => Ok(check::run(args).await?),
             Command::Publish(args) => Ok(publish::run(args, stop).await.map(drop)?),
             Command::Probe(args) => Ok(probe::run(args).await?),

@@ -6,6 +6,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+/// The header that names the image where the body is the image itself.
+pub const NAME_HEADER: &str = "image_name";
+
 /// A message body: `{"image": "<base64>", "image_metadata": {"image_name": "<key>"}}`. Devices may
 /// add further fields, which are ignored.
 #[derive(Debug, Deserialize, Serialize)]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::api::destination::S3Destination;
 use crate::api::message::{MessageEncoding, MessageFormat};
+use crate::message::NAME_HEADER;
 use crate::reason::Reason;
 
 mod json;
@@ -21,9 +22,6 @@ pub use key::{InvalidTemplate, ObjectKey, probe_key};
 
 use json::{Fields, Texts, beside};
 use key::{MAX_KEY_BYTES, Pending, Template, Values, obeys};
-
-/// The header that names the image where the body is the image itself.
-pub const NAME_HEADER: &str = "image_name";
 
 /// What the broker delivered, as far as this step looks at it.
 pub struct Incoming<'a> {

@@ -39,6 +39,8 @@ const BORDERS: &[Border] = &[
             "src/pod_status.rs",
             "src/reason.rs",
             "src/queue/properties.rs",
+            "src/parked/entry.rs",
+            "src/parked/table.rs",
         ],
         except: &[],
         forbidden: &[
@@ -122,12 +124,12 @@ const BORDERS: &[Border] = &[
             "src/telemetry.rs",
         ],
         except: &[],
-        forbidden: &["crate::consumer", "crate::controller", "crate::publish", "crate::{"],
+        forbidden: &["crate::consumer", "crate::controller", "crate::publish", "crate::parked", "crate::{"],
         allowed: &[],
     },
     Border {
         why: "what a person runs beside a pipeline knows what it left in a queue, and nothing of how it works",
-        within: &["src/publish.rs", "src/publish/"],
+        within: &["src/parked.rs", "src/parked/", "src/publish.rs", "src/publish/"],
         except: &[],
         forbidden: &["crate::consumer", "crate::controller", "crate::{"],
         allowed: &[],

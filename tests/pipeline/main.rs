@@ -40,6 +40,7 @@ mod identity;
 mod kills;
 mod options;
 mod outage;
+mod parked;
 mod parts;
 mod poison;
 mod publish;

@@ -1,0 +1,142 @@
+//! What is told of one parked message, and where it would be redriven to. Pure. It must never hold a
+//! body, nor more of a text that others wrote than a person reads.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::MOST_REDRIVES;
+use super::report::Outcome;
+use crate::message::{ImageMetadata, NAME_HEADER};
+
+/// Characters of a text that are kept.
+const LONGEST: usize = 512;
+
+/// One message; what its headers don't say is absent.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Entry {
+    /// Why it was parked.
+    pub reason: Option<String>,
+    /// The same for a person.
+    pub detail: Option<String>,
+    /// The pipeline's namespace.
+    pub namespace: Option<String>,
+    /// The pipeline's name.
+    pub name: Option<String>,
+    /// The queue it came from.
+    pub queue: Option<String>,
+    /// When a consumer first saw it.
+    pub first_seen: Option<Timestamp>,
+    /// How often that consumer tried.
+    pub attempts: Option<u32>,
+    /// How often it was redriven.
+    pub redriven: u32,
+    /// The body's length.
+    pub bytes: usize,
+    /// The image's name, where the body or a header says it as devices do by default.
+    pub image: Option<String>,
+    /// The publisher's message id.
+    pub message_id: Option<String>,
+}
+
+/// The part of a body that is looked at.
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    image_metadata: ImageMetadata<'a>,
+}
+
+impl Entry {
+    /// Reads a message.
+    pub fn read(header: &dyn Fn(&str) -> Option<String>, message_id: Option<&str>, redriven: u32, body: &[u8]) -> Self {
+        let own = |key: &str| header(&format!("x-image-pipeline-{key}"));
+        let named = serde_json::from_slice(body).map(|named: Named<'_>| named.image_metadata.image_name.into_owned());
+        Self {
+            reason: own("reason").map(short),
+            detail: own("detail").map(short),
+            namespace: own("namespace").map(short),
+            name: own("name").map(short),
+            // The broker says it of a message that it dead-lettered itself.
+            queue: own("queue").or_else(|| header("x-first-death-queue")),
+            first_seen: own("first-seen").and_then(|time| time.parse().ok()),
+            attempts: own("attempts").and_then(|attempts| attempts.parse().ok()),
+            redriven,
+            bytes: body.len(),
+            image: named.ok().or_else(|| header(NAME_HEADER)).map(short),
+            message_id: message_id.map(str::to_owned),
+        }
+    }
+
+    /// Where it is redriven to: `to` if given, else where it came from.
+    pub fn target(&self, to: Option<&str>, again: bool) -> Outcome {
+        match to.or(self.queue.as_deref()) {
+            _ if self.redriven >= MOST_REDRIVES && !again => Outcome::TooOften,
+            Some(queue) => Outcome::Done(Some(queue.to_owned())),
+            None => Outcome::Unknown,
+        }
+    }
+}
+
+fn short(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(headers: &[(&str, &str)], body: &[u8]) -> Entry {
+        let header = |name: &str| headers.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Entry::read(&header, Some("id-1"), 0, body)
+    }
+
+    #[test]
+    fn a_message_is_told_by_its_headers_and_its_name() {
+        let headers = [
+            ("x-image-pipeline-reason", "InvalidImage"),
+            ("x-image-pipeline-queue", "tiles"),
+            ("x-image-pipeline-first-seen", "2026-01-01T00:00:00Z"),
+            ("x-image-pipeline-attempts", "2"),
+            ("x-first-death-queue", "elsewhere"),
+        ];
+        let body = br#"{"device": [1], "image": "AAAA", "image_metadata": {"image_name": "north/4.png", "site": 1}}"#;
+        let entry = read(&headers, body);
+        assert_eq!(entry.reason.as_deref(), Some("InvalidImage"));
+        assert_eq!(entry.queue.as_deref(), Some("tiles"));
+        assert_eq!(entry.first_seen.map(|time| time.as_second()), Some(1_767_225_600));
+        assert_eq!((entry.attempts, entry.bytes, entry.image.as_deref()), (Some(2), body.len(), Some("north/4.png")));
+    }
+
+    #[test]
+    fn what_is_not_there_or_wrong_is_absent() {
+        let entry = read(&[("x-image-pipeline-first-seen", "soon"), ("x-image-pipeline-attempts", "-1")], b"{\"image");
+        assert!(entry.reason.is_none() && entry.first_seen.is_none() && entry.attempts.is_none());
+        assert!(entry.image.is_none() && entry.queue.is_none());
+        assert_eq!(read(&[("image_name", "raw.png")], b"\x89PNG").image.as_deref(), Some("raw.png"));
+        assert_eq!(read(&[("x-first-death-queue", "tiles")], b"").queue.as_deref(), Some("tiles"));
+        let long = read(&[("image_name", &"ä".repeat(100_000))], b"").image.unwrap_or_default();
+        assert_eq!(long.chars().count(), LONGEST + 1);
+    }
+
+    #[test]
+    fn a_message_goes_back_where_it_came_from_and_not_for_ever() {
+        let to = |queue: &str| Outcome::Done(Some(queue.to_owned()));
+        let entry =
+            |queue: Option<&str>, redriven| Entry { queue: queue.map(str::to_owned), redriven, ..Entry::default() };
+        for (queue, redriven, given, again, expected) in [
+            (Some("tiles"), 0, None, false, to("tiles")),
+            (Some("tiles"), 2, Some("other"), false, to("other")),
+            (None, 0, Some("other"), false, to("other")),
+            (None, 0, None, true, Outcome::Unknown),
+            (Some("tiles"), 3, None, false, Outcome::TooOften),
+            (None, 7, Some("other"), false, Outcome::TooOften),
+            (Some("tiles"), 7, None, true, to("tiles")),
+        ] {
+            let found = entry(queue, redriven).target(given, again);
+            assert_eq!(found, expected, "{queue:?} {redriven} {given:?} {again}");
+        }
+    }
+}

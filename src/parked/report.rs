@@ -1,0 +1,165 @@
+//! What was found and done, counted on the way and printed at the end. It must never call something done
+//! that was not.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use serde_json::json;
+
+use super::entry::Entry;
+use super::{Deed, Error, Output, table};
+
+/// What became of a message that was meant.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It was looked at, or saved.
+    Seen,
+    /// It is to be printed.
+    Shown(String),
+    /// It was redriven to this queue, or dropped; in a dry run it would have been.
+    Done(Option<String>),
+    /// Nobody says which queue it is to be redriven to.
+    Unknown,
+    /// It was redriven too often.
+    TooOften,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Looked at or done, by reason.
+    counts: BTreeMap<String, u64>,
+    unknown: u64,
+    too_often: u64,
+    entries: Vec<Entry>,
+    shown: Option<String>,
+}
+
+impl Report {
+    /// How many messages were meant so far.
+    pub fn meant(&self) -> u64 {
+        self.done() + self.unknown + self.too_often
+    }
+
+    /// Adds one. Of what is only counted, nothing is kept.
+    pub fn add(&mut self, mut entry: Entry, outcome: Outcome, deed: &Deed) {
+        match outcome {
+            Outcome::Unknown => return self.unknown += 1,
+            Outcome::TooOften => return self.too_often += 1,
+            Outcome::Shown(text) => self.shown = Some(text),
+            Outcome::Done(Some(queue)) => entry.queue = Some(queue),
+            Outcome::Seen | Outcome::Done(None) => {}
+        }
+        *self.counts.entry(entry.reason.clone().unwrap_or_else(|| "no reason".to_owned())).or_default() += 1;
+        if deed.lists() {
+            self.entries.push(entry);
+        }
+    }
+
+    /// Prints it.
+    ///
+    /// # Errors
+    /// Standard output can't be written.
+    pub fn print(&self, deed: &Deed) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        match deed {
+            Deed::Show => match &self.shown {
+                Some(text) => write!(out, "{text}")?,
+                None => writeln!(out, "no such message")?,
+            },
+            Deed::List(Output::Json) => {
+                let all = json!({ "messages": self.entries, "reasons": self.counts });
+                serde_json::to_writer_pretty(&mut out, &all)?;
+                writeln!(out)?;
+            }
+            _ => write!(out, "{}{}", table::lines(&self.entries), self.summary(deed))?,
+        }
+        out.flush()
+    }
+
+    /// Whether all that was meant was done.
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn complete(&self) -> Result<(), Error> {
+        match (self.unknown, self.too_often) {
+            (0, 0) => Ok(()),
+            (unknown, too_often) => Err(Error::Left { unknown, too_often }),
+        }
+    }
+
+    fn done(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    fn summary(&self, deed: &Deed) -> String {
+        let what = match deed {
+            Deed::List(_) | Deed::Show => "parked",
+            Deed::Save(_) => "saved",
+            Deed::Redrive { dry_run: false, .. } => "redriven",
+            Deed::Redrive { dry_run: true, .. } => "to be redriven; nothing was done",
+            Deed::Drop { dry_run: false } => "dropped",
+            Deed::Drop { dry_run: true } => "to be dropped; nothing was done",
+        };
+        let counts: String =
+            self.counts.iter().map(|(reason, count)| format!("{count:8} {}\n", table::plain(reason))).collect();
+        format!("{counts}{:8} {what}\n", self.done())
+    }
+}
+
+impl Deed {
+    fn lists(&self) -> bool {
+        matches!(self, Deed::List(_) | Deed::Redrive { dry_run: true, .. } | Deed::Drop { dry_run: true })
+    }
+}
+
+/// Why messages that were meant stay, and what to do about it.
+pub fn left(unknown: u64, too_often: u64) -> String {
+    let sentences = [
+        (unknown, "that nobody knows the queue of (--to QUEUE says it)"),
+        (too_often, "redriven three times before and come back (--again redrives once more)"),
+    ];
+    let sentences = sentences.iter().filter(|(count, _)| *count > 0);
+    let sentences: Vec<String> = sentences.map(|(count, sentence)| format!("{count} {sentence}")).collect();
+    format!("left in the parking queue: {}", sentences.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(reason: Option<&str>) -> Entry {
+        Entry { reason: reason.map(str::to_owned), ..Entry::default() }
+    }
+
+    #[test]
+    fn what_was_left_is_not_counted_as_done() {
+        let deed = Deed::Redrive { to: None, again: false, dry_run: false };
+        let mut report = Report::default();
+        let to = || Outcome::Done(Some("tiles".to_owned()));
+        for (reason, outcome) in [
+            (Some("InvalidImage"), to()),
+            (Some("InvalidImage"), to()),
+            (None, to()),
+            (Some("InvalidImage"), Outcome::TooOften),
+            (None, Outcome::Unknown),
+        ] {
+            report.add(entry(reason), outcome, &deed);
+        }
+        assert_eq!(report.meant(), 5);
+        assert_eq!(report.summary(&deed), "       2 InvalidImage\n       1 no reason\n       3 redriven\n");
+        let left = report.complete().expect_err("two were left").to_string();
+        assert!(left.contains("1 that nobody knows") && left.contains("--again"), "{left}");
+        assert!(Report::default().complete().is_ok());
+    }
+
+    #[test]
+    fn a_dry_run_says_that_nothing_was_done() {
+        for deed in [Deed::Drop { dry_run: true }, Deed::Redrive { to: None, again: false, dry_run: true }] {
+            let mut report = Report::default();
+            report.add(entry(None), Outcome::Done(None), &deed);
+            assert!(report.summary(&deed).ends_with("nothing was done\n"));
+            assert_eq!(report.entries.len(), 1);
+        }
+    }
+}

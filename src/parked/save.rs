@@ -1,0 +1,60 @@
+//! Messages as files: a body as it came, and what it carried as JSON beside it. It must never replace a
+//! file, nor name one after what others wrote.
+
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::Error;
+use super::entry::Entry;
+use crate::queue::Delivery;
+
+/// Writes the files of a message.
+///
+/// # Errors
+/// One is there, or can't be written.
+pub fn save(directory: &Path, number: u64, entry: &Entry, delivery: &Delivery) -> Result<(), Error> {
+    let about = json!({ "message": entry, "properties": delivery.told() });
+    write(directory, number, delivery.body(), format!("{about:#}\n").as_bytes())
+}
+
+fn write(directory: &Path, number: u64, body: &[u8], about: &[u8]) -> Result<(), Error> {
+    fs::create_dir_all(directory).map_err(|source| failed(directory.to_owned(), source))?;
+    for (end, content) in [("body", body), ("json", about)] {
+        let path = directory.join(format!("{number:06}.{end}"));
+        let written = fs::File::create_new(&path).and_then(|mut file| {
+            file.write_all(content)?;
+            // Whoever has saved a message may drop it next.
+            file.sync_all()
+        });
+        written.map_err(|source| failed(path, source))?;
+    }
+    Ok(())
+}
+
+fn failed(path: PathBuf, source: std::io::Error) -> Error {
+    match source.kind() {
+        ErrorKind::AlreadyExists => Error::Exists(path),
+        _ => Error::Save { path, source },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_written_and_never_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("new");
+        write(&directory, 1, b"body", b"{}").unwrap();
+        assert!(matches!(write(&directory, 1, b"other", b"{}"), Err(Error::Exists(_))));
+        assert_eq!(fs::read(directory.join("000001.body")).unwrap(), b"body");
+        fs::write(directory.join("000002.json"), "mine").unwrap();
+        assert!(matches!(write(&directory, 2, b"body", b"{}"), Err(Error::Exists(_))));
+        assert_eq!(fs::read(directory.join("000002.json")).unwrap(), b"mine");
+    }
+}

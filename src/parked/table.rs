@@ -1,0 +1,155 @@
+//! Messages as text for a terminal. Pure. It must never print what others wrote as it stands: a name may
+//! hold what a terminal obeys.
+
+use serde_json::{Value, json};
+
+use super::entry::Entry;
+
+/// Bytes of a body that are shown.
+const HEAD: usize = 400;
+
+/// The longest cell in a table, in characters.
+const WIDEST: usize = 60;
+
+const TITLES: [&str; 8] = ["REASON", "PIPELINE", "FROM", "FIRST SEEN", "ATTEMPTS", "BYTES", "IMAGE", "MESSAGE ID"];
+
+/// A table, a message a line; nothing without messages.
+pub fn lines(entries: &[Entry]) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<[String; 8]> = entries.iter().map(row).collect();
+    let titles = TITLES.map(str::to_owned);
+    let mut widths = [0; 8];
+    for row in std::iter::once(&titles).chain(&rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; 8]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    };
+    std::iter::once(&titles).chain(&rows).map(line).collect()
+}
+
+/// One message: all it carries beside its body, and how that begins.
+pub fn whole(told: &Value, body: &[u8]) -> String {
+    let head = body.get(..HEAD).unwrap_or(body);
+    let all = json!({
+        "properties": told,
+        "body": { "bytes": body.len(), "begins": head.escape_ascii().to_string() },
+    });
+    serde_json::to_string_pretty(&all).map(|text| format!("{}\n", plain_lines(&text))).unwrap_or_default()
+}
+
+/// A text without anything that a terminal obeys.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => plain.push(character),
+            _ => plain.extend(character.escape_debug()),
+        }
+    }
+    plain
+}
+
+fn plain_lines(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+fn row(entry: &Entry) -> [String; 8] {
+    let text = |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), cell);
+    let pipeline = match (&entry.namespace, &entry.name) {
+        (Some(namespace), Some(name)) => cell(&format!("{namespace}/{name}")),
+        _ => "-".to_owned(),
+    };
+    [
+        text(&entry.reason),
+        pipeline,
+        text(&entry.queue),
+        entry.first_seen.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}")),
+        entry.attempts.map_or_else(|| "-".to_owned(), |attempts| attempts.to_string()),
+        entry.bytes.to_string(),
+        text(&entry.image),
+        text(&entry.message_id),
+    ]
+}
+
+fn cell(text: &str) -> String {
+    let text = plain(text);
+    match text.char_indices().nth(WIDEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_lines_under_titles() {
+        let known = Entry {
+            reason: Some("InvalidImage".to_owned()),
+            namespace: Some("greench".to_owned()),
+            name: Some("tiles".to_owned()),
+            queue: Some("segmented-images".to_owned()),
+            first_seen: Some("2026-05-04T08:00:00.123Z".parse().unwrap()),
+            attempts: Some(1),
+            bytes: 510,
+            image: Some("north/4.png".to_owned()),
+            message_id: Some("id-1".to_owned()),
+            ..Entry::default()
+        };
+        let table = lines(&[known, Entry::default()]);
+        let lines: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect())
+            .collect();
+        assert_eq!(lines[0], TITLES);
+        assert_eq!(
+            lines[1],
+            [
+                "InvalidImage",
+                "greench/tiles",
+                "segmented-images",
+                "2026-05-04T08:00:00Z",
+                "1",
+                "510",
+                "north/4.png",
+                "id-1"
+            ]
+        );
+        assert_eq!(lines[2], ["-", "-", "-", "-", "-", "0", "-", "-"]);
+        assert_eq!(super::lines(&[]), "");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_printed() {
+        let evil = "a\u{1b}]0;x\u{7}\n\u{202e}\u{9b}2J\"b\\\u{e9}";
+        let entry = Entry { image: Some(evil.to_owned()), reason: Some(evil.to_owned()), ..Entry::default() };
+        let shown = whole(&json!({ "headers": { evil: evil } }), evil.as_bytes());
+        for text in [lines(std::slice::from_ref(&entry)), plain(evil), shown] {
+            let obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!text.contains(obeyed), "{text:?}");
+            assert!(text.contains('é') || text.contains("xc3"), "{text}");
+        }
+        let long = Entry { image: Some("x".repeat(500)), ..Entry::default() };
+        assert!(lines(&[long]).lines().all(|line| line.chars().count() < 150));
+    }
+
+    #[test]
+    fn a_message_is_shown_whole_but_for_its_body() {
+        let shown = whole(&json!({ "message_id": "id-1" }), &[b'x'; 10_000]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["properties"]["message_id"], "id-1");
+        assert_eq!(
+            (shown["body"]["bytes"].as_u64(), shown["body"]["begins"].as_str().unwrap().len()),
+            (Some(10_000), HEAD)
+        );
+    }
+}
