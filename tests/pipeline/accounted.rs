@@ -10,7 +10,7 @@ use super::accounting::ledger::{Entry, Ledger, pixels};
 use super::accounting::publisher::Publisher;
 use super::accounting::read_back::{Buckets, Found, messages};
 use super::accounting::store_tap::StoreTap;
-use super::accounting::wire::Wire;
+use super::accounting::wire::{Event, Wire};
 use super::broker::{Broker, Version};
 use super::images::Sample;
 use super::port::Port;
@@ -62,6 +62,11 @@ impl Accounted {
         let settings = &self.scene.settings;
         let entry = Entry::bad(&settings.queue, &settings.bucket, name, reason.as_str());
         drop(self.publisher.publish(entry, body).await);
+    }
+
+    /// How many uploads the store has taken, whether it could say so or not.
+    pub fn uploads(&self) -> usize {
+        self.wire.events().iter().filter(|event| matches!(event, Event::Put { status: 200, .. })).count()
     }
 
     /// What it comes to. No consumer may be there any more.

@@ -14,15 +14,15 @@ use crate::images::samples;
 use crate::store_answers::scene;
 
 /// Kills the consumer while the fault is met, and lets another one finish.
-async fn killed(name: &str, version: Version, fault: Fault, stored_before: usize) {
+async fn killed(name: &str, version: Version, fault: Fault, taken_before: usize) {
     let accounted = Accounted::new(name, version).await;
     let Accounted { scene, store, .. } = &accounted;
     store.set(fault);
     accounted.publish(&samples(10)).await;
     let mut consumer = Consumer::start(&scene.settings);
     eventually("uploads to be under way", LIMIT, async || {
-        let stored = scene.store.objects(&scene.settings.bucket).len();
-        if store.met() > 0 && stored >= stored_before { Ok(()) } else { Err(format!("{stored} stored")) }
+        let taken = accounted.uploads();
+        if store.met() > 0 && taken >= taken_before { Ok(()) } else { Err(format!("{taken} taken")) }
     })
     .await;
     consumer.kill();

@@ -40,11 +40,11 @@ async fn publish(accounted: &Accounted, images: &[Sample]) {
     }
 }
 
-/// Waits until so many objects are there.
-async fn stores(accounted: &Accounted, objects: usize) {
-    eventually(&format!("{objects} objects"), LIMIT, async || {
-        let stored = accounted.scene.store.objects(&accounted.scene.settings.bucket).len();
-        if stored >= objects { Ok(()) } else { Err(stored.to_string()) }
+/// Waits until the store has taken so many uploads.
+async fn taken(accounted: &Accounted, uploads: usize) {
+    eventually(&format!("{uploads} uploads"), LIMIT, async || match accounted.uploads() {
+        taken if taken >= uploads => Ok(()),
+        taken => Err(taken.to_string()),
     })
     .await;
 }
@@ -56,14 +56,14 @@ async fn weathers(name: &str, version: Version) {
     accounted.store.set(weather());
     let mut killed = Consumer::start(settings);
     let storm = async {
-        stores(&accounted, 20).await;
+        taken(&accounted, 20).await;
         accounted.broker.close_all();
-        stores(&accounted, 50).await;
+        taken(&accounted, 50).await;
         killed.kill();
         killed = Consumer::start(settings);
-        stores(&accounted, 80).await;
+        taken(&accounted, 80).await;
         accounted.broker.close_all();
-        stores(&accounted, 110).await;
+        taken(&accounted, 110).await;
         killed.kill();
     };
     tokio::join!(publish(&accounted, &images), storm);
