@@ -115,6 +115,9 @@ async fn the_status_names_what_is_wrong_with_a_broker_and_that_it_is_mended() {
     let devices = Client::connect(&tenant).await.expect("a connection");
     devices.declare("truth", Version::Three.queue_type()).await;
     drop(devices);
+    // Written to disk at once, or the broker that is killed below may know nothing of it.
+    broker.control(&["stop_app"]);
+    broker.control(&["start_app"]);
     let port = broker.with_tls("localhost", &tenant).port;
     let (server, client) = ApiServer::start(vec![], vec![], vec![]).await;
     let authority = ours.certificate.clone();
