@@ -22,7 +22,8 @@ fn the_operator_takes_its_command_line() {
         assert_eq!(container[probe]["httpGet"]["port"], "http");
     }
     let pod_name = json!({ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } });
-    assert_eq!(container["env"], json!([pod_name, { "name": "RUST_LOG", "value": "info" }]));
+    let mapped = json!({ "name": "MALLOC_MMAP_THRESHOLD_", "value": "131072" });
+    assert_eq!(container["env"], json!([pod_name, mapped, { "name": "RUST_LOG", "value": "info" }]));
     let lease = [args.lease_namespace, Some(args.lease_name), args.identity];
     assert_eq!(lease, ["operators", "image-pipeline", "$(POD_NAME)"].map(|text| Some(text.to_owned())));
 }
