@@ -272,14 +272,15 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     context.sources.lists.complete().await;
     let started = Instant::now();
     let mut observed = context.sources.observe(pipeline).await;
-    context.recall(pipeline, &mut observed);
+    let template = build::Template::new(pipeline, &context.image);
+    context.recall(pipeline, &template, &mut observed);
     let decision = context.decide(pipeline, &observed);
     // First the pods: Kubernetes chooses those that go when it sees the smaller size. It sees none
     // before they are ranked, unless a rule forbids to rank them.
     let annotated = context.writer.annotate_pods(pipeline, &observed, decision.replicas, context.now()).await;
     let unranked = decision.replicas > 0 && annotated.as_ref().is_err_and(apply::may_pass);
     let kept = observed.size().filter(|_| unranked).unwrap_or(0);
-    let desired = build::build(pipeline, decision.replicas.max(kept), &context.image);
+    let desired = build::build(pipeline, decision.replicas.max(kept), template);
     let applied = context.writer.apply(pipeline, &desired, observed.deployment.as_deref()).await;
     let previous = context.previous_status(pipeline);
     let now = context.now();

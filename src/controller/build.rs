@@ -40,12 +40,36 @@ pub struct ConsumerImage {
     pub pull_secrets: Vec<String>,
 }
 
+/// What the pods shall be, whatever their number.
+pub struct Template {
+    pods: PodTemplateSpec,
+    digest: String,
+}
+
+impl Template {
+    /// Of a pipeline's pods.
+    pub fn new(pipeline: &ImagePipeline, image: &ConsumerImage) -> Self {
+        let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
+        let pods = PodTemplateSpec {
+            metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+            spec: Some(pod(pipeline, image)),
+        };
+        let digest = digest(&pods);
+        Self { pods, digest }
+    }
+
+    /// What pods that are made by it are told by.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
 /// Builds the Deployment with its size.
-pub fn build(pipeline: &ImagePipeline, replicas: i32, image: &ConsumerImage) -> Deployment {
+pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Deployment {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let labels = names::labels(&name);
-    let mut template = template(pipeline, image);
-    let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), digest(&template))].into();
+    let Template { pods: mut template, digest } = template;
+    let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), digest)].into();
     // On the pods too, so that those of an earlier spec can be told from those of this one.
     template.metadata.get_or_insert_default().annotations = Some(digest.clone());
     Deployment {
@@ -72,19 +96,6 @@ pub fn build(pipeline: &ImagePipeline, replicas: i32, image: &ConsumerImage) -> 
             ..DeploymentSpec::default()
         }),
         status: None,
-    }
-}
-
-/// The digest that pods of the present spec are told by.
-pub fn spec_digest(pipeline: &ImagePipeline, image: &ConsumerImage) -> String {
-    digest(&template(pipeline, image))
-}
-
-fn template(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodTemplateSpec {
-    let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
-    PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-        spec: Some(pod(pipeline, image)),
     }
 }
 

@@ -9,7 +9,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource as _, ResourceExt as _};
 
 use super::apply::Writer;
-use super::build::{self, ConsumerImage};
+use super::build::{ConsumerImage, Template};
 use super::decide::{self, Asked, Load, Memory, decide};
 use super::foreign::{self, Foreign};
 use super::metrics::{Metrics, PipelineLabels};
@@ -55,8 +55,8 @@ impl Context {
     }
 
     /// Adds to one look what is asked for, and what only several looks can tell.
-    pub fn recall(&self, pipeline: &ImagePipeline, observed: &mut Observed) {
-        observed.spec = build::spec_digest(pipeline, &self.image);
+    pub fn recall(&self, pipeline: &ImagePipeline, template: &Template, observed: &mut Observed) {
+        template.digest().clone_into(&mut observed.spec);
         observed.written = self.writer.unseen_size(pipeline, observed.deployment.as_deref());
         let source = &pipeline.spec.source.rabbitmq;
         let others = foreign::others(observed);

@@ -26,6 +26,11 @@ fn pipeline(spec: &str) -> ImagePipeline {
     pipeline
 }
 
+fn built(spec: &str, replicas: i32, image: &ConsumerImage) -> Deployment {
+    let pipeline = pipeline(spec);
+    build(&pipeline, replicas, Template::new(&pipeline, image))
+}
+
 const SMALLEST: &str = "
 source: {rabbitmq: {queue: segmented-images, rabbitmqClusterReference: {name: rabbit}}}
 destination: {s3: {bucket: bucket-greench}}";
@@ -75,13 +80,13 @@ consumer:
 
 #[test]
 fn smallest_deployment() {
-    insta::assert_yaml_snapshot!(build(&pipeline(SMALLEST), 3, &image()));
+    insta::assert_yaml_snapshot!(built(SMALLEST, 3, &image()));
 }
 
 #[test]
 fn fullest_deployment() {
     let image = ConsumerImage { pull_secrets: vec!["registry".to_owned()], ..image() };
-    insta::assert_yaml_snapshot!(build(&pipeline(FULLEST), 0, &image));
+    insta::assert_yaml_snapshot!(built(FULLEST, 0, &image));
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn the_command_line_parses_back() {
 
 #[test]
 fn what_is_no_longer_asked_for_changes_the_digest() {
-    let digest_of = |spec: &str| build(&pipeline(spec), 1, &image()).metadata.annotations.unwrap();
+    let digest_of = |spec: &str| built(spec, 1, &image()).metadata.annotations.unwrap();
     assert_ne!(digest_of(SMALLEST), digest_of(&format!("{SMALLEST}\nconsumer: {{resources: {{limits: {{}}}}}}")));
     assert_eq!(digest_of(SMALLEST), digest_of(&format!("{SMALLEST}\nscaling: {{maxReplicas: 7}}")));
 }
