@@ -10,7 +10,7 @@ use super::observed::{Observed, ObservedPod, Trouble};
 use crate::api::conditions::ConditionType;
 use crate::api::names;
 use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
-use crate::pod_status::{Health, PodStatus};
+use crate::pod_status::{Fault, Health, PodStatus};
 use crate::reason::Reason;
 
 mod transitions;
@@ -180,11 +180,18 @@ fn health(
         failing = failing.or(report.fault());
     }
     match failing {
-        Some(_) if observed.speaks_of_before() => finding(kind, "Unknown", Reason::ConsumersStarting, STARTING_ANEW),
-        Some(fault) => finding(kind, "False", fault.reason, &fault.message),
+        Some(fault) => told(kind, observed, fault),
         None if available => finding(kind, "True", good, message),
         None => finding(kind, "Unknown", Reason::NotYetKnown, "No message has needed it since the consumers started."),
     }
+}
+
+/// What follows from a fault that pods tell of. One that only pods of before have met may be mended.
+fn told(kind: ConditionType, observed: &Observed, fault: &Fault) -> Finding {
+    if observed.speaks_of_before() {
+        return finding(kind, "Unknown", Reason::ConsumersStarting, STARTING_ANEW);
+    }
+    finding(kind, "False", fault.reason, &fault.message)
 }
 
 fn consumers_available(observed: &Observed, decision: &Decision, applied: &Applied, starting: bool) -> Finding {
@@ -196,12 +203,8 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
     if let Some(Trouble { reason, message }) = troubles.into_iter().flatten().next() {
         return finding(kind, "False", reason, message);
     }
-    match observed.speaking().find_map(|report| report.broker.fault()) {
-        Some(_) if observed.speaks_of_before() => {
-            return finding(kind, "Unknown", Reason::ConsumersStarting, STARTING_ANEW);
-        }
-        Some(fault) => return finding(kind, "False", fault.reason, &fault.message),
-        None => {}
+    if let Some(fault) = observed.speaking().find_map(|report| report.broker.fault()) {
+        return told(kind, observed, fault);
     }
     let consuming = |pod: &&ObservedPod| pod.report.as_ref().is_some_and(|report| report.consuming);
     let (running, silent) =

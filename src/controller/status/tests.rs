@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::pod_status::{Fault, healthy};
+use crate::pod_status::healthy;
 use crate::queue::QueueDepth;
 
 fn at(seconds: i64) -> Timestamp {
