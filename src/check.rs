@@ -4,10 +4,9 @@
 use std::path::PathBuf;
 
 use crate::api::assignment::Assignment;
-use crate::api::names;
 use crate::consumer::decode::{Decoder, InvalidTemplate};
 use crate::consumer::preflight::{Finding, preflight};
-use crate::run::manifest::{self, ManifestError};
+use crate::run::manifest::{self, ManifestArgs, ManifestError};
 use crate::run::secrets;
 
 const EXAMPLES: &str = "\
@@ -28,12 +27,9 @@ Exit code 0 means that every check has passed.";
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The manifest, in YAML, with one ImagePipeline
-    #[arg(short, long, value_name = "FILE")]
-    pub file: PathBuf,
-    /// Directory of the Secrets that the manifest names
-    #[arg(long, env = "SECRETS", value_name = "DIR", default_value = names::SECRETS_MOUNT)]
-    pub secrets: PathBuf,
+    /// Where the manifest and its Secrets are.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
     /// How the findings are written
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -83,12 +79,12 @@ pub enum Error {
 /// # Errors
 /// The manifest is none, or a check failed.
 pub async fn run(args: Args) -> Result<(), Error> {
-    let (pipeline, _) = manifest::read(&args.file)?;
+    let (pipeline, _) = manifest::read(&args.manifest.file)?;
     let assignment = Assignment::from(&pipeline.spec);
     let Assignment { source, message, destination, .. } = &assignment;
     Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?;
     let directory = std::env::temp_dir().join(format!("image-pipeline-check-{:016x}", fastrand::u64(..)));
-    let placed = secrets::place(&pipeline, &args.secrets, &directory, |name| std::env::var(name).ok());
+    let placed = secrets::place(&pipeline, &args.manifest.secrets, &directory, |name| std::env::var(name).ok());
     let findings = match placed {
         Ok(()) => Ok(preflight(&assignment, &directory).await),
         Err((path, source)) => Err(Error::Directory { path, source }),
