@@ -127,6 +127,14 @@ impl Connection {
         Ok(Channel { inner, blocked: self.blocked.clone() })
     }
 
+    /// Reads a queue's depth by a channel of its own, which a refusal closes.
+    ///
+    /// # Errors
+    /// As [`Channel::depth`].
+    pub async fn depth(&self, queue: &str) -> Result<QueueDepth, QueueError> {
+        self.channel().await?.depth(queue).await
+    }
+
     /// Whether the connection is still open, as far as this side knows.
     pub fn is_open(&self) -> bool {
         self.inner.status().connected()
@@ -175,7 +183,7 @@ impl Channel {
     /// # Errors
     /// The broker refuses the declaration or does not answer.
     pub async fn ensure_queue(&self, connection: &Connection, queue: &str) -> Result<(), QueueError> {
-        match connection.channel().await?.depth(queue).await {
+        match connection.depth(queue).await {
             Err(error) if error.is_queue_not_found() => {}
             found => return found.map(drop),
         }

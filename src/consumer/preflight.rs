@@ -11,7 +11,7 @@ use super::upload::Store;
 use crate::api::assignment::Assignment;
 use crate::api::failures::FailurePolicy;
 use crate::api::names;
-use crate::queue::{Connection, QueueDepth, QueueError};
+use crate::queue::{Connection, QueueDepth};
 use crate::reason::Reason;
 
 /// What one check found.
@@ -75,7 +75,7 @@ async fn of_broker(assignment: &Assignment, secrets: &Path) -> Vec<Finding> {
 
 async fn queue(assignment: &Assignment, connection: &Connection) -> Finding {
     let queue = &assignment.source.rabbitmq.queue;
-    match depth(connection, queue).await {
+    match connection.depth(queue).await {
         Ok(QueueDepth { ready, consumers: 0 }) => {
             Finding::passed(Check::Queue, format!("queue {queue:?} is there; messages ready: {ready}"))
         }
@@ -100,7 +100,7 @@ async fn parking(assignment: &Assignment, connection: &Connection) -> Option<Fin
         return None;
     }
     let queue = names::parking_queue(&assignment.source, &assignment.failures);
-    Some(match depth(connection, &queue).await {
+    Some(match connection.depth(&queue).await {
         Ok(depth) => {
             let message = format!("parking queue {queue:?} is there; messages parked: {}", depth.ready);
             Finding::passed(Check::Parking, message)
@@ -114,11 +114,6 @@ async fn parking(assignment: &Assignment, connection: &Connection) -> Option<Fin
         }
         Err(error) => Finding::failed(Check::Parking, error.reason(), error),
     })
-}
-
-/// On a channel of its own, which a refusal closes.
-async fn depth(connection: &Connection, queue: &str) -> Result<QueueDepth, QueueError> {
-    connection.channel().await?.depth(queue).await
 }
 
 async fn of_store(assignment: &Assignment, secrets: &Path) -> Finding {
