@@ -9,9 +9,10 @@
 //! The two halves do not import each other, save that `controller/build` writes the consumer's
 //! command line from the consumer's own argument type. What both need stands beside them:
 //! `api` (the resource), `reason` (every reason there is), `pod_status` (what a consumer tells of
-//! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`).
-//! `publish` is the device's side, `parked` repairs what was set aside, `broker_args` is how a person's
-//! command is told of the broker; `run` and `check` take a manifest where there is no Kubernetes.
+//! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`),
+//! `http` and `html` (what processes serve). `publish` is the device's side, `parked` repairs what was
+//! set aside, `broker_args` is how a person's command is told of the broker; `run` and `check` take a
+//! manifest where there is no Kubernetes.
 
 pub mod api;
 pub mod broker_address;
@@ -19,6 +20,7 @@ pub mod broker_args;
 pub mod check;
 pub mod consumer;
 pub mod controller;
+pub mod html;
 pub mod http;
 pub mod message;
 pub mod parked;

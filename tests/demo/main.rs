@@ -81,6 +81,8 @@ async fn main() -> ExitCode {
     }
     let objects = storage.some(BUCKET, &keys, SHOWN_IMAGES).await;
     println!("Report: {}", write_report(&recording, objects).display());
+    println!("Console: kubectl -n image-pipeline-system port-forward deployment/image-pipeline 8081");
+    println!("         and then http://localhost:8081");
     if !history.complete {
         eprintln!("Not done in time; look at: kubectl -n {name} describe imgp {PIPELINE}, and at the operator's log");
     }

@@ -5,12 +5,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::ImageError;
 use image::codecs::jpeg::JpegEncoder;
+use image_pipeline::html::{Page, escape};
 
 use super::recording::Recording;
 
 mod plot;
 
-const STYLE: &str = include_str!("report/style.css");
 const THUMBNAIL_PIXELS: u32 = 240;
 const THUMBNAIL_QUALITY: u8 = 82;
 
@@ -47,19 +47,8 @@ pub fn page(recording: &Recording, pictures: &[Picture]) -> String {
     };
     let (figures, plot, table) = (figures(recording), plot::svg(recording), table(recording));
     let sheet: String = pictures.iter().map(figure).collect();
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{name}: {verdict}</title>
-<style>
-{STYLE}</style>
-</head>
-<body>
-<header>
+    let body = format!(
+        r#"<header>
 <p class="over">ImagePipeline <b>{name}</b>, {started}</p>
 <h1>{verdict}</h1>
 <p>{outcome}.</p>
@@ -78,14 +67,14 @@ pub fn page(recording: &Recording, pictures: &[Picture]) -> String {
 <div class="sheet">
 {sheet}</div>
 </section>
-</body>
-</html>
 "#,
         started = recording.first_confirm.strftime("%Y-%m-%d %H:%M:%S UTC"),
         outcome = recording.outcome,
         shown = pictures.len(),
         stored = recording.outcome.stored,
-    )
+    );
+    let title = format!("{}: {verdict}", recording.pipeline);
+    Page { title: &title, ..Page::default() }.around(&body)
 }
 
 fn figures(recording: &Recording) -> String {
@@ -142,10 +131,6 @@ fn figure(picture: &Picture) -> String {
         "<figure title=\"{key}\"><img src=\"{thumbnail}\" alt=\"{name}\" loading=\"lazy\">\
          <figcaption>{name}<br>{width}×{height}, {kilobytes} kB</figcaption></figure>\n"
     )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

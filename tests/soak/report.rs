@@ -3,10 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
+use image_pipeline::html::{Page, escape};
+
 use super::outcome::{Outcome, Slowest};
 use super::timeline::Happened;
 
-const STYLE: &str = include_str!("../demo/report/style.css");
+/// Beside what all pages have.
+const STYLE: &str = "
+svg rect.fault { fill: var(--backlog); }
+pre { overflow-x: auto; font-size: 0.8rem; line-height: 1.35; }
+td:first-child, th:first-child { text-align: left; }
+";
 
 const WIDTH: f64 = 960.0;
 const TOP: f64 = 20.0;
@@ -40,23 +47,8 @@ pub fn page(outcome: &Outcome, stored: &[Vec<f64>]) -> String {
     let sentences: String = wrong.iter().map(|sentence| format!("<li>{}</li>\n", escape(sentence))).collect();
     let lines = outcome.record.lines.iter();
     let lines: String = lines.map(|(at, line)| format!("{at:>7.1}  {}\n", escape(line))).collect();
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Soak: {verdict}</title>
-<style>
-{STYLE}
-svg rect.fault {{ fill: var(--backlog); }}
-pre {{ overflow-x: auto; font-size: 0.8rem; line-height: 1.35; }}
-td:first-child, th:first-child {{ text-align: left; }}
-</style>
-</head>
-<body>
-<header>
+    let body = format!(
+        r#"<header>
 <p>A soak of {hours} hours, seed {seed}</p>
 <h1>{verdict}</h1>
 </header>
@@ -75,8 +67,6 @@ td:first-child, th:first-child {{ text-align: left; }}
 <details><summary>{count} lines</summary>
 <pre>{lines}</pre></details>
 </section>
-</body>
-</html>
 "#,
         hours = outcome.hours,
         seed = outcome.seed,
@@ -84,7 +74,8 @@ td:first-child, th:first-child {{ text-align: left; }}
         plot = plot(outcome, stored),
         table = table(outcome),
         count = outcome.record.lines.len(),
-    )
+    );
+    Page { title: &format!("Soak: {verdict}"), style: STYLE, ..Page::default() }.around(&body)
 }
 
 fn figures(outcome: &Outcome) -> String {
@@ -168,10 +159,6 @@ fn plot(outcome: &Outcome, stored: &[Vec<f64>]) -> String {
         );
     }
     svg + "</svg>\n"
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
