@@ -12,20 +12,20 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Config};
-use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ImagePipeline, names};
-use crate::http;
 use crate::queue::Reach;
 
 mod answered;
 mod apply;
 mod brokers;
 pub mod build;
+pub mod console;
 mod context;
 pub mod decide;
 mod foreign;
+mod instruments;
 mod leader;
 mod listed;
 pub mod metrics;
@@ -36,7 +36,10 @@ mod scope;
 mod status;
 
 pub use build::ConsumerImage;
+use console::About;
+pub use console::Console;
 use context::{Context, shown};
+pub use instruments::Instruments;
 pub use leader::Election;
 use leader::Term;
 pub use listed::Listed;
@@ -74,6 +77,10 @@ pub struct Args {
     /// Address for /livez, /readyz and /metrics
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Address for the console, a page that shows the pipelines of every namespace served to whoever reaches
+    /// it: 127.0.0.1:8081 for this machine alone. Without it there is none
+    #[arg(long, env = "CONSOLE")]
+    pub console: Option<SocketAddr>,
     /// Also connect to brokers on loopback, link-local and other addresses that only this process or
     /// its node reaches; without it, no Secret can make the operator dial them
     #[arg(long, env = "ALLOW_LOCAL_BROKERS")]
@@ -131,44 +138,38 @@ impl Args {
         Settings { image, namespaces: self.namespaces.clone(), reach }
     }
 
-    fn election(&self, client: &Client) -> Election {
+    fn about(&self, client: &Client) -> About {
         let made_up = || {
             let host = std::env::var("HOSTNAME").unwrap_or_else(|_| names::FIELD_MANAGER.to_owned());
             format!("{host}-{:016x}", fastrand::u64(..))
         };
-        let namespace = self.lease_namespace.as_deref().unwrap_or(client.default_namespace());
-        let identity = self.identity.clone().unwrap_or_else(made_up);
-        tracing::info!(namespace, lease = self.lease_name, identity, "waiting to lead");
-        Election::new(client.clone(), namespace, &self.lease_name, &identity)
+        About {
+            namespace: self.lease_namespace.as_deref().unwrap_or(client.default_namespace()).to_owned(),
+            lease: self.lease_name.clone(),
+            identity: self.identity.clone().unwrap_or_else(made_up),
+        }
     }
 }
 
 /// Runs the operator until it is told to stop.
 ///
 /// # Errors
-/// There is no cluster, or the address for probes can't be had.
+/// There is no cluster, or an address can't be had.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
-    let (settings, listen) = (args.settings(), args.listen);
+    let (settings, listen, console) = (args.settings(), args.listen, args.console);
     let client = client().await?;
-    let mut registry = Registry::with_prefix("image_pipeline");
-    let metrics = Metrics::default();
-    metrics.register(&mut registry);
-    let listed = Listed::default();
-    let is_listed = listed.clone();
-    let routes = http::routes(registry, move || {
-        is_listed.is_complete().then_some(()).ok_or_else(|| http::NotReady {
-            reason: "Listing".to_owned(),
-            message: "the API server has not answered every request yet".to_owned(),
-        })
-    });
-    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| Error::Listen(listen, error))?;
-    let server = tokio::spawn(http::serve(listener, routes, stop.clone()));
+    let about = args.about(&client);
+    let instruments = Instruments::default();
+    let servers = instruments.serve(listen, console, about.clone(), &stop).await?;
     let version = env!("CARGO_PKG_VERSION");
     let (consumer, namespaces) = (&settings.image.image, &settings.namespaces);
-    tracing::info!(version, consumer.image = consumer, ?namespaces, %listen, "controller starts");
-    lead(args.election(&client), client, settings, metrics, listed, stop).await?;
+    tracing::info!(version, consumer.image = consumer, ?namespaces, %listen, ?console, "controller starts");
+    let About { namespace, lease, identity } = &about;
+    tracing::info!(namespace, lease, identity, "waiting to lead");
+    let election = Election::new(client.clone(), namespace, lease, identity);
+    lead(election, client, settings, instruments, stop).await?;
     tracing::info!("controller stops");
-    drop(server.await);
+    drop(servers.join_all().await);
     Ok(())
 }
 
@@ -190,22 +191,20 @@ pub async fn lead(
     mut election: Election,
     client: Client,
     settings: Settings,
-    metrics: Metrics,
-    listed: Listed,
+    instruments: Instruments,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    while let Some(term) = election.win(|| listed.nothing(), &stop).await {
+    while let Some(term) = election.win(|| instruments.listed.nothing(), &stop).await {
         tracing::info!("this operator leads");
         let (client, settings) = (client.clone(), settings.clone());
-        let work = work(client, settings, metrics.clone(), listed.clone(), term.clone(), stop.clone());
+        let work = work(client, settings, instruments.clone(), term.clone(), stop.clone());
         let ended = tokio::select! {
             // First: whoever stood still past its term must see so before it goes on.
             biased;
             () = election.hold(&term) => None,
             ended = work => Some(ended),
         };
-        listed.nothing();
-        metrics.forget_all();
+        instruments.rest();
         if let Some(ended) = ended {
             election.release().await;
             return ended;
@@ -222,24 +221,23 @@ pub async fn lead(
 pub async fn operate(
     client: Client,
     settings: Settings,
-    metrics: Metrics,
-    listed: Listed,
+    instruments: Instruments,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    work(client, settings, metrics, listed, Term::unlimited(), stop).await
+    work(client, settings, instruments, Term::unlimited(), stop).await
 }
 
 async fn work(
     client: Client,
     settings: Settings,
-    metrics: Metrics,
-    listed: Listed,
+    instruments: Instruments,
     term: Term,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    instruments.console.begin();
     let scopes = scopes(&settings.namespaces);
-    let shared = Shared::new(client, settings, metrics, term)?;
-    let run = |namespace| scope::run(namespace, shared.clone(), listed.scope(), stop.clone());
+    let shared = Shared::new(client, settings, instruments, term)?;
+    let run = |namespace| scope::run(namespace, shared.clone(), shared.lists(), stop.clone());
     let ended = try_join_all(scopes.into_iter().map(run));
     let time_is_up = async {
         stop.cancelled().await;
@@ -285,9 +283,10 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     let previous = context.previous_status(pipeline);
     let now = context.now();
     let status = status::status(&previous, pipeline, &observed, &decision, &applied, now);
+    context.instruments.console.note(pipeline, &observed, &status, now);
     context.report(pipeline, &previous, status, &decision, now).await?;
     annotated.map_err(Error::Write)?;
-    context.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
+    context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))
 }
 

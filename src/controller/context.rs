@@ -12,7 +12,8 @@ use super::apply::Writer;
 use super::build::{ConsumerImage, Template};
 use super::decide::{self, Asked, Load, Memory, decide};
 use super::foreign::{self, Foreign};
-use super::metrics::{Metrics, PipelineLabels};
+use super::instruments::Instruments;
+use super::metrics::PipelineLabels;
 use super::observe::Sources;
 use super::observed::Observed;
 use super::{Error, Guarded, status};
@@ -29,8 +30,8 @@ pub struct Context {
     pub writer: Writer,
     /// What the operator says about consumer pods.
     pub image: ConsumerImage,
-    /// What is counted.
-    pub metrics: Metrics,
+    /// What shows the work.
+    pub instruments: Instruments,
     /// Every ImagePipeline of the scope.
     pub pipelines: Store<Guarded>,
     /// By pipeline.
@@ -94,8 +95,8 @@ impl Context {
         self.remembered().entry(key).or_default().memory = memory;
         let unknown = observed.depth.as_ref().err().map(|trouble| trouble.reason);
         let labels = labels_of(pipeline.namespace(), pipeline.name_any());
-        self.metrics.decided(&labels, &decision, unknown);
-        self.metrics.parked(&labels, observed.parked);
+        self.instruments.metrics.decided(&labels, &decision, unknown);
+        self.instruments.metrics.parked(&labels, observed.parked);
         decision
     }
 
@@ -118,7 +119,7 @@ impl Context {
         decision: &decide::Decision,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.metrics.told(&labels_of(pipeline.namespace(), pipeline.name_any()), &status.conditions);
+        self.instruments.metrics.told(&labels_of(pipeline.namespace(), pipeline.name_any()), &status.conditions);
         let key = ObjectRef::from_obj(pipeline);
         let written =
             self.remembered().get(&key).and_then(|remembered| remembered.written.as_ref().map(|(_, when)| *when));
@@ -154,7 +155,8 @@ impl Context {
         }
         tracing::warn!(pipeline = shown(&key), detail, "an ImagePipeline can't be read; it is left alone");
         let status = status::invalid(meta.generation, detail, self.now());
-        self.metrics.told(&labels_of(guarded.namespace(), guarded.name_any()), &status.conditions);
+        self.instruments.metrics.told(&labels_of(guarded.namespace(), guarded.name_any()), &status.conditions);
+        self.instruments.console.note_invalid(meta, &status);
         self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
         let mut remembered = self.remembered();
         let known = remembered.entry(key).or_default();
@@ -173,7 +175,8 @@ impl Context {
         let gone: Vec<_> = self.remembered().keys().filter(|key| !lives(key)).cloned().collect();
         for key in gone {
             self.remembered().remove(&key);
-            self.metrics.forget(&labels_of(key.namespace.clone(), key.name.clone()));
+            self.instruments.console.forget(key.namespace.as_deref().unwrap_or_default(), &key.name);
+            self.instruments.metrics.forget(&labels_of(key.namespace.clone(), key.name.clone()));
         }
     }
 

@@ -20,9 +20,9 @@ use super::apply::Writer;
 use super::brokers::{Brokers, Connections};
 use super::build::ConsumerImage;
 use super::context::Context;
+use super::instruments::Instruments;
 use super::leader::Term;
 use super::listed::Lists;
-use super::metrics::Metrics;
 use super::observe::Sources;
 use super::rewatch::{AtOnce, Rewatch};
 use super::{Error, Guarded, Settings, error_policy, reconcile};
@@ -33,7 +33,7 @@ use crate::api::names;
 pub struct Shared {
     client: Client,
     image: ConsumerImage,
-    metrics: Metrics,
+    instruments: Instruments,
     term: Term,
     connections: Arc<Connections>,
     http: reqwest::Client,
@@ -44,14 +44,14 @@ impl Shared {
     ///
     /// # Errors
     /// The client for the pods' status could not be made.
-    pub fn new(client: Client, settings: Settings, metrics: Metrics, term: Term) -> Result<Self, Error> {
+    pub fn new(client: Client, settings: Settings, instruments: Instruments, term: Term) -> Result<Self, Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Http)?;
         let Settings { image, namespaces: _, reach } = settings;
-        Ok(Self { client, image, metrics, term, connections: Arc::new(Connections::within(reach)), http })
+        Ok(Self { client, image, instruments, term, connections: Arc::new(Connections::within(reach)), http })
     }
 }
 
@@ -120,6 +120,11 @@ pub async fn run(
 }
 
 impl Shared {
+    /// The lists of one more scope.
+    pub fn lists(&self) -> Lists {
+        self.instruments.listed.scope()
+    }
+
     fn context(
         &self,
         pipelines: &Store<Guarded>,
@@ -136,7 +141,7 @@ impl Shared {
             sources: Sources { client: client.clone(), deployments, pods, secrets, brokers, http, lists },
             writer: Writer::new(client, reporter, self.term.clone()),
             image: self.image.clone(),
-            metrics: self.metrics.clone(),
+            instruments: self.instruments.clone(),
             pipelines: pipelines.clone(),
             remembered: Mutex::default(),
         }

@@ -4,7 +4,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use image_pipeline::controller::{self, Election, Error, Listed, Metrics};
+use image_pipeline::controller::{self, Election, Error, Instruments};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -21,7 +21,7 @@ const HANDS_OVER_WITHIN: Duration = Duration::from_secs(3);
 /// One operator of several, in this process.
 struct Operator {
     name: &'static str,
-    listed: Listed,
+    instruments: Instruments,
     registry: Registry,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
@@ -29,14 +29,13 @@ struct Operator {
 
 impl Operator {
     fn start(name: &'static str, server: &ApiServer) -> Self {
-        let (client, listed, stop) = (server.client_of(name), Listed::default(), CancellationToken::new());
-        let (metrics, mut registry) = (Metrics::default(), Registry::default());
-        metrics.register(&mut registry);
+        let (client, stop) = (server.client_of(name), CancellationToken::new());
+        let (instruments, mut registry) = (Instruments::default(), Registry::default());
+        instruments.metrics.register(&mut registry);
         let election = Election::new(client.clone(), "system", "image-pipeline", name);
-        let (is_listed, until) = (listed.clone(), stop.clone());
         let settings = operator::settings(&[]);
-        let task = tokio::spawn(controller::lead(election, client, settings, metrics, is_listed, until));
-        Self { name, listed, registry, stop, task }
+        let task = tokio::spawn(controller::lead(election, client, settings, instruments.clone(), stop.clone()));
+        Self { name, instruments, registry, stop, task }
     }
 
     /// Whether its metrics tell of the pipeline.
@@ -101,7 +100,7 @@ async fn of_two_one_works_and_hands_over_when_it_is_told_to_stop() {
     assert_eq!(server.lease()["spec"]["holderIdentity"], "first");
     assert_eq!(server.lease()["spec"]["leaseDurationSeconds"], 15);
     assert_eq!(work("second", &server), [""; 0]);
-    assert!(second.listed.is_complete(), "not ready, so that an update would wait for it for ever");
+    assert!(second.instruments.listed.is_complete(), "not ready, so that an update would wait for it for ever");
 
     let told = Instant::now();
     first.stop.cancel();
@@ -154,7 +153,7 @@ async fn one_whose_api_server_is_away_leaves_the_work_and_goes_on_later() {
     server.forbid("/pods");
     let first = Operator::start("first", &server);
     first.looks(&server, 2).await;
-    assert!(!first.listed.is_complete());
+    assert!(!first.instruments.listed.is_complete());
     let lists = || server.requests_of("first").iter().filter(|request| request.ends_with("/secrets")).count();
     server.forbid("/");
     // Some within its term, every two seconds, and some after that.
@@ -162,7 +161,7 @@ async fn one_whose_api_server_is_away_leaves_the_work_and_goes_on_later() {
     let before = lists();
     server.allow();
     is_sized(&server, 2).await;
-    assert!(first.listed.is_complete(), "waits for a list of its former term");
+    assert!(first.instruments.listed.is_complete(), "waits for a list of its former term");
     assert!(lists() > before, "went on with what it had known");
     assert!(!first.task.is_finished());
 }

@@ -1,7 +1,7 @@
 //! The operator in some namespaces of a cluster: what it does there, that it asks for nothing
 //! elsewhere, and that one of them which is closed to it holds up no other.
 
-use image_pipeline::controller::Listed;
+use image_pipeline::controller::Instruments;
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
@@ -51,10 +51,10 @@ async fn each_of_a_list_is_served_and_nothing_is_asked_elsewhere() {
         let sizes = [("desert-consumer", desert), ("forest-consumer", forest), ("meadow-consumer", Some(2))];
         sizes.into_iter().filter_map(|(name, size)| Some((name.to_owned(), size?))).collect::<Vec<_>>()
     };
-    let listed = Listed::default();
-    operator::run(operator::settings(&["forest", "meadow", "forest"]), client, listed.clone(), async {
+    let instruments = Instruments::default();
+    operator::run(operator::settings(&["forest", "meadow", "forest"]), client, instruments.clone(), async {
         until("both sizes", || sizes(&server) == expected(None, Some(2))).await;
-        until("every list", || listed.is_complete()).await;
+        until("every list", || instruments.listed.is_complete()).await;
         let mut grown = pipeline("forest");
         grown["spec"]["scaling"]["minReplicas"] = json!(3);
         grown["metadata"]["generation"] = json!(2);
@@ -79,11 +79,11 @@ async fn each_of_a_list_is_served_and_nothing_is_asked_elsewhere() {
 async fn one_that_is_closed_holds_up_no_other_and_is_told() {
     let (server, client) = three().await;
     server.forbid("/namespaces/forest/secrets");
-    let listed = Listed::default();
-    operator::run(operator::settings(&["forest", "meadow"]), client, listed.clone(), async {
+    let instruments = Instruments::default();
+    operator::run(operator::settings(&["forest", "meadow"]), client, instruments.clone(), async {
         until("the other to be served", || reported(&server, "meadow", "SecretNotFound")).await;
     })
     .await;
     assert_eq!(sizes(&server), [("meadow-consumer".to_owned(), 2)]);
-    assert!(!listed.is_complete(), "ready, with a namespace that can't be read");
+    assert!(!instruments.listed.is_complete(), "ready, with a namespace that can't be read");
 }

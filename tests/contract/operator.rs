@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use image_pipeline::api::names::{INSTANCE_LABEL, POD_TEMPLATE_HASH_LABEL};
-use image_pipeline::controller::{self, ConsumerImage, Listed, Settings};
+use image_pipeline::controller::{self, ConsumerImage, Instruments, Settings};
 use image_pipeline::queue::Reach;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -23,13 +23,18 @@ pub fn settings(namespaces: &[&str]) -> Settings {
 
 /// Runs the operator in the whole cluster while something happens.
 pub async fn during(client: kube::Client, happens: impl Future<Output = ()>) {
-    run(settings(&[]), client, Listed::default(), happens).await;
+    run(settings(&[]), client, Instruments::default(), happens).await;
 }
 
 /// Runs an operator while something happens.
-pub async fn run(settings: Settings, client: kube::Client, listed: Listed, happens: impl Future<Output = ()>) {
+pub async fn run(
+    settings: Settings,
+    client: kube::Client,
+    instruments: Instruments,
+    happens: impl Future<Output = ()>,
+) {
     let stop = CancellationToken::new();
-    let operator = tokio::spawn(controller::operate(client, settings, Default::default(), listed, stop.clone()));
+    let operator = tokio::spawn(controller::operate(client, settings, instruments, stop.clone()));
     happens.await;
     stop.cancel();
     operator.await.unwrap().unwrap();

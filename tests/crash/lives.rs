@@ -63,7 +63,7 @@ fn live(gate: &Shared, url: &str, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = gate.killed() => {}
-            ended = controller::operate(client, settings, Default::default(), Default::default(), never) => {
+            ended = controller::operate(client, settings, Default::default(), never) => {
                 panic!("the operator has ended by itself: {ended:?}")
             }
         }

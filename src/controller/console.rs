@@ -1,0 +1,158 @@
+//! The console: a page, to read only, with what this operator knows of every pipeline, its last hour
+//! included. It must never ask another system, hold what decides anything, or show itself to a page of
+//! somebody else in the reader's browser.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::extract::RawQuery;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::Timestamp;
+use kube::core::ObjectMeta;
+
+use super::listed::Listed;
+use super::observed::Observed;
+use crate::api::{ImagePipeline, ImagePipelineStatus};
+
+mod entry;
+mod history;
+mod page;
+mod plot;
+
+use entry::{Entry, Flow};
+use history::Look;
+pub use page::About;
+use page::{Asked, Work};
+
+/// A namespace and the name of a pipeline in it.
+type Key = (String, String);
+
+/// What is known of pipelines; `None` while this operator does not lead. Clones share it.
+#[derive(Clone, Default)]
+pub struct Console(Arc<Mutex<Option<BTreeMap<Key, Entry>>>>);
+
+/// What a browser may do with the page: show it with its own style and script, and fetch it again.
+/// (W3C Content Security Policy Level 3; the digests are those of what stands between the tags.)
+const POLICY: &str = "default-src 'none'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+                      frame-ancestors 'none'; style-src 'sha256-0zn6JRk/Ohp/Zve7wIHo5+VW7xGbhDU25MbPJNrzoK4='; \
+                      script-src 'sha256-CXAJXIz7LKUld+8ky3Cz6hIqDcz+Nok6KMQEJckVKeQ='";
+
+impl Console {
+    /// This operator leads from now on, and knows nothing yet.
+    pub fn begin(&self) {
+        *self.locked() = Some(BTreeMap::new());
+    }
+
+    /// Another operator has the pipelines now.
+    pub fn end(&self) {
+        *self.locked() = None;
+    }
+
+    /// Notes what one look at a pipeline found, and the status that follows.
+    pub fn note(&self, pipeline: &ImagePipeline, observed: &Observed, status: &ImagePipelineStatus, now: Timestamp) {
+        let pods = observed.pods.iter();
+        let look = Look {
+            backlog: status.backlog,
+            parked: status.parked,
+            desired: status.desired_replicas,
+            ready: status.ready_replicas,
+            pods: pods.map(|pod| (pod.name.clone(), pod.report.as_ref().map(|report| report.processed))).collect(),
+        };
+        self.change(key_of(&pipeline.metadata), |entry| {
+            entry.history.add(&look, now);
+            entry.flow = Some(Flow::of(pipeline));
+            if entry.status != *status {
+                entry.status = status.clone();
+            }
+        });
+    }
+
+    /// Notes that a pipeline's resource can't be read.
+    pub fn note_invalid(&self, metadata: &ObjectMeta, status: &ImagePipelineStatus) {
+        self.change(key_of(metadata), |entry| (entry.flow, entry.status) = (None, status.clone()));
+    }
+
+    /// Forgets a pipeline that is gone.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        if let Some(entries) = self.locked().as_mut() {
+            entries.remove(&(namespace.to_owned(), name.to_owned()));
+        }
+    }
+
+    fn change(&self, key: Key, change: impl FnOnce(&mut Entry)) {
+        if let Some(entries) = self.locked().as_mut() {
+            change(entries.entry(key).or_default());
+        }
+    }
+
+    fn page(&self, about: &About, listed: &Listed, asked: &Asked, now: Timestamp) -> String {
+        let entries = self.locked();
+        let all =
+            || entries.iter().flatten().map(|((namespace, name), entry)| (namespace.as_str(), name.as_str(), entry));
+        let work = match &*entries {
+            None => Work::Waiting,
+            Some(_) if !listed.is_complete() => Work::Listing,
+            Some(_) => Work::Leading,
+        };
+        page::page(about, work, asked, &all().collect::<Vec<_>>(), now)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<BTreeMap<Key, Entry>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The page, at `/`, for a server that listens on `address`.
+pub fn routes(console: Console, listed: Listed, about: About, address: SocketAddr) -> Router {
+    let shared = Arc::new((console, listed, about));
+    let answer = move |headers: HeaderMap, RawQuery(query): RawQuery| {
+        let shared = Arc::clone(&shared);
+        async move {
+            if address.ip().is_loopback() && !is_for_loopback(&headers) {
+                return (StatusCode::MISDIRECTED_REQUEST, NOT_HERE).into_response();
+            }
+            let (console, listed, about) = &*shared;
+            shown(console.page(about, listed, &asked(&query.unwrap_or_default()), Timestamp::now()))
+        }
+    };
+    Router::new().route("/", get(answer))
+}
+
+const NOT_HERE: &str = "This console listens on loopback alone and answers to localhost, 127.0.0.1 and [::1], so that no \
+                        page elsewhere can read it by a name that points here.\n";
+
+/// A page of somebody else whose name is made to point to loopback (DNS rebinding) has that name as its host.
+fn is_for_loopback(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    host.is_some_and(|host| matches!(host.host(), "localhost" | "127.0.0.1" | "[::1]"))
+}
+
+fn asked(query: &str) -> Asked {
+    let value = |name: &str| url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
+    let text = |name: &str| value(name).map(|(_, value)| value.into_owned()).unwrap_or_default();
+    Asked { find: text("find"), from: text("from").parse().unwrap_or(0) }
+}
+
+fn shown(page: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, page).into_response()
+}
+
+fn key_of(metadata: &ObjectMeta) -> Key {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;
