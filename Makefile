@@ -81,6 +81,7 @@ ifeq ($(CLUSTER),current)
 	@echo 'CLUSTER=current: cargo test --test pipeline --test crash is left out, which starts servers of its own.'
 	@$(MAKE) check end-to-end
 else
+	@$(CLUSTER_SCRIPTS)/packages browser
 	@$(CLUSTER_SCRIPTS)/build
 	@$(MAKE) check
 	cargo test --locked --test pipeline

@@ -8,7 +8,7 @@ use super::accounting::ledger::{Entry, Ledger, pixels};
 use super::accounting::publisher::Publisher;
 use super::accounting::read_back::{self, Buckets, Found};
 use super::bucket::Storage;
-use super::cluster::Namespace;
+use super::cluster::{Namespace, way_to_console};
 use super::eventually::{LIMIT, equal, eventually};
 use super::messages::{self, Messages};
 use super::pipeline::{NAMED_WITHIN, Pipeline};
@@ -54,6 +54,7 @@ async fn a_burst_ends_in_the_bucket() {
     let account = Account::of(&ledger.attempts(), &found, &[]);
     assert_eq!((account.stored, account.parked, account.queued, account.faults()), (TILES as usize, 1, 0, vec![]));
     pipeline.shows("Ready", "True", "Idle", LIMIT).await;
+    is_on_the_console().await;
     apply(1);
     pipeline.shows("ConsumersAvailable", "True", "ConsumersReady", LIMIT).await;
 
@@ -61,6 +62,26 @@ async fn a_burst_ends_in_the_bucket() {
     eventually("nothing to be left", LIMIT, async || match (pipeline.size(), pipeline.pods()) {
         (None, pods) if pods.is_empty() => Ok(()),
         left => Err(format!("{left:?}")),
+    })
+    .await;
+}
+
+/// The page has counted every image by what the pods told, and says what to do about the one that is parked.
+async fn is_on_the_console() {
+    let way = way_to_console();
+    let url = format!("http://{}:{}/?find=burst", way.host, way.port);
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    eventually("the burst to be on the console", LIMIT, async || {
+        let page = client.get(&url).send().await.map_err(|error| error.to_string())?;
+        let page = page.text().await.map_err(|error| error.to_string())?;
+        let expected = [
+            "<article id=\"end-to-end/burst\"",
+            &format!("<b>{TILES} in this hour</b>"),
+            "1 message waits in queue &quot;burst.parked&quot;",
+            "image-pipeline parked list --queue burst.parked",
+        ];
+        let missing: Vec<_> = expected.into_iter().filter(|text| !page.contains(*text)).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} are not in {page}")) }
     })
     .await;
 }

@@ -33,6 +33,28 @@ struct Forward {
     port: u16,
 }
 
+impl Forward {
+    fn to(namespace: &str, target: &str, port: u16) -> Self {
+        let mut command = kubectl();
+        command.args(["--namespace", namespace, "port-forward", target, &format!(":{port}")]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("kubectl");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("stdout"));
+        output.read_line(&mut line).expect("a line");
+        // It ends when nobody reads what it says of each connection.
+        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        let local = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split_once(' '));
+        let port = local.and_then(|(port, _)| port.parse().ok()).unwrap_or_else(|| panic!("kubectl said {line:?}"));
+        Self { child, port }
+    }
+}
+
+/// A way to the operator's console, which listens on its pod's loopback.
+pub fn way_to_console() -> Way {
+    let forward = Forward::to("image-pipeline-system", "deployment/image-pipeline", 8081);
+    Way { host: "localhost".to_owned(), port: forward.port, _forward: Some(forward) }
+}
+
 impl Drop for Forward {
     fn drop(&mut self) {
         self.child.kill().ok();
@@ -121,22 +143,8 @@ impl Namespace {
             let host = self.kubectl(&["get", "service", service, "-o", "jsonpath={.spec.clusterIP}"]);
             return Way { host, port, _forward: None };
         }
-        let forward = self.forward(service, port);
+        let forward = Forward::to(&self.name, &format!("service/{service}"), port);
         Way { host: "127.0.0.1".to_owned(), port: forward.port, _forward: Some(forward) }
-    }
-
-    fn forward(&self, service: &str, port: u16) -> Forward {
-        let mut command = kubectl();
-        command.args(["--namespace", &self.name, "port-forward", &format!("service/{service}"), &format!(":{port}")]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("kubectl");
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().expect("stdout"));
-        output.read_line(&mut line).expect("a line");
-        // It ends when nobody reads what it says of each connection.
-        std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-        let local = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split_once(' '));
-        let port = local.and_then(|(port, _)| port.parse().ok()).unwrap_or_else(|| panic!("kubectl said {line:?}"));
-        Forward { child, port }
     }
 
     /// The broker, at the end of a way to it.

@@ -12,6 +12,7 @@ mod accounting;
 #[allow(dead_code)] // the contract tests need more of it
 mod api_server;
 mod broker;
+mod browser;
 mod certificates;
 mod client;
 mod consumer;
@@ -33,6 +34,7 @@ mod acknowledgement;
 mod bad_consumers;
 mod broker_faults;
 mod check;
+mod console;
 mod controller;
 mod happy_path;
 mod hostile;

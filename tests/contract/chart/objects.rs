@@ -57,7 +57,7 @@ fn are_in_order(objects: &[Value], namespaces: &[&str]) {
 #[test]
 fn whatever_is_chosen_the_objects_are_in_order() {
     let choices: [&[&str]; 5] = [
-        &["replicas=2"],
+        &["replicas=2", "console.enabled=false"],
         &["namespaces={north,south}"],
         &["networkPolicy.enabled=true", "networkPolicy.ingressFrom[0].namespaceSelector.matchLabels.a=b"],
         &[
