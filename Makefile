@@ -76,7 +76,7 @@ $(BENCH_PYTHON)/installed:
 	@touch $@
 
 # Taken down however the tests end.
-test: ## All tests: unit, contract, real RabbitMQ and S3, a sample of test-crash, a real Kubernetes, a short soak
+test: ## All tests: unit, contract, real RabbitMQ and S3, a sample of test-crash, both demos, a real Kubernetes, a short soak
 ifeq ($(CLUSTER),current)
 	@echo 'CLUSTER=current: cargo test --test pipeline --test crash is left out, which starts servers of its own.'
 	@$(MAKE) check end-to-end
@@ -86,7 +86,8 @@ else
 	@$(MAKE) check
 	cargo test --locked --test pipeline
 	cargo test --locked --test crash
-	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
+	@$(MAKE) demo-local
+	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) demo && $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
 endif
 
 # One case after another would take an hour; the test itself runs many side by side.

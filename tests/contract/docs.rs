@@ -16,6 +16,7 @@ use super::{crd, examples};
 
 mod metrics;
 mod page;
+mod tried;
 
 use page::{Command, Page, pages, root};
 

@@ -15,6 +15,9 @@ mod eventually;
 mod leader;
 mod messages;
 mod outage;
+#[path = "../contract/docs/page.rs"]
+mod page;
+mod pages;
 mod pipeline;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;
@@ -26,4 +29,6 @@ mod refused;
 mod release;
 mod rights;
 mod scale;
+#[path = "../contract/docs/tried.rs"]
+mod tried;
 mod trouble;

@@ -1,0 +1,81 @@
+//! Every block of commands in the pages, and what tries it. A block that is not here, or a row that has no
+//! block any more, fails. It must never call tried what nothing runs.
+
+use super::page::{Block, Page, pages};
+
+/// What tries a block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tried {
+    /// `tests/end_to_end/pages.rs` types it as it stands.
+    AsItStands,
+    /// A make target that is run by hand before a release, or by `make test`.
+    ByMake,
+    /// A test that does the same, with names of its own in place of the page's.
+    By(&'static str),
+    /// Nothing does, which the page says or its names do: why.
+    Not(&'static str),
+}
+
+use Tried::{AsItStands, By, ByMake, Not};
+
+/// A page, how the block begins, and what tries it.
+pub const BLOCKS: &[(&str, &str, Tried)] = &[
+    ("README.md", "make demo     #", ByMake),
+    ("README.md", "make demo CLUSTER=current", Not("a registry and a cluster of the reader's")),
+    ("README.md", "kubectl get imgp -A -o wide", AsItStands),
+    ("README.md", "make image IMAGE=registry", By("tests/cluster/install")),
+    ("README.md", "image-pipeline publish tiles/", By("tests/pipeline/publish.rs")),
+    ("README.md", "image-pipeline run --file", By("tests/pipeline/run.rs")),
+    ("README.md", "kubectl -n greench scale", AsItStands),
+    ("README.md", "$ image-pipeline check", By("tests/pipeline/check.rs")),
+    ("README.md", "image-pipeline parked list", By("tests/pipeline/parked.rs")),
+    ("README.md", "helm upgrade image-pipeline", By("tests/end_to_end/release.rs")),
+    ("README.md", "make soak", ByMake),
+    ("README.md", "make bench", ByMake),
+    ("docs/migration.md", "python3 -c", Not("images of the reader's, and Pillow")),
+    ("docs/migration.md", "kubectl -n greench patch", AsItStands),
+    ("docs/operations.md", "kubectl -n greench port-forward deployment/forest-tiles-consumer", AsItStands),
+    ("docs/operations.md", "kubectl -n image-pipeline-system port-forward deployment/image-pipeline", AsItStands),
+    ("docs/operations.md", "kubectl get imgp -A -o custom-columns", AsItStands),
+    ("docs/operations.md", "make image IMAGE=registry", By("tests/end_to_end/release.rs")),
+    ("docs/operations.md", "image-pipeline parked list", AsItStands),
+    ("docs/quick-start.md", "make demo-local", ByMake),
+    ("docs/quick-start.md", "image-pipeline check", By("tests/demo_local/main.rs")),
+    ("docs/quick-start.md", "make demo\n", ByMake),
+    ("docs/quick-start.md", "kind create cluster", Not("kind")),
+    ("docs/quick-start.md", "kubectl get imgp -A -o wide", AsItStands),
+    ("docs/quick-start.md", "kind delete cluster", Not("kind")),
+    ("docs/quick-start.md", "kubectl create namespace greench", Not("EKS")),
+    ("docs/quick-start.md", "make image IMAGE=ACCOUNT", Not("EKS")),
+    ("docs/quick-start.md", "kubectl -n greench create secret", Not("EKS")),
+    ("docs/quick-start.md", "kubectl apply -f pipeline.yaml", Not("EKS")),
+    ("docs/quick-start.md", "image-pipeline publish --sample 1", Not("EKS")),
+];
+
+fn of(page: &Page) -> impl Iterator<Item = Block> {
+    page.blocks().into_iter().filter(|block| block.language == "console")
+}
+
+/// The block of a page that begins so.
+pub fn block(path: &str, begins: &str) -> String {
+    let page = pages().into_iter().find(|page| page.path == path).expect(path);
+    let found: Vec<_> = of(&page).filter(|block| block.text.starts_with(begins)).collect();
+    assert_eq!(found.len(), 1, "{path}: blocks that begin with {begins:?}");
+    found.into_iter().next().expect("one").text
+}
+
+#[test]
+fn every_block_of_commands_says_what_tries_it() {
+    for page in pages() {
+        for Block { text, .. } in of(&page) {
+            let rows = BLOCKS.iter().filter(|(path, begins, _)| *path == page.path && text.starts_with(begins));
+            assert_eq!(rows.count(), 1, "{}: what tries this block?\n{text}", page.path);
+        }
+    }
+    for (path, begins, tried) in BLOCKS {
+        block(path, begins);
+        if let By(file) = tried {
+            assert!(super::page::root(file).exists(), "{file}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The pages' commands as a person types them, in a cluster that is as after `make demo`. What is not tried
+//! here is listed with its reason in tests/contract/docs/tried.rs.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::bucket::Storage;
+use super::cluster::{Namespace, own_kubeconfig};
+use super::eventually::{LIMIT, equal, eventually};
+use super::messages::{self, Messages};
+use super::pipeline::Pipeline;
+use super::tried::{BLOCKS, Tried, block};
+
+const EXAMPLE: &str = include_str!("../../examples/imagepipeline.yaml");
+
+const BUCKET: &str = "bucket-greench";
+
+/// A tile that none of the pages' commands publishes.
+const TOO_LARGE: u32 = 99_999;
+
+/// Too little for a tile, until someone raises it.
+const TOO_FEW_PIXELS: &str = r#"{"spec": {"image": {"maxPixels": 1000}, "replicas": 1}}"#;
+const ENOUGH_PIXELS: &str = r#"{"spec": {"image": null, "replicas": 1}}"#;
+
+/// Types blocks of pages into a shell, in a directory with what they name.
+struct Reader {
+    directory: tempfile::TempDir,
+}
+
+impl Reader {
+    /// With the broker's Secret in a directory of the name that the pages give it.
+    fn new(messages: &Messages) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let secret = directory.path().join("DIR");
+        std::fs::create_dir(&secret).expect("a directory");
+        let (address, port) = (&messages.address, messages.address.port.to_string());
+        for (key, value) in
+            [("host", &address.host), ("port", &port), ("username", &address.username), ("password", &address.password)]
+        {
+            std::fs::write(secret.join(key), value).expect("a file");
+        }
+        Self { directory }
+    }
+
+    /// What the commands of a block write, and those of `then` after them.
+    fn types(&self, page: &str, begins: &str, then: &str) -> String {
+        let row = BLOCKS.iter().find(|(path, block, _)| (*path, *block) == (page, begins));
+        assert_eq!(row.map(|(.., tried)| *tried), Some(Tried::AsItStands), "{page}: {begins}");
+        let typed = patient(&block(page, begins));
+        let script = format!("set -euo pipefail; trap 'kill $(jobs -p) 2>/dev/null' EXIT\n{typed}\n{then}\n");
+        let (program, path) = (env!("CARGO_BIN_EXE_image-pipeline"), std::env::var("PATH").expect("a PATH"));
+        let programs = Path::new(program).parent().expect("a directory").display();
+        let mut shell = Command::new("timeout");
+        shell.args(["120", "bash", "-c", &script]).current_dir(&self.directory);
+        shell.env("PATH", format!("{programs}:{path}")).env("KUBECONFIG", own_kubeconfig().expect("a cluster"));
+        let output = shell.output().expect("a shell");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{page}: {script}\n{said}");
+        said
+    }
+}
+
+/// A person sees that a port is forwarded before they use it, and goes on in another terminal.
+fn patient(text: &str) -> String {
+    let waits = |line: &str| {
+        let command = line.split(" #").next().unwrap_or_default().trim().trim_end_matches('&').trim();
+        let port = command.rsplit(' ').next().unwrap_or_default();
+        format!("{command} &\nuntil (: </dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.1; done\n")
+    };
+    text.lines().map(|line| if line.contains("port-forward") { waits(line) } else { format!("{line}\n") }).collect()
+}
+
+#[tokio::test]
+async fn what_the_pages_tell_to_type_works() {
+    if own_kubeconfig().is_none() {
+        return; // Their names are the demo's, which in a cluster of somebody's may be somebody's.
+    }
+    let namespace = Namespace::with_parts("greench");
+    let (messages, storage) = (Messages::of(&namespace).await, Storage::of(&namespace));
+    storage.ensure(BUCKET).await;
+    messages.declare("segmented-images").await;
+    let pipeline = Pipeline { namespace: &namespace, name: "forest-tiles" };
+    namespace.must_apply(EXAMPLE);
+    pipeline.shows("Ready", "True", "Idle", LIMIT).await;
+    let reader = Reader::new(&messages);
+
+    let console = "curl -s http://localhost:8081 | grep greench/forest-tiles";
+    let said = reader.types("README.md", "kubectl get imgp -A -o wide", console);
+    assert!(said.contains("forest-tiles") && said.contains("Storage Available") && said.contains("50"), "{said}");
+    eventually("50 images", LIMIT, async || equal(storage.keys_under(BUCKET, "sample-").await.len(), 50)).await;
+    reader.types("docs/quick-start.md", "kubectl get imgp -A -o wide", "");
+    reader.types("docs/operations.md", "kubectl get imgp -A -o custom-columns", "");
+    let told = reader.types("docs/operations.md", CONSOLE, "curl -s http://localhost:8081");
+    assert!(told.contains("<article id=\"greench/forest-tiles\""), "{told}");
+    sizes(&reader, &pipeline).await;
+    parked(&reader, &pipeline, &messages, &storage).await;
+    namespace.kubectl(&["delete", "imgp", "forest-tiles", "--timeout=20s"]);
+}
+
+const CONSOLE: &str = "kubectl -n image-pipeline-system port-forward deployment/image-pipeline";
+
+async fn sizes(reader: &Reader, pipeline: &Pipeline<'_>) {
+    reader.types("README.md", "kubectl -n greench scale", "");
+    pipeline.shows("ScalingActive", "False", "Paused", LIMIT).await;
+    change(pipeline, r#"{"spec": {"paused": null, "replicas": 1}}"#).await;
+    pipeline.shows("Ready", "True", "Running", LIMIT).await;
+    let status = "kubectl -n greench port-forward deployment/forest-tiles-consumer";
+    let told = reader.types("docs/operations.md", status, "");
+    assert!(told.contains("\"processed\":"), "{told}");
+    reader.types("docs/migration.md", "kubectl -n greench patch", "");
+    pipeline.shows("ScalingActive", "True", "BacklogCounted", LIMIT).await;
+}
+
+/// What is parked until a limit is raised is put back, and stored.
+async fn parked(reader: &Reader, pipeline: &Pipeline<'_>, messages: &Messages, storage: &Storage) {
+    change(pipeline, TOO_FEW_PIXELS).await;
+    let name = messages::tiles(320).name(TOO_LARGE);
+    messages.publish("segmented-images", &messages::tile(TOO_LARGE)).await;
+    let parking = "segmented-images.parked";
+    eventually("one to be parked", LIMIT, async || equal(messages.parked(parking).await, 1)).await;
+    change(pipeline, ENOUGH_PIXELS).await;
+    let said = reader.types("docs/operations.md", "image-pipeline parked list", "");
+    assert!(said.contains("ImageTooLarge"), "{said}");
+    eventually("it to be stored", LIMIT, async || equal(storage.keys_under(BUCKET, &name).await.len(), 1)).await;
+    assert_eq!(messages.parked(parking).await, 0);
+}
+
+/// Changes the spec and waits until no pod of the one before is left: it would park another, or none.
+async fn change(pipeline: &Pipeline<'_>, patch: &str) {
+    let before = pipeline.generation();
+    pipeline.namespace.kubectl(&["patch", "imgp", pipeline.name, "--type=merge", "-p", patch]);
+    eventually("the Deployment to change", LIMIT, async || {
+        if pipeline.generation() == before { Err(format!("{before:?}")) } else { Ok(()) }
+    })
+    .await;
+    let rollout = ["rollout", "status", "deployment/forest-tiles-consumer", "--timeout=60s"];
+    pipeline.namespace.kubectl(&rollout);
+}
