@@ -81,6 +81,7 @@ impl Context {
         let known = remembered.entry(key_of(guarded)).or_default();
         if known.uid != uid {
             *known = Remembered { uid, ..Remembered::default() };
+            self.instruments.console.forget(&guarded.namespace().unwrap_or_default(), &guarded.name_any());
         }
         if guarded.0.is_ok() {
             known.invalid = None;

@@ -4,11 +4,15 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use image_pipeline::controller::console::{self, About};
 use image_pipeline::controller::{self, Election, Error, Instruments};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
 use super::api_server::{ApiServer, LEASE};
 use super::operator::{self, until};
@@ -38,11 +42,19 @@ impl Operator {
         Self { name, instruments, registry, stop, task }
     }
 
-    /// Whether its metrics tell of the pipeline.
-    fn tells(&self) -> bool {
+    /// Whether its metrics and its console tell of the pipeline, and the console says that it leads.
+    async fn tells(&self) -> [bool; 3] {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        text.contains("desired_replicas{")
+        let page = self.page().await;
+        [text.contains("desired_replicas{"), page.contains("<article"), !page.contains("This operator waits")]
+    }
+
+    async fn page(&self) -> String {
+        let Instruments { console, listed, .. } = self.instruments.clone();
+        let routes = console::routes(console, listed, About::default(), ([0, 0, 0, 0], 8081).into());
+        let answer = routes.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap()
     }
 
     /// Waits until it has looked at the Lease so many times more.
@@ -134,10 +146,10 @@ async fn one_that_lost_the_lease_leaves_the_work_and_waits_for_its_turn() {
     let server = server().await;
     let first = Operator::start("first", &server);
     is_sized(&server, 2).await;
-    assert!(first.tells());
+    assert_eq!(first.tells().await, [true; 3]);
     server.change_lease(&json!({ "holderIdentity": "another" }));
     first.looks(&server, 2).await;
-    assert!(!first.tells(), "the pipeline is counted by two operators");
+    assert_eq!(first.tells().await, [false; 3], "the pipeline is counted by two operators");
     let wrote = work("first", &server);
     server.put("imagepipelines", pipeline(3));
     first.looks(&server, 3).await;
