@@ -43,7 +43,7 @@ bench: $(BENCH_PYTHON)/installed ## Ours against the service it replaces, 10 min
 		$(if $(QUICK),--quick) $(if $(LONG),--long)
 
 # Needs /proc of the operator's process and the API server's audit log. Taken down however it ends.
-bench-scaling: ## How the operator scales, with one pipeline and with a thousand, 30 minutes; QUICK=1: 5 minutes
+bench-scaling: ## How the operator scales, with one pipeline and with a thousand, 25 minutes; QUICK=1: 7 minutes
 ifeq ($(CLUSTER),current)
 	@echo 'CLUSTER=current: bench-scaling has to look into the machine that the operator runs on, so it' >&2
 	@echo 'uses the cluster that it brings up itself.' >&2
