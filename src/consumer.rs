@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::api::assignment::Assignment;
 use crate::api::names;
 use crate::http;
+use crate::version;
 
 mod backoff;
 mod broker;
@@ -196,7 +197,8 @@ async fn worker(
 fn announce(args: &Args, sizes: Sizes) {
     let (rabbitmq, s3) = (&args.assignment.source.rabbitmq, &args.assignment.destination.s3);
     info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = version::VERSION,
+        revision = version::REVISION,
         pipeline = format!("{}/{}", args.pipeline_namespace, args.pipeline_name),
         vhost = rabbitmq.vhost,
         queue = rabbitmq.queue,

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{ImagePipeline, names};
 use crate::queue::Reach;
+use crate::version;
 
 mod answered;
 mod apply;
@@ -161,9 +162,9 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let about = args.about(&client);
     let instruments = Instruments::default();
     let servers = instruments.serve(listen, console, about.clone(), &stop).await?;
-    let version = env!("CARGO_PKG_VERSION");
+    let (version, revision) = (version::VERSION, version::REVISION);
     let (consumer, namespaces) = (&settings.image.image, &settings.namespaces);
-    tracing::info!(version, consumer.image = consumer, ?namespaces, %listen, ?console, "controller starts");
+    tracing::info!(version, revision, consumer.image = consumer, ?namespaces, %listen, ?console, "controller starts");
     let About { namespace, lease, identity } = &about;
     tracing::info!(namespace, lease, identity, "waiting to lead");
     let election = Election::new(client.clone(), namespace, lease, identity);

@@ -10,9 +10,9 @@
 //! command line from the consumer's own argument type. What both need stands beside them:
 //! `api` (the resource), `reason` (every reason there is), `pod_status` (what a consumer tells of
 //! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`),
-//! `http` and `html` (what processes serve). `publish` is the device's side, `parked` repairs what was
-//! set aside, `broker_args` is how a person's command is told of the broker; `run` and `check` take a
-//! manifest where there is no Kubernetes.
+//! `http` and `html` (what processes serve), `version` (which build this is). `publish` is the device's
+//! side, `parked` repairs what was set aside, `broker_args` is how a person's command is told of the
+//! broker; `run` and `check` take a manifest where there is no Kubernetes.
 
 pub mod api;
 pub mod broker_address;
@@ -32,3 +32,4 @@ pub mod reason;
 pub mod run;
 pub mod shutdown;
 pub mod telemetry;
+pub mod version;

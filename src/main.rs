@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use image_pipeline::{api, check, consumer, controller, parked, probe, publish, run, shutdown, telemetry};
+use image_pipeline::{api, check, consumer, controller, parked, probe, publish, run, shutdown, telemetry, version};
 use kube::CustomResourceExt as _;
 
 /// Carries images from a RabbitMQ queue into an S3 bucket, on Kubernetes.
 #[derive(Parser)]
-#[command(name = "image-pipeline", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "image-pipeline", version = version::VERSION_AND_REVISION, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -103,6 +103,13 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_names_the_commit() {
+        let said = super::Cli::command().render_version();
+        let revision = super::version::REVISION;
+        assert_eq!(said, format!("image-pipeline {} ({revision})\n", env!("CARGO_PKG_VERSION")));
     }
 
     #[test]

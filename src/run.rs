@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::api::ImagePipeline;
 use crate::api::assignment::Assignment;
 use crate::consumer;
+use crate::version;
 
 pub mod manifest;
 pub mod secrets;
@@ -77,6 +78,8 @@ pub enum Error {
 /// # Errors
 /// The manifest is none, a directory can't be written, or the consumer can't start.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
+    let (version, revision) = (version::VERSION, version::REVISION);
+    info!(version, revision, manifest = %args.manifest.file.display(), "reading the manifest");
     let (pipeline, without_meaning) = manifest::read(&args.manifest.file)?;
     for field in without_meaning {
         warn!(field, "this field is for the operator, and has no meaning on one host");

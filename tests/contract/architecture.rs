@@ -124,6 +124,7 @@ const BORDERS: &[Border] = &[
             "src/reason.rs",
             "src/shutdown.rs",
             "src/telemetry.rs",
+            "src/version.rs",
         ],
         except: &[],
         forbidden: &["crate::consumer", "crate::controller", "crate::publish", "crate::parked", "crate::{"],

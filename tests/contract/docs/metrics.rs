@@ -8,6 +8,7 @@ use image_pipeline::controller::Metrics as Operator;
 use image_pipeline::controller::decide::Decision;
 use image_pipeline::controller::metrics::PipelineLabels;
 use image_pipeline::reason::Reason;
+use image_pipeline::version;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
@@ -68,4 +69,12 @@ pub fn names() -> BTreeSet<String> {
 /// Whether a word is a value of the label `outcome`.
 pub fn is_outcome(word: &str) -> bool {
     exposed().iter().any(|text| text.contains(&format!("outcome=\"{word}\"")))
+}
+
+#[test]
+fn operator_and_consumer_tell_their_build() {
+    let labels = format!("version=\"{}\",revision=\"{}\"", version::VERSION, version::REVISION);
+    for text in exposed() {
+        assert!(text.contains(&format!("\nimage_pipeline_build_info{{{labels}}} 1\n")), "{labels} in {text}");
+    }
 }
