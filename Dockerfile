@@ -1,24 +1,31 @@
 # The image of ImagePipeline: one binary, no shell, not root.
 #
-#   docker build -t registry.example/image-pipeline:dev .
+#   docker build -t registry.example/image-pipeline:dev \
+#     --build-arg REVISION="$(git describe --always --dirty --exclude '*')" .
 #
-# compiles the binary from the sources. `--target prebuilt` takes it instead as the
+# compiles the binary from the sources, which without REVISION don't know their commit: the build
+# context has no .git. `--target prebuilt` takes it instead as the
 # file image-pipeline from a build context that holds just that.
 ARG BUILDER=docker.io/library/rust:1-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+ARG REVISION=unknown
 
 FROM ${BUILDER} AS builder
 WORKDIR /source
 COPY . .
-RUN cargo build --release --locked --bin image-pipeline \
+ARG REVISION
+RUN IMAGE_PIPELINE_REVISION="${REVISION}" cargo build --release --locked --bin image-pipeline \
  && cp target/release/image-pipeline /image-pipeline
 
 # The builder and the base are the same Debian, so that the binary finds the C
 # library it was linked to.
 FROM ${BASE} AS base
+ARG REVISION
 LABEL org.opencontainers.image.title="image-pipeline" \
       org.opencontainers.image.description="Kubernetes operator that carries images from a RabbitMQ queue into an S3 bucket" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}"
 # By number: a pod that says runAsNonRoot cannot check a name.
 USER 65532:65532
 ENTRYPOINT ["/image-pipeline"]

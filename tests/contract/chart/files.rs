@@ -12,6 +12,8 @@ fn the_versions_are_the_package_s() {
     let about = yaml(&chart("Chart.yaml"));
     assert_eq!(about["appVersion"], env!("CARGO_PKG_VERSION"));
     assert_eq!(about["version"], env!("CARGO_PKG_VERSION"));
+    let label = concat!("org.opencontainers.image.version=\"", env!("CARGO_PKG_VERSION"), "\"");
+    assert!(std::fs::read_to_string(root("Dockerfile")).unwrap().contains(label), "Dockerfile: {label}");
 }
 
 /// The schema of a part, with what it refers to.
