@@ -10,7 +10,7 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end check fuzz install operator
+.PHONY: help demo demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end check fuzz advisories install operator
 
 help:
 	@echo 'make TARGET'
@@ -103,11 +103,24 @@ else
 	cargo test --locked --test end_to_end -- --ignored
 endif
 
-check: ## Formatting, lints, and the tests that need no server
+# The crate of the package registry at this version, built once and outside the tree.
+CARGO_DENY := $(CLUSTER_CACHE)/cargo-deny@0.20.2/bin/cargo-deny
+
+$(CARGO_DENY): root = $(patsubst %/bin/$(@F),%,$@)
+$(CARGO_DENY):
+	@echo 'Building $(notdir $(root)), the first time only.'
+	@env -u CARGO_TARGET_DIR cargo install --quiet --locked --root '$(root)' $(notdir $(root))
+
+check: $(CARGO_DENY) ## Formatting, lints, what crates may come in, and the tests that need no server
 	cargo fmt --check
+	$(CARGO_DENY) --locked check bans licenses sources
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --test pipeline --test crash --test end_to_end -- -D warnings
 	cargo test --locked
+
+# Not in check: the database of advisories is somewhere else, and says something new every day.
+advisories: $(CARGO_DENY) ## Whether a crate in Cargo.lock has a known fault; asks the RustSec database
+	$(CARGO_DENY) --locked check advisories
 
 # Without the address sanitizer, which needs a nightly compiler: our code has no unsafe block.
 fuzz: SECONDS := 60
