@@ -10,7 +10,7 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end check fuzz advisories install operator
+.PHONY: help demo demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end check fuzz sbom licences advisories install operator
 
 help:
 	@echo 'make TARGET'
@@ -103,11 +103,12 @@ else
 	cargo test --locked --test end_to_end -- --ignored
 endif
 
-# The crate of the package registry at this version, built once and outside the tree.
+# The crates of the package registry at these versions, each built once and outside the tree.
 CARGO_DENY := $(CLUSTER_CACHE)/cargo-deny@0.20.2/bin/cargo-deny
+CARGO_CYCLONEDX := $(CLUSTER_CACHE)/cargo-cyclonedx@0.5.9/bin/cargo-cyclonedx
 
-$(CARGO_DENY): root = $(patsubst %/bin/$(@F),%,$@)
-$(CARGO_DENY):
+$(CARGO_DENY) $(CARGO_CYCLONEDX): root = $(patsubst %/bin/$(@F),%,$@)
+$(CARGO_DENY) $(CARGO_CYCLONEDX):
 	@echo 'Building $(notdir $(root)), the first time only.'
 	@env -u CARGO_TARGET_DIR cargo install --quiet --locked --root '$(root)' $(notdir $(root))
 
@@ -117,6 +118,19 @@ check: $(CARGO_DENY) ## Formatting, lints, what crates may come in, and the test
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --test pipeline --test crash --test end_to_end -- -D warnings
 	cargo test --locked
+
+# Both for this machine's platform, without what only tests and build scripts need. CycloneDX counts some
+# optional crates more, which no feature compiles: cargo metadata, which it asks, does not tell them apart.
+sbom: $(CARGO_CYCLONEDX) ## The parts of the program, as CycloneDX: target/sbom/image-pipeline.cdx.json
+	@mkdir -p target/sbom
+	@$(CARGO_CYCLONEDX) cyclonedx --describe binaries --no-build-deps --format json --spec-version 1.5
+	@sed 's|file://$(CURDIR)|file://|' image-pipeline_bin.cdx.json > target/sbom/image-pipeline.cdx.json
+	@rm image-pipeline_bin.cdx.json
+
+licences: ## The parts of the program, each with its licence: target/sbom/licences.txt
+	@mkdir -p target/sbom
+	@cargo tree --locked --edges normal --prefix none --format '{p}: {l}' | \
+		sed 's/ (\*)$$//; s/ (proc-macro)//' | sort -u | grep -v '^image-pipeline ' > target/sbom/licences.txt
 
 # Not in check: the database of advisories is somewhere else, and says something new every day.
 advisories: $(CARGO_DENY) ## Whether a crate in Cargo.lock has a known fault; asks the RustSec database
