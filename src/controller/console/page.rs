@@ -8,6 +8,7 @@ use super::history::Point;
 use super::plot::{self, Curve, Series};
 use crate::api::conditions::ConditionType;
 use crate::html::{Page, escape};
+use crate::version;
 
 /// The style and the script that are the console's own.
 pub const STYLE: &str = include_str!("page.css");
@@ -62,7 +63,7 @@ pub fn page(about: &About, work: Work, asked: &Asked, all: &[Shown<'_>], now: Ti
 <header>
 <h1>Image pipelines</h1>
 <p id="summary" role="status">{summary}</p>
-<p class="quiet"><span id="as-of">As of {time} UTC.</span> Told by operator {identity}; figures since it began to lead, for an hour at most.
+<p class="quiet"><span id="as-of">As of {time} UTC.</span> Told by operator {identity}, version {version}; figures since it began to lead, for an hour at most.
 <button type="button" id="pause" aria-pressed="false" hidden>Pause updates</button></p>
 <form role="search"><label for="find">Find a pipeline</label>
 <input id="find" name="find" type="search" value="{find}" autocomplete="off"><button>Find</button></form>
@@ -74,6 +75,7 @@ pub fn page(about: &About, work: Work, asked: &Asked, all: &[Shown<'_>], now: Ti
         summary = summary(work, all),
         time = now.strftime("%Y-%m-%d %H:%M:%S"),
         identity = escape(&about.identity),
+        version = version::VERSION_AND_REVISION,
         find = escape(&asked.find),
         pages = pages(asked, found.len()),
     );
