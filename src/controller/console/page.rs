@@ -55,7 +55,7 @@ pub type Shown<'a> = (&'a str, &'a str, &'a Entry);
 /// The whole page.
 pub fn page(about: &About, work: Work, asked: &Asked, all: &[Shown<'_>], now: Timestamp) -> String {
     let mut found: Vec<Shown<'_>> = all.iter().copied().filter(|shown| matches(shown, &asked.find)).collect();
-    found.sort_by_key(|(namespace, name, entry)| (entry.state(), *namespace, *name));
+    found.sort_by_cached_key(|(namespace, name, entry)| (entry.state(), *namespace, *name));
     let articles: String = found.iter().skip(asked.from).take(AT_ONCE).map(|shown| article(shown, now)).collect();
     let nothing = if found.is_empty() { nothing(about, work, all.len()) } else { String::new() };
     let body = format!(
@@ -63,7 +63,7 @@ pub fn page(about: &About, work: Work, asked: &Asked, all: &[Shown<'_>], now: Ti
 <header>
 <h1>Image pipelines</h1>
 <p id="summary" role="status">{summary}</p>
-<p class="quiet"><span id="as-of">As of {time} UTC.</span> Told by operator {identity}, version {version}; figures since it began to lead, for an hour at most.
+<p><span id="as-of">As of {time} UTC.</span> Told by operator {identity}, version {version}; figures since it began to lead, for an hour at most.
 <button type="button" id="pause" aria-pressed="false" hidden>Pause updates</button></p>
 <form role="search"><label for="find">Find a pipeline</label>
 <input id="find" name="find" type="search" value="{find}" autocomplete="off"><button>Find</button></form>
@@ -148,11 +148,7 @@ fn article((namespace, name, entry): &Shown<'_>, now: Timestamp) -> String {
     let advice = entry.advice(namespace, name);
     let told = if advice.is_empty() { format!("<p>{}</p>\n", escape(message)) } else { advice_list(&advice) };
     let flow = entry.flow.as_ref().map_or_else(String::new, |flow| {
-        format!(
-            "<p class=\"quiet\">queue <b>{}</b> to bucket <b>{}</b></p>\n",
-            escape(&flow.queue),
-            escape(&flow.bucket)
-        )
+        format!("<p>queue <b>{}</b> to bucket <b>{}</b></p>\n", escape(&flow.queue), escape(&flow.bucket))
     });
     let minutes = entry.history.minutes(now);
     let (table, conditions) = (minutes_table(&minutes, now), conditions(entry));
