@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, LocalObjectReference,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, LocalObjectReference,
     PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
     SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
 };
@@ -25,6 +25,13 @@ use crate::consumer;
 
 /// The user and group of the pods: the number that the image's own user has.
 const USER: i64 = 65532;
+
+/// What the C library of a consumer is told of memory that was freed (mallopt(3)). It keeps up to twice the
+/// largest piece in each of as many heaps as threads have come and gone: under images of mixed sizes a consumer
+/// grew beyond 140 MiB. Two heaps, of which each keeps 8 MiB, and pieces of more than 4 MiB mapped each for itself,
+/// hold it below 50 MiB for 2 % more of a processor. Whoever starts a consumer without Kubernetes may say the same.
+pub const ALLOCATOR: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
 
 /// The volume that outlives a container's crash.
 const MARKERS: &str = "markers";
@@ -196,6 +203,7 @@ fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iter
         name: names::CONTAINER.to_owned(),
         image: Some(image.image.clone()),
         image_pull_policy: Some(image.pull_policy.clone()),
+        env: Some(ALLOCATOR.map(variable).into()),
         args: Some(command_line(&consumer_args(pipeline)).iter().map(|argument| literal(argument)).collect()),
         ports: Some(vec![ContainerPort {
             name: Some("http".to_owned()),
@@ -215,6 +223,10 @@ fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iter
         volume_mounts: Some(secrets.map(secret_mount).chain([markers_mount]).collect()),
         ..Container::default()
     }
+}
+
+fn variable((name, value): (&str, &str)) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() }
 }
 
 /// An argument as it stands: Kubernetes would put a variable's value in place of `$(NAME)`.
