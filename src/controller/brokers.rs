@@ -19,8 +19,8 @@ use crate::reason::Reason;
 /// How long a failure to connect is believed before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
 
-/// How long a number of parked messages is believed, and that it could not be read: a queue that is
-/// missing closes the channel and leaves a line in the broker's log.
+/// How long a number of parked messages is believed, and that it could not be read once it had to be: a
+/// queue that is missing closes the channel and leaves a line in the broker's log.
 const PARKED_FOR: Duration = Duration::from_secs(10);
 const PARKED_UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
@@ -55,6 +55,9 @@ struct Parked {
     messages: Option<u32>,
     /// Whether it was not there, or not for this user to look at.
     refused: bool,
+    /// Whether a pod had parked something by then, and whether one has since, which it may not live to repeat.
+    expected: bool,
+    expected_since: bool,
     read: Instant,
 }
 
@@ -116,15 +119,19 @@ impl Brokers {
     pub async fn parked(&self, pipeline: Key, queue: &str, expected: bool) -> Option<u32> {
         let slot = locked(&self.slots).entry(pipeline).or_default().clone();
         let mut slot = slot.lock().await;
-        let known = slot.parked.take().filter(|parked| parked.queue == queue);
-        let due = known.as_ref().is_none_or(|parked| parked.is_due(expected));
+        let mut known = slot.parked.take().filter(|parked| parked.queue == queue);
+        if let Some(parked) = &mut known {
+            parked.expected_since |= expected;
+        }
+        let due = known.as_ref().is_none_or(Parked::is_due);
         let messages = known.as_ref().and_then(|parked| parked.messages);
+        let expected = known.as_ref().map_or(expected, |parked| parked.expected_since);
         slot.parked = match slot.reader.take_if(|_| due) {
             Some(reader) => {
                 let depth = tokio::time::timeout(PARKED_WITHIN, reader.channel.depth(queue)).await;
                 // An error may have closed the channel, and an answer that is late would be another's.
                 slot.reader = matches!(depth, Ok(Ok(_))).then_some(reader);
-                Some(Parked::read(queue, messages, depth.ok()))
+                Some(Parked::read(queue, messages, expected, depth.ok()))
             }
             None => known,
         };
@@ -190,22 +197,47 @@ impl Reader {
 
 impl Parked {
     /// What an answer tells, or that none came: then what was known still is.
-    fn read(queue: &str, known: Option<u32>, answer: Option<Result<QueueDepth, QueueError>>) -> Self {
+    fn read(queue: &str, known: Option<u32>, expected: bool, answer: Option<Result<QueueDepth, QueueError>>) -> Self {
         let refused = |error: &QueueError| matches!(error.reason(), Reason::QueueNotFound | Reason::DeclareRefused);
         let (messages, refused) = match answer {
             Some(Ok(depth)) => (Some(depth.ready), false),
             Some(Err(error)) if refused(&error) => (None, true),
             Some(Err(_)) | None => (known, false),
         };
-        Self { queue: queue.to_owned(), messages, refused, read: Instant::now() }
+        Self { queue: queue.to_owned(), messages, refused, expected, expected_since: expected, read: Instant::now() }
     }
 
-    fn is_due(&self, expected: bool) -> bool {
-        let believed = if self.messages.is_some() { PARKED_FOR } else { PARKED_UNKNOWN_FOR };
-        self.read.elapsed() >= believed && (expected || !self.refused)
+    fn is_due(&self) -> bool {
+        let is_news = self.expected_since && !self.expected;
+        let believed = if self.messages.is_some() || is_news { PARKED_FOR } else { PARKED_UNKNOWN_FOR };
+        self.read.elapsed() >= believed && (self.expected_since || !self.refused)
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Whether what was read so many seconds ago is to be read again: messages, whether it was refused, and
+    /// whether a pod had parked something by then, and by now.
+    fn is_due(seconds: u64, messages: Option<u32>, refused: bool, expected: [bool; 2]) -> bool {
+        let read = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let [expected, expected_since] = expected;
+        Parked { queue: String::new(), messages, refused, expected, expected_since, read }.is_due()
+    }
+
+    #[test]
+    fn a_queue_that_was_not_there_is_looked_for_once_a_pod_has_parked_and_seldom_after_that() {
+        let (never, now, before) = ([false; 2], [false, true], [true; 2]);
+        assert!(!is_due(600, None, true, never));
+        assert!(is_due(11, None, true, now) && !is_due(9, None, true, now));
+        assert!(is_due(61, None, true, before) && !is_due(59, None, true, before));
+        assert!(is_due(61, None, false, never) && !is_due(59, None, false, never), "no answer");
+        assert!(is_due(11, Some(0), false, never) && !is_due(9, Some(0), false, never));
+    }
 }

@@ -86,7 +86,7 @@ async fn what_the_pages_tell_to_type_works() {
 
     let console = "curl -s http://localhost:8081 | grep greench/forest-tiles";
     let said = reader.types("README.md", "kubectl get imgp -A -o wide", console);
-    assert!(said.contains("forest-tiles") && said.contains("Storage Available") && said.contains("50"), "{said}");
+    assert!(said.contains("forest-tiles") && said.contains("StorageAvailable") && said.contains("50"), "{said}");
     eventually("50 images", LIMIT, async || equal(storage.keys_under(BUCKET, "sample-").await.len(), 50)).await;
     reader.types("docs/quick-start.md", "kubectl get imgp -A -o wide", "");
     reader.types("docs/operations.md", "kubectl get imgp -A -o custom-columns", "");
