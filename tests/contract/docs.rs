@@ -25,7 +25,6 @@ const OF_OTHERS: &[&str] = &[
     "BCC",
     "ClusterRole",
     "Content-Type",
-    "Dockerfile",
     "MessageRate",
     "SlowDown",
     "acknowledgements.enabled",
