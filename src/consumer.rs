@@ -26,6 +26,7 @@ pub mod decode;
 pub mod encode;
 mod markers;
 pub mod metrics;
+mod origin;
 mod parking;
 pub mod preflight;
 mod session;

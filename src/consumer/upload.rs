@@ -11,9 +11,10 @@ use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types;
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::decode::ObjectKey;
+use super::origin::Origin;
 use crate::api::destination::{Checksum, EncryptionAlgorithm, OnConflict, S3Destination};
 
 mod advice;
@@ -31,6 +32,8 @@ pub use error::{Kind, UploadError};
 const DIGEST: &str = "image-pipeline-digest";
 /// The metadata field that says which message an object came by.
 const MESSAGE_ID: &str = "image-pipeline-message-id";
+/// The metadata field that says which trace that message was part of.
+const TRACEPARENT: &str = "image-pipeline-traceparent";
 
 /// What one operation may take, beside the time for its bytes: a store that hangs is named in the
 /// status within ten seconds.
@@ -38,10 +41,6 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The slowest transfer that is waited for.
 const BYTES_PER_SECOND: u64 = 1 << 20;
-
-/// What can't stand in a header as it is: everything but printable ASCII; the space, of which S3
-/// makes one out of many; and `%`, so that it can be decoded.
-const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// What a tag can hold as it is within a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -55,8 +54,8 @@ pub struct Object<'a> {
     pub png: &'a Bytes,
     /// The digest of the pixels, 64 hexadecimal digits.
     pub digest: &'a str,
-    /// The AMQP message id: any text of up to 255 bytes.
-    pub message_id: Option<&'a str>,
+    /// Which message it came by.
+    pub origin: Origin<'a>,
 }
 
 /// An object is in the bucket.
@@ -93,14 +92,16 @@ impl Store {
     /// The store did not answer 2xx in time; it may have stored the object all the same.
     pub async fn put(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
         let conditional = self.destination.on_conflict != OnConflict::Overwrite;
-        let request = self
+        let mut request = self
             .request(object.key, object.png.clone(), "image/png")?
             .metadata(DIGEST, object.digest)
             .set_if_none_match(conditional.then(|| "*".to_owned()));
-        let request = match object.message_id {
-            Some(id) => request.metadata(MESSAGE_ID, utf8_percent_encode(id, HEADER).to_string()),
-            None => request,
-        };
+        if let Some(id) = object.origin.message_id() {
+            request = request.metadata(MESSAGE_ID, id.to_string());
+        }
+        if let Some(trace) = object.origin.traceparent() {
+            request = request.metadata(TRACEPARENT, trace);
+        }
         match self.send(request, object.png.len()).await? {
             Ok(()) => Ok(Stored::New),
             Err(error) if conditional && status(&error) == Some(412) => self.compare(object).await,

@@ -16,6 +16,7 @@ use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::{Png, encode, inspect};
 use super::markers::Markers;
 use super::metrics::{Metrics, Outcome, Stage};
+use super::origin::{Origin, TRACEPARENT};
 use super::parking::Parking;
 use super::settle::{Failure, Verdict, settle};
 use super::state::{Dependency, State};
@@ -150,8 +151,8 @@ impl Worker {
     async fn upload(&self, message: &mut Message, converted: Converted) -> Result<Verdict, BrokerError> {
         let digest = converted.png.digest().to_string();
         let delivery = Arc::clone(&message.delivery);
-        let (key, png, message_id) = (&converted.key, converted.png.bytes(), delivery.message_id());
-        let object = Object { key, png, digest: &digest, message_id };
+        let origin = Origin::new(delivery.message_id(), delivery.text(TRACEPARENT));
+        let object = Object { key: &converted.key, png: converted.png.bytes(), digest: &digest, origin };
         loop {
             let started = Instant::now();
             let result = tokio::select! {

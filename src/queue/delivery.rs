@@ -57,6 +57,11 @@ impl Delivery {
         properties::text(self.inner.properties.headers().as_ref()?.inner().get(name)?)
     }
 
+    /// A header that is text, as it came.
+    pub fn text(&self, name: &str) -> Option<&[u8]> {
+        properties::bytes(self.inner.properties.headers().as_ref()?.inner().get(name)?)
+    }
+
     /// Whether the broker has delivered it before, to whomever.
     pub fn redelivered(&self) -> bool {
         self.inner.redelivered

@@ -100,11 +100,18 @@ pub(super) fn told(original: &BasicProperties) -> Value {
     told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
 }
 
+/// A header's value that is text, as it came.
+pub(super) fn bytes(value: &AMQPValue) -> Option<&[u8]> {
+    match value {
+        AMQPValue::LongString(text) => Some(text.as_bytes()),
+        AMQPValue::ShortString(text) => Some(text.as_str().as_bytes()),
+        _ => None,
+    }
+}
+
 /// A header's value that is text, a whole number or a boolean, as text.
 pub(super) fn text(value: &AMQPValue) -> Option<String> {
     match value {
-        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok().map(str::to_owned),
-        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
         AMQPValue::Boolean(value) => Some(value.to_string()),
         AMQPValue::ShortShortInt(value) => Some(value.to_string()),
         AMQPValue::ShortShortUInt(value) => Some(value.to_string()),
@@ -113,7 +120,7 @@ pub(super) fn text(value: &AMQPValue) -> Option<String> {
         AMQPValue::LongInt(value) => Some(value.to_string()),
         AMQPValue::LongUInt(value) => Some(value.to_string()),
         AMQPValue::LongLongInt(value) => Some(value.to_string()),
-        _ => None,
+        _ => std::str::from_utf8(bytes(value)?).ok().map(str::to_owned),
     }
 }
 

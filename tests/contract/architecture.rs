@@ -23,6 +23,7 @@ const BORDERS: &[Border] = &[
             "src/consumer/decode/",
             "src/consumer/encode.rs",
             "src/consumer/encode/",
+            "src/consumer/origin.rs",
             "src/consumer/settle.rs",
             "src/controller/observed.rs",
             "src/controller/decide.rs",

@@ -22,7 +22,7 @@ static PNG: Bytes = Bytes::from_static(b"\x89PNG\r\n\x1a\nand so on");
 const PIXELS: &str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
 
 fn object(key: &ObjectKey) -> Object<'_> {
-    Object { key, png: &PNG, digest: PIXELS, message_id: None }
+    Object { key, png: &PNG, digest: PIXELS, origin: Origin::default() }
 }
 
 fn key() -> ObjectKey {
@@ -376,18 +376,24 @@ async fn aws_is_sent_a_crc32_unless_told_not_to() {
 }
 
 #[tokio::test]
-async fn a_message_id_of_any_text_fits_a_header() {
+async fn where_an_image_comes_from_is_on_the_wire_if_it_is_known() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let (router, log) = recording(ok);
     let endpoint = serve(router).await;
     let secrets = tempfile::tempdir().unwrap();
     credentials(secrets.path());
     let store = Store::new(&destination(&endpoint, json!({})), secrets.path()).await;
-    for (id, expected) in
-        [("flight-7/0001", "flight-7/0001"), ("ä 100%\r\nx-evil: 1", "%C3%A4%20100%25%0D%0Ax-evil:%201")]
-    {
-        store.put(&Object { message_id: Some(id), ..object(&key()) }).await.expect("stored");
+    let evil = "ä 100%\r\nx-evil: 1";
+    for (id, trace, expected) in [
+        (Some("flight-7/0001"), Some(TRACE), [Some("flight-7/0001"), Some(TRACE)]),
+        (Some(evil), Some(evil), [Some("%C3%A4%20100%25%0D%0Ax-evil:%201"), None]),
+        (None, None, [None, None]),
+    ] {
+        let origin = Origin::new(id, trace.map(str::as_bytes));
+        store.put(&Object { origin, ..object(&key()) }).await.expect("stored");
         let seen = log.lock().unwrap().remove(0);
-        assert_eq!(header(&seen, "x-amz-meta-image-pipeline-message-id"), Some(expected));
+        let names = ["x-amz-meta-image-pipeline-message-id", "x-amz-meta-image-pipeline-traceparent"];
+        assert_eq!(names.map(|name| header(&seen, name)), expected);
     }
 }
 

@@ -12,6 +12,8 @@ const PARKED: Parked<'_> = Parked {
     first_seen: "2026-01-01T00:00:00Z",
 };
 
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 const OWN_KEYS: [&str; 7] = ["reason", "detail", "namespace", "name", "queue", "attempts", "first-seen"];
 
 fn headers(pairs: &[(&str, AMQPValue)]) -> FieldTable {
@@ -33,6 +35,7 @@ fn sent() -> BasicProperties {
         ("x-delivery-count", AMQPValue::LongLongInt(7)),
         ("device", long("north-4")),
         ("image_name", long("north/4.png")),
+        ("traceparent", long(TRACE)),
     ]);
     BasicProperties::default()
         .with_headers(headers)
@@ -72,6 +75,7 @@ fn assert_tells_the_same(properties: &BasicProperties) {
     assert_eq!(*properties.delivery_mode(), Some(2), "persistent");
     assert_eq!(header(properties, "device"), Some(&long("north-4")));
     assert_eq!(header(properties, "image_name"), Some(&long("north/4.png")));
+    assert_eq!(header(properties, "traceparent").and_then(bytes), Some(TRACE.as_bytes()));
 }
 
 #[test]
@@ -80,6 +84,7 @@ fn headers_are_read_as_text() {
         (AMQPValue::LongString("north/4.png".into()), Some("north/4.png")),
         (AMQPValue::LongString("Öä.png".into()), Some("Öä.png")),
         (AMQPValue::LongString(vec![0xff, 0xfe].into()), None),
+        (AMQPValue::ShortString("short".into()), Some("short")),
         (AMQPValue::LongLongInt(-7), Some("-7")),
         (AMQPValue::ShortShortUInt(200), Some("200")),
         (AMQPValue::Boolean(true), Some("true")),
@@ -88,6 +93,8 @@ fn headers_are_read_as_text() {
     ];
     for (value, expected) in cases {
         assert_eq!(text(&value).as_deref(), expected, "{value:?}");
+        let is_text = matches!(value, AMQPValue::LongString(_) | AMQPValue::ShortString(_));
+        assert_eq!(bytes(&value).is_some(), is_text, "{value:?}");
     }
 }
 
