@@ -25,6 +25,7 @@ mod cgroup;
 pub mod decode;
 pub mod encode;
 mod markers;
+mod message;
 pub mod metrics;
 mod origin;
 mod parking;

@@ -10,12 +10,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use strum::IntoStaticStr;
 
 use crate::reason::Reason;
 use crate::version;
 
 /// What became of a message.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, IntoStaticStr, PartialEq)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// Stored and acknowledged.
     Stored,
@@ -29,6 +31,13 @@ pub enum Outcome {
     HandedBack,
     /// Stored or parked, and the session was gone before the acknowledgement: it comes again.
     AcknowledgementLost,
+}
+
+impl Outcome {
+    /// As metrics and the log have it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// A step of the way.
@@ -92,15 +101,7 @@ impl Metrics {
 
     /// Counts a message whose fate is known.
     pub fn message(&self, outcome: Outcome, reason: Option<Reason>) {
-        let outcome = match outcome {
-            Outcome::Stored => "stored",
-            Outcome::Parked => "parked",
-            Outcome::DeadLettered => "dead_lettered",
-            Outcome::Discarded => "discarded",
-            Outcome::HandedBack => "handed_back",
-            Outcome::AcknowledgementLost => "acknowledgement_lost",
-        };
-        self.messages.get_or_create(&MessageLabels { outcome, reason }).inc();
+        self.messages.get_or_create(&MessageLabels { outcome: outcome.as_str(), reason }).inc();
     }
 
     /// Records how long a step took.
@@ -146,6 +147,7 @@ mod tests {
         let metrics = Metrics::register(&mut registry);
         metrics.message(Outcome::Stored, None);
         metrics.message(Outcome::Parked, Some(Reason::InvalidImage));
+        metrics.message(Outcome::AcknowledgementLost, None);
         metrics.stage(Stage::Upload, Duration::from_millis(3));
         metrics.stored(1000, Some(Duration::from_secs(2)));
         metrics.in_flight(4);
@@ -155,6 +157,7 @@ mod tests {
         for line in [
             "image_pipeline_messages_total{outcome=\"stored\",reason=\"\"} 1",
             "image_pipeline_messages_total{outcome=\"parked\",reason=\"InvalidImage\"} 1",
+            "image_pipeline_messages_total{outcome=\"acknowledgement_lost\",reason=\"\"} 1",
             "image_pipeline_stage_seconds_count{stage=\"upload\"} 1",
             "image_pipeline_in_flight 4",
             "image_pipeline_redelivered_total 1",

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
 
 use super::backoff;
 use super::broker::BrokerError;
@@ -15,8 +14,8 @@ use super::capacity::{Capacity, Memory, Wanted, blocking};
 use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::{Png, encode, inspect};
 use super::markers::Markers;
+use super::message::{self, Message};
 use super::metrics::{Metrics, Outcome, Stage};
-use super::origin::{Origin, TRACEPARENT};
 use super::parking::Parking;
 use super::settle::{Failure, Verdict, settle};
 use super::state::{Dependency, State};
@@ -64,14 +63,6 @@ pub struct Worker {
     pub cut_off: CancellationToken,
 }
 
-/// A message under way.
-struct Message {
-    delivery: Arc<Delivery>,
-    first_seen: Timestamp,
-    held_until: tokio::time::Instant,
-    attempts: u32,
-}
-
 /// What is to be stored; the memory is held as long as the PNG is.
 struct Converted {
     key: ObjectKey,
@@ -97,12 +88,7 @@ impl Worker {
         if delivery.redelivered() {
             self.metrics.redelivered();
         }
-        let mut message = Message {
-            delivery: Arc::new(delivery),
-            first_seen: Timestamp::now(),
-            held_until: tokio::time::Instant::now() + self.failures.holding_time.into(),
-            attempts: 1,
-        };
+        let mut message = Message::new(delivery);
         let verdict = match self.convert(&message).await.ok_or(BrokerError::WorkerLost)? {
             Ok(converted) => self.upload(&mut message, converted).await?,
             Err(failure) => settle(Err(failure), self.failures.policy, false),
@@ -151,8 +137,9 @@ impl Worker {
     async fn upload(&self, message: &mut Message, converted: Converted) -> Result<Verdict, BrokerError> {
         let digest = converted.png.digest().to_string();
         let delivery = Arc::clone(&message.delivery);
-        let origin = Origin::new(delivery.message_id(), delivery.text(TRACEPARENT));
-        let object = Object { key: &converted.key, png: converted.png.bytes(), digest: &digest, origin };
+        let (key, png, origin) = (&converted.key, converted.png.bytes(), message::origin(&delivery));
+        let object = Object { key, png, digest: &digest, origin };
+        message.key = Some(key.clone());
         loop {
             let started = Instant::now();
             let result = tokio::select! {
@@ -161,26 +148,25 @@ impl Worker {
                 () = self.stop.cancelled(), if message.attempts > 1 => return Ok(Verdict::HandBack),
             };
             self.metrics.stage(Stage::Upload, started.elapsed());
-            self.observe_storage(message, &converted, &result);
+            self.observe_storage(message, png.len(), &result);
             let result = result.map(drop).map_err(Failure::Upload);
             match settle(result, self.failures.policy, self.stop.is_cancelled()) {
                 Verdict::Retry => match self.pause(message, message.attempts - 1).await {
                     Pause::Over => message.attempts = message.attempts.saturating_add(1),
                     Pause::Stopped => return Ok(Verdict::HandBack),
-                    Pause::HeldTooLong => return Err(self.held_too_long(Dependency::Storage)),
+                    Pause::HeldTooLong => return Err(self.held_too_long(message, Dependency::Storage)),
                 },
                 verdict => return Ok(verdict),
             }
         }
     }
 
-    fn observe_storage(&self, message: &Message, converted: &Converted, result: &Result<Stored, UploadError>) {
+    fn observe_storage(&self, message: &mut Message, bytes: usize, result: &Result<Stored, UploadError>) {
         match result {
             Ok(stored) => {
                 self.state.available(Dependency::Storage);
-                let bytes = converted.png.bytes().len();
                 self.metrics.stored(bytes, message.delivery.timestamp().map(age));
-                debug!(delivery_tag = message.delivery.tag(), key = converted.key.as_str(), ?stored, "stored");
+                message.stored = Some(*stored);
             }
             // The store answered, and would take another object.
             Err(error) if error.kind() == Kind::Message => self.state.available(Dependency::Storage),
@@ -193,8 +179,8 @@ impl Worker {
         match verdict {
             Verdict::Acknowledge => {
                 self.acknowledge(message).await?;
+                self.ended(message, Outcome::Stored, None);
                 self.state.processed();
-                self.metrics.message(Outcome::Stored, None);
             }
             Verdict::Refuse { policy, reason, detail } => self.refuse(message, policy, reason, detail).await?,
             // `upload` leaves no message to be retried; one that is not acknowledged is safe.
@@ -212,7 +198,6 @@ impl Worker {
         reason: Reason,
         detail: String,
     ) -> Result<(), BrokerError> {
-        let (message_id, delivery_tag) = (message.delivery.message_id().map(str::to_owned), message.delivery.tag());
         let outcome = match policy {
             FailurePolicy::Park => {
                 if !self.park(message, reason, &detail).await? {
@@ -224,7 +209,7 @@ impl Worker {
             }
             FailurePolicy::DeadLetter => {
                 self.wait_for_cut_off().await;
-                self.counted(message.delivery.reject().await)?;
+                self.counted(message, message.delivery.reject().await)?;
                 Outcome::DeadLettered
             }
             FailurePolicy::Discard => {
@@ -232,9 +217,8 @@ impl Worker {
                 Outcome::Discarded
             }
         };
-        warn!(%reason, detail, ?policy, message_id, delivery_tag, "refused a message that can never succeed");
+        self.ended(message, outcome, Some((reason, &detail)));
         self.state.refused(outcome, reason, detail);
-        self.metrics.message(outcome, Some(reason));
         Ok(())
     }
 
@@ -256,7 +240,7 @@ impl Worker {
             match self.pause(message, failures).await {
                 Pause::Over => failures += 1,
                 Pause::Stopped => return Ok(false),
-                Pause::HeldTooLong => return Err(self.held_too_long(Dependency::Parking)),
+                Pause::HeldTooLong => return Err(self.held_too_long(message, Dependency::Parking)),
             }
         }
         self.state.available(Dependency::Parking);
@@ -265,7 +249,7 @@ impl Worker {
 
     async fn acknowledge(&self, message: &Message) -> Result<(), QueueError> {
         self.wait_for_cut_off().await;
-        self.counted(message.delivery.acknowledge().await)
+        self.counted(message, message.delivery.acknowledge().await)
     }
 
     /// Once told to stop, nothing is acknowledged before the broker has stopped to send.
@@ -275,30 +259,36 @@ impl Worker {
         }
     }
 
-    fn counted(&self, acknowledged: Result<(), QueueError>) -> Result<(), QueueError> {
+    fn counted(&self, message: &Message, acknowledged: Result<(), QueueError>) -> Result<(), QueueError> {
         if acknowledged.is_err() {
-            self.metrics.message(Outcome::AcknowledgementLost, None);
+            self.ended(message, Outcome::AcknowledgementLost, None);
         }
         acknowledged
     }
 
     /// Nothing is sent: the broker takes back what is unacknowledged when the connection closes.
     fn hand_back(&self, message: &Message) {
-        self.metrics.message(Outcome::HandedBack, None);
-        debug!(delivery_tag = message.delivery.tag(), "handed back");
+        self.ended(message, Outcome::HandedBack, None);
     }
 
-    fn held_too_long(&self, dependency: Dependency) -> BrokerError {
-        self.metrics.message(Outcome::HandedBack, None);
+    fn held_too_long(&self, message: &Message, dependency: Dependency) -> BrokerError {
+        self.hand_back(message);
         BrokerError::HeldTooLong(dependency)
+    }
+
+    /// The end of a message, once: counted, and told in the log.
+    fn ended(&self, message: &Message, outcome: Outcome, refused: Option<(Reason, &str)>) {
+        self.metrics.message(outcome, refused.map(|(reason, _)| reason));
+        message.log(format_args!("{}/{}", self.namespace, self.name), outcome, refused);
     }
 
     /// Waits before the next attempt.
     async fn pause(&self, message: &Message, failures: u32) -> Pause {
+        let held_until = message.since + self.failures.holding_time.into();
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Pause::Stopped,
-            () = tokio::time::sleep_until(message.held_until) => Pause::HeldTooLong,
+            () = tokio::time::sleep_until(held_until) => Pause::HeldTooLong,
             () = tokio::time::sleep(backoff::delay(failures, RETRY_CAP)) => Pause::Over,
         }
     }
