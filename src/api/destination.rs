@@ -84,8 +84,11 @@ pub struct S3Destination {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "tags_schema")]
     pub tags: BTreeMap<String, String>,
-    /// Metadata of every object, beside `image-pipeline-digest` (the digest of the pixels) and
-    /// `image-pipeline-message-id`.
+    /// Metadata of every object, at most 1024 bytes of names and values, beside what says where it comes
+    /// from: `image-pipeline-digest`, the digest of the pixels, and, where the message has them,
+    /// `image-pipeline-message-id`, its AMQP message id, percent-encoded, and
+    /// `image-pipeline-traceparent`, its header `traceparent` (W3C Trace Context). Names that begin with
+    /// `image-pipeline-` are refused, so neither takes the other's place.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "metadata_schema")]
     pub metadata: BTreeMap<String, String>,
@@ -190,15 +193,22 @@ fn tags_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Names that are HTTP header names, and text that a header can hold.
+/// Names that are HTTP header names, and text that a header can hold. S3 takes 2048 bytes in all, of
+/// which 956 are for the digest, the longest message id and a trace.
 fn metadata_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 20,
         "additionalProperties": { "type": "string", "maxLength": 256, "pattern": "^[ -~]*$" },
-        "x-kubernetes-validations": [{
-            "rule": "self.all(key, key.matches('^[a-z0-9][a-z0-9-]{0,63}$') && !key.startsWith('image-pipeline-'))",
-            "message": "destination.s3.metadata has a key that is not of lower-case letters, digits and hyphens, at most 64, or begins with image-pipeline-"
-        }]
+        "x-kubernetes-validations": [
+            {
+                "rule": "self.all(key, key.matches('^[a-z0-9][a-z0-9-]{0,63}$') && !key.startsWith('image-pipeline-'))",
+                "message": "destination.s3.metadata has a key that is not of lower-case letters, digits and hyphens, at most 64, or begins with image-pipeline-"
+            },
+            {
+                "rule": "self.map(key, key.size() + self[key].size()).sum() <= 1024",
+                "message": "destination.s3.metadata has more than 1024 bytes of names and values; S3 takes 2048 with those that say where an object comes from"
+            }
+        ]
     })
 }

@@ -56,6 +56,12 @@ fn resources(pipeline: &mut Value, requests: &[(&str, &str)], limits: &[(&str, &
     pipeline["spec"]["consumer"] = json!({ "resources": { "requests": map(requests), "limits": map(limits) } });
 }
 
+/// Metadata of so many bytes, names and values.
+fn metadata_of(bytes: usize) -> Value {
+    let full = "v".repeat(256);
+    json!({ "a": full, "b": full, "c": full, "d": "v".repeat(bytes - 3 * 257 - 1) })
+}
+
 #[test]
 fn the_files_are_what_the_types_say() {
     let printed = serde_yaml::to_string(&ImagePipeline::crd()).unwrap();
@@ -206,6 +212,8 @@ fn every_rule_names_the_field_it_refuses() {
         ("destination.s3.metadata", |p| s3(p, json!({ "metadata": { "-site": "north" } }))),
         ("destination.s3.metadata", |p| s3(p, json!({ "metadata": { "s".repeat(65): "north" } }))),
         ("destination.s3.metadata", |p| s3(p, json!({ "metadata": { "image-pipeline-digest": "0" } }))),
+        ("destination.s3.metadata", |p| s3(p, json!({ "metadata": { "image-pipeline-traceparent": "0" } }))),
+        ("destination.s3.metadata has more", |p| s3(p, json!({ "metadata": metadata_of(1025) }))),
         ("message.imagePath and message.namePath", |p| message(p, "/image_metadata/image_name", None)),
         ("message.imagePath and message.namePath", |p| message(p, "/image_metadata", None)),
         ("message.imagePath and message.namePath", |p| message(p, "/a/b", Some("/a/b/c"))),
@@ -256,6 +264,7 @@ fn what_is_near_a_limit_is_accepted() {
         |p| s3(p, json!({ "serverSideEncryption": { "algorithm": "AES256" } })),
         |p| s3(p, json!({ "serverSideEncryption": { "algorithm": "aws:kms" } })),
         |p| s3(p, json!({ "tags": { "k".repeat(128): "" }, "metadata": { "s".repeat(64): "" } })),
+        |p| s3(p, json!({ "metadata": metadata_of(1024) })),
         |p| message(p, "/image_metadata/image_name_2", None),
         |p| message(p, "/a~1b/~0/é", Some("/a/b")),
         |p| resources(p, &[("memory", "64Mi")], &[("memory", "64Mi")]),
