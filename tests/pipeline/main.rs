@@ -55,4 +55,5 @@ mod store_answers;
 mod store_tls;
 mod storm;
 mod tls;
+mod trace;
 mod truth;

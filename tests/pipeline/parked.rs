@@ -33,7 +33,7 @@ fn run(settings: &Settings, what: &[&str]) -> Output {
 }
 
 /// What it prints when all was done.
-fn done(settings: &Settings, what: &[&str]) -> String {
+pub fn done(settings: &Settings, what: &[&str]) -> String {
     let Output { status, stdout, stderr } = run(settings, what);
     let said = String::from_utf8_lossy(&stderr);
     assert!(status.success(), "{what:?}: {status}: {said}");
