@@ -6,14 +6,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use image_pipeline::api::ImagePipeline;
+use image_pipeline::api::{ImagePipeline, names};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::CustomResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::scenario::lacking;
 use crate::scene::{NAME, Scene};
-use crate::state::differences;
+use crate::state::{State, differences};
 use crate::world::World;
 
 mod rows;
@@ -110,4 +111,29 @@ async fn a_bad_value_is_refused_or_named_and_a_good_one_mends_it() {
     let named = ROWS.iter().flat_map(|row| row.named.iter().map(|trouble| (row.field, trouble)));
     let named = named.map(|(field, trouble)| a_bad_value_is_named_and_mended(world.clone(), field, trouble));
     tokio::join!(bad_values_are_refused(world.clone()), what_is_taken_away_goes(world.clone()), join_all(named));
+}
+
+/// The pods' log level, as `kubectl set env` sets it: docs/operations.md says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_variable_that_somebody_gives_the_pods_stays() {
+    let world = World::new().await;
+    let scene = Scene::start(&world, "variable", None).await;
+    scene.create(scene.pipeline()).await;
+    scene.fill(10).await;
+    scene.settles_at(1).await;
+    let variable = json!({ "name": "RUST_LOG", "value": "info,image_pipeline=debug" });
+    let containers = json!([{ "name": names::CONTAINER, "env": [variable] }]);
+    let patch = Patch::Strategic(json!({ "spec": { "template": { "spec": { "containers": containers } } } }));
+    let parameters = PatchParams { field_manager: Some("kubectl-set".to_owned()), ..PatchParams::default() };
+    scene.api::<Deployment>().patch("tiles-consumer", &parameters, &patch).await.expect("patched");
+    let env = |state: &State| {
+        let template = &state["Deployment tiles-consumer"]["spec"]["template"];
+        template["spec"]["containers"][0]["env"].clone()
+    };
+    assert_eq!(env(&scene.settles_at(1).await), json!([variable]));
+    scene.patch(&setting("image.encoding", r#""Balanced""#)).await;
+    let state = scene.settles_at(1).await;
+    assert!(state["Deployment tiles-consumer"]["spec"]["template"].to_string().contains("Balanced"));
+    assert_eq!(env(&state), json!([variable]));
+    assert_eq!(scene.lives(), 1);
 }
