@@ -39,6 +39,7 @@ const OF_OTHERS: &[&str] = &[
     "image_name",
     "list_consumers",
     "max_message_size",
+    "message_id",
     "nack_reject_patterns",
     "no_ack",
     "pollingInterval",
