@@ -86,7 +86,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     let directory = std::env::temp_dir().join(format!("image-pipeline-check-{:016x}", fastrand::u64(..)));
     let placed = secrets::place(&pipeline, &args.manifest.secrets, &directory, |name| std::env::var(name).ok());
     let findings = match placed {
-        Ok(()) => Ok(preflight(&assignment, &directory).await),
+        Ok(()) => Ok(preflight(&assignment, &directory.as_path().into()).await),
         Err((path, source)) => Err(Error::Directory { path, source }),
     };
     drop(std::fs::remove_dir_all(&directory));

@@ -30,6 +30,7 @@ pub mod metrics;
 mod origin;
 mod parking;
 pub mod preflight;
+pub mod secrets;
 mod session;
 pub mod settle;
 mod state;
@@ -44,6 +45,7 @@ use decode::{Decoder, InvalidTemplate};
 use markers::Markers;
 use metrics::Metrics;
 use parking::Parking;
+use secrets::Secrets;
 use session::Sessions;
 use state::State;
 use upload::Store;
@@ -151,7 +153,7 @@ fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: Cancellation
     Sessions {
         broker: Broker {
             source: assignment.source.rabbitmq.clone(),
-            secrets: secrets.clone(),
+            secrets: secrets.as_path().into(),
             name: format!("image-pipeline {pipeline_namespace}/{pipeline_name} {host}"),
         },
         queue: assignment.source.rabbitmq.queue.clone(),
@@ -187,7 +189,7 @@ async fn worker(
         probe_key: decode::probe_key(&destination.s3.prefix),
         markers,
         capacity: Capacity::new(sizes),
-        store: Store::new(&destination.s3, &args.secrets).await,
+        store: Store::new(&destination.s3, &Secrets::from(args.secrets.as_path())).await,
         parking: Parking::new(broker.clone(), names::parking_queue(source, failures)),
         state: Arc::clone(state),
         metrics,

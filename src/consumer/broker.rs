@@ -1,11 +1,11 @@
-//! The way to the broker: the mounted Secrets, read at every use, and a connection. It must never
+//! The way to the broker: its Secrets, read at every use, and a connection. It must never
 //! keep a password or a key, so that a rotated one counts at the next connection.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::secrets::Secrets;
 use super::state::Dependency;
-use crate::api::names::{self, SecretRole};
+use crate::api::names;
 use crate::api::source::RabbitmqSource;
 use crate::broker_address::{self, BrokerAddress};
 use crate::queue::{Connection, QueueError};
@@ -17,8 +17,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Where the Secrets are, and what to use of them.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    /// Directory of the Secrets, each a directory of its role's name with a file a key.
-    pub secrets: PathBuf,
+    /// Where the Secrets are read.
+    pub secrets: Secrets,
     /// What they are for.
     pub source: RabbitmqSource,
     /// What the broker's management page calls the connections.
@@ -29,10 +29,10 @@ pub struct Broker {
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     /// The Secrets do not name a broker.
-    #[error("{invalid} (mounted at {directory})")]
+    #[error("{invalid} ({place})")]
     Secret {
-        /// Where the wrong one is mounted.
-        directory: PathBuf,
+        /// Where the wrong one is found.
+        place: String,
         /// What is wrong with it.
         #[source]
         invalid: broker_address::Invalid,
@@ -77,13 +77,8 @@ impl Broker {
     }
 
     fn address(&self) -> Result<BrokerAddress, BrokerError> {
-        let directory = |role: SecretRole| self.secrets.join(role.as_str());
-        BrokerAddress::read(&self.source, |role, key| std::fs::read(directory(role).join(key)).ok())
-            // On one host it is a link, and where that leads is what its user knows.
-            .map_err(|invalid| BrokerError::Secret {
-                directory: std::fs::read_link(directory(invalid.role)).unwrap_or_else(|_| directory(invalid.role)),
-                invalid,
-            })
+        BrokerAddress::read(&self.source, |role, key| self.secrets.read(role, key).ok())
+            .map_err(|invalid| BrokerError::Secret { place: self.secrets.place(invalid.role), invalid })
     }
 }
 
@@ -102,7 +97,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let secret = directory.path().join("broker");
         let source = serde_json::from_value(serde_json::json!({ "queue": "q", "rabbitmqClusterReference": {} }));
-        let broker = Broker { secrets: directory.path().to_owned(), source: source.unwrap(), name: "test".to_owned() };
+        let broker = Broker { secrets: directory.path().into(), source: source.unwrap(), name: "test".to_owned() };
         assert_eq!(broker.address().unwrap_err().reason(), Reason::SecretNotFound);
         std::fs::create_dir(&secret).unwrap();
         assert_eq!(broker.address().unwrap_err().reason(), Reason::SecretNotFound, "an optional volume is empty");

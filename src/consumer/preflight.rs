@@ -1,12 +1,11 @@
 //! What a consumer needs, tried once from where this runs and with the consumer's own means. It must never
 //! take a message, nor leave anything behind but the object that consumers try a store with, too.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::broker::{self, Broker};
 use super::decode;
+use super::secrets::Secrets;
 use super::upload::Store;
 use crate::api::assignment::Assignment;
 use crate::api::failures::FailurePolicy;
@@ -54,15 +53,15 @@ impl Finding {
 }
 
 /// Tries everything, the broker and the store at the same time.
-pub async fn preflight(assignment: &Assignment, secrets: &Path) -> Vec<Finding> {
+pub async fn preflight(assignment: &Assignment, secrets: &Secrets) -> Vec<Finding> {
     let (broker, store) = tokio::join!(of_broker(assignment, secrets), of_store(assignment, secrets));
     broker.into_iter().chain([store]).collect()
 }
 
-async fn of_broker(assignment: &Assignment, secrets: &Path) -> Vec<Finding> {
+async fn of_broker(assignment: &Assignment, secrets: &Secrets) -> Vec<Finding> {
     let source = assignment.source.rabbitmq.clone();
     let vhost = source.vhost.clone();
-    let broker = Broker { secrets: secrets.to_owned(), source, name: "image-pipeline check".to_owned() };
+    let broker = Broker { secrets: secrets.clone(), source, name: "image-pipeline check".to_owned() };
     let connection = match broker.connect("preflight").await {
         Ok(connection) => connection,
         Err(error) => return vec![Finding::failed(Check::Broker, error.reason(), error)],
@@ -116,7 +115,7 @@ async fn parking(assignment: &Assignment, connection: &Connection) -> Option<Fin
     })
 }
 
-async fn of_store(assignment: &Assignment, secrets: &Path) -> Finding {
+async fn of_store(assignment: &Assignment, secrets: &Secrets) -> Finding {
     let s3 = &assignment.destination.s3;
     let key = decode::probe_key(&s3.prefix);
     match Store::new(s3, secrets).await.probe(&key).await {

@@ -1,7 +1,6 @@
 //! Third step: a PNG goes into the bucket. The only place that knows `aws_sdk_s3`. It must never
 //! report success before the store's 2xx or the sight of the same object, nor wait without a limit.
 
-use std::path::Path;
 use std::time::Duration;
 
 use aws_sdk_s3::error::SdkError;
@@ -15,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::decode::ObjectKey;
 use super::origin::Origin;
+use super::secrets::Secrets;
 use crate::api::destination::{Checksum, EncryptionAlgorithm, OnConflict, S3Destination};
 
 mod advice;
@@ -76,9 +76,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes a client; nothing is read nor sent yet. `secrets` has a directory for each
-    /// `SecretRole`, with a file a key; they are read again at every use.
-    pub async fn new(destination: &S3Destination, secrets: &Path) -> Self {
+    /// Makes a client; nothing is read nor sent yet. `secrets` are read again at every use.
+    pub async fn new(destination: &S3Destination, secrets: &Secrets) -> Self {
         Self {
             connection: Connection::new(destination, secrets).await,
             destination: destination.clone(),

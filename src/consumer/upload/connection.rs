@@ -1,7 +1,6 @@
 //! The S3 client: its connections, whom it trusts and as whom it signs. It must never keep trusting
 //! an authority that has been taken out of the Secret.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +17,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::UploadError;
-use super::credentials::{MountedCredentials, PodIdentity};
+use super::credentials::{PodIdentity, SecretCredentials};
 use crate::api::destination::{Checksum, S3Destination};
 use crate::api::names::SecretRole;
+use crate::consumer::secrets::Secrets;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -32,13 +32,13 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 pub enum Connection {
     /// Trusts what the image knows.
     Known(Client),
-    /// Trusts those in a file, too.
+    /// Trusts those in a Secret, too.
     Private {
         /// Everything but the trust.
         config: Box<Config>,
-        /// `ca.crt` of the mounted Secret.
-        file: PathBuf,
-        /// What the file held, and the client that trusts it.
+        /// Where its `ca.crt` is read.
+        secrets: Secrets,
+        /// What that held, and the client that trusts it.
         current: Mutex<Option<(Vec<u8>, Client)>>,
     },
 }
@@ -60,15 +60,13 @@ pub enum AuthorityError {
 
 impl Connection {
     /// A client for a bucket; nothing is read nor sent yet.
-    pub async fn new(destination: &S3Destination, secrets: &Path) -> Self {
+    pub async fn new(destination: &S3Destination, secrets: &Secrets) -> Self {
         let config = config(destination, secrets).await;
         match destination.tls {
             None => Connection::Known(trusting(&config, TrustStore::default())),
-            Some(_) => Connection::Private {
-                config: Box::new(config),
-                file: secrets.join(SecretRole::StoreAuthority.as_str()).join("ca.crt"),
-                current: Mutex::new(None),
-            },
+            Some(_) => {
+                Connection::Private { config: Box::new(config), secrets: secrets.clone(), current: Mutex::new(None) }
+            }
         }
     }
 
@@ -76,8 +74,8 @@ impl Connection {
     pub fn client(&self) -> Result<Client, UploadError> {
         match self {
             Connection::Known(client) => Ok(client.clone()),
-            Connection::Private { config, file, current } => {
-                let found = read(file)?;
+            Connection::Private { config, secrets, current } => {
+                let found = read(secrets)?;
                 let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
                 match current.as_ref() {
                     Some((pem, client)) if *pem == found => Ok(client.clone()),
@@ -93,8 +91,8 @@ impl Connection {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, AuthorityError> {
-    match std::fs::read(file) {
+fn read(secrets: &Secrets) -> Result<Vec<u8>, AuthorityError> {
+    match secrets.read(SecretRole::StoreAuthority, "ca.crt") {
         Ok(pem) if pem.is_empty() => Err(AuthorityError::Missing),
         Ok(pem) => Ok(pem),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(AuthorityError::Missing),
@@ -127,7 +125,7 @@ fn http_client(trust: TrustStore) -> SharedHttpClient {
     }
 }
 
-async fn config(destination: &S3Destination, secrets: &Path) -> Config {
+async fn config(destination: &S3Destination, secrets: &Secrets) -> Config {
     let region = Region::new(destination.region.clone());
     let config = Builder::new()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -148,10 +146,7 @@ async fn config(destination: &S3Destination, secrets: &Path) -> Config {
     };
     match &destination.credentials_secret {
         Some(secret) => config
-            .credentials_provider(MountedCredentials::new(
-                secrets.join(SecretRole::Store.as_str()),
-                secret.name.clone(),
-            ))
+            .credentials_provider(SecretCredentials::new(secrets.clone(), secret.name.clone()))
             .identity_cache(IdentityCache::no_cache()),
         // The SDK's cache asks again before what it has expires.
         None => config.credentials_provider(PodIdentity::new(region).await),
@@ -185,7 +180,7 @@ mod tests {
         });
         let destination: S3Destination = serde_json::from_value(destination).unwrap();
         let secrets = tempfile::tempdir().unwrap();
-        let connection = Connection::new(&destination, secrets.path()).await;
+        let connection = Connection::new(&destination, &secrets.path().into()).await;
         let directory = secrets.path().join("store-authority");
         std::fs::create_dir(&directory).unwrap();
         let pem = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");

@@ -1,8 +1,7 @@
-//! As whom requests are signed: a mounted Secret, read at every use so that a rotated one counts at
+//! As whom requests are signed: a Secret, read at every use so that a rotated one counts at
 //! once, or the identity of the pod. It must never show a value, not even in an error.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +14,8 @@ use aws_sdk_s3::error::ErrorMetadata;
 use tokio::time::Instant;
 
 use super::error::causes;
+use crate::api::names::SecretRole;
+use crate::consumer::secrets::Secrets;
 
 /// What the pod's identity may take; less than the SDK's own limit of five seconds, whose error
 /// says nothing.
@@ -63,17 +64,17 @@ pub enum Unusable {
     IdentityRefused(String),
 }
 
-/// A directory with `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and perhaps `AWS_SESSION_TOKEN`.
+/// A Secret with `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and perhaps `AWS_SESSION_TOKEN`.
 #[derive(Debug)]
-pub struct MountedCredentials {
-    directory: PathBuf,
+pub struct SecretCredentials {
+    secrets: Secrets,
     secret: String,
 }
 
-impl MountedCredentials {
-    /// Credentials from `directory`, which need not exist yet: where the Secret of this name is mounted.
-    pub fn new(directory: PathBuf, secret: String) -> Self {
-        Self { directory, secret }
+impl SecretCredentials {
+    /// Credentials from the store's Secret, which has this name and need not exist yet.
+    pub fn new(secrets: Secrets, secret: String) -> Self {
+        Self { secrets, secret }
     }
 
     fn read(&self) -> Result<Credentials, Unusable> {
@@ -88,15 +89,19 @@ impl MountedCredentials {
     }
 
     fn key(&self, key: &'static str) -> Result<Option<String>, Unusable> {
-        match std::fs::read_to_string(self.directory.join(key)) {
-            Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
+        let unreadable = || Unusable::Unreadable { key, secret: self.secret.clone() };
+        match self.secrets.read(SecretRole::Store, key) {
+            Ok(value) => {
+                let text = String::from_utf8(value).map_err(|_| unreadable())?;
+                Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(_) => Err(Unusable::Unreadable { key, secret: self.secret.clone() }),
+            Err(_) => Err(unreadable()),
         }
     }
 }
 
-impl ProvideCredentials for MountedCredentials {
+impl ProvideCredentials for SecretCredentials {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,

@@ -57,7 +57,7 @@ fn destination(endpoint: &str, fields: Value) -> S3Destination {
 async fn put(destination: &S3Destination) -> Result<Stored, UploadError> {
     let secrets = tempfile::tempdir().unwrap();
     credentials(secrets.path());
-    Store::new(destination, secrets.path()).await.put(&object(&key())).await
+    Store::new(destination, &secrets.path().into()).await.put(&object(&key())).await
 }
 
 async fn serve(router: Router) -> String {
@@ -214,7 +214,7 @@ async fn missing_credentials_name_the_key_and_new_ones_count_at_once() {
     let endpoint = serve(Router::new().fallback(|| async { StatusCode::OK })).await;
     let secrets = tempfile::tempdir().unwrap();
     let key = key();
-    let store = Store::new(&destination(&endpoint, json!({})), secrets.path()).await;
+    let store = Store::new(&destination(&endpoint, json!({})), &secrets.path().into()).await;
     std::fs::create_dir(secrets.path().join("store")).unwrap();
     for (written, missing) in [(None, "AWS_ACCESS_KEY_ID"), (Some("AWS_ACCESS_KEY_ID"), "AWS_SECRET_ACCESS_KEY")] {
         if let Some(key) = written {
@@ -364,7 +364,7 @@ async fn aws_is_sent_a_crc32_unless_told_not_to() {
         let endpoint = serve(router).await;
         let secrets = tempfile::tempdir().unwrap();
         credentials(secrets.path());
-        let mut store = Store::new(&destination("", json!({ "checksum": checksum })), secrets.path()).await;
+        let mut store = Store::new(&destination("", json!({ "checksum": checksum })), &secrets.path().into()).await;
         let Connection::Known(client) = &store.connection else { panic!("no authority of its own") };
         let config = client.config().to_builder().endpoint_url(endpoint).build();
         store.connection = Connection::Known(aws_sdk_s3::Client::from_conf(config));
@@ -382,7 +382,7 @@ async fn where_an_image_comes_from_is_on_the_wire_if_it_is_known() {
     let endpoint = serve(router).await;
     let secrets = tempfile::tempdir().unwrap();
     credentials(secrets.path());
-    let store = Store::new(&destination(&endpoint, json!({})), secrets.path()).await;
+    let store = Store::new(&destination(&endpoint, json!({})), &secrets.path().into()).await;
     let evil = "ä 100%\r\nx-evil: 1";
     for (id, trace, expected) in [
         (Some("flight-7/0001"), Some(TRACE), [Some("flight-7/0001"), Some(TRACE)]),
@@ -404,7 +404,7 @@ async fn a_probe_is_a_plain_put_with_what_images_get() {
     let secrets = tempfile::tempdir().unwrap();
     credentials(secrets.path());
     let fields = json!({ "onConflict": "Fail", "storageClass": "GLACIER_IR", "tags": { "a": "b" } });
-    Store::new(&destination(&endpoint, fields), secrets.path()).await.probe(&key()).await.expect("stored");
+    Store::new(&destination(&endpoint, fields), &secrets.path().into()).await.probe(&key()).await.expect("stored");
     let seen = log.lock().unwrap().remove(0);
     assert_eq!(header(&seen, "content-type"), Some("text/plain"));
     assert_eq!(
