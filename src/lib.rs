@@ -12,7 +12,7 @@
 //! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`),
 //! `http` and `html` (what processes serve), `version` (which build this is). `publish` is the device's
 //! side, `parked` repairs what was set aside, `broker_args` is how a person's command is told of the
-//! broker; `run` and `check` take a manifest where there is no Kubernetes.
+//! broker; `run` takes a manifest where there is no Kubernetes; `check` tries one, or one that a cluster has.
 
 pub mod api;
 pub mod broker_address;

@@ -9,15 +9,15 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::api::ImagePipeline;
 use crate::api::assignment::Assignment;
+use crate::api::{ImagePipeline, names};
 use crate::consumer;
 use crate::version;
 
 pub mod manifest;
 pub mod secrets;
 
-use manifest::{ManifestArgs, ManifestError};
+use manifest::ManifestError;
 
 const EXAMPLES: &str = "\
 Secrets: each Secret that the manifest names is a directory of its name below --secrets, with a file a
@@ -38,9 +38,12 @@ Example:
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where the manifest and its Secrets are.
-    #[command(flatten)]
-    pub manifest: ManifestArgs,
+    /// The manifest, in YAML, with one ImagePipeline
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Directory of the Secrets that the manifest names
+    #[arg(long, env = "SECRETS", value_name = "DIR", default_value = names::SECRETS_MOUNT)]
+    pub secrets: PathBuf,
     /// Directory that may be lost when the host restarts, for links to the Secrets
     #[arg(long, env = "RUNTIME_DIRECTORY", value_name = "DIR", default_value = "/run/image-pipeline")]
     pub runtime: PathBuf,
@@ -79,15 +82,14 @@ pub enum Error {
 /// The manifest is none, a directory can't be written, or the consumer can't start.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let (version, revision) = (version::VERSION, version::REVISION);
-    info!(version, revision, manifest = %args.manifest.file.display(), "reading the manifest");
-    let (pipeline, without_meaning) = manifest::read(&args.manifest.file)?;
+    info!(version, revision, manifest = %args.file.display(), "reading the manifest");
+    let (pipeline, without_meaning) = manifest::read(&args.file)?;
     for field in without_meaning {
         warn!(field, "this field is for the operator, and has no meaning on one host");
     }
     let secrets = args.runtime.join("secrets");
     let unmade = |option| move |(path, source)| Error::Directory { path, option, source };
-    secrets::place(&pipeline, &args.manifest.secrets, &secrets, |name| std::env::var(name).ok())
-        .map_err(unmade("--runtime"))?;
+    secrets::place(&pipeline, &args.secrets, &secrets, |name| std::env::var(name).ok()).map_err(unmade("--runtime"))?;
     let markers = args.state.join("markers");
     secrets::make_directory(&markers).map_err(unmade("--state"))?;
     Ok(consumer::run(consumer_args(&pipeline, secrets, markers, args.listen), stop).await?)

@@ -6,18 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::api::{ImagePipeline, names};
-
-/// Where a manifest and the Secrets that it names are.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ManifestArgs {
-    /// The manifest, in YAML, with one ImagePipeline
-    #[arg(short, long, value_name = "FILE")]
-    pub file: PathBuf,
-    /// Directory of the Secrets that the manifest names
-    #[arg(long, env = "SECRETS", value_name = "DIR", default_value = names::SECRETS_MOUNT)]
-    pub secrets: PathBuf,
-}
+use crate::api::ImagePipeline;
 
 /// What concerns a number of pods, and pods themselves.
 const OF_THE_OPERATOR: [&str; 9] = [

@@ -248,6 +248,14 @@ impl ApiServer {
             .into_response()
     }
 
+    fn get(&self, ends: &str, path: &str, name: &str) -> Response {
+        let asked = json!({ "metadata": { "namespace": namespace(path), "name": name } });
+        match self.list(ends).into_iter().find(|object| is_same(object, &asked)) {
+            Some(object) => axum::Json(object).into_response(),
+            None => refusal(StatusCode::NOT_FOUND, "NotFound"),
+        }
+    }
+
     /// Merges what was sent for a pod into it; only its annotations are.
     fn annotate(&self, name: &str, patch: &Value) -> Response {
         let Some(mut pod) = self.list("pods").into_iter().find(|pod| pod["metadata"]["name"] == name) else {
@@ -341,13 +349,8 @@ async fn answer(
             *event = applied.clone();
             axum::Json(applied).into_response()
         }
-        ("GET", path) if path.contains("/secrets/") => {
-            let asked = json!({ "metadata": { "namespace": namespace(path), "name": name } });
-            match server.list("secrets").into_iter().find(|secret| is_same(secret, &asked)) {
-                Some(secret) => axum::Json(secret).into_response(),
-                None => StatusCode::NOT_FOUND.into_response(),
-            }
-        }
+        ("GET", path) if path.contains("/secrets/") => server.get("secrets", path, name),
+        ("GET", path) if path.contains("/imagepipelines/") => server.get("imagepipelines", path, name),
         _ => StatusCode::NOT_FOUND.into_response(),
     }
 }

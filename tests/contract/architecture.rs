@@ -75,7 +75,7 @@ const BORDERS: &[Border] = &[
         allowed: &["aws_config=off"],
     },
     Border {
-        why: "the Kubernetes API is read by observe, written by apply, watched by scope, opened by the driver; the Lease is leader's",
+        why: "the Kubernetes API is read by observe, written by apply, watched by scope, opened by the driver; the Lease is leader's; by name, check's",
         within: &["src/"],
         except: &[
             "src/controller.rs",
@@ -84,6 +84,7 @@ const BORDERS: &[Border] = &[
             "src/controller/apply/",
             "src/controller/leader.rs",
             "src/controller/scope.rs",
+            "src/check/cluster.rs",
         ],
         forbidden: &["kube::Api", "kube::Client", "Api<", "Api::", "Client::try_default"],
         allowed: &[],

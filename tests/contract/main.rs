@@ -4,10 +4,12 @@
 mod api_server;
 mod architecture;
 mod chart;
+mod check;
 mod crd;
 mod docs;
 mod examples;
 mod leader;
+mod named;
 mod namespaces;
 mod operator;
 mod reconcile;

@@ -1,30 +1,52 @@
 //! `image-pipeline check` against a real broker and a real store: what is well is said, what is wrong has
 //! the reason that the status would give.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::api_server::ApiServer;
 use crate::broker::{Broker, Version};
 use crate::host::Host;
+use crate::named::{self, NAMESPACE};
+use crate::operator;
 use crate::scene::Scene;
 
-fn check(host: &Host) -> (Output, Value) {
+const ALL: [&str; 4] = ["broker", "queue", "parking", "store"];
+
+fn check(host: &Host) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_image-pipeline"));
     command.env_clear().arg("check").arg("--file").arg(host.manifest()).args(["--output", "json"]);
-    let output = command.arg("--secrets").arg(host.secrets()).output().expect("the program");
-    let findings = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    (output, findings)
+    command.arg("--secrets").arg(host.secrets()).output().expect("the program")
+}
+
+fn findings(output: &Output) -> Vec<Value> {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn checks(output: &Output) -> Vec<String> {
+    findings(output).iter().map(|finding| text(&finding["check"])).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// The reasons of what failed.
-fn failed(host: &Host) -> Vec<(String, String)> {
-    let (output, findings) = check(host);
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let failed = findings.as_array().expect("an array").iter().filter(|finding| finding["passed"] == false);
+fn failed(output: &Output) -> Vec<(String, String)> {
+    let failed = findings(output).into_iter().filter(|finding| finding["passed"] == false);
     let failed: Vec<_> = failed.map(|finding| (text(&finding["check"]), text(&finding["reason"]))).collect();
-    assert_eq!(output.status.success(), failed.is_empty(), "{findings:#}");
+    assert_eq!(output.status.success(), failed.is_empty(), "{:#?}", findings(output));
     failed
+}
+
+fn one(check: &str, reason: &str) -> Vec<(String, String)> {
+    vec![(check.to_owned(), reason.to_owned())]
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,18 +55,16 @@ async fn what_a_manifest_needs_is_tried() {
     let (broker, settings) = (Broker::shared(Version::Four).await.address(), &scene.settings);
     let store = scene.store.root();
     let host = || Host::new(&broker, &settings.queue, &settings.endpoint, &store, &settings.bucket);
-    let (output, findings) = check(&host());
-    let checks: Vec<_> = findings.as_array().expect("an array").iter().map(|finding| &finding["check"]).collect();
-    assert_eq!(checks, ["broker", "queue", "parking", "store"], "{findings:#}");
-    assert!(output.status.success(), "{findings:#}");
+    let output = check(&host());
+    assert_eq!(checks(&output), ALL);
+    assert_eq!(failed(&output), []);
     assert!(scene.store.objects(&settings.bucket).contains_key(".image-pipeline-probe"));
 
     let broken = |from: &str, to: &str| {
         let host = host();
         host.edit(from, to);
-        failed(&host)
+        failed(&check(&host))
     };
-    let one = |check: &str, reason: &str| vec![(check.to_owned(), reason.to_owned())];
     assert_eq!(broken("queue: check", "queue: nowhere"), one("queue", "QueueNotFound"));
     assert_eq!(broken("bucket: check", "bucket: nowhere"), one("store", "BucketNotFound"));
     assert_eq!(broken("name: rabbit", "name: nobody"), one("broker", "SecretNotFound"));
@@ -53,7 +73,77 @@ async fn what_a_manifest_needs_is_tried() {
     std::fs::write(wrong.secret_directory("s3").join("AWS_SECRET_ACCESS_KEY"), "wrong").expect("a file");
     std::fs::write(wrong.secret_directory("rabbit-default-user").join("password"), "wrong-password").expect("a file");
     let expected = [one("broker", "AuthenticationFailed"), one("store", "CredentialsInvalid")].concat();
-    assert_eq!(failed(&wrong), expected);
-    let said = check(&wrong).0;
-    assert!(!String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).contains("wrong-password"));
+    let output = check(&wrong);
+    assert_eq!(failed(&output), expected);
+    assert!(!said(&output).contains("wrong-password"));
+}
+
+/// The manifest of a host's folder, as an API server has it.
+fn pipeline(host: &Host) -> Value {
+    let manifest = std::fs::read_to_string(host.manifest()).expect("a file");
+    let mut pipeline: Value = serde_yaml::from_str(&manifest).expect("YAML");
+    pipeline["metadata"]["namespace"] = json!(NAMESPACE);
+    pipeline
+}
+
+/// A Secret of a host's folder, with keys changed.
+fn secret(host: &Host, name: &str, changed: &[(&str, &str)]) -> Value {
+    let files = std::fs::read_dir(host.secret_directory(name)).expect("a directory").map(|file| file.expect("a file"));
+    let read = |file: std::fs::DirEntry| {
+        (file.file_name().into_string().expect("a name"), std::fs::read_to_string(file.path()).expect("text"))
+    };
+    let mut keys: BTreeMap<String, String> = files.map(read).collect();
+    keys.extend(changed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    for value in keys.values_mut() {
+        *value = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &*value);
+    }
+    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": NAMESPACE }, "data": keys })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_name_in_a_cluster_needs_is_tried_without_a_file() {
+    let scene = Scene::new("check-by-name", Version::Four).await;
+    let (broker, settings) = (Broker::shared(Version::Four).await.address(), &scene.settings);
+    let host = Host::new(&broker, &settings.queue, &settings.endpoint, &scene.store.root(), &settings.bucket);
+    let secrets = ["rabbit-default-user", "s3"].map(|name| secret(&host, name, &[]));
+    let (server, _) = ApiServer::start(vec![pipeline(&host)], secrets.to_vec(), vec![]).await;
+    let check = || named::check(&server.uri, &["tiles", "--output", "json"]);
+    let output = check();
+    assert_eq!(checks(&output), ALL);
+    assert_eq!(failed(&output), []);
+    assert!(scene.store.objects(&settings.bucket).contains_key(".image-pipeline-probe"));
+
+    server.put("secrets", secret(&host, "rabbit-default-user", &[("password", "wrong-password")]));
+    server.put("secrets", secret(&host, "s3", &[("AWS_SECRET_ACCESS_KEY", "wrong-key")]));
+    let output = check();
+    assert_eq!(failed(&output), [one("broker", "AuthenticationFailed"), one("store", "CredentialsInvalid")].concat());
+    assert!(!said(&output).contains("wrong-"), "{}", said(&output));
+
+    server.put("secrets", secret(&host, "rabbit-default-user", &[("password", "")]));
+    server.put("secrets", secret(&host, "s3", &[("AWS_SECRET_ACCESS_KEY", "")]));
+    let output = check();
+    assert_eq!(failed(&output), [one("broker", "SecretInvalid"), one("store", "CredentialsMissing")].concat());
+    let place = json!("(Secret \"rabbit-default-user\" in namespace \"forest\")").to_string();
+    assert!(said(&output).contains(place.trim_matches('"')), "{}", said(&output));
+
+    for secret in &secrets {
+        server.delete("secrets", secret);
+    }
+    assert_eq!(failed(&check()), [one("broker", "SecretNotFound"), one("store", "CredentialsMissing")].concat());
+    operator::has_leave_for(&server.transcript());
+}
+
+/// As whom this process would store says nothing of the pods.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_identity_of_pods_is_not_tried_from_elsewhere() {
+    let scene = Scene::new("check-identity", Version::Four).await;
+    let (broker, settings) = (Broker::shared(Version::Four).await.address(), &scene.settings);
+    let host = Host::new(&broker, &settings.queue, &settings.endpoint, &scene.store.root(), &settings.bucket);
+    host.edit(", credentialsSecret: {name: s3}", "");
+    let secrets = vec![secret(&host, "rabbit-default-user", &[])];
+    let (server, _) = ApiServer::start(vec![pipeline(&host)], secrets, vec![]).await;
+    let output = named::check(&server.uri, &["tiles", "--output", "json"]);
+    assert_eq!((checks(&output), failed(&output)), (ALL.map(str::to_owned).to_vec(), vec![]));
+    assert!(said(&output).contains("was not tried"), "{}", said(&output));
+    assert_eq!(scene.store.objects(&settings.bucket).len(), 0);
 }

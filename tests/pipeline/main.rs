@@ -19,6 +19,9 @@ mod consumer;
 mod eventually;
 mod host;
 mod images;
+#[path = "../contract/named.rs"]
+#[allow(dead_code)] // as above
+mod named;
 #[path = "../contract/operator.rs"]
 #[allow(dead_code)] // as above
 mod operator;

@@ -1,0 +1,52 @@
+//! `image-pipeline check` by name, as far as an API server can refuse it: what was asked for is named, and
+//! what to do.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::api_server::ApiServer;
+use super::named::{NAMESPACE, check, check_with};
+
+fn pipeline(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "greench.dev/v1alpha1", "kind": "ImagePipeline",
+        "metadata": { "name": "tiles", "namespace": NAMESPACE }, "spec": spec,
+    })
+}
+
+/// That it ended in an error, before anything was tried.
+fn says(output: &Output, expected: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(expected), "{expected:?} is not in {said}");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_an_api_server_does_not_give_is_named() {
+    let spec = json!({
+        "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
+        "destination": { "s3": { "bucket": "tiles" } },
+    });
+    let (server, _) = ApiServer::start(vec![pipeline(&spec)], vec![], vec![]).await;
+    let said = |arguments: &[&str], expected: &str| says(&check(&server.uri, arguments), expected);
+    said(&["nobody"], "there is no ImagePipeline \"nobody\" in namespace \"forest\"");
+    said(&["tiles", "-n", "meadow"], "there is no ImagePipeline \"tiles\" in namespace \"meadow\"");
+    server.forbid("/secrets/");
+    said(&["tiles"], "does not let this user read Secret \"rabbit-default-user\" in namespace \"forest\"");
+    server.forbid("/imagepipelines/");
+    said(&["tiles"], "does not let this user read ImagePipeline \"tiles\" in namespace \"forest\"");
+    server.allow();
+    server.put("imagepipelines", pipeline(&json!({ "source": {} })));
+    said(&["tiles"], "ImagePipeline \"tiles\" in namespace \"forest\" can't be read: Missing field rabbitmq");
+}
+
+#[test]
+fn an_api_server_that_is_not_there_is_named() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = check(&format!("http://{free}").parse().unwrap(), &["tiles"]);
+    says(&output, &format!("the API server at http://{free}/ gives no answer"));
+    says(&output, "Connection refused");
+    says(&check_with(Path::new("/nonexistent"), &["tiles"]), "no cluster: run this in a pod");
+}
