@@ -28,10 +28,11 @@ LABEL org.opencontainers.image.title="image-pipeline" \
       org.opencontainers.image.revision="${REVISION}"
 # By number: a pod that says runAsNonRoot cannot check a name.
 USER 65532:65532
-ENTRYPOINT ["/image-pipeline"]
+# In the PATH, for `kubectl exec … -- image-pipeline check`.
+ENTRYPOINT ["/usr/local/bin/image-pipeline"]
 
 FROM base AS prebuilt
-COPY image-pipeline /image-pipeline
+COPY image-pipeline /usr/local/bin/image-pipeline
 
 FROM base AS compiled
-COPY --from=builder /image-pipeline /image-pipeline
+COPY --from=builder /image-pipeline /usr/local/bin/image-pipeline

@@ -2,12 +2,23 @@
 //! a restart once the cause is gone.
 
 use super::bucket::Storage;
-use super::cluster::Namespace;
+use super::cluster::{Namespace, kubectl};
 use super::eventually::{LIMIT, eventually};
 use super::messages::{self, Messages};
 use super::pipeline::{NAMED_WITHIN, Pipeline};
 
 const GOOD_S3: &str = "bucket: forest, credentialsSecret: {name: s3-user}";
+
+/// `image-pipeline check` in the operator's pod, where nothing can be written: whether it ended well, and what
+/// it said.
+fn check(pipeline: &Pipeline<'_>) -> (bool, String) {
+    let mut command = kubectl();
+    command.args(["--namespace", "image-pipeline-system", "exec", "deployment/image-pipeline", "--"]);
+    command.args(["image-pipeline", "check", pipeline.name, "--namespace", &pipeline.namespace.name]);
+    let output = command.output().expect("kubectl");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
 
 #[test]
 fn a_wrong_manifest_is_refused_and_names_the_field() {
@@ -63,6 +74,9 @@ async fn every_trouble_is_named_and_mended_without_a_restart() {
     broker_secret(&password);
     pipeline.shows("BrokerReachable", "True", "Connected", NAMED_WITHIN).await;
     pipeline.shows("QueueFound", "False", "QueueNotFound", NAMED_WITHIN).await;
+    let (well, said) = check(&pipeline);
+    assert!(!well && said.contains("\nFAILED queue    QueueNotFound: "), "{said}");
+    assert!(said.contains("\nFAILED store    CredentialsMissing: ") && said.contains("\"s3-user\""), "{said}");
 
     messages.declare("trouble").await;
     pipeline.shows("QueueFound", "True", "QueueFound", NAMED_WITHIN).await;
@@ -91,6 +105,8 @@ async fn every_trouble_is_named_and_mended_without_a_restart() {
     })
     .await;
     assert_eq!(pipeline.pods(), pods, "the same pods, never restarted");
+    let (well, said) = check(&pipeline);
+    assert!(well && said.starts_with("ok     broker ") && !said.contains("FAILED"), "{said}");
 
     namespace.kubectl(&["delete", "imgp", "trouble", "--timeout=60s"]);
 }
