@@ -65,7 +65,13 @@ fn unknown(what: &str, named: impl IntoIterator<Item = String>, known: impl Fn(&
 /// Parses with the program itself. It parses before it reads RUST_LOG, and ends at one that is no
 /// level before it does anything.
 fn command_lines(page: &Page) -> Vec<String> {
-    let ours = page.commands().into_iter().filter(|words| words[0] == "image-pipeline" && words.len() > 1);
+    // What kubectl runs in a pod stands behind two hyphens.
+    let typed = |words: Command| match words.iter().position(|word| word == "--") {
+        Some(hyphens) if words[0] == "kubectl" => words[hyphens + 1..].to_vec(),
+        _ => words,
+    };
+    let ours = page.commands().into_iter().map(typed);
+    let ours = ours.filter(|words| words.len() > 1 && words[0] == "image-pipeline");
     let refusal = |words: Command| {
         // The name of a subcommand alone is no command to type.
         let help = (words.len() == 2).then_some("--help");
@@ -271,6 +277,8 @@ fn every_check_can_fail() {
         ),
         ("```console\nimage-pipeline publish --queue q\n```", "command line: image-pipeline publish --queue"),
         ("`image-pipeline pubish`", "command line: image-pipeline pubish"),
+        ("`kubectl exec deployment/a -- image-pipeline check b -n c`", ""),
+        ("`kubectl exec deployment/a -- image-pipeline check b -f c`", "command line: image-pipeline check b"),
         ("```console\nmake demo CLUSTER=current IMAGE=x # make dem\n```", ""),
         ("`make dem`", "make target: dem"),
         ("`make demo CLUSTRE=current`", "make target: CLUSTRE=current"),
