@@ -76,6 +76,10 @@ impl BrokerArgs {
     /// A file can't be read, or a part is missing or has the wrong form.
     pub fn address(&self) -> Result<BrokerAddress, BrokerError> {
         let Self { host, port, username, password_file, broker_secret, vhost } = self;
+        if let Some(directory) = broker_secret {
+            let unreadable = |source| BrokerError::Unreadable { path: directory.clone(), source };
+            std::fs::read_dir(directory).map_err(unreadable)?;
+        }
         let in_secret = |key: &str| match broker_secret {
             Some(directory) => read_if_there(&directory.join(key)),
             None => Ok(None),
