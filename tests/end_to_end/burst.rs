@@ -76,7 +76,7 @@ async fn is_on_the_console() {
         let page = page.text().await.map_err(|error| error.to_string())?;
         let expected = [
             "<article id=\"end-to-end/burst\"",
-            &format!("<b>{TILES} in this hour</b>"),
+            &format!("<b>{TILES} this hour</b>"),
             "1 message waits in queue &quot;burst.parked&quot;",
             "image-pipeline parked list --queue burst.parked",
         ];

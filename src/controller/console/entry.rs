@@ -101,8 +101,9 @@ impl Entry {
         let ready = self.condition(ConditionType::Ready).filter(|ready| ready.status != "True");
         let mut texts: Vec<&str> = Vec::new();
         for condition in ready.into_iter().chain(self.noticed()) {
-            // The cause of one condition is told by others, too.
-            if !texts.iter().any(|told| condition.message.contains(told)) {
+            // The cause of one condition is told by others too, within a sentence of theirs.
+            let message = condition.message.to_lowercase();
+            if !texts.iter().any(|told| message.contains(&told.to_lowercase())) {
                 texts.push(&condition.message);
             }
         }
@@ -195,11 +196,12 @@ pub mod tests {
     #[test]
     fn what_to_do_is_said_once_for_each_cause() {
         let denied = "Bucket \"forest\" can't be written: allow s3:PutObject.";
-        let held = format!("The size does not grow, more consumers could not help (AccessDenied): {denied}");
+        let held = "The size does not grow, more consumers could not help (AccessDenied): bucket \"forest\" can't be \
+                    written: allow s3:PutObject.";
         let conditions = [
             (ConditionType::Ready, "False", Reason::AccessDenied, denied),
             (ConditionType::StorageAvailable, "False", Reason::AccessDenied, denied),
-            (ConditionType::ScalingActive, "False", Reason::GrowthHeld, &held),
+            (ConditionType::ScalingActive, "False", Reason::GrowthHeld, held),
         ];
         let advice = entry(&conditions, Some(3)).advice("greench", "tiles");
         assert_eq!(advice.len(), 2, "{advice:?}");

@@ -199,8 +199,8 @@ fn plots(entry: &Entry, minutes: &[Option<Point>]) -> String {
             ],
         ),
         figure(
-            "Stored a minute",
-            &format!("{total} in this hour"),
+            "Stored/min",
+            &format!("{total} this hour"),
             vec![series("stored", Curve::Area, &|point| Some(point.stored as f64))],
         ),
         figure(

@@ -105,7 +105,7 @@ fn an_hour_is_told_in_words_and_in_a_table_as_well() {
     for expected in [
         "aria-label=\"Waiting over the last hour: unknown; at most 300; known for 2 of 60 minutes\"",
         "aria-label=\"Consumers over the last hour: 4 of 6 ready; at most 6; known for 3 of 60 minutes\"",
-        "aria-label=\"Stored a minute over the last hour: 100 in this hour; at most 60; known for 3 of 60 minutes\"",
+        "aria-label=\"Stored/min over the last hour: 100 this hour; at most 60; known for 3 of 60 minutes\"",
         "<tr><th scope=\"row\">12:34</th><td>unknown</td><td>6</td><td>4</td><td>60</td><td>3</td></tr>",
         "<tr><th scope=\"row\">12:25</th><td>300</td><td>6</td><td>4</td><td>0</td><td>3</td></tr>",
     ] {
