@@ -215,6 +215,8 @@ fn names(page: &Page) -> Vec<String> {
     values.extend(Reason::iter().map(|reason| reason.as_str().to_owned()));
     values.extend(ConditionType::iter().map(|condition| condition.as_str().to_owned()));
     values.extend(["ImagePipeline", "True", "False", "Unknown"].map(str::to_owned));
+    let alerts = read("charts/image-pipeline/files/alerts.yaml");
+    values.extend(alerts.lines().filter_map(|line| line.strip_prefix("- alert: ").map(str::to_owned)));
     let capitals = |word: &String| {
         let inner = word.get(1..).unwrap_or_default();
         word.starts_with(|c: char| c.is_ascii_uppercase())
@@ -298,6 +300,8 @@ fn every_check_can_fail() {
         ("`maxAttempt`", "field: maxAttempt"),
         ("`Ready=False`, `onConflict: Fail`, `StorageAvailable=False, reason=AccessDenied`", ""),
         ("`AccesDenied`", "reason, condition or value: AccesDenied"),
+        ("`ImagePipelineNotReady`", ""),
+        ("`ImagePipelineNotRead`", "reason, condition or value: ImagePipelineNotRead"),
         ("`StorageAvailable=False\nAccesDenied`", "reason, condition or value: AccesDenied"),
         ("`messages_total{outcome=\"parked\"}`, `handed_back`, `image_pipeline_in_flight`", ""),
         ("`message_total`", "metric or outcome: message_total"),

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use image_pipeline::api::names::SPEC_ANNOTATION;
+
 use super::bucket::Storage;
 use super::cluster::{Namespace, own_kubeconfig};
 use super::eventually::{LIMIT, equal, eventually};
@@ -47,7 +49,7 @@ impl Reader {
         let row = BLOCKS.iter().find(|(path, block, _)| (*path, *block) == (page, begins));
         assert_eq!(row.map(|(.., tried)| *tried), Some(Tried::AsItStands), "{page}: {begins}");
         let typed = patient(&block(page, begins));
-        let script = format!("set -euo pipefail; trap 'kill $(jobs -p) 2>/dev/null' EXIT\n{typed}\n{then}\n");
+        let script = format!("set -euo pipefail; trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{typed}\n{then}\n");
         let (program, path) = (env!("CARGO_BIN_EXE_image-pipeline"), std::env::var("PATH").expect("a PATH"));
         let programs = Path::new(program).parent().expect("a directory").display();
         let mut shell = Command::new("timeout");
@@ -84,6 +86,8 @@ async fn what_the_pages_tell_to_type_works() {
     pipeline.shows("Ready", "True", "Idle", LIMIT).await;
     let reader = Reader::new(&messages);
 
+    let checked = reader.types("docs/operations.md", "kubectl -n image-pipeline-system exec", "");
+    assert!(checked.contains("ok     store") && !checked.contains("FAILED"), "{checked}");
     let console = "curl -s http://localhost:8081 | grep greench/forest-tiles";
     let said = reader.types("README.md", "kubectl get imgp -A -o wide", console);
     assert!(said.contains("forest-tiles") && said.contains("StorageAvailable") && said.contains("50"), "{said}");
@@ -97,13 +101,15 @@ async fn what_the_pages_tell_to_type_works() {
     namespace.kubectl(&["delete", "imgp", "forest-tiles", "--timeout=20s"]);
 }
 
+const DEPLOYMENT: &str = "forest-tiles-consumer";
+
 const CONSOLE: &str = "kubectl -n image-pipeline-system port-forward deployment/image-pipeline";
 
 async fn sizes(reader: &Reader, pipeline: &Pipeline<'_>) {
     reader.types("README.md", "kubectl -n greench scale", "");
-    pipeline.shows("ScalingActive", "False", "Paused", LIMIT).await;
-    change(pipeline, r#"{"spec": {"paused": null, "replicas": 1}}"#).await;
-    pipeline.shows("Ready", "True", "Running", LIMIT).await;
+    pipeline.shows("ScalingActive", "True", "BacklogCounted", LIMIT).await;
+    pipeline.namespace.kubectl(&["scale", "imgp", pipeline.name, "--replicas=1"]);
+    pipeline.shows("ConsumersAvailable", "True", "ConsumersReady", LIMIT).await;
     let status = "kubectl -n greench port-forward deployment/forest-tiles-consumer";
     let told = reader.types("docs/operations.md", status, "");
     assert!(told.contains("\"processed\":"), "{told}");
@@ -119,20 +125,29 @@ async fn parked(reader: &Reader, pipeline: &Pipeline<'_>, messages: &Messages, s
     let parking = "segmented-images.parked";
     eventually("one to be parked", LIMIT, async || equal(messages.parked(parking).await, 1)).await;
     change(pipeline, ENOUGH_PIXELS).await;
+    let listed = reader.types("README.md", "mkdir -m 700 rabbit", "");
+    assert!(listed.contains("ImageTooLarge"), "{listed}");
     let said = reader.types("docs/operations.md", "image-pipeline parked list", "");
     assert!(said.contains("ImageTooLarge"), "{said}");
     eventually("it to be stored", LIMIT, async || equal(storage.keys_under(BUCKET, &name).await.len(), 1)).await;
     assert_eq!(messages.parked(parking).await, 0);
 }
 
-/// Changes the spec and waits until no pod of the one before is left: it would park another, or none.
+/// Changes what pods are told, and waits until none of those before is left: it would park another, or none.
 async fn change(pipeline: &Pipeline<'_>, patch: &str) {
-    let before = pipeline.generation();
+    let digest = || pipeline.get("deployment", DEPLOYMENT)["metadata"]["annotations"][SPEC_ANNOTATION].clone();
+    let before = digest();
     pipeline.namespace.kubectl(&["patch", "imgp", pipeline.name, "--type=merge", "-p", patch]);
-    eventually("the Deployment to change", LIMIT, async || {
-        if pipeline.generation() == before { Err(format!("{before:?}")) } else { Ok(()) }
-    })
+    eventually(
+        "the Deployment to change",
+        LIMIT,
+        async || {
+            if digest() == before { Err(before.to_string()) } else { Ok(()) }
+        },
+    )
     .await;
-    let rollout = ["rollout", "status", "deployment/forest-tiles-consumer", "--timeout=60s"];
-    pipeline.namespace.kubectl(&rollout);
+    let deployment = format!("deployment/{DEPLOYMENT}");
+    pipeline.namespace.kubectl(&["rollout", "status", &deployment, "--timeout=60s"]);
+    // Those that are ending count for it no more, and still read until they are told.
+    eventually("those of before to be gone", LIMIT, async || equal(pipeline.pods().len(), 1)).await;
 }

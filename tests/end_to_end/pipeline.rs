@@ -83,7 +83,7 @@ impl Pipeline<'_> {
         list["items"].as_array().unwrap().iter().map(pod).collect()
     }
 
-    fn get(&self, kind: &str, name: &str) -> Value {
+    pub fn get(&self, kind: &str, name: &str) -> Value {
         let found = self.namespace.kubectl(&["get", kind, name, "--ignore-not-found", "-o", "json"]);
         if found.is_empty() { Value::Null } else { serde_json::from_str(&found).unwrap() }
     }
