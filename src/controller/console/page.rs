@@ -2,6 +2,7 @@
 //! let a value become markup, nor say anything by colour alone.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::entry::{Advice, Entry, State};
 use super::history::Point;
@@ -185,11 +186,14 @@ fn plots(entry: &Entry, minutes: &[Option<Point>]) -> String {
     };
     let count = |count: Option<i64>| count.map(|count| count as f64);
     let status = &entry.status;
-    let known = |count: Option<i64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
     let total: u64 = minutes.iter().flatten().map(|point| point.stored).sum();
     let pods = format!("{} of {} ready", status.ready_replicas, status.desired_replicas);
     [
-        figure("Waiting", &known(status.backlog), vec![series("backlog", Curve::Area, &|point| count(point.backlog))]),
+        figure(
+            "Waiting",
+            &known(status.backlog, "unknown"),
+            vec![series("backlog", Curve::Area, &|point| count(point.backlog))],
+        ),
         figure(
             "Consumers",
             &pods,
@@ -205,11 +209,15 @@ fn plots(entry: &Entry, minutes: &[Option<Point>]) -> String {
         ),
         figure(
             "Parked",
-            &status.parked.map_or_else(|| "none seen".to_owned(), |parked| parked.to_string()),
+            &known(status.parked, "none seen"),
             vec![series("parked", Curve::Area, &|point| count(point.parked))],
         ),
     ]
     .concat()
+}
+
+fn known(count: Option<i64>, otherwise: &str) -> String {
+    count.map_or_else(|| otherwise.to_owned(), |count| count.to_string())
 }
 
 /// A plot with its name and its present value, which is all that its words say: the table has the rest.
@@ -230,8 +238,7 @@ fn minutes_table(minutes: &[Option<Point>], now: Timestamp) -> String {
     for point in minutes.iter().rev().flatten() {
         let Point { minute, backlog, parked, desired, ready, stored } = point;
         let time = Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(now).strftime("%H:%M").to_string();
-        let known = |count: &Option<i64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
-        let (backlog, parked) = (known(backlog), known(parked));
+        let (backlog, parked) = (known(*backlog, "unknown"), known(*parked, "unknown"));
         rows += &format!(
             "<tr><th scope=\"row\">{time}</th><td>{backlog}</td><td>{desired}</td><td>{ready}</td><td>{stored}</td>\
              <td>{parked}</td></tr>\n"
@@ -242,7 +249,7 @@ fn minutes_table(minutes: &[Option<Point>], now: Timestamp) -> String {
 }
 
 fn conditions(entry: &Entry) -> String {
-    let row = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+    let row = |condition: &Condition| {
         let since = condition.last_transition_time.0.strftime("%Y-%m-%d %H:%M:%S");
         let (status, reason, message) =
             (escape(&condition.status), escape(&condition.reason), escape(&condition.message));
