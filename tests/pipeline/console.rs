@@ -13,6 +13,7 @@ use crate::api_server::ApiServer;
 use crate::broker::{Broker, Version};
 use crate::browser::Browser;
 use crate::client::Client;
+use crate::controller::secret;
 use crate::operator::{self, until};
 use crate::port::Port;
 
@@ -61,13 +62,10 @@ fn pipeline(name: &str, secret: &str) -> Value {
     })
 }
 
-fn secret(name: &str, port: u16) -> Value {
-    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
-    let data = json!({
-        "host": base64("127.0.0.1"), "port": base64(&port.to_string()), "username": base64("console"),
-        "password": base64("console"),
-    });
-    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": "forest" }, "data": data })
+/// A broker's Secret that says where and who.
+fn connection(name: &str, port: u16) -> Value {
+    let port = port.to_string();
+    secret(name, &[("host", "127.0.0.1"), ("port", &port), ("username", "console"), ("password", "console")])
 }
 
 fn picture(name: &str) -> PathBuf {
@@ -83,7 +81,7 @@ async fn the_console_is_read_by_key_and_by_ear_and_follows_what_happens() {
     let mut unreadable = pipeline("unreadable", "broker");
     unreadable["spec"]["scaling"]["pollInterval"] = json!(7);
     let pipelines = vec![pipeline("oak", "broker"), pipeline("pine", "lost"), unreadable];
-    let (server, client) = ApiServer::start(pipelines, vec![secret("broker", here.port)], vec![]).await;
+    let (server, client) = ApiServer::start(pipelines, vec![connection("broker", here.port)], vec![]).await;
     let (instruments, stop) = (Instruments::default(), CancellationToken::new());
     let (probes, console) = (Port::reserve(), Port::reserve());
     let about = About { identity: "operator-1".to_owned(), ..About::default() };
@@ -98,7 +96,7 @@ async fn the_console_is_read_by_key_and_by_ear_and_follows_what_happens() {
         is_told_in_order(&mut browser).await;
         is_heard(&mut browser).await;
         goes_by_key(&mut browser).await;
-        server.put("secrets", secret("lost", here.port));
+        server.put("secrets", connection("lost", here.port));
         follows(&mut browser).await;
         is_seen(&mut browser).await;
         finds(&mut browser).await;

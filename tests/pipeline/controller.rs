@@ -36,7 +36,7 @@ fn pipeline(generation: u32, vhost: &str, poll_interval: &str) -> Value {
     })
 }
 
-fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
+pub fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
     let keys: serde_json::Map<_, _> = keys.iter().map(|(key, value)| ((*key).to_owned(), base64(value))).collect();
     json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": "forest" }, "data": keys })
 }
