@@ -5,6 +5,7 @@ use std::path::Path;
 
 use image_pipeline::api::{ImagePipeline, names};
 use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::controller::build::ALLOCATOR;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
@@ -78,4 +79,12 @@ fn every_secret_that_an_example_refers_to_is_shown_with_its_keys() {
             assert!(s3["AWS_ACCESS_KEY_ID"].is_string() && s3["AWS_SECRET_ACCESS_KEY"].is_string(), "{path}");
         }
     }
+}
+
+/// A unit can't take them from the program, so it repeats them.
+#[test]
+fn the_systemd_unit_tells_its_consumer_what_pods_are_told() {
+    let unit = read("examples/image-pipeline.service");
+    let told = unit.lines().find_map(|line| line.strip_prefix("Environment=")).expect("variables");
+    assert_eq!(told, ALLOCATOR.map(|(name, value)| format!("{name}={value}")).join(" "));
 }
