@@ -76,7 +76,7 @@ async fn every_trouble_is_named_and_mended_without_a_restart() {
     pipeline.shows("QueueFound", "False", "QueueNotFound", NAMED_WITHIN).await;
     let (well, said) = check(&pipeline);
     assert!(!well && said.contains("\nFAILED queue    QueueNotFound: "), "{said}");
-    assert!(said.contains("\nFAILED store    CredentialsMissing: ") && said.contains("\"s3-user\""), "{said}");
+    assert!(said.contains("\nFAILED store    SecretNotFound: ") && said.contains("\"s3-user\""), "{said}");
 
     messages.declare("trouble").await;
     pipeline.shows("QueueFound", "True", "QueueFound", NAMED_WITHIN).await;

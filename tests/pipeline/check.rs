@@ -68,6 +68,7 @@ async fn what_a_manifest_needs_is_tried() {
     assert_eq!(broken("queue: check", "queue: nowhere"), one("queue", "QueueNotFound"));
     assert_eq!(broken("bucket: check", "bucket: nowhere"), one("store", "BucketNotFound"));
     assert_eq!(broken("name: rabbit", "name: nobody"), one("broker", "SecretNotFound"));
+    assert_eq!(broken("{name: s3}", "{name: nobody}"), one("store", "SecretNotFound"));
     assert_eq!(broken("vhost: \"/\"", "vhost: nowhere"), one("broker", "VhostNotFound"));
     let wrong = host();
     std::fs::write(wrong.secret_directory("s3").join("AWS_SECRET_ACCESS_KEY"), "wrong").expect("a file");
@@ -129,7 +130,7 @@ async fn what_a_name_in_a_cluster_needs_is_tried_without_a_file() {
     for secret in &secrets {
         server.delete("secrets", secret);
     }
-    assert_eq!(failed(&check()), [one("broker", "SecretNotFound"), one("store", "CredentialsMissing")].concat());
+    assert_eq!(failed(&check()), [one("broker", "SecretNotFound"), one("store", "SecretNotFound")].concat());
     operator::has_leave_for(&server.transcript());
 }
 

@@ -91,7 +91,7 @@ async fn an_unknown_access_key_is_corrected() {
 async fn a_missing_secret_is_created() {
     let scene = Scene::new("missing-store-secret", Version::Three).await;
     std::fs::remove_dir_all(scene.settings.store_secret()).expect("removed");
-    heals(scene, Reason::CredentialsMissing, async |scene| {
+    heals(scene, Reason::SecretNotFound, async |scene| {
         std::fs::create_dir(scene.settings.store_secret()).expect("a directory");
         scene.settings.write_store_secret(&scene.store.root());
     })

@@ -2,6 +2,7 @@
 //! once, or the identity of the pod. It must never show a value, not even in an error.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ use tokio::time::Instant;
 use super::error::causes;
 use crate::api::names::SecretRole;
 use crate::consumer::secrets::Secrets;
+use crate::reason::Reason;
+
+/// The keys that a Secret must have.
+const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 
 /// What the pod's identity may take; less than the SDK's own limit of five seconds, whose error
 /// says nothing.
@@ -29,6 +35,17 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// There is nothing to sign with.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unusable {
+    /// No key of the Secret is there; the mount of a Secret that does not exist is an empty directory.
+    #[error(
+        "Secret {secret:?} of destination.s3.credentialsSecret is missing, or has none of the keys AWS_ACCESS_KEY_ID \
+         and AWS_SECRET_ACCESS_KEY; create it, or correct the field ({place})"
+    )]
+    Absent {
+        /// The Secret's name.
+        secret: String,
+        /// Where it was looked for.
+        place: String,
+    },
     /// A key of the Secret is absent or empty.
     #[error(
         "key {key} is missing or empty in Secret {secret:?} of destination.s3.credentialsSecret; it needs \
@@ -64,6 +81,16 @@ pub enum Unusable {
     IdentityRefused(String),
 }
 
+impl Unusable {
+    /// The bounded reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Unusable::Absent { .. } => Reason::SecretNotFound,
+            _ => Reason::CredentialsMissing,
+        }
+    }
+}
+
 /// A Secret with `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and perhaps `AWS_SESSION_TOKEN`.
 #[derive(Debug)]
 pub struct SecretCredentials {
@@ -78,10 +105,17 @@ impl SecretCredentials {
     }
 
     fn read(&self) -> Result<Credentials, Unusable> {
+        let is_absent = |key: &&str| {
+            self.secrets.read(SecretRole::Store, key).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        };
+        if [ACCESS_KEY_ID, SECRET_ACCESS_KEY].iter().all(is_absent) {
+            let place = self.secrets.place(SecretRole::Store);
+            return Err(Unusable::Absent { secret: self.secret.clone(), place });
+        }
         let required = |key| self.key(key)?.ok_or_else(|| Unusable::Missing { key, secret: self.secret.clone() });
         Ok(Credentials::new(
-            required("AWS_ACCESS_KEY_ID")?,
-            required("AWS_SECRET_ACCESS_KEY")?,
+            required(ACCESS_KEY_ID)?,
+            required(SECRET_ACCESS_KEY)?,
             self.key("AWS_SESSION_TOKEN")?,
             None,
             "mounted Secret",
@@ -95,7 +129,7 @@ impl SecretCredentials {
                 let text = String::from_utf8(value).map_err(|_| unreadable())?;
                 Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(_) => Err(unreadable()),
         }
     }

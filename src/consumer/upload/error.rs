@@ -140,7 +140,8 @@ impl UploadError {
         let problem = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
         let unusable = causes(problem).find_map(|cause| cause.downcast_ref::<Unusable>());
         let message = unusable.map_or_else(|| format!("no AWS credentials: {problem}"), ToString::to_string);
-        Some(Self { reason: Reason::CredentialsMissing, kind: Kind::Environment, message })
+        let reason = unusable.map_or(Reason::CredentialsMissing, Unusable::reason);
+        Some(Self { reason, kind: Kind::Environment, message })
     }
 }
 

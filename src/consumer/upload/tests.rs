@@ -216,13 +216,19 @@ async fn missing_credentials_name_the_key_and_new_ones_count_at_once() {
     let key = key();
     let store = Store::new(&destination(&endpoint, json!({})), &secrets.path().into()).await;
     std::fs::create_dir(secrets.path().join("store")).unwrap();
-    for (written, missing) in [(None, "AWS_ACCESS_KEY_ID"), (Some("AWS_ACCESS_KEY_ID"), "AWS_SECRET_ACCESS_KEY")] {
-        if let Some(key) = written {
-            std::fs::write(secrets.path().join("store").join(key), "AKIDEXAMPLE").unwrap();
+    let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
+    let missing = |key| format!("key {key} is missing or empty in Secret \"s3\"");
+    let absent = "Secret \"s3\" of destination.s3.credentialsSecret is missing, or has none of the keys".to_owned();
+    for (written, reason, expected) in [
+        (None, Reason::SecretNotFound, absent),
+        (Some((id, "")), Reason::CredentialsMissing, missing(id)),
+        (Some((id, "AKIDEXAMPLE")), Reason::CredentialsMissing, missing(secret)),
+    ] {
+        if let Some((key, value)) = written {
+            std::fs::write(secrets.path().join("store").join(key), value).unwrap();
         }
         let error = store.put(&object(&key)).await.unwrap_err();
-        assert_eq!((error.reason(), error.kind()), (Reason::CredentialsMissing, Kind::Environment), "{error}");
-        let expected = format!("key {missing} is missing or empty in Secret \"s3\"");
+        assert_eq!((error.reason(), error.kind()), (reason, Kind::Environment), "{error}");
         assert!(error.to_string().starts_with(&expected), "{error}");
     }
     credentials(secrets.path());
