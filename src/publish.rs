@@ -55,7 +55,8 @@ pub struct Args {
     /// Which tiles to make.
     #[command(flatten)]
     pub tiles: SampleArgs,
-    /// Write the tiles to a directory instead of publishing them; a file that is there is not replaced
+    /// Write the tiles to a directory instead of publishing them: no broker is asked, whatever is said of
+    /// one. A file that is there is not replaced
     #[arg(long, value_name = "DIR", conflicts_with = "paths", help_heading = "Sample tiles")]
     pub save: Option<PathBuf>,
     /// Where the broker is.

@@ -26,6 +26,8 @@ pub struct Body {
 /// What was sent and what became of it.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// Begins every message's id; the number of its image, from 0, ends it.
+    pub id: String,
     /// Messages handed to the broker.
     pub published: usize,
     /// Messages that the broker confirmed.
@@ -67,7 +69,7 @@ struct Sender<'a> {
     connection: &'a Connection,
     queue: &'a str,
     /// Begins every message id.
-    id: String,
+    id: &'a str,
     /// Channels that nothing is being published on. One message at a time on a channel: the broker
     /// says which message it returns only by the order of its answers.
     idle: Mutex<Vec<Channel>>,
@@ -111,13 +113,13 @@ where
     }
     let (began, total) = (Instant::now(), sources.len());
     let id = format!("{:x}-{:x}", Timestamp::now().as_millisecond(), std::process::id());
-    let sender = Sender { connection: &connection, queue, id, idle: Mutex::default() };
+    let sender = Sender { connection: &connection, queue, id: &id, idle: Mutex::default() };
     let going_on = |_: &(usize, S)| std::future::ready(connection.is_open() && !stop.is_cancelled());
     let mut outcomes = stream::iter(sources.into_iter().enumerate())
         .take_while(going_on)
         .map(|(number, source)| sender.one(number, source))
         .buffer_unordered(in_flight);
-    let mut summary = Summary { left: total, ..Summary::default() };
+    let mut summary = Summary { id: id.clone(), left: total, ..Summary::default() };
     while let Some(outcome) = outcomes.next().await {
         summary.add(&outcome, began.elapsed());
         watch(&outcome);
@@ -191,16 +193,20 @@ impl Summary {
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { published, confirmed, bytes, failed: _, left: _, first_confirm, took } = self;
+        let Self { id, published, confirmed, bytes, failed, left, first_confirm, took } = self;
         write!(
             formatter,
             "published {published} ({:.1} MB) in {:.1} s, confirmed {confirmed}",
             *bytes as f64 / 1e6,
             took.as_secs_f64()
         )?;
-        match first_confirm {
-            Some(first) => write!(formatter, ", first confirm at {first:.3}"),
-            None => Ok(()),
+        if let Some(first) = first_confirm {
+            write!(formatter, ", first confirm at {first:.3}")?;
+        }
+        match confirmed + failed + left {
+            0 => Ok(()),
+            1 => write!(formatter, "\nmessage id {id}-0"),
+            all => write!(formatter, "\nmessage ids {id}-0 to {id}-{}, in the order of the names", all - 1),
         }
     }
 }
@@ -221,7 +227,7 @@ mod tests {
     #[test]
     fn only_what_was_confirmed_is_counted_as_such() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let mut summary = Summary { left: 5, ..Summary::default() };
+        let mut summary = Summary { id: "19a-4d2".to_owned(), left: 5, ..Summary::default() };
         for outcome in [
             Outcome::Confirmed { bytes: 510_000, at: at(1_800_000_007) },
             Outcome::Unreadable("x.png can't be read".to_owned()),
@@ -233,7 +239,8 @@ mod tests {
         assert_eq!((summary.published, summary.confirmed, summary.failed, summary.left), (3, 2, 2, 1));
         assert_eq!(
             summary.to_string(),
-            "published 3 (1.2 MB) in 1.5 s, confirmed 2, first confirm at 2027-01-15T08:00:05.000Z"
+            "published 3 (1.2 MB) in 1.5 s, confirmed 2, first confirm at 2027-01-15T08:00:05.000Z\n\
+             message ids 19a-4d2-0 to 19a-4d2-4, in the order of the names"
         );
     }
 }

@@ -49,7 +49,10 @@ async fn a_directory_of_images_travels_into_the_bucket() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sample_tiles_are_images_of_the_size_asked_for() {
     let scene = Scene::new("publish-sample", Version::Four).await;
-    assert_published(&publish(&scene.settings, &["--sample", "5", "--size", "320x240"]));
+    let output = publish(&scene.settings, &["--sample", "5", "--size", "320x240"]);
+    assert_published(&output);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let first = said.split("message ids ").nth(1).and_then(|rest| rest.split("-0 to ").next()).expect(&said);
     scene.client.holds(&scene.settings.queue, 5).await;
     let mut names = std::collections::BTreeSet::new();
     for delivery in scene.client.take(&scene.settings.queue).await {
@@ -58,7 +61,10 @@ async fn sample_tiles_are_images_of_the_size_asked_for() {
         let file = STANDARD.decode(message.image.as_bytes()).expect("base64");
         let image = image::load_from_memory(&file).expect("an image");
         assert_eq!((image.width(), image.height()), (320, 240));
-        names.insert(message.image_metadata.image_name.into_owned());
+        let name = message.image_metadata.image_name.into_owned();
+        let id = delivery.properties.message_id().as_ref().expect("an id").as_str();
+        assert_eq!(name, format!("sample-0000{}.png", id.strip_prefix(&format!("{first}-")).expect(id)));
+        names.insert(name);
     }
     assert_eq!(names.len(), 5, "{names:?}");
 }
