@@ -124,7 +124,9 @@ async fn a_repair(name: &str, version: Version) {
         assert_eq!(count(&listed(settings, &filter)), expected, "{filter:?}");
     }
     let shown = done(settings, &["show", "--reason", "InvalidJson"]);
-    assert!(shown.contains("x-image-pipeline-detail") && shown.contains("\\x1b"), "{shown}");
+    assert!(shown.contains("x-image-pipeline-detail") && !shown.contains('\x1b'), "{shown}");
+    let told: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(told["body"]["begins"], "{\"image\": \x1b");
 
     scene.client.holds(&parking, 4).await;
     let files = directory("saved");
