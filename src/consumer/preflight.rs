@@ -80,8 +80,8 @@ async fn queue(assignment: &Assignment, connection: &Connection) -> Finding {
         }
         Ok(QueueDepth { ready, consumers }) => {
             let message = format!(
-                "queue {queue:?} is there; messages ready: {ready}; consumers: {consumers}, and what those take that \
-                 are not this pipeline's is never stored"
+                "queue {queue:?} is there; messages ready: {ready}; consumers: {consumers}, the pipeline's own pods \
+                 included; what any other takes is never stored"
             );
             Finding::passed(Check::Queue, message)
         }
