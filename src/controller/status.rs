@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::apply::Applied;
 use super::decide::Decision;
-use super::observed::{Observed, ObservedPod, Trouble};
+use super::observed::{Observed, Trouble};
 use crate::api::conditions::ConditionType;
 use crate::api::names;
 use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
@@ -206,10 +206,15 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
     if let Some(fault) = observed.speaking().find_map(|report| report.broker.fault()) {
         return told(kind, observed, fault);
     }
-    let consuming = |pod: &&ObservedPod| pod.report.as_ref().is_some_and(|report| report.consuming);
-    let (running, silent) =
-        (pods().filter(consuming).count(), pods().filter(|pod| pod.ready && pod.report.is_none()).count());
+    // As the pods' own /readyz says it.
+    let works = |report: &PodStatus| report.consuming && report.storage.fault().is_none();
+    let running = pods().filter(|pod| pod.report.as_ref().is_some_and(works)).count();
+    let silent = pods().filter(|pod| pod.ready && pod.report.is_none()).count();
     let wanted = decision.replicas;
+    let held_up = observed.speaking().find_map(|report| report.storage.fault().or(report.parking.fault()));
+    if let Some(fault) = held_up.filter(|_| wanted > 0 && running == 0) {
+        return told(kind, observed, fault);
+    }
     match () {
         () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "No consumer is wanted."),
         () if running == 0 && silent > 0 => {

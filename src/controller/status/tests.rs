@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::controller::observed::ObservedPod;
 use crate::pod_status::healthy;
 use crate::queue::QueueDepth;
 
@@ -152,6 +153,30 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             "StorageAvailable",
             "False/AccessDenied",
             "False/AccessDenied",
+        ),
+        (
+            "denied, and others store",
+            observed(vec![pod(|_| {}), pod(|report| report.storage = failing(Reason::AccessDenied))]),
+            2,
+            "ConsumersAvailable",
+            "True/ConsumersReady",
+            "False/AccessDenied",
+        ),
+        (
+            "denied to all",
+            observed(vec![pod(|report| report.storage = failing(Reason::AccessDenied))]),
+            1,
+            "ConsumersAvailable",
+            "False/AccessDenied",
+            "False/AccessDenied",
+        ),
+        (
+            "held for too long",
+            observed(vec![pod(|report| (report.parking, report.consuming) = (failing(Reason::ParkingRefused), false))]),
+            1,
+            "ConsumersAvailable",
+            "False/ParkingRefused",
+            "False/ParkingRefused",
         ),
         (
             "nothing stored yet",
