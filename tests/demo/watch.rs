@@ -111,6 +111,9 @@ impl Watch {
             if stored >= images && asked == 0 && ready == 0 {
                 break true;
             }
+            if stored >= images {
+                screen.tell("Every image is stored. Pods go when they were not needed for scaling.scaleDownAfter.");
+            }
             if self.began.elapsed() > LIMIT {
                 break false;
             }
@@ -122,36 +125,46 @@ impl Watch {
     }
 }
 
-/// One line that is written over on a terminal; a line a second elsewhere.
+/// One line that is written over on a terminal; elsewhere a line a second in which anything has changed.
 struct Screen {
     terminal: bool,
-    shown: Option<u64>,
+    /// The second of the last line, and its counts.
+    shown: Option<(u64, String)>,
     /// A line that nobody has seen yet.
     unseen: Option<String>,
+    told: bool,
 }
 
 impl Screen {
     fn new() -> Self {
         println!("{:>7}  {:>8}  {:>5}  {:>5}  {:>6}", "seconds", "in queue", "pods", "ready", "stored");
-        Self { terminal: std::io::stdout().is_terminal(), shown: None, unseen: None }
+        Self { terminal: std::io::stdout().is_terminal(), shown: None, unseen: None, told: false }
     }
 
     fn show(&mut self, elapsed: Duration, progress: &Progress, asked: i64, ready: i64) {
-        let line = format!(
-            "{:>7.1}  {:>8}  {asked:>5}  {ready:>5}  {:>6}",
-            elapsed.as_secs_f64(),
-            progress.waiting,
-            progress.stored
-        );
+        let counts = format!("{:>8}  {asked:>5}  {ready:>5}  {:>6}", progress.waiting, progress.stored);
+        let line = format!("{:>7.1}  {counts}", elapsed.as_secs_f64());
         if self.terminal {
             print!("\r{line}");
             std::io::stdout().flush().ok();
-        } else if self.shown != Some(elapsed.as_secs()) {
-            self.shown = Some(elapsed.as_secs());
+            return;
+        }
+        match &self.shown {
+            Some((_, before)) if *before == counts => self.unseen = None,
+            Some((second, _)) if *second == elapsed.as_secs() => self.unseen = Some(line),
+            _ => {
+                println!("{line}");
+                (self.shown, self.unseen) = (Some((elapsed.as_secs(), counts)), None);
+            }
+        }
+    }
+
+    /// A sentence, the first time.
+    fn tell(&mut self, sentence: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            self.end();
             self.unseen = None;
-            println!("{line}");
-        } else {
-            self.unseen = Some(line);
+            println!("{sentence}");
         }
     }
 
