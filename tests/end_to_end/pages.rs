@@ -92,6 +92,8 @@ async fn what_the_pages_tell_to_type_works() {
     let said = reader.types("README.md", "kubectl get imgp -A -o wide", console);
     assert!(said.contains("forest-tiles") && said.contains("StorageAvailable") && said.contains("50"), "{said}");
     eventually("50 images", LIMIT, async || equal(storage.keys_under(BUCKET, "sample-").await.len(), 50)).await;
+    let listed = reader.types("README.md", "kubectl -n greench port-forward service/s3", "");
+    assert!(listed.contains("<Key>sample-00049.png"), "{listed}");
     reader.types("docs/quick-start.md", "kubectl get imgp -A -o wide", "");
     reader.types("docs/operations.md", "kubectl get imgp -A -o custom-columns", "");
     let told = reader.types("docs/operations.md", CONSOLE, "curl -s http://localhost:8081");
