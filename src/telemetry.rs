@@ -4,8 +4,8 @@
 use std::io::IsTerminal;
 use std::str::FromStr;
 
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::{fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// `lapin` calls every answer of a broker that we handle an error, and `aws_config` tells every
 /// attempt to get credentials, with the whole answer: they speak only when named.
@@ -28,7 +28,7 @@ pub struct UnknownLevel(String);
 /// # Errors
 /// It says no level.
 pub fn init() -> Result<(), UnknownLevel> {
-    let chosen = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|chosen| !chosen.is_empty());
+    let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
     let filter = filter(chosen.as_deref().unwrap_or("info"))?;
     let registry = tracing_subscriber::registry().with(filter);
     if std::io::stderr().is_terminal() {
@@ -41,26 +41,49 @@ pub fn init() -> Result<(), UnknownLevel> {
 }
 
 /// A word alone that is no level would be the name of a module, and all the others silent.
-fn filter(chosen: &str) -> Result<EnvFilter, UnknownLevel> {
+fn filter(chosen: &str) -> Result<Targets, UnknownLevel> {
     let unknown = || UnknownLevel(chosen.to_owned());
-    let known = |directive: &str| directive.contains(['=', '[']) || LevelFilter::from_str(directive.trim()).is_ok();
-    if !chosen.split(',').all(known) {
+    let directives: Vec<&str> = chosen.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();
+    let known = |directive: &&str| {
+        LevelFilter::from_str(directive).is_ok() || (directive.contains('=') && !directive.contains('['))
+    };
+    if directives.is_empty() || !directives.iter().all(known) {
         return Err(unknown());
     }
-    EnvFilter::builder().parse(format!("{UNASKED},{chosen},{NEVER}")).map_err(|_| unknown())
+    format!("{UNASKED},{},{NEVER}", directives.join(",")).parse().map_err(|_| unknown())
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     #[test]
     fn what_is_no_level_is_refused() {
-        for known in ["info", "DEBUG", "off", "info,image_pipeline=debug", "warn,image_pipeline::consumer=trace"] {
+        for known in ["info", "DEBUG", "off", "info,image_pipeline=debug", "warn, image_pipeline::consumer=trace"] {
             assert!(filter(known).is_ok(), "{known}");
         }
-        for unknown in ["loud", "info,loud", "image_pipeline=loud", "image_pipeline"] {
+        for unknown in ["loud", "info,loud", "image_pipeline=loud", "image_pipeline", "", "image_pipeline[span]=info"] {
             assert_eq!(filter(unknown).err(), Some(UnknownLevel(unknown.to_owned())));
+        }
+    }
+
+    #[test]
+    fn bodies_are_never_logged_and_what_calls_all_an_error_speaks_when_named() {
+        let speaks = |chosen: &str, target: &str| filter(chosen).unwrap().would_enable(target, &Level::INFO);
+        for (chosen, target, expected) in [
+            ("info", "image_pipeline::consumer", true),
+            ("off", "image_pipeline::consumer", false),
+            ("info,", "image_pipeline::consumer", true),
+            ("off, image_pipeline=debug", "image_pipeline::consumer", true),
+            ("trace", "lapin::channel", false),
+            ("info,lapin=debug", "lapin::channel", true),
+            ("info,lapin=trace", "lapin::returned_messages", false),
+            ("lapin::returned_messages=trace", "lapin::returned_messages", false),
+        ] {
+            assert_eq!(speaks(chosen, target), expected, "{chosen} {target}");
         }
     }
 }
