@@ -68,7 +68,9 @@ impl Load {
             in_flight: reports().map(|report| report.in_flight).fold(0, u64::saturating_add),
             work: work(reports()),
             consuming: reports().any(|report| report.consuming),
-            unasked: observed.pods.iter().any(|pod| pod.ready && pod.report.is_none()),
+            // One that is not ready may hold messages as well, for a store that fails. One that ends, on a
+            // node that is lost, may be there for ever.
+            unasked: observed.pods.iter().any(|pod| pod.report.is_none() && (pod.ready || pod.running && !pod.ending)),
             held: observed.no_use_growing().is_some(),
             throughput: throughput(reports()),
         }
@@ -197,7 +199,11 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     // Never on one reading: a broker may answer a false zero while a queue's leader moves.
     let window = Duration::from(scaling.scale_down_after).max(poll_interval);
     // Pods that keep up leave no backlog: without them it would be back, and they with it.
-    let pace = memory.pace.with(now, load.work, load.depth.is_some_and(|depth| depth.ready > 0));
+    // What they do while they can't says nothing of their speed.
+    let pace = match load.held {
+        true => Pace::default(),
+        false => memory.pace.with(now, load.work, load.depth.is_some_and(|depth| depth.ready > 0)),
+    };
     let memory = memory.with(now, wanted, current, pace, window);
     let most = memory.most();
     let (replicas, reason) = match () {

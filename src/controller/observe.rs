@@ -186,13 +186,15 @@ impl Sources {
                 .flat_map(|status| status.conditions.iter().flatten())
                 .find(|condition| condition.type_ == kind)
         };
-        let report = match running_at(pod) {
-            Some(address) => self.report(&address).await,
+        let address = running_at(pod);
+        let report = match &address {
+            Some(address) => self.report(address).await,
             None => None,
         };
         ObservedPod {
             name: pod.name_any(),
             ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
+            running: address.is_some(),
             ending: pod.metadata.deletion_timestamp.is_some(),
             trouble: trouble_of(pod),
             report,

@@ -40,6 +40,8 @@ pub struct ObservedPod {
     pub name: String,
     /// Whether Kubernetes counts it as ready.
     pub ready: bool,
+    /// Whether Kubernetes says that its consumer runs, ready or not.
+    pub running: bool,
     /// Whether it has been told to end.
     pub ending: bool,
     /// Why it does not run, if Kubernetes says so.

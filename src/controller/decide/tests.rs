@@ -33,6 +33,20 @@ fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load 
     }
 }
 
+fn observed(pods: Vec<ObservedPod>) -> Observed {
+    Observed {
+        deployment: None,
+        spec: String::new(),
+        written: None,
+        depth: Ok(QueueDepth { ready: 0, consumers: 1 }),
+        parked: None,
+        foreign: 0,
+        credentials: None,
+        secrets: String::new(),
+        pods,
+    }
+}
+
 fn held(load: Load) -> Load {
     Load { held: true, ..load }
 }
@@ -199,6 +213,38 @@ fn a_pod_that_could_not_be_asked_keeps_the_size() {
 }
 
 #[test]
+fn a_pod_that_may_hold_messages_nobody_counted_is_one_that_runs_ready_or_not() {
+    let silent = |ready, running, ending| {
+        let pod = ObservedPod { ready, running, ending, ..ObservedPod::default() };
+        Load::of(&observed(vec![pod])).unasked
+    };
+    assert!(silent(true, true, false) && silent(false, true, false) && silent(true, true, true));
+    assert!(!silent(false, false, false), "it does not run yet");
+    assert!(!silent(false, true, true), "it ends, perhaps on a node that is lost");
+}
+
+/// Six do 25 a second each while more wait; then the store is away, and after it five a second come.
+#[test]
+fn what_pods_do_while_the_store_is_away_is_no_speed() {
+    let scaling = scaling(0, 20, 50);
+    let (asked, mut memory) = (automatic(&scaling), Memory::default());
+    let (mut finished, mut size) = (0, 6);
+    let mut looks = |range: std::ops::RangeInclusive<i64>, each: u64, ready: u32, held: bool| {
+        for second in range.step_by(2) {
+            finished += each;
+            let work = Work { finished, pods: 6 };
+            let load = Load { work, held, ..load(size, ready) };
+            let (decision, next) = decide(&asked, &load, &memory, at(second));
+            (size, memory) = (decision.replicas, next);
+        }
+        size
+    };
+    looks(0..=8, 300, 250, false);
+    looks(10..=60, 0, 250, true);
+    assert_eq!(looks(62..=200, 10, 0, false), 0, "no message waits at any look");
+}
+
+#[test]
 fn the_maximum_is_told_when_it_binds() {
     let scaling = scaling(0, 6, 50);
     let limited = |asked: &Asked<'_>| decide(asked, &load(0, 301), &Memory::default(), at(0)).0.limited;
@@ -263,38 +309,26 @@ fn the_speed_is_the_mean_of_what_pods_say() {
         pod(2, Some(-1.0)),
         pod(2, Some(f64::INFINITY)),
     ];
-    let observed = |pods: &[PodStatus]| Observed {
-        deployment: None,
-        spec: String::new(),
-        written: None,
-        depth: Ok(QueueDepth { ready: 0, consumers: 1 }),
-        parked: None,
-        foreign: 0,
-        credentials: None,
-        secrets: String::new(),
-        pods: pods.iter().map(|pod| ObservedPod { report: Some(pod.clone()), ..ObservedPod::default() }).collect(),
+    let told = |pods: &[PodStatus]| {
+        let reported = |pod: &PodStatus| ObservedPod { report: Some(pod.clone()), ..ObservedPod::default() };
+        Load::of(&observed(pods.iter().map(reported).collect())).throughput
     };
-    assert_eq!(Load::of(&observed(&pods)).throughput, Some(6.0));
-    assert_eq!(Load::of(&observed(&pods[2..])).throughput, None);
+    assert_eq!(told(&pods), Some(6.0));
+    assert_eq!(told(&pods[2..]), None);
 }
 
 /// Else a backlog that falls in the moment in which the watch lags would shrink what has just grown.
 #[test]
 fn a_size_that_was_just_written_is_the_present_one_though_the_watch_lags() {
     let deployment = serde_json::json!({ "spec": { "replicas": 0, "selector": {}, "template": {} } });
-    let observed = |written| Observed {
+    let seen = |written| Observed {
         deployment: Some(std::sync::Arc::new(serde_json::from_value(deployment.clone()).unwrap())),
-        spec: String::new(),
         written,
         depth: Ok(QueueDepth { ready: 30, consumers: 0 }),
-        parked: None,
-        foreign: 0,
-        credentials: None,
-        secrets: String::new(),
-        pods: vec![],
+        ..observed(vec![])
     };
     let size = |written| {
-        let load = Load::of(&observed(written));
+        let load = Load::of(&seen(written));
         decide(&automatic(&scaling(0, 20, 50)), &load, &Memory::default(), at(0)).0.replicas
     };
     assert_eq!((size(None), size(Some(6))), (1, 6));
