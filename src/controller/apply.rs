@@ -84,11 +84,14 @@ impl Writer {
         live: Option<&Deployment>,
     ) -> Result<(), Trouble> {
         let name = desired.name_any();
-        if live.is_some_and(|live| !owned_by(live, pipeline)) {
+        let taken = || {
             let message = format!(
                 "Deployment {name:?} exists and belongs to another; rename this ImagePipeline, or delete that Deployment"
             );
-            return Err(Trouble::new(Reason::NameTaken, message));
+            Trouble::new(Reason::NameTaken, message)
+        };
+        if live.is_some_and(|live| !owned_by(live, pipeline)) {
+            return Err(taken());
         }
         let refused = |error: String| {
             Trouble::new(Reason::DeploymentRefused, format!("Deployment {name:?} can't be written: {error}"))
@@ -99,10 +102,12 @@ impl Writer {
             return Ok(());
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+        // One without our labels is not watched: whose fields they are is seen only where none is forced.
+        let parameters = PatchParams { force: live.is_some(), ..PatchParams::apply(names::FIELD_MANAGER) };
         let patch = Patch::Apply(desired);
+        let written = self.send(api.patch(&name, &parameters, &patch)).await;
         let written =
-            self.send(api.patch(&name, &parameters, &patch)).await.map_err(|error| refused(api_message(error)))?;
+            written.map_err(|error| if is_of_others(&error) { taken() } else { refused(api_message(error)) })?;
         locked(&self.asked).insert(
             ObjectRef::from_obj(pipeline),
             Asked {
@@ -265,6 +270,13 @@ pub fn may_pass(error: &kube::Error) -> bool {
 fn owned_by(deployment: &Deployment, pipeline: &ImagePipeline) -> bool {
     let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
     deployment.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// Whether others have set what was to be applied (Kubernetes, "Server-Side Apply", "Conflicts").
+fn is_of_others(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 409 && causes.into_iter().any(|cause| cause.reason == "FieldManagerConflict")
 }
 
 fn api_message(error: kube::Error) -> String {

@@ -20,6 +20,8 @@ const COLLECTIONS: [&str; 4] =
 
 /// The one Lease that can be read.
 pub const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/system/leases/image-pipeline";
+/// The uid of a Deployment that was applied here.
+const APPLIED: &str = "d1";
 /// A pod that may not be changed.
 pub const REFUSED: &str = "refused";
 
@@ -56,24 +58,31 @@ struct Change {
     line: String,
 }
 
-/// What is listed or watched: a collection, or the part of it in one namespace.
+/// What is listed or watched: a collection, or the part of it in one namespace, or that has these labels.
 #[derive(Clone)]
 struct Selection {
     path: &'static str,
     namespace: Option<String>,
+    labels: Vec<(String, String)>,
 }
 
 impl Selection {
-    fn at(path: &str) -> Option<Self> {
+    fn at(path: &str, query: &str) -> Option<Self> {
         let (head, rest) = path.split_once("/namespaces/").unwrap_or((path, ""));
         let (namespace, kind) = rest.split_once('/').map_or((None, ""), |(namespace, kind)| (Some(namespace), kind));
         let whole = if kind.is_empty() { head.to_owned() } else { format!("{head}/{kind}") };
         let path = COLLECTIONS.into_iter().find(|path| *path == whole)?;
-        Some(Self { path, namespace: namespace.map(str::to_owned) })
+        let selector = query.split('&').find_map(|part| part.strip_prefix("labelSelector=")).unwrap_or_default();
+        let selector = percent_encoding::percent_decode_str(selector).decode_utf8().unwrap();
+        let label = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let labels = selector.split(',').filter_map(|label| label.split_once('=')).map(label).collect();
+        Some(Self { path, namespace: namespace.map(str::to_owned), labels })
     }
 
     fn has(&self, object: &Value) -> bool {
+        let has_label = |(key, value): &(String, String)| object["metadata"]["labels"][key] == *value;
         self.namespace.as_ref().is_none_or(|namespace| object["metadata"]["namespace"] == *namespace)
+            && self.labels.iter().all(has_label)
     }
 }
 
@@ -277,6 +286,17 @@ fn refusal(code: StatusCode, reason: &str) -> Response {
     (code, axum::Json(status)).into_response()
 }
 
+/// The fields are another manager's.
+fn conflict() -> Response {
+    let cause =
+        json!({ "reason": "FieldManagerConflict", "message": "conflict with another", "field": ".spec.replicas" });
+    let status = json!({
+        "kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409, "message": "Apply failed",
+        "details": { "causes": [cause] },
+    });
+    (StatusCode::CONFLICT, axum::Json(status)).into_response()
+}
+
 fn namespace(path: &str) -> &str {
     path.split_once("/namespaces/").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
 }
@@ -305,7 +325,7 @@ async fn answer(
             return StatusCode::FORBIDDEN.into_response();
         }
     }
-    if let Some(selection) = Selection::at(uri.path()) {
+    if let Some(selection) = Selection::at(uri.path(), query) {
         let since = query.split('&').find_map(|part| part.strip_prefix("resourceVersion=")?.parse().ok());
         return match since {
             Some(since) if query.contains("watch=true") => server.watch(selection, since),
@@ -316,8 +336,13 @@ async fn answer(
     let name = uri.path().rsplit('/').next().unwrap_or_default();
     match (method.as_str(), uri.path()) {
         ("PATCH", path) if path.contains("/deployments/") => {
+            let before = server.list("deployments").into_iter().find(|before| is_same(before, &applied));
+            // What was applied here before has this uid, and its fields are whose they were.
+            if !query.contains("force=true") && before.is_some_and(|before| before["metadata"]["uid"] != APPLIED) {
+                return conflict();
+            }
             applied["metadata"]["generation"] = json!(1);
-            applied["metadata"]["uid"] = json!("d1");
+            applied["metadata"]["uid"] = json!(APPLIED);
             axum::Json(server.put("deployments", applied)).into_response()
         }
         ("PATCH", path) if path.contains("/pods/") && name == REFUSED => StatusCode::FORBIDDEN.into_response(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use image_pipeline::api::names::{INSTANCE_LABEL, POD_TEMPLATE_HASH_LABEL};
+use image_pipeline::api::names::{self, POD_TEMPLATE_HASH_LABEL};
 use image_pipeline::controller::{self, ConsumerImage, Instruments, Settings};
 use image_pipeline::queue::Reach;
 use serde_json::{Value, json};
@@ -42,7 +42,8 @@ pub async fn run(
 
 /// A pod as Kubernetes makes it for a pipeline in namespace forest.
 pub fn pod(name: &str, pipeline: &str) -> Value {
-    let labels = json!({ INSTANCE_LABEL: pipeline, POD_TEMPLATE_HASH_LABEL: "5d9" });
+    let mut labels = names::labels(pipeline);
+    labels.insert(POD_TEMPLATE_HASH_LABEL.to_owned(), "5d9".to_owned());
     let owner = json!({
         "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{pipeline}-consumer-5d9"), "uid": "rs",
         "controller": true,

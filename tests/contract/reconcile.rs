@@ -1,6 +1,9 @@
 //! The operator against an API server in memory: what it writes, that it then is still, that a
 //! resource that can't be read stops nobody, and that it asks for nothing its role does not grant.
 
+use std::collections::BTreeMap;
+
+use image_pipeline::api::names;
 use serde_json::{Value, json};
 
 use super::api_server::{ApiServer, REFUSED};
@@ -58,7 +61,7 @@ async fn writes_what_is_needed_and_then_nothing() {
     let event = "POST /apis/events.k8s.io/v1/namespaces/forest/events";
     let status = "PATCH /apis/greench.dev/v1alpha1/namespaces/forest/imagepipelines/tiles/status force=true fieldManager=image-pipeline";
     let expected = [
-        "PATCH /apis/apps/v1/namespaces/forest/deployments/tiles-consumer force=true fieldManager=image-pipeline",
+        "PATCH /apis/apps/v1/namespaces/forest/deployments/tiles-consumer fieldManager=image-pipeline",
         status,
         event, // BrokerUnreachable
         event, // scaled 0 → 2
@@ -171,19 +174,27 @@ async fn pods_are_annotated_before_the_size_is_written() {
 
 #[tokio::test]
 async fn a_deployment_of_another_is_never_touched() {
-    let foreign = json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": { "name": "tiles-consumer", "namespace": FOREST, "uid": "theirs", "resourceVersion": "1" },
-        "spec": { "replicas": 9, "selector": {}, "template": {} },
-    });
-    let pipelines = vec![pipeline("tiles", json!("500ms"))];
-    let (server, client) = ApiServer::start(pipelines, vec![secret().await], vec![foreign.clone()]).await;
-    let server = operate_on(server, client, 3).await;
-    let writes = server.writes();
-    assert!(writes.iter().all(|write| !write.contains("/deployments/")), "{writes:#?}");
-    assert!(writes.iter().any(|write| write.contains("/imagepipelines/tiles/status")), "{writes:#?}");
-    assert_eq!(server.list("deployments"), [foreign]);
+    // One with our labels is seen; one without is not, and whose it is shows when nothing is forced.
+    for labels in [names::labels("tiles"), BTreeMap::new()] {
+        let foreign = json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {
+                "name": "tiles-consumer", "namespace": FOREST, "uid": "theirs", "resourceVersion": "1", "labels": labels,
+            },
+            "spec": { "replicas": 9, "selector": {}, "template": {} },
+        });
+        let pipelines = vec![pipeline("tiles", json!("500ms"))];
+        let (server, client) = ApiServer::start(pipelines, vec![secret().await], vec![foreign.clone()]).await;
+        let server = operate_on(server, client, 3).await;
+        let writes = server.writes();
+        let forced =
+            |write: &&String| write.contains("/deployments/") && (!labels.is_empty() || write.contains("force"));
+        assert_eq!(writes.iter().find(forced), None, "{writes:#?}");
+        let told = server.condition("tiles", "ConsumersAvailable");
+        assert!(told.starts_with("False NameTaken "), "{told}");
+        assert_eq!(server.list("deployments"), [foreign]);
+    }
 }
 
 #[tokio::test]
