@@ -139,8 +139,17 @@ impl Entry {
                 "{messages} in queue {queue:?}: what can't be stored as it is, each with its reason. Look at them, mend \
                  the cause, then redrive or drop them."
             ),
-            command: format!("image-pipeline parked list --queue {queue} --broker-secret DIR"),
+            command: format!("image-pipeline parked list --queue {} --broker-secret DIR", for_shell(queue)),
         })
+    }
+}
+
+/// A word that a shell leaves as it is: a queue's name is a text of those who make pipelines (POSIX, "Quoting").
+fn for_shell(word: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "._-/:@%+=,".contains(character);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
@@ -212,5 +221,9 @@ pub mod tests {
         assert!(advice[1].text.starts_with("3 messages wait in queue \"tiles.parked\""), "{advice:?}");
         assert_eq!(advice[1].command, "image-pipeline parked list --queue tiles.parked --broker-secret DIR");
         assert_eq!(entry(&[RUNNING], Some(0)).advice("greench", "tiles"), []);
+        let mut odd = entry(&[RUNNING], Some(1));
+        odd.flow.as_mut().unwrap().parking_queue = "a;id'$(id)".to_owned();
+        let command = &odd.advice("greench", "tiles")[0].command;
+        assert_eq!(command, r"image-pipeline parked list --queue 'a;id'\''$(id)' --broker-secret DIR");
     }
 }
