@@ -2,6 +2,8 @@
 //! the only place that knows `lapin`. It must never reconnect by itself: a session that failed is
 //! torn down by its owner, who decides when to open the next.
 
+use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -13,6 +15,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{AsyncTcpStream, BasicProperties, Confirmation, ConnectionProperties, Event};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::broker_address::BrokerAddress;
 
@@ -34,6 +37,11 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest frame: the broker's own default. Said at the start, or the client library makes
 /// its buffers of 32 frames anew once the broker has said it, and touches every page of them.
 const FRAME_MAX: u32 = 128 << 10;
+
+/// The same where only depths are read. The two buffers are rings, which an idle connection walks through in
+/// days until it has touched all of them, and an operator may have a connection for each of many brokers.
+/// RabbitMQ 4.1 asks for 8 KiB at the least.
+const LOOKING_FRAME_MAX: u32 = 16 << 10;
 
 /// Seconds between heartbeats: the broker's manual advises 5 to 20. A peer that is silent for two
 /// of them is given up, so that a network that drops everything is named within ten seconds.
@@ -83,15 +91,19 @@ impl Connection {
     /// Name resolution, connection, TLS, authentication or virtual host failed, or nothing answered
     /// within ten seconds.
     pub async fn open(address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
-        Self::open_within(Reach::Anywhere, address, name).await
+        Self::connect(Reach::Anywhere, FRAME_MAX, address, name).await
     }
 
-    /// As `open`, but dials only addresses within `reach`. The name is resolved once: what is dialled
-    /// is what was judged.
+    /// As `open`, to read depths alone, and dials only addresses within `reach`. The name is resolved
+    /// once: what is dialled is what was judged.
     ///
     /// # Errors
     /// As `open`, and if the name leads to no address within reach.
-    pub async fn open_within(reach: Reach, address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
+    pub async fn open_to_look(reach: Reach, address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
+        Self::connect(reach, LOOKING_FRAME_MAX, address, name).await
+    }
+
+    async fn connect(reach: Reach, frame_max: u32, address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
         short(&address.vhost)?;
         let host = address.host.clone();
         let found = reach.resolve(address).await?;
@@ -99,18 +111,35 @@ impl Connection {
         let tls = tls.map_err(|error| QueueError::connecting_io(address, &error))?;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let failed = |error: lapin::Error| QueueError::connecting(address, &error);
+        let attempt = Attempt::default();
+        let given_up = attempt.given_up.clone().drop_guard();
+        let of_library = attempt.clone();
         let inner = within("connecting", async {
             let runtime = lapin::runtime::default_runtime().map_err(failed)?;
-            let connect = async move |_, runtime| {
-                let stream = AsyncTcpStream::connect(&runtime, found.clone()).await?;
-                match &tls {
-                    Some(tls) => Ok(stream.into_rustls(tls, &host).await?),
-                    None => Ok(stream),
-                }
-            };
-            lapin::Connection::connector(uri(address), runtime, connect, properties).await.map_err(failed)
+            let connected = lapin::Connection::connector(
+                uri(address, frame_max),
+                runtime,
+                async move |_, runtime| {
+                    let connecting = async {
+                        let stream = AsyncTcpStream::connect(&runtime, found.clone()).await?;
+                        if let AsyncTcpStream::Plain(socket) = &stream {
+                            of_library.clone().hang_up(socket.get_ref())?;
+                        }
+                        match &tls {
+                            Some(tls) => stream.into_rustls(tls, &host).await,
+                            None => Ok(stream),
+                        }
+                    };
+                    let connected = of_library.given_up.run_until_cancelled(connecting).await;
+                    Ok(connected.unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into()))?)
+                },
+                properties,
+            );
+            connected.await.map_err(failed)
         })
         .await?;
+        given_up.disarm();
+        attempt.made.cancel();
         let blocked = watch_blocked(&inner);
         Ok(Self { inner, blocked })
     }
@@ -312,7 +341,7 @@ impl Channel {
     }
 }
 
-fn uri(address: &BrokerAddress) -> AMQPUri {
+fn uri(address: &BrokerAddress, frame_max: u32) -> AMQPUri {
     let BrokerAddress { host, port, vhost, username, password, tls } = address.clone();
     let mechanism = if username.is_empty() { SASLMechanism::External } else { SASLMechanism::Plain };
     AMQPUri {
@@ -322,9 +351,32 @@ fn uri(address: &BrokerAddress) -> AMQPUri {
         query: AMQPQueryString {
             heartbeat: Some(HEARTBEAT_SECONDS),
             auth_mechanism: Some(mechanism),
-            frame_max: Some(FRAME_MAX),
+            frame_max: Some(frame_max),
             ..AMQPQueryString::default()
         },
+    }
+}
+
+/// One attempt to connect. The library's thread goes on with one that nobody waits for any more: a peer that
+/// takes connections and says nothing would keep a thread and a socket for each.
+#[derive(Clone, Default)]
+struct Attempt {
+    given_up: CancellationToken,
+    made: CancellationToken,
+}
+
+impl Attempt {
+    /// Ends both ways of a socket, and so the library's wait for it, once the attempt is given up.
+    fn hang_up(self, socket: &tokio::net::TcpStream) -> std::io::Result<()> {
+        let socket = std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?);
+        tokio::spawn(async move {
+            tokio::select! {
+                // It must not outlive the connection: that ends for the peer when nobody holds the socket.
+                () = self.made.cancelled() => {}
+                () = self.given_up.cancelled() => drop(socket.shutdown(Shutdown::Both)),
+            }
+        });
+        Ok(())
     }
 }
 
@@ -356,7 +408,40 @@ async fn within<T>(doing: &str, work: impl Future<Output = Result<T, QueueError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker_address::Tls;
     use crate::reason::Reason;
+
+    fn threads() -> usize {
+        let is_loop = |task: &std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim_end() == "lapin-io-loop")
+        };
+        std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten().filter(is_loop).count()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_connections_and_says_nothing_keeps_no_thread() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let mut taken = Vec::new();
+        for tls in [None, Some(Tls::default())] {
+            let (host, vhost) = ("127.0.0.1".to_owned(), "/".to_owned());
+            let address = BrokerAddress { host, port, vhost, username: "u".to_owned(), password: "p".to_owned(), tls };
+            let connected = Connection::open(&address, "test");
+            tokio::select! {
+                _ = connected => panic!("it says nothing"),
+                peer = async { (listener.accept().await, tokio::time::sleep(Duration::from_millis(100)).await) } => {
+                    taken.push(peer.0.expect("a peer"));
+                }
+            }
+        }
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        let gone = async {
+            while threads() > 0 {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(TIMEOUT, gone).await.expect("no thread is left");
+    }
 
     #[tokio::test]
     async fn a_name_that_amqp_cannot_hold_is_an_error_and_no_panic() {

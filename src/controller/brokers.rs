@@ -174,7 +174,7 @@ impl Connections {
         {
             return Err(error.clone());
         }
-        match Connection::open_within(self.reach, &address, "image-pipeline controller").await {
+        match Connection::open_to_look(self.reach, &address, "image-pipeline controller").await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 *link = Link { connection: Arc::downgrade(&connection), failed: None };

@@ -157,7 +157,7 @@ mod tests {
         let port = listener.local_addr().expect("an address").port();
         // What the system makes of each is an address of loopback.
         for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1", "127.1", "0.0.0.0"] {
-            let refused = Connection::open_within(Reach::Elsewhere, &at(host, port), "test").await.err();
+            let refused = Connection::open_to_look(Reach::Elsewhere, &at(host, port), "test").await.err();
             let refused = refused.expect("refused");
             assert_eq!(refused.reason(), Reason::AddressRefused, "{host}");
             let message = refused.to_string();
