@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Toleration, TopologySpreadConstraint};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::quantities::quantities_schema;
+use super::quantities::{Quantity, quantities_schema};
 
 /// The consumer pods themselves.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -62,11 +61,11 @@ pub struct Resources {
     /// What the scheduler reserves. Default: 100m CPU, 128Mi memory.
     #[serde(default = "default_requests")]
     #[schemars(schema_with = "quantities_schema")]
-    pub requests: BTreeMap<String, IntOrString>,
+    pub requests: BTreeMap<String, Quantity>,
     /// What the pod may use at most; of memory, 64Mi at least. Default: 1Gi memory, CPU not limited.
     #[serde(default = "default_limits")]
     #[schemars(schema_with = "quantities_schema")]
-    pub limits: BTreeMap<String, IntOrString>,
+    pub limits: BTreeMap<String, Quantity>,
 }
 
 impl Default for ConsumerPods {
@@ -90,14 +89,14 @@ impl Default for Resources {
     }
 }
 
-fn default_requests() -> BTreeMap<String, IntOrString> {
+fn default_requests() -> BTreeMap<String, Quantity> {
     quantities(&[("cpu", "100m"), ("memory", "128Mi")])
 }
 
-fn default_limits() -> BTreeMap<String, IntOrString> {
+fn default_limits() -> BTreeMap<String, Quantity> {
     quantities(&[("memory", "1Gi")])
 }
 
-fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, IntOrString> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), IntOrString::String((*value).to_owned()))).collect()
+fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), Quantity::Text((*value).to_owned()))).collect()
 }

@@ -14,6 +14,19 @@ pub struct Bytes(u64);
 #[error("{0:?} is not a number of bytes such as 64Ki or 16Mi, from 1 to 999Mi")]
 pub struct NotBytes(String);
 
+/// A Kubernetes quantity: a whole number, or a text with a unit. Kubernetes' own type for both holds 32 bits,
+/// too few for bytes of memory.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, strum::Display)]
+#[serde(untagged)]
+pub enum Quantity {
+    /// As it stands.
+    #[strum(to_string = "{0}")]
+    Number(i64),
+    /// With a unit.
+    #[strum(to_string = "{0}")]
+    Text(String),
+}
+
 const KIBI: u64 = 1 << 10;
 const MEBI: u64 = 1 << 20;
 

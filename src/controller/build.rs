@@ -21,6 +21,7 @@ use crate::api::ImagePipeline;
 use crate::api::assignment::Assignment;
 use crate::api::names::{self, SecretRole};
 use crate::api::pods::Resources;
+use crate::api::quantities;
 use crate::consumer;
 
 /// The user and group of the pods: the number that the image's own user has.
@@ -139,7 +140,7 @@ fn consumer_args(pipeline: &ImagePipeline) -> consumer::Args {
         secrets: PathBuf::from(names::SECRETS_MOUNT),
         markers: PathBuf::from(names::MARKERS_MOUNT),
         grace_period_seconds: pipeline.spec.consumer.termination_grace_period_seconds,
-        listen: std::net::SocketAddr::from(([0, 0, 0, 0], names::HTTP_PORT)),
+        listen: std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, names::HTTP_PORT)),
     }
 }
 
@@ -267,18 +268,10 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
 }
 
 fn resources(resources: &Resources) -> ResourceRequirements {
-    let quantities = |given: &BTreeMap<String, IntOrString>| {
-        let quantity = |value: &IntOrString| match value {
-            IntOrString::Int(number) => Quantity(number.to_string()),
-            IntOrString::String(text) => Quantity(text.clone()),
-        };
-        Some(given.iter().map(|(name, value)| (name.clone(), quantity(value))).collect())
+    let given = |given: &BTreeMap<String, quantities::Quantity>| {
+        Some(given.iter().map(|(name, value)| (name.clone(), Quantity(value.to_string()))).collect())
     };
-    ResourceRequirements {
-        requests: quantities(&resources.requests),
-        limits: quantities(&resources.limits),
-        claims: None,
-    }
+    ResourceRequirements { requests: given(&resources.requests), limits: given(&resources.limits), claims: None }
 }
 
 /// A digest of what the pods shall be. It makes a field that is no longer asked for visible as a

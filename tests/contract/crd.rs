@@ -270,6 +270,7 @@ fn what_is_near_a_limit_is_accepted() {
         |p| resources(p, &[("memory", "64Mi")], &[("memory", "64Mi")]),
         |p| resources(p, &[("cpu", "100m")], &[("cpu", "0.1"), ("memory", "0.1Gi")]),
         |p| p["spec"]["consumer"] = json!({ "resources": { "requests": { "cpu": 1 }, "limits": { "cpu": 1 } } }),
+        |p| p["spec"]["consumer"] = json!({ "resources": { "limits": { "memory": 4_294_967_296_i64 } } }),
         |p| p["spec"]["failures"] = json!({ "holdingTime": "1s" }),
         |p| p["spec"]["failures"] = json!({ "holdingTime": "24h" }),
         |p| p["spec"]["scaling"] = json!({ "drainWithin": "1s" }),
