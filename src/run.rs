@@ -14,6 +14,7 @@ use crate::api::{ImagePipeline, names};
 use crate::consumer;
 use crate::version;
 
+mod bounds;
 pub mod manifest;
 pub mod secrets;
 

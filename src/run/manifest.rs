@@ -1,12 +1,15 @@
 //! The manifest of one ImagePipeline, as a file: found among others, read strictly, and asked for what
-//! only the operator can do. It must never let a misspelt field pass.
+//! only the operator can do. It must never let a misspelt field pass, nor one that an API server refuses
+//! and a consumer would understand otherwise.
 
 use std::path::{Path, PathBuf};
 
+use kube::CustomResourceExt as _;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::api::ImagePipeline;
+use super::bounds;
+use crate::api::{ImagePipeline, names};
 
 /// What concerns a number of pods, and pods themselves.
 const OF_THE_OPERATOR: [&str; 9] = [
@@ -56,6 +59,14 @@ pub enum ManifestError {
         /// What and where.
         detail: String,
     },
+    /// Values that an API server would refuse.
+    #[error("the ImagePipeline in {path:?} can't be used: {refusals}")]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Which, and what they must be.
+        refusals: String,
+    },
     /// It has fields that there are not.
     #[error("the ImagePipeline in {path:?} has fields that there are not: {fields}; correct or remove them")]
     Unknown {
@@ -64,6 +75,18 @@ pub enum ManifestError {
         /// Their paths.
         fields: String,
     },
+}
+
+/// What an API server would refuse: sizes, and a parking queue that messages would come back from for ever.
+fn refusals(manifest: &Value, pipeline: &ImagePipeline) -> Vec<String> {
+    let definition = serde_json::to_value(ImagePipeline::crd()).unwrap_or_default();
+    let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap_or_default();
+    let mut refusals = bounds::broken(schema, manifest.get("spec").unwrap_or_default(), "spec");
+    let spec = &pipeline.spec;
+    if names::parking_queue(&spec.source, &spec.failures) == spec.source.rabbitmq.queue {
+        refusals.push("spec.failures.parkingQueue is the source queue itself".to_owned());
+    }
+    refusals
 }
 
 /// The one ImagePipeline in a file, and which of its fields have no meaning without the operator.
@@ -100,6 +123,10 @@ fn parse(text: &str, path: &Path) -> Result<(ImagePipeline, Vec<&'static str>), 
         Err(error) => Err(ManifestError::Invalid { path, detail: serde_json::Error::to_string(&error) }),
         Ok(_) if !unknown.is_empty() => Err(ManifestError::Unknown { path, fields: unknown.join(", ") }),
         Ok(pipeline) => {
+            let refusals = refusals(&manifest, &pipeline);
+            if !refusals.is_empty() {
+                return Err(ManifestError::Refused { path, refusals: refusals.join("; ") });
+            }
             let given = OF_THE_OPERATOR.into_iter().filter(|field| manifest.pointer(field).is_some());
             Ok((pipeline, given.collect()))
         }
@@ -137,6 +164,13 @@ mod tests {
             ("a: [".to_owned(), "is not YAML"),
             (String::new(), "holds 0 ImagePipelines"),
             (one.replace("v1alpha1", "v1"), "holds 0 ImagePipelines"),
+            (
+                format!("{one}  failures: {{maxAttempts: 0}}\n"),
+                "spec.failures.maxAttempts is 0, and must be at least 1",
+            ),
+            (format!("{one}  failures: {{parkingQueue: tiles}}\n"), "parkingQueue is the source queue itself"),
+            (format!("{one}  consumer: {{concurrency: 0}}\n"), "spec.consumer.concurrency is 0"),
+            (one.replace("queue: tiles,", "queue: tiles, prefetch: 0,"), "spec.source.rabbitmq.prefetch is 0"),
             (format!("{one}---\n{one}"), "holds 2 ImagePipelines"),
             (one.replace("queue: tiles", "queue: 7"), "invalid type"),
             (one.replace("bucket: tiles", "bucket: tiles, regoin: x"), "spec.destination.s3.regoin"),

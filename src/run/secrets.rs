@@ -25,6 +25,12 @@ pub type Placed = Result<(), (PathBuf, io::Error)>;
 /// # Errors
 /// Something can't be made or removed.
 pub fn place(pipeline: &ImagePipeline, here: &Path, there: &Path, variable: impl Fn(&str) -> Option<String>) -> Placed {
+    // Never the Secrets themselves, wherever a person has the links made.
+    if let (Ok(from), Ok(to)) = (fs::canonicalize(here), fs::canonicalize(there))
+        && (from.starts_with(&to) || to.starts_with(&from))
+    {
+        return Err((to, io::Error::other("the Secrets (--secrets) are there, or around it; name another directory")));
+    }
     // Of an earlier run, and of Secrets that are named no longer.
     match fs::remove_dir_all(there) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((there.to_owned(), error)),
@@ -88,6 +94,19 @@ destination: {s3: {bucket: tiles, credentialsSecret: {name: s3}}}";
         fs::write(here.path().join("rabbit-default-user/password"), "second").unwrap();
         assert_eq!(fs::read_to_string(there.join("broker/password")).unwrap(), "second");
         assert!(there.join("store").is_dir() && !there.join("of-before").exists());
+    }
+
+    #[test]
+    fn secrets_that_are_where_links_are_to_be_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = directory.path().join("secrets");
+        fs::create_dir_all(here.join("s3")).unwrap();
+        fs::write(here.join("s3/key"), "value").unwrap();
+        for there in [here.clone(), directory.path().to_owned(), here.join("s3")] {
+            let (_, error) = place(&pipeline(), &here, &there, |_| None).unwrap_err();
+            assert!(error.to_string().contains("--secrets"), "{error}");
+            assert_eq!(fs::read_to_string(here.join("s3/key")).unwrap(), "value");
+        }
     }
 
     #[test]
