@@ -4,8 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How an image becomes the PNG that is stored. PNG, JPEG, TIFF, WebP and BMP are read; the pixels
-/// stored are those decoded.
+/// How an image becomes the PNG that is stored. PNG, JPEG, TIFF (without JPEG compression), WebP and
+/// BMP are read; the pixels stored are those decoded.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageSettings {

@@ -6,6 +6,8 @@
 //! interlacing is undone. Of the other formats, 8 and 16 bits, grey and alpha stay; their palettes and
 //! depths under 8 bits are expanded to 8. What PNG can't hold is converted: CMYK to RGB; 32-bit floats
 //! to 16-bit integers, 0.0–1.0 over the full range, clamped. Of an animation, the first frame is taken.
+//! Data that is damaged is refused where its format can tell: a JPEG of which some decoders would make a part
+//! grey, too. Of TIFF, those with JPEG compression are not read.
 //! An ICC profile of at most 1 MiB that fits the colours is carried over. Other metadata (EXIF, text,
 //! gamma) is not, and an EXIF orientation is not applied: pixels are stored as the file has them.
 
@@ -24,6 +26,7 @@ mod deflate;
 mod digest;
 mod filter;
 mod huffman;
+mod jpeg;
 mod picture;
 mod read;
 mod tiff;
@@ -138,8 +141,8 @@ pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
         Ok(other) => return Err(EncodeError::UnknownFormat(format!("of format {}", other.to_mime_type()))),
         Err(_) => return Err(EncodeError::UnknownFormat("of no known format".to_owned())),
     };
-    if format == ImageFormat::Tiff && tiff::is_excessive(image) {
-        return Err(EncodeError::OverLimits);
+    if format == ImageFormat::Tiff {
+        tiff::check(image)?;
     }
     let decoder = decoder(image, format, DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
@@ -217,7 +220,10 @@ fn decode(image: &[u8], format: ImageFormat, bytes_needed: u64) -> Result<Pictur
     let length = usize::try_from(decoder.total_bytes()).map_err(|_| EncodeError::OverLimits)?;
     let mut pixels = Vec::with_capacity(length + height as usize);
     pixels.resize(length, 0);
-    decoder.read_image(&mut pixels).map_err(|error| undecodable(&error))?;
+    match format {
+        ImageFormat::Jpeg => jpeg::read(image, color, &mut pixels)?,
+        _ => decoder.read_image(&mut pixels).map_err(|error| undecodable(&error))?,
+    }
     if float {
         pixels = sixteen_bits(&pixels);
     } else if depth == 16 {

@@ -101,6 +101,29 @@ fn refuses_files_that_are_cut_off() {
     }
 }
 
+/// Its end marker is there, and bits that are no code of any table.
+#[test]
+fn refuses_a_jpeg_with_damage_in_its_data() {
+    let noise =
+        image::RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 7) ^ (y * 13), x * 31, y * 17].map(|value| value as u8)));
+    let mut image = file(&noise.into(), ImageFormat::Jpeg);
+    converted(&image).expect("whole");
+    let middle = image.len() * 3 / 4;
+    image[middle..middle + 16].copy_from_slice(&[[0xff, 0x00]; 8].concat());
+    let error = converted(&image).expect_err("refused");
+    assert_eq!(error.reason(), Reason::InvalidImage);
+    assert!(error.to_string().contains("the JPEG is damaged"), "{error}");
+    assert!(image::load_from_memory(&image).is_ok(), "others would pass over it");
+}
+
+#[test]
+fn reads_a_tiff_of_tiles_and_none_of_jpeg() {
+    let tiled = include_bytes!("../../../fuzz/seeds/image/tiled.tiff");
+    assert_eq!(converted(tiled).expect("valid").as_bytes(), image::load_from_memory(tiled).unwrap().as_bytes());
+    let error = converted(include_bytes!("../../../fuzz/seeds/image/jpeg.tiff")).expect_err("refused");
+    assert!(error.to_string().contains("TIFF with JPEG compression"), "{error}");
+}
+
 /// A PNG of which only the header is there: deciding must not need more.
 fn png_of(width: u32, height: u32) -> Vec<u8> {
     let mut file = file(&rgb(), ImageFormat::Png);
