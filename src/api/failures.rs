@@ -33,6 +33,8 @@ pub struct Failures {
     /// they are handed back, once, and no more are taken until the store has taken a small object,
     /// `.image-pipeline-probe` below the prefix. It must be less than the broker's delivery
     /// acknowledgement timeout (30 minutes by default), which would hand them back again and again.
+    /// An image that the store still refuses by itself (`AccessDenied`, `StorageRefused`) while it has
+    /// taken others is parked then, if the policy is to park.
     #[serde(default = "default_holding_time")]
     #[schemars(schema_with = "holding_time_schema")]
     pub holding_time: Duration,

@@ -140,6 +140,7 @@ impl Worker {
         let (key, png, origin) = (&converted.key, converted.png.bytes(), message::origin(&delivery));
         let object = Object { key, png, digest: &digest, origin };
         message.key = Some(key.clone());
+        let stored_before = self.state.status().processed;
         loop {
             let started = Instant::now();
             let result = tokio::select! {
@@ -154,11 +155,35 @@ impl Worker {
                 Verdict::Retry => match self.pause(message, message.attempts - 1).await {
                     Pause::Over => message.attempts = message.attempts.saturating_add(1),
                     Pause::Stopped => return Ok(Verdict::HandBack),
-                    Pause::HeldTooLong => return Err(self.held_too_long(message, Dependency::Storage)),
+                    Pause::HeldTooLong => return self.give_up(message, &object, stored_before).await,
                 },
                 verdict => return Ok(verdict),
             }
         }
+    }
+
+    /// Ends with an object that was tried as long as it may be. Where others were stored meanwhile, it is tried
+    /// once more, and what the store refuses then is this one alone: its message would come back for ever.
+    async fn give_up(
+        &self,
+        message: &mut Message,
+        object: &Object<'_>,
+        stored_before: u64,
+    ) -> Result<Verdict, BrokerError> {
+        let others_stored = self.state.status().processed > stored_before;
+        if others_stored && self.failures.policy == FailurePolicy::Park {
+            let result = self.store.put(object).await;
+            self.observe_storage(message, object.png.len(), &result);
+            match result {
+                Ok(_) => return Ok(Verdict::Acknowledge),
+                Err(error) if error.may_be_of_one_object() => {
+                    let (policy, reason) = (FailurePolicy::Park, error.reason());
+                    return Ok(Verdict::Refuse { policy, reason, detail: error.to_string() });
+                }
+                Err(_) => {}
+            }
+        }
+        Err(self.held_too_long(message, Dependency::Storage))
     }
 
     fn observe_storage(&self, message: &mut Message, bytes: usize, result: &Result<Stored, UploadError>) {

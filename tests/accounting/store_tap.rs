@@ -49,13 +49,14 @@ pub struct Faults {
     shares: Vec<(f64, Fault)>,
     seed: u64,
     probe_passes: bool,
+    only: Option<&'static str>,
 }
 
 impl Faults {
     /// Each of them for a share of all requests, from 0 to 1; what is left passes. The same seed draws
     /// the same lots.
     pub fn mixed(seed: u64, shares: &[(f64, Fault)]) -> Self {
-        Self { shares: shares.to_vec(), seed, probe_passes: false }
+        Self { shares: shares.to_vec(), seed, probe_passes: false, only: None }
     }
 
     /// The same, but for the request that stores the probe object, which passes.
@@ -63,9 +64,14 @@ impl Faults {
         Self { probe_passes: true, ..self }
     }
 
+    /// The same, but for requests that don't have this in their first line, which pass.
+    pub fn only_for(self, part: &'static str) -> Self {
+        Self { only: Some(part), ..self }
+    }
+
     /// What the request of this number and first line meets.
     pub fn draw(&self, number: u64, line: &str) -> Fault {
-        if self.probe_passes && line.contains("-probe") {
+        if self.probe_passes && line.contains("-probe") || self.only.is_some_and(|part| !line.contains(part)) {
             return Fault::None;
         }
         let mut lot = fastrand::Rng::with_seed(self.seed ^ number).f64();

@@ -89,6 +89,25 @@ async fn after_an_outage_everything_is_stored() {
     }
 }
 
+/// A policy that allows some keys alone. It would come back until the broker drops it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_is_refused_while_others_are_stored_is_parked() {
+    let (mut scene, faulty) = scene("refused-alone", Version::Four, Fault::None).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "3s" } });
+    let mut images = samples(5);
+    images[0].name = "refused.png".to_owned();
+    faulty.set(Faults::from(Fault::DENIED).only_for("/refused.png"));
+    let consumer = Consumer::consuming(&scene.settings).await;
+    scene.publish(&images[..1]).await;
+    consumer.status_is("to be refused", LIMIT, |status| status.storage.fault().is_some()).await;
+    scene.publish(&images[1..]).await;
+    let parked = |status: &PodStatus| (status.processed, status.parked) == (4, 1);
+    let status = consumer.status_is("to have parked the one", LIMIT, parked).await;
+    assert_eq!(status.last_error.map(|fault| fault.reason), Some(Reason::AccessDenied));
+    scene.stores(&images[1..], LIMIT).await;
+    scene.ends_with_parked(consumer, 1).await;
+}
+
 /// A parking queue that takes nothing holds the messages that belong there, and then hands back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parking_queue_that_takes_nothing_is_waited_for() {

@@ -107,6 +107,12 @@ impl UploadError {
         Self { reason: Reason::ObjectExists, kind: Kind::Message, message }
     }
 
+    /// Whether a store that takes other objects may answer so for one: a policy may speak of keys, and a store
+    /// refuse one for what it is. All else that is refused concerns every object.
+    pub fn may_be_of_one_object(&self) -> bool {
+        self.kind == Kind::Message || matches!(self.reason, Reason::AccessDenied | Reason::StorageRefused)
+    }
+
     /// The store answered, and not with 2xx.
     fn answered(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> Self {
         let (kind, reason) = match (action, answer.status) {
