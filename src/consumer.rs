@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -77,7 +76,7 @@ pub struct Args {
     #[arg(long, env = "GRACE_PERIOD_SECONDS", default_value_t = 60)]
     pub grace_period_seconds: u16,
     /// Address for /livez, /readyz, /metrics and /status
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 }
 
@@ -103,7 +102,7 @@ pub enum Error {
 /// The listen address is taken, or the key template invalid. Everything else is retried for ever, and told in `/status`.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let address = args.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let listener = http::listen(address).await.map_err(|source| Error::Listen { address, source })?;
     let mut registry = Registry::with_prefix("image_pipeline");
     let metrics = Metrics::register(&mut registry);
     let state = State::new(metrics.clone());

@@ -76,7 +76,7 @@ pub struct Args {
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
     /// Address for /livez, /readyz and /metrics
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
     /// Address for the console, a page that shows the pipelines of every namespace served to whoever reaches
     /// it: 127.0.0.1:8081 for this machine alone. Without it there is none

@@ -1,6 +1,8 @@
 //! The HTTP endpoints that both halves of the product serve: `/livez`, `/readyz` and `/metrics`.
 //! It must never ask anything of another system: a probe that depends on one restarts healthy pods.
 
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -34,11 +36,25 @@ pub fn routes(registry: Registry, ready: impl Fn() -> Result<(), NotReady> + Sen
         .route("/metrics", get(move || async move { metrics(&registry) }))
 }
 
+/// Listens at an address. `[::]` takes connections to every address of a pod, of IPv4 or IPv6 (Linux, ipv6(7));
+/// where the kernel has no IPv6, to those of IPv4.
+///
+/// # Errors
+/// The address can't be had.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    let is_without = |error: &io::Error| address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse;
+    match bound {
+        Err(error) if is_without(&error) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await,
+        bound => bound,
+    }
+}
+
 /// Serves until `stop`; requests under way are still answered.
 ///
 /// # Errors
 /// The listener failed.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
@@ -86,6 +102,18 @@ mod tests {
         assert_eq!((status, kind.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "application/json"));
         assert_eq!(body, r#"{"reason":"Draining","message":"told to stop"}"#);
         assert_eq!(answer(Ok(()), "/readyz").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn everywhere_is_both_kinds_of_addresses() {
+        let listener = listen("[::]:0".parse().unwrap()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+        if listener.local_addr().unwrap().is_ipv6() {
+            drop(tokio::net::TcpStream::connect(("::1", port)).await.unwrap());
+        }
+        let taken = listen(listener.local_addr().unwrap()).await.unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
     }
 
     #[tokio::test]

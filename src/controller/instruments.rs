@@ -67,5 +67,5 @@ impl Instruments {
 }
 
 async fn bound(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
+    http::listen(address).await.map_err(|error| Error::Listen(address, error))
 }
