@@ -16,6 +16,9 @@ use super::{Heal, nothing};
 /// So many huge images are enough for each of the pipeline's pods to have several at once.
 const ENOUGH: usize = 40;
 
+/// Bytes that a consumer which was given enough in vain has more than before, to go on with.
+const BREATH: u64 = 16 << 20;
+
 /// A consumer that is told to end has this time, by its pod's spec, and the kubelet a little more.
 const ENDS_WITHIN: Duration = Duration::from_secs(70);
 
@@ -80,6 +83,10 @@ async fn starve(scene: &Scene, pipeline: usize, id: u32) {
             let (entry, body) = scene.bodies.huge(&scene.pipelines[pipeline].plan, scene.turn(pipeline));
             // A broker that is away may be among the faults.
             let _unconfirmed = publisher.publish(entry, &body).await;
+        } else {
+            // It may be so short of memory that it only reads its own program again and again, and takes nothing.
+            (allowed, given) = (processes::resident(id).unwrap_or_default() + BREATH, 0);
+            let _gone = std::fs::write(&limit, allowed.to_string());
         }
         Err(format!("{allowed} bytes are allowed"))
     })
