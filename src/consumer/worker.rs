@@ -140,7 +140,7 @@ impl Worker {
         let (key, png, origin) = (&converted.key, converted.png.bytes(), message::origin(&delivery));
         let object = Object { key, png, digest: &digest, origin };
         message.key = Some(key.clone());
-        let stored_before = self.state.status().processed;
+        let mut stored_by_half_time = None;
         loop {
             let started = Instant::now();
             let result = tokio::select! {
@@ -153,24 +153,30 @@ impl Worker {
             let result = result.map(drop).map_err(Failure::Upload);
             match settle(result, self.failures.policy, self.stop.is_cancelled()) {
                 Verdict::Retry => match self.pause(message, message.attempts - 1).await {
-                    Pause::Over => message.attempts = message.attempts.saturating_add(1),
+                    Pause::Over => {
+                        message.attempts = message.attempts.saturating_add(1);
+                        if message.since.elapsed() > Duration::from(self.failures.holding_time) / 2 {
+                            stored_by_half_time.get_or_insert_with(|| self.state.status().processed);
+                        }
+                    }
                     Pause::Stopped => return Ok(Verdict::HandBack),
-                    Pause::HeldTooLong => return self.give_up(message, &object, stored_before).await,
+                    Pause::HeldTooLong => return self.give_up(message, &object, stored_by_half_time).await,
                 },
                 verdict => return Ok(verdict),
             }
         }
     }
 
-    /// Ends with an object that was tried as long as it may be. Where others were stored meanwhile, it is tried
-    /// once more, and what the store refuses then is this one alone: its message would come back for ever.
+    /// Ends with an object that was tried as long as it may be. Where others were stored in the second half of
+    /// that time, which is none in an outage, it is tried once more, and what the store refuses then is this one
+    /// alone: its message would come back for ever.
     async fn give_up(
         &self,
         message: &mut Message,
         object: &Object<'_>,
-        stored_before: u64,
+        stored_by_half_time: Option<u64>,
     ) -> Result<Verdict, BrokerError> {
-        let others_stored = self.state.status().processed > stored_before;
+        let others_stored = stored_by_half_time.is_some_and(|before| self.state.status().processed > before);
         if others_stored && self.failures.policy == FailurePolicy::Park {
             let result = self.store.put(object).await;
             self.observe_storage(message, object.png.len(), &result);

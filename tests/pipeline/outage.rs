@@ -93,19 +93,47 @@ async fn after_an_outage_everything_is_stored() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_that_is_refused_while_others_are_stored_is_parked() {
     let (mut scene, faulty) = scene("refused-alone", Version::Four, Fault::None).await;
-    scene.settings.spec = json!({ "failures": { "holdingTime": "3s" } });
+    scene.settings.spec = json!({ "failures": { "holdingTime": "6s" } });
     let mut images = samples(5);
     images[0].name = "refused.png".to_owned();
     faulty.set(Faults::from(Fault::DENIED).only_for("/refused.png"));
     let consumer = Consumer::consuming(&scene.settings).await;
     scene.publish(&images[..1]).await;
-    consumer.status_is("to be refused", LIMIT, |status| status.storage.fault().is_some()).await;
-    scene.publish(&images[1..]).await;
-    let parked = |status: &PodStatus| (status.processed, status.parked) == (4, 1);
-    let status = consumer.status_is("to have parked the one", LIMIT, parked).await;
-    assert_eq!(status.last_error.map(|fault| fault.reason), Some(Reason::AccessDenied));
+    // One after the other, again and again until it is parked.
+    let mut others = images[1..].chunks(1).cycle();
+    let mut sent = 0;
+    eventually("it to be parked", LIMIT, async || {
+        let status = consumer.status().await?;
+        if status.parked == 1 {
+            return Ok(());
+        }
+        if status.processed == sent
+            && let Some(other) = others.next()
+        {
+            scene.publish(other).await;
+            sent += 1;
+        }
+        Err(format!("{status:?}"))
+    })
+    .await;
     scene.stores(&images[1..], LIMIT).await;
     scene.ends_with_parked(consumer, 1).await;
+}
+
+/// What was under way when an outage began is stored after it did, and is no sign that others are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_that_begins_between_images_parks_none() {
+    let (mut scene, faulty) = scene("outage-begins", Version::Four, Fault::None).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "4s" } });
+    let images = samples(60);
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to store", LIMIT, |status| status.processed > 0).await;
+    faulty.set(Fault::DENIED);
+    consumer.status_is("to wait with nothing held", LIMIT, is_waiting).await;
+    faulty.set(Fault::None);
+    consumer.status_is("to have stored all", LIMIT, |status| status.processed == 60).await;
+    scene.ends_with_parked(consumer, 0).await;
 }
 
 /// A parking queue that takes nothing holds the messages that belong there, and then hands back.
