@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::scenario::lacking;
@@ -66,6 +66,29 @@ async fn does_not_seize_the_old(world: Arc<World>) {
     assert!(state["Deployment tiles-consumer"]["spec"]["template"].to_string().contains("Balanced"));
 }
 
+/// An old script's, say, which no watch of ours shows.
+async fn does_not_seize_anothers(world: Arc<World>) {
+    let scene = Scene::start(&world, "foreign", None).await;
+    let labels = json!({ "app": "script" });
+    let containers = json!([{ "name": "script", "image": "script" }]);
+    let theirs = json!({
+        "metadata": { "name": "tiles-consumer" },
+        "spec": {
+            "replicas": 2,
+            "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": containers } },
+        },
+    });
+    let theirs: Deployment = serde_json::from_value(theirs).expect("a Deployment");
+    let created = scene.api::<Deployment>().create(&PostParams::default(), &theirs).await.expect("created");
+    scene.create(scene.pipeline()).await;
+    scene.says("ConsumersAvailable", "False", "NameTaken").await;
+    let met = scene.api::<Deployment>().get("tiles-consumer").await.expect("there");
+    assert_eq!((&met.spec, &met.metadata.labels), (&created.spec, &created.metadata.labels));
+    scene.api::<Deployment>().delete("tiles-consumer", &DeleteParams::default()).await.expect("deleted");
+    scene.settles_at(0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pipeline_of_an_old_name_is_a_new_one() {
     let world = World::new().await;
@@ -74,6 +97,7 @@ async fn a_pipeline_of_an_old_name_is_a_new_one() {
         comes_again(w(), other),
         comes_again(w(), |same| same),
         comes_again_after_it_has_gone(w()),
-        does_not_seize_the_old(w())
+        does_not_seize_the_old(w()),
+        does_not_seize_anothers(w())
     );
 }
