@@ -178,6 +178,7 @@ impl Worker {
     ) -> Result<Verdict, BrokerError> {
         let others_stored = stored_by_half_time.is_some_and(|before| self.state.status().processed > before);
         if others_stored && self.failures.policy == FailurePolicy::Park {
+            message.attempts = message.attempts.saturating_add(1);
             let result = self.store.put(object).await;
             self.observe_storage(message, object.png.len(), &result);
             match result {
