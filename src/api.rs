@@ -136,7 +136,7 @@ pub struct ImagePipelineStatus {
     pub replicas: i32,
     /// The label selector of the consumer pods, for the scale subresource.
     pub selector: String,
-    /// Consumer pods that are ready: they consume, and nothing that they need fails.
+    /// Consumer pods that are ready: they consume, and the store does not fail.
     pub ready_replicas: i32,
     /// The size last decided.
     pub desired_replicas: i32,

@@ -24,14 +24,15 @@ pub struct Failures {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 255))]
     pub parking_queue: String,
-    /// How often a message may have killed the process that was decoding it before it counts as
-    /// one that can never succeed.
+    /// How often a message that came again may have killed the process that was decoding it before
+    /// it counts as one that can never succeed. Each pod counts for itself.
     #[serde(default = "default_max_attempts")]
     #[schemars(range(min = 1, max = 100))]
     pub max_attempts: u32,
-    /// How long messages are held while the store is unavailable, as a duration such as `15m`. Then
-    /// they are handed back, once, and no more are taken until the store has taken a small object,
-    /// `.image-pipeline-probe` below the prefix. It must be less than the broker's delivery
+    /// How long messages are held while the store, or for one to be parked the parking queue, takes
+    /// nothing, as a duration such as `15m`. Then all are handed back, once, and no more are taken until
+    /// the store has taken a small object, `.image-pipeline-probe` below the prefix, or the parking
+    /// queue a message. It must be less than the broker's delivery
     /// acknowledgement timeout (30 minutes by default), which would hand them back again and again.
     /// An image that the store still refuses by itself (`AccessDenied`, `StorageRefused`) while it has
     /// taken others is parked then, if the policy is to park.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
     .message("message.imagePath and message.namePath must be two different fields, neither within the other"))]
 pub struct MessageFormat {
     /// `Json`: the body is a JSON object with the image in base64. `Raw`: the body is the image
-    /// file, and its name is in the header `image_name`; a third less to send.
+    /// file, and its name is in the header `image_name`; a quarter less to send.
     #[serde(default)]
     pub encoding: MessageEncoding,
     /// Where in the JSON object the image is, as a JSON pointer (RFC 6901) through objects. Not

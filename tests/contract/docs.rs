@@ -25,6 +25,7 @@ const OF_OTHERS: &[&str] = &[
     "BCC",
     "ClusterRole",
     "Content-Type",
+    "IfNotPresent",
     "MessageRate",
     "SlowDown",
     "acknowledgements.enabled",
