@@ -11,18 +11,19 @@ pub(super) fn check(file: &[u8], width: u32, height: u32) -> Result<(), &'static
     if file.get(12..16) != Some(b"VP8X") {
         return Ok(());
     }
-    check_chunks(file.get(12..).unwrap_or_default(), width, height)
+    check_chunks(file.get(12..).unwrap_or_default(), width, height, false)
 }
 
-fn check_chunks(mut rest: &[u8], width: u32, height: u32) -> Result<(), &'static str> {
+/// A frame within a frame is none to the decoder, and a file could have any number of them in each other.
+fn check_chunks(mut rest: &[u8], width: u32, height: u32, in_frame: bool) -> Result<(), &'static str> {
     while let Some((kind, after)) = rest.split_first_chunk::<4>() {
         let Some((length, after)) = after.split_first_chunk() else { break };
         let length = u32::from_le_bytes(*length) as usize;
         let data = after.get(..length);
         match kind {
-            b"ANMF" => {
+            b"ANMF" if !in_frame => {
                 let frame = data.unwrap_or(after).get(FRAME_HEADER..).unwrap_or_default();
-                check_chunks(frame, width, height)?;
+                check_chunks(frame, width, height, true)?;
             }
             b"VP8 " => {
                 let (across, down) = size(data.unwrap_or(after)).ok_or("a frame of the WebP is cut off")?;
@@ -93,6 +94,17 @@ mod tests {
         }
         // What is packed into 14 bits has two more beside it, which scale.
         assert!(inspect(&file(&[frame(0x4003, 0xc002)]), 1000).is_ok());
+    }
+
+    #[test]
+    fn follows_no_depth() {
+        let mut nested = Vec::new();
+        for level in (0..200_000_u32).rev() {
+            nested.extend(b"ANMF");
+            nested.extend((FRAME_HEADER as u32 + level * 24).to_le_bytes());
+            nested.extend([0; FRAME_HEADER]);
+        }
+        assert!(check(&file(&[frame(3, 2), nested]), 3, 2).is_ok());
     }
 
     #[test]
