@@ -2,6 +2,8 @@
 //! anew, or redriven. Pure. It must never let a property through that would act again: one that routes
 //! it elsewhere, lets it expire, or has the broker refuse it for its user.
 
+use std::collections::BTreeSet;
+
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Map, Value, json};
@@ -21,6 +23,10 @@ const OWN: &str = "x-image-pipeline-";
 /// How often a message was redriven. Parking it again leaves it, as it does every header that does not
 /// act.
 pub(super) const REDRIVEN: &str = "x-image-pipeline-redriven";
+
+/// Bytes of headers that are published again; the rest of a frame is for the other properties, seven texts of at
+/// most 255 bytes among them.
+const MOST_HEADERS: usize = super::FRAME_MAX as usize - (4 << 10);
 
 /// Arrays and tables in each other beyond this are not told.
 const DEEPEST: usize = 16;
@@ -59,12 +65,12 @@ pub(super) fn parked(original: &BasicProperties, parked: &Parked<'_>) -> BasicPr
     ] {
         headers.insert(format!("{OWN}{key}").into(), value);
     }
-    safe(original).with_headers(headers)
+    safe(original).with_headers(fitting(headers))
 }
 
 /// For the same queue once more: the broker's count of its deliveries begins anew.
 pub(super) fn renewed(original: &BasicProperties) -> BasicProperties {
-    safe(original).with_headers(safe_headers(&uncounted(original)))
+    safe(original).with_headers(fitting(safe_headers(&uncounted(original))))
 }
 
 /// For the queue it came from: without the reason, and counted. What acted once stays a header that
@@ -76,7 +82,7 @@ pub(super) fn redriven(original: &BasicProperties, times: u32) -> BasicPropertie
     };
     let mut headers = without(&safe_headers(&uncounted(original)), of_this_stay);
     headers.insert(REDRIVEN.into(), AMQPValue::LongUInt(times));
-    safe(original).with_headers(headers)
+    safe(original).with_headers(fitting(headers))
 }
 
 /// All of them, for a person. What is no text is told as nearly as JSON can.
@@ -170,6 +176,53 @@ fn safe_headers(original: &BasicProperties) -> FieldTable {
         }
     }
     headers
+}
+
+/// Without the largest of the publisher's headers where all would not fit: properties go in one frame (AMQP
+/// 0-9-1, 2.3.5.2), and a message that fills it can't be given another header.
+fn fitting(headers: FieldTable) -> FieldTable {
+    let mut lengths: Vec<(usize, ShortString)> =
+        headers.inner().iter().map(|(key, value)| (1 + key.as_str().len() + length(value), key.clone())).collect();
+    let mut all: usize = lengths.iter().map(|(length, _)| length).sum();
+    lengths.retain(|(_, key)| !key.as_str().starts_with(OWN));
+    lengths.sort_unstable();
+    let mut left_out = BTreeSet::new();
+    while all > MOST_HEADERS
+        && let Some((length, key)) = lengths.pop()
+    {
+        all -= length;
+        left_out.insert(key);
+    }
+    if left_out.is_empty() {
+        return headers;
+    }
+    let mut kept = without(&headers, |key| left_out.iter().any(|left| left.as_str() == key));
+    let count = u32::try_from(left_out.len()).unwrap_or(u32::MAX);
+    kept.insert(format!("{OWN}headers-left-out").into(), AMQPValue::LongUInt(count));
+    kept
+}
+
+/// Bytes that a value takes in a frame, type included; without a call for each level of arrays in each other.
+fn length(value: &AMQPValue) -> usize {
+    let (mut bytes, mut left) = (0, vec![value]);
+    while let Some(value) = left.pop() {
+        bytes += 1 + match value {
+            AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+            AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+            AMQPValue::ByteArray(array) => 4 + array.as_slice().len(),
+            AMQPValue::FieldArray(values) => {
+                left.extend(values.as_slice());
+                4
+            }
+            AMQPValue::FieldTable(members) => {
+                left.extend(members.inner().values());
+                4 + members.inner().keys().map(|key| 1 + key.as_str().len()).sum::<usize>()
+            }
+            // Numbers, of at most 64 bits.
+            _ => 8,
+        };
+    }
+    bytes
 }
 
 fn uncounted(original: &BasicProperties) -> BasicProperties {

@@ -197,3 +197,22 @@ async fn a_full_or_deleted_parking_queue_loses_nothing_and_stops_no_image() {
     assert!(!log.contains("nothing for a log") && !log.contains(&numbers), "a body in the log:\n{log}");
     scene.ends_with_parked(consumer, 1).await;
 }
+
+/// A header that fills the frame leaves no room for a reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_whose_headers_fill_a_frame_is_parked_without_the_largest() {
+    let scene = Scene::new("full-headers", Version::Four).await;
+    let mut headers = FieldTable::default();
+    headers.insert("device".into(), AMQPValue::LongString("north-4".into()));
+    headers.insert("filler".into(), AMQPValue::LongString(vec![b'x'; 130_800].into()));
+    let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
+    scene.client.publish_with(&scene.settings.queue, b"no JSON", properties).await;
+    let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
+    let parked = scene.client.take(&scene.settings.parking).await;
+    let headers = parked[0].properties.headers().clone().expect("headers");
+    let names: BTreeSet<&str> = headers.inner().keys().map(|name| name.as_str()).collect();
+    assert!(names.contains("device") && names.contains("x-image-pipeline-reason"), "{names:?}");
+    assert!(!names.contains("filler"), "{names:?}");
+    assert_eq!(headers.inner().get("x-image-pipeline-headers-left-out"), Some(&AMQPValue::LongUInt(1)));
+}
