@@ -4,6 +4,8 @@
 
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -13,7 +15,7 @@ use lapin::options::{
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
-use lapin::{AsyncTcpStream, BasicProperties, Confirmation, ConnectionProperties, Event};
+use lapin::{AsyncTcpStream, BasicProperties, Confirmation, ConnectionProperties, ErrorKind, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +55,7 @@ const PERSISTENT: u8 = 2;
 pub struct Connection {
     inner: lapin::Connection,
     blocked: watch::Receiver<bool>,
+    unreadable: Arc<AtomicBool>,
 }
 
 /// One AMQP channel. An error from the broker closes it, and no other of the same connection.
@@ -140,8 +143,9 @@ impl Connection {
         .await?;
         given_up.disarm();
         attempt.made.cancel();
-        let blocked = watch_blocked(&inner);
-        Ok(Self { inner, blocked })
+        let unreadable = Arc::default();
+        let blocked = follow(&inner, Arc::clone(&unreadable));
+        Ok(Self { inner, blocked, unreadable })
     }
 
     /// Opens a channel.
@@ -173,6 +177,12 @@ impl Connection {
     /// space. It says so at the first message; then nothing at all is sent to it any more.
     pub fn is_blocked(&self) -> bool {
         *self.blocked.borrow()
+    }
+
+    /// Why something failed on this connection: a message that can't be read ends it, and whoever asks for
+    /// anything then is told only that it has ended.
+    pub fn cause(&self, error: QueueError) -> QueueError {
+        if self.unreadable.load(Ordering::Relaxed) { QueueError::unreadable() } else { error }
     }
 
     /// Closes the connection; what is unacknowledged returns to its queue. A connection that is
@@ -380,8 +390,9 @@ impl Attempt {
     }
 }
 
-/// Follows what the broker says of its alarms, for as long as the connection is there.
-fn watch_blocked(connection: &lapin::Connection) -> watch::Receiver<bool> {
+/// Follows what the broker says of its alarms, and whether it sent what can't be read, for as long as the
+/// connection is there.
+fn follow(connection: &lapin::Connection, unreadable: Arc<AtomicBool>) -> watch::Receiver<bool> {
     let (blocked, told) = watch::channel(false);
     let mut events = connection.events_listener();
     tokio::spawn(async move {
@@ -389,6 +400,10 @@ fn watch_blocked(connection: &lapin::Connection) -> watch::Receiver<bool> {
             match event {
                 Event::ConnectionBlocked(_) => blocked.send_replace(true),
                 Event::ConnectionUnblocked => blocked.send_replace(false),
+                Event::Error(error) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
+                    unreadable.store(true, Ordering::Relaxed);
+                    continue;
+                }
                 _ => continue,
             };
         }

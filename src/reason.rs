@@ -46,6 +46,7 @@ pub enum Reason {
     DeclareRefused,
     DnsFailed,
     ForeignConsumers,
+    MessageUnreadable,
     NameTooLong,
     QueueFound,
     QueueNotFound,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -106,7 +106,7 @@ impl Sessions {
             Ok((channel, deliveries)) => Ok(Session { connection, channel, deliveries }),
             Err(error) => {
                 broker::close(&connection).await;
-                Err(error.into())
+                Err(connection.cause(error).into())
             }
         }
     }
@@ -144,7 +144,10 @@ impl Sessions {
         }
         tasks.shutdown().await;
         broker::close(&session.connection).await;
-        ended
+        ended.map_err(|error| match error {
+            BrokerError::Queue(error) => session.connection.cause(error).into(),
+            error => error,
+        })
     }
 
     /// Takes deliveries until told to stop.
@@ -157,7 +160,7 @@ impl Sessions {
         patience: &mut Patience,
     ) -> Result<(), BrokerError> {
         let mut watchdog = Watchdog::new(session.connection.channel().await?, self.queue.clone());
-        let mut looks = tokio::time::interval_at(Instant::now() + patience.interval(), patience.interval());
+        let mut looks = looks(*patience);
         let mut delivered = false;
         loop {
             tokio::select! {
@@ -165,7 +168,12 @@ impl Sessions {
                 next = session.deliveries.next() => match next {
                     Some(delivery) => {
                         tasks.spawn(Arc::clone(worker).handle(delivery?));
-                        (delivered, *patience) = (true, Patience::default());
+                        // One that waited for its turn has it.
+                        if *patience != Patience::default() {
+                            *patience = Patience::default();
+                            looks = self::looks(*patience);
+                        }
+                        delivered = true;
                     }
                     None => return Err(BrokerError::Cancelled(self.queue.clone())),
                 },
@@ -200,6 +208,10 @@ impl Sessions {
         }
         Ok(())
     }
+}
+
+fn looks(patience: Patience) -> Interval {
+    tokio::time::interval_at(Instant::now() + patience.interval(), patience.interval())
 }
 
 fn finished(done: Result<Result<(), BrokerError>, JoinError>) -> Result<(), BrokerError> {

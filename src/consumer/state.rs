@@ -100,6 +100,7 @@ impl State {
             status.state = ConsumerState::Connecting;
         }
         status.consuming = false;
+        forget(&mut status, None);
         drop(status);
         self.failing(Dependency::Broker, reason, message);
     }
@@ -111,6 +112,7 @@ impl State {
             status.state = ConsumerState::Waiting;
         }
         status.consuming = false;
+        forget(&mut status, Some(dependency));
         drop(status);
         warn!(%dependency, "held for too long: handed everything back, waiting for it to work again");
     }
@@ -194,6 +196,17 @@ fn health(status: &mut PodStatus, dependency: Dependency) -> &mut Health {
     }
 }
 
+/// A fault that a message met which is no longer held may be mended: others may have been given it since, and
+/// this process nothing that would show. `but`: what is tried while nothing is held.
+fn forget(status: &mut PodStatus, but: Option<Dependency>) {
+    for dependency in [Dependency::Storage, Dependency::Parking].into_iter().filter(|met| Some(*met) != but) {
+        let health = health(status, dependency);
+        if health.fault().is_some() {
+            *health = Health::Unknown;
+        }
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         let mut status = self.0.lock();
@@ -261,6 +274,31 @@ mod tests {
         state.available(Dependency::Storage);
         assert_eq!(fault(), None);
         assert_eq!(state.status().last_error.unwrap().reason, Reason::AccessDenied, "kept when it has passed");
+    }
+
+    #[test]
+    fn a_fault_goes_with_the_session_that_met_it_unless_it_is_waited_for() {
+        let state = state();
+        let faults = || {
+            let PodStatus { storage, parking, .. } = state.status();
+            [storage, parking].map(|health| health.fault().is_some())
+        };
+        let fail = || {
+            state.failing(Dependency::Storage, Reason::AccessDenied, "denied".to_owned());
+            state.failing(Dependency::Parking, Reason::ParkingRefused, "full".to_owned());
+        };
+        fail();
+        state.waiting(Dependency::Storage);
+        assert_eq!(faults(), [true, false]);
+        fail();
+        state.waiting(Dependency::Parking);
+        assert_eq!(faults(), [false, true]);
+        fail();
+        state.disconnected(Reason::ConnectionLost, "gone".to_owned());
+        assert_eq!(faults(), [false, false]);
+        state.available(Dependency::Storage);
+        state.disconnected(Reason::ConnectionLost, "gone".to_owned());
+        assert!(matches!(state.status().storage, Health::Available { .. }), "what works is no fault");
     }
 
     #[test]

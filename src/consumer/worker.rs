@@ -184,6 +184,7 @@ impl Worker {
             match result {
                 Ok(_) => return Ok(Verdict::Acknowledge),
                 Err(error) if error.may_be_of_one_object() => {
+                    self.state.available(Dependency::Storage);
                     let (policy, reason) = (FailurePolicy::Park, error.reason());
                     return Ok(Verdict::Refuse { policy, reason, detail: error.to_string() });
                 }

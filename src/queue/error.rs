@@ -91,6 +91,12 @@ impl QueueError {
         Self::new(Reason::ParkingRefused, found, "give it memory or disk space")
     }
 
+    pub(super) fn unreadable() -> Self {
+        let found = "the broker sent a message whose properties can't be read: names of headers and the like must be \
+                     UTF-8";
+        Self::new(Reason::MessageUnreadable, found, "take it out of the queue by hand, as docs/operations.md tells")
+    }
+
     pub(super) fn connection_lost(detail: &str) -> Self {
         Self::new(Reason::ConnectionLost, detail, "")
     }
