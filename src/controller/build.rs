@@ -30,9 +30,19 @@ const USER: i64 = 65532;
 /// What the C library of a consumer is told of memory that was freed (mallopt(3)). It keeps up to twice the
 /// largest piece in each of as many heaps as threads have come and gone: under images of mixed sizes a consumer
 /// grew beyond 140 MiB. Two heaps, of which each keeps 8 MiB, and pieces of more than 4 MiB mapped each for itself,
-/// hold it below 50 MiB for 2 % more of a processor. Whoever starts a consumer without Kubernetes may say the same.
-pub const ALLOCATOR: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
+/// hold it below 50 MiB for 2 % more of a processor.
+///
+/// And how far the stack of a thread may grow: the client library reads arrays in each other, of which a header may
+/// have 26,000, by a call for each. That takes 64 MiB, and up to 256 in a program that is not made for speed; what is
+/// not touched takes no memory.
+///
+/// Whoever starts a consumer without Kubernetes may say the same.
+pub const MEMORY: [(&str, &str); 4] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "4194304"),
+    ("MALLOC_TRIM_THRESHOLD_", "8388608"),
+    ("RUST_MIN_STACK", "268435456"),
+];
 
 /// The volume that outlives a container's crash.
 const MARKERS: &str = "markers";
@@ -204,7 +214,7 @@ fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iter
         name: names::CONTAINER.to_owned(),
         image: Some(image.image.clone()),
         image_pull_policy: Some(image.pull_policy.clone()),
-        env: Some(ALLOCATOR.map(variable).into()),
+        env: Some(MEMORY.map(variable).into()),
         args: Some(command_line(&consumer_args(pipeline)).iter().map(|argument| literal(argument)).collect()),
         ports: Some(vec![ContainerPort {
             name: Some("http".to_owned()),

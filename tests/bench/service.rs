@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use image_pipeline::broker_address::BrokerAddress;
-use image_pipeline::controller::build::ALLOCATOR;
+use image_pipeline::controller::build::MEMORY;
 use serde_json::json;
 
 use super::port::Port;
@@ -105,7 +105,7 @@ fn consumer(places: &Places, name: &str, mode: Mode, concurrency: u16) -> Proces
         "concurrency": concurrency,
     });
     Process::start(&format!("image-pipeline {encoding} {reencode}"), &home, |command| {
-        command.arg(&places.binary).arg("consumer").env_clear().envs(ALLOCATOR);
+        command.arg(&places.binary).arg("consumer").env_clear().envs(MEMORY);
         command.args(["--pipeline-namespace", "greench", "--pipeline-name", "bench"]);
         command.args(["--assignment", &assignment.to_string(), "--grace-period-seconds", GRACE_SECONDS]);
         command.args(["--listen", &listen.address().to_string()]);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image_pipeline::api::{ImagePipeline, names};
 use image_pipeline::broker_address::BrokerAddress;
-use image_pipeline::controller::build::ALLOCATOR;
+use image_pipeline::controller::build::MEMORY;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
@@ -86,5 +86,5 @@ fn every_secret_that_an_example_refers_to_is_shown_with_its_keys() {
 fn the_systemd_unit_tells_its_consumer_what_pods_are_told() {
     let unit = read("examples/image-pipeline.service");
     let told = unit.lines().find_map(|line| line.strip_prefix("Environment=")).expect("variables");
-    assert_eq!(told, ALLOCATOR.map(|(name, value)| format!("{name}={value}")).join(" "));
+    assert_eq!(told, MEMORY.map(|(name, value)| format!("{name}={value}")).join(" "));
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use image_pipeline::api::{ImagePipeline, names};
-use image_pipeline::controller::build::ALLOCATOR;
+use image_pipeline::controller::build::MEMORY;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::CustomResourceExt as _;
 use kube::api::{Patch, PatchParams};
@@ -130,7 +130,7 @@ async fn a_variable_that_somebody_gives_the_pods_stays() {
     let has = |state: &State| {
         let template = &state["Deployment tiles-consumer"]["spec"]["template"];
         let variables = template["spec"]["containers"][0]["env"].as_array().expect("variables");
-        variables.contains(&variable) && variables.len() == 1 + ALLOCATOR.len()
+        variables.contains(&variable) && variables.len() == 1 + MEMORY.len()
     };
     assert!(has(&scene.settles_at(1).await));
     scene.patch(&setting("image.encoding", r#""Balanced""#)).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use image_pipeline::api::names::SecretRole;
 use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::controller::build::MEMORY;
 use image_pipeline::pod_status::PodStatus;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -148,7 +149,7 @@ impl Consumer {
             // Nothing of what the person running the tests has set may reach it.
             command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
             // What a person sets who wants to see more; it says more than our own default.
-            command.env("RUST_LOG", "info").envs(settings.environment.iter().cloned());
+            command.env("RUST_LOG", "info").envs(MEMORY).envs(settings.environment.iter().cloned());
             for (flag, value) in [
                 ("--pipeline-namespace", "greench"),
                 ("--pipeline-name", "tests"),
