@@ -225,7 +225,9 @@ async fn a_redrive_that_is_killed(name: &str, version: Version) {
     .await;
     assert!(left > 0, "killed too late to show anything");
 
-    assert!(done(&scene.settings, &["redrive"]).contains(&format!("{left} redriven")));
+    // One that is in both queues may have come back a moment after it was counted.
+    let said = done(&scene.settings, &["redrive"]);
+    assert!([left, left + 1].iter().any(|all| said.contains(&format!(" {all} redriven"))), "{left} left: {said}");
     scene.client.holds(parking, 0).await;
     let taken = scene.client.take(queue).await;
     assert_eq!(bodies(&taken), parked_bodies, "nothing lost, nothing changed");
