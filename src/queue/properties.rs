@@ -20,6 +20,9 @@ const ORIGINAL: &str = "x-original-";
 /// Begins the names of all headers of our own.
 const OWN: &str = "x-image-pipeline-";
 
+/// Those that are never left out: what a publisher calls so is overwritten.
+const OWN_NAMES: [&str; 8] = ["reason", "detail", "namespace", "name", "queue", "attempts", "first-seen", "redriven"];
+
 /// How often a message was redriven. Parking it again leaves it, as it does every header that does not
 /// act.
 pub(super) const REDRIVEN: &str = "x-image-pipeline-redriven";
@@ -184,7 +187,7 @@ fn fitting(headers: FieldTable) -> FieldTable {
     let mut lengths: Vec<(usize, ShortString)> =
         headers.inner().iter().map(|(key, value)| (1 + key.as_str().len() + length(value), key.clone())).collect();
     let mut all: usize = lengths.iter().map(|(length, _)| length).sum();
-    lengths.retain(|(_, key)| !key.as_str().starts_with(OWN));
+    lengths.retain(|(_, key)| !key.as_str().strip_prefix(OWN).is_some_and(|name| OWN_NAMES.contains(&name)));
     lengths.sort_unstable();
     let mut left_out = BTreeSet::new();
     while all > MOST_HEADERS
