@@ -1,5 +1,6 @@
 //! Reads the pixels of a JPEG whose header was judged. What `image` reads leniently, as browsers do, is strict
-//! here: it must never call an image decoded of which a part is grey because its data is damaged.
+//! here: it must never pass over damage that the decoder has seen, and make the rest of the image grey. Damage that
+//! makes other codes, or an end marker, is not seen: a JPEG has no checksum.
 
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;

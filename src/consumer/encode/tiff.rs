@@ -33,16 +33,19 @@ pub(super) fn check(file: &[u8]) -> Result<(), EncodeError> {
     for &[tag_a, tag_b, kind_a, kind_b, ref values @ .., a, b, c, d] in
         rest.as_chunks::<12>().0.iter().take(number(tags) as usize)
     {
-        // Of the kinds BYTE, SHORT and LONG; a single one stands in its place.
+        // Of the kinds BYTE, SHORT and LONG a single one stands in its place. The decoder takes others as well, which
+        // nobody writes.
         let value = match number(&[kind_a, kind_b]) {
-            1 => u32::from(a),
-            3 => number(&[a, b]),
-            _ => number(&[a, b, c, d]),
+            1 => Some(u32::from(a)),
+            3 => Some(number(&[a, b])),
+            4 => Some(number(&[a, b, c, d])),
+            _ => None,
         };
         match number(&[tag_a, tag_b]) {
             tag if READ.contains(&tag) && number(values) > MAX_VALUES => return Err(EncodeError::OverLimits),
-            TILE_WIDTH if value > MAX_TILE_WIDTH => return Err(EncodeError::OverLimits),
-            COMPRESSION if value == JPEG => {
+            TILE_WIDTH if value.is_none_or(|width| width > MAX_TILE_WIDTH) => return Err(EncodeError::OverLimits),
+            COMPRESSION if value.is_none() => return Err("its compression is told by an odd kind of number".into()),
+            COMPRESSION if value == Some(JPEG) => {
                 let text = "it is a TIFF with JPEG compression, which is not read; publish it in another, or as a JPEG";
                 return Err(EncodeError::InvalidImage(text.to_owned()));
             }
@@ -117,6 +120,10 @@ mod tests {
                 assert_eq!(jpeg.reason(), Reason::InvalidImage);
                 assert!(jpeg.to_string().contains("JPEG compression"), "{jpeg}");
                 assert!(refused(259, kind, 5).is_none());
+            }
+            for odd in [6, 7, 16, 18] {
+                assert_eq!(refused(259, odd, 5).map(|error| error.reason()), Some(Reason::InvalidImage));
+                assert!(is_excessive(&valued(is_little, 322, odd, 16)));
             }
             assert!(is_excessive(&valued(is_little, 322, 4, MAX_TILE_WIDTH + 1)));
             assert!(refused(322, 4, MAX_TILE_WIDTH).is_none() && refused(322, 3, 512).is_none());
