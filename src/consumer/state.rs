@@ -100,7 +100,7 @@ impl State {
             status.state = ConsumerState::Connecting;
         }
         status.consuming = false;
-        forget(&mut status, None);
+        forget_parking(&mut status);
         drop(status);
         self.failing(Dependency::Broker, reason, message);
     }
@@ -112,7 +112,9 @@ impl State {
             status.state = ConsumerState::Waiting;
         }
         status.consuming = false;
-        forget(&mut status, Some(dependency));
+        if dependency != Dependency::Parking {
+            forget_parking(&mut status);
+        }
         drop(status);
         warn!(%dependency, "held for too long: handed everything back, waiting for it to work again");
     }
@@ -196,14 +198,11 @@ fn health(status: &mut PodStatus, dependency: Dependency) -> &mut Health {
     }
 }
 
-/// A fault that a message met which is no longer held may be mended: others may have been given it since, and
-/// this process nothing that would show. `but`: what is tried while nothing is held.
-fn forget(status: &mut PodStatus, but: Option<Dependency>) {
-    for dependency in [Dependency::Storage, Dependency::Parking].into_iter().filter(|met| Some(*met) != but) {
-        let health = health(status, dependency);
-        if health.fault().is_some() {
-            *health = Health::Unknown;
-        }
+/// The message that could not be parked is no longer held, and may be parked by another; this process may never
+/// have one to park again, and so never tell that it could.
+fn forget_parking(status: &mut PodStatus) {
+    if status.parking.fault().is_some() {
+        status.parking = Health::Unknown;
     }
 }
 
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_goes_with_the_session_that_met_it_unless_it_is_waited_for() {
+    fn that_parking_failed_goes_with_the_session_unless_it_is_waited_for() {
         let state = state();
         let faults = || {
             let PodStatus { storage, parking, .. } = state.status();
@@ -292,13 +291,9 @@ mod tests {
         assert_eq!(faults(), [true, false]);
         fail();
         state.waiting(Dependency::Parking);
-        assert_eq!(faults(), [false, true]);
-        fail();
+        assert_eq!(faults(), [true, true]);
         state.disconnected(Reason::ConnectionLost, "gone".to_owned());
-        assert_eq!(faults(), [false, false]);
-        state.available(Dependency::Storage);
-        state.disconnected(Reason::ConnectionLost, "gone".to_owned());
-        assert!(matches!(state.status().storage, Health::Available { .. }), "what works is no fault");
+        assert_eq!(faults(), [true, false], "more pods could not help a store that fails");
     }
 
     #[test]

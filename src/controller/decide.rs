@@ -54,6 +54,8 @@ pub struct Load {
     pub unasked: bool,
     /// Whether more pods could not help.
     pub held: bool,
+    /// Whether that is for what all pods need and is down, so that those that run do nothing either.
+    pub away: bool,
     /// Messages that a pod finishes in a second of work; `None` if no pod tells.
     pub throughput: Option<f64>,
 }
@@ -72,6 +74,7 @@ impl Load {
             // node that is lost, may be there for ever.
             unasked: observed.pods.iter().any(|pod| pod.report.is_none() && (pod.ready || pod.running && !pod.ending)),
             held: observed.no_use_growing().is_some(),
+            away: observed.away().is_some(),
             throughput: throughput(reports()),
         }
     }
@@ -200,7 +203,7 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     let window = Duration::from(scaling.scale_down_after).max(poll_interval);
     // Pods that keep up leave no backlog: without them it would be back, and they with it.
     // What they do while they can't says nothing of their speed.
-    let pace = match load.held {
+    let pace = match load.away {
         true => Pace::default(),
         false => memory.pace.with(now, load.work, load.depth.is_some_and(|depth| depth.ready > 0)),
     };

@@ -104,12 +104,15 @@ impl Observed {
 
     /// Why more pods could not help, if so: what all of them need is down, or they can't start.
     pub fn no_use_growing(&self) -> Option<Trouble> {
+        self.away().or_else(|| self.replica_failure()).or_else(|| self.not_starting())
+    }
+
+    /// What all pods need and is down, if anything.
+    pub fn away(&self) -> Option<Trouble> {
         self.credentials
             .clone()
             .or_else(|| self.down(|report| &report.storage, |report| report.in_flight > 0))
             .or_else(|| self.down(|report| &report.broker, |report| report.consuming))
-            .or_else(|| self.replica_failure())
-            .or_else(|| self.not_starting())
     }
 
     /// Why a pod of the present spec does not start. One that can't run where another does is that

@@ -29,6 +29,7 @@ fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load 
         consuming: false,
         unasked: false,
         held: false,
+        away: false,
         throughput: None,
     }
 }
@@ -229,11 +230,11 @@ fn what_pods_do_while_the_store_is_away_is_no_speed() {
     let scaling = scaling(0, 20, 50);
     let (asked, mut memory) = (automatic(&scaling), Memory::default());
     let (mut finished, mut size) = (0, 6);
-    let mut looks = |range: std::ops::RangeInclusive<i64>, each: u64, ready: u32, held: bool| {
+    let mut looks = |range: std::ops::RangeInclusive<i64>, each: u64, ready: u32, away: bool| {
         for second in range.step_by(2) {
             finished += each;
             let work = Work { finished, pods: 6 };
-            let load = Load { work, held, ..load(size, ready) };
+            let load = Load { work, held: away, away, ..load(size, ready) };
             let (decision, next) = decide(&asked, &load, &memory, at(second));
             (size, memory) = (decision.replicas, next);
         }
@@ -343,12 +344,12 @@ fn the_work_is_what_the_pods_that_consume_have_finished() {
 
 fn any_load() -> impl Strategy<Value = Load> {
     let depth = (0u32..100_000, 0u32..100).prop_map(|(ready, consumers)| QueueDepth { ready, consumers });
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let throughput = prop::option::of(1e-6f64..1e6);
     let work = (0u64..100_000, 0u32..5).prop_map(|(finished, pods)| Work { finished, pods });
     let held_and_done = (0u64..10_000, work);
     (prop::option::of(0i32..2000), prop::option::of(depth), held_and_done, flags, throughput).prop_map(
-        |(current, depth, (in_flight, work), (consuming, unasked, held), throughput)| Load {
+        |(current, depth, (in_flight, work), (consuming, unasked, held, away), throughput)| Load {
             current,
             depth,
             in_flight,
@@ -356,6 +357,7 @@ fn any_load() -> impl Strategy<Value = Load> {
             consuming,
             unasked,
             held,
+            away,
             throughput,
         },
     )
