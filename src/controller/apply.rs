@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::ObjectRef;
@@ -102,12 +102,24 @@ impl Writer {
             return Ok(());
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        // One without our labels is not watched: whose fields they are is seen only where none is forced.
-        let parameters = PatchParams { force: live.is_some(), ..PatchParams::apply(names::FIELD_MANAGER) };
         let patch = Patch::Apply(desired);
-        let written = self.send(api.patch(&name, &parameters, &patch)).await;
-        let written =
-            written.map_err(|error| if is_of_others(&error) { taken() } else { refused(api_message(error)) })?;
+        let apply = async |force| {
+            let parameters = PatchParams { force, ..PatchParams::apply(names::FIELD_MANAGER) };
+            self.send(api.patch(&name, &parameters, &patch)).await
+        };
+        // One without our labels is not watched: whose fields they are is seen only where none is forced.
+        let written = match apply(live.is_some()).await {
+            Err(error) if is_of_others(&error) => {
+                let named = ListParams::default().fields(&format!("metadata.name={name}"));
+                let found = answered(api.list(&named)).await.map_err(|error| refused(api_message(error)))?;
+                if !found.iter().any(|found| found.name_any() == name && owned_by(found, pipeline)) {
+                    return Err(taken());
+                }
+                apply(true).await
+            }
+            written => written,
+        };
+        let written = written.map_err(|error| refused(api_message(error)))?;
         locked(&self.asked).insert(
             ObjectRef::from_obj(pipeline),
             Asked {

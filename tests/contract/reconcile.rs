@@ -197,6 +197,29 @@ async fn a_deployment_of_another_is_never_touched() {
     }
 }
 
+/// Nobody's watch shows it any more.
+#[tokio::test]
+async fn a_deployment_of_ours_that_somebody_has_labelled_anew_is_mended() {
+    let owner = json!({
+        "apiVersion": "greench.dev/v1alpha1", "kind": "ImagePipeline", "name": "tiles", "uid": "tiles", "controller": true,
+    });
+    let ours = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "tiles-consumer", "namespace": FOREST, "uid": "ours", "resourceVersion": "1",
+            "labels": { "app.kubernetes.io/managed-by": "Helm" }, "ownerReferences": [owner],
+        },
+        "spec": { "replicas": 9, "selector": {}, "template": {} },
+    });
+    let pipelines = vec![pipeline("tiles", json!("500ms"))];
+    let (server, client) = ApiServer::start(pipelines, vec![secret().await], vec![ours]).await;
+    let server = operate_on(server, client, 3).await;
+    let labels = &server.list("deployments")[0]["metadata"]["labels"];
+    assert_eq!(*labels, json!(names::labels("tiles")));
+    operator::has_leave_for(&server.transcript());
+}
+
 #[tokio::test]
 async fn a_resource_that_cannot_be_read_is_told_so_and_stops_nobody() {
     let server = operate(vec![pipeline("broken", json!(7)), pipeline("tiles", json!("500ms"))], 3).await;
