@@ -37,9 +37,17 @@ pub fn lines(entries: &[Entry]) -> String {
 /// One message: all it carries beside its body, and how that begins.
 pub fn whole(told: &Value, body: &[u8]) -> String {
     let head = body.get(..HEAD).unwrap_or(body);
+    let begins = match std::str::from_utf8(head) {
+        Ok(text) => text.to_owned(),
+        // A character that is cut in two.
+        Err(error) if error.error_len().is_none() => {
+            String::from_utf8_lossy(head.get(..error.valid_up_to()).unwrap_or_default()).into_owned()
+        }
+        Err(_) => head.escape_ascii().to_string(),
+    };
     let all = json!({
         "properties": told,
-        "body": { "bytes": body.len(), "begins": String::from_utf8_lossy(head) },
+        "body": { "bytes": body.len(), "begins": begins },
     });
     serde_json::to_string_pretty(&all).map(|text| format!("{}\n", plain_lines(&text))).unwrap_or_default()
 }
@@ -56,8 +64,17 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-fn plain_lines(text: &str) -> String {
-    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+/// JSON without anything that a terminal obeys, and JSON still.
+fn plain_lines(json: &str) -> String {
+    let mut plain = String::new();
+    for character in json.chars() {
+        match character {
+            '"' | '\'' | '\\' | '\n' => plain.push(character),
+            _ if character.escape_debug().len() == 1 => plain.push(character),
+            _ => plain.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+        }
+    }
+    plain
 }
 
 fn row(entry: &Entry) -> [String; 8] {
@@ -140,6 +157,18 @@ mod tests {
         }
         let long = Entry { image: Some("x".repeat(500)), ..Entry::default() };
         assert!(lines(&[long]).lines().all(|line| line.chars().count() < 150));
+    }
+
+    #[test]
+    fn what_is_shown_is_json_whatever_it_is_of() {
+        for (body, begins) in [
+            (&b"\xff\xd8\xff\xe0\x7f"[..], r"\xff\xd8\xff\xe0\x7f"),
+            ("a\u{7f}\u{9b}\u{202e}\u{1f332}\"".as_bytes(), "a\u{7f}\u{9b}\u{202e}\u{1f332}\""),
+            (b"cut \xf0\x9f", "cut "),
+        ] {
+            let shown: Value = serde_json::from_str(&whole(&json!({ "k\u{7f}": "v" }), body)).unwrap();
+            assert_eq!((&shown["body"]["begins"], &shown["properties"]["k\u{7f}"]), (&json!(begins), &json!("v")));
+        }
     }
 
     #[test]
