@@ -26,8 +26,9 @@ pub type Placed = Result<(), (PathBuf, io::Error)>;
 /// Something can't be made or removed.
 pub fn place(pipeline: &ImagePipeline, here: &Path, there: &Path, variable: impl Fn(&str) -> Option<String>) -> Placed {
     // Never the Secrets themselves, wherever a person has the links made.
+    let named = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
     if let (Ok(from), Ok(to)) = (fs::canonicalize(here), fs::canonicalize(there))
-        && (from.starts_with(&to) || to.starts_with(&from))
+        && (from.starts_with(&to) || named.iter().any(|(_, secret)| to.starts_with(from.join(secret))))
     {
         return Err((to, io::Error::other("the Secrets (--secrets) are there, or around it; name another directory")));
     }
@@ -36,7 +37,7 @@ pub fn place(pipeline: &ImagePipeline, here: &Path, there: &Path, variable: impl
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((there.to_owned(), error)),
         _ => make_directory(there)?,
     }
-    for (role, secret) in names::secrets(&pipeline.spec.source, &pipeline.spec.destination) {
+    for (role, secret) in named {
         let place = there.join(role.as_str());
         match variable("BROKER_HOST").filter(|_| role == SecretRole::Broker) {
             Some(_) => write_broker(&place, &variable)?,
