@@ -14,6 +14,7 @@ use crate::broker::{Broker, Version};
 use crate::consumer::Consumer;
 use crate::eventually::LIMIT;
 use crate::images::{Sample, sample, samples};
+use crate::parked::done;
 use crate::plainly::plainly;
 use crate::scene::Scene;
 
@@ -114,15 +115,17 @@ async fn publish_changed(scene: &Scene, version: Version, headers: FieldTable, c
         let broker = TcpStream::connect(target).await.expect("a broker");
         let ((mut asks, mut hears), (mut answers, mut told)) = (client.into_split(), broker.into_split());
         let back = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut hears).await });
-        let mut piece = vec![0; 1 << 20];
+        let (mut piece, mut changed) = (vec![0; 1 << 20], false);
         while let Ok(length @ 1..) = asks.read(&mut piece).await {
             let place = piece[..length].windows(from.len()).position(|window| window == from);
             if let Some(place) = place {
                 piece[place..place + to.len()].copy_from_slice(&to);
+                changed = true;
             }
             told.write_all(&piece[..length]).await.expect("passed on");
         }
         back.abort();
+        assert!(changed, "the bytes to be changed were not there");
     });
     let address = BrokerAddress { host: here.ip().to_string(), port: here.port(), ..address };
     let connection = plainly(&address).await;
@@ -133,7 +136,8 @@ async fn publish_changed(scene: &Scene, version: Version, headers: FieldTable, c
     let published = channel.basic_publish("".into(), queue, Default::default(), b"no JSON", properties).await;
     published.expect("sent").await.expect("confirmed");
     drop(connection.close(200, "done".into()).await);
-    changing.abort();
+    drop(connection);
+    changing.await.expect("changed");
 }
 
 fn one_header(name: &str, value: Vec<u8>) -> FieldTable {
@@ -142,11 +146,11 @@ fn one_header(name: &str, value: Vec<u8>) -> FieldTable {
     headers
 }
 
-/// As many as go into a frame, each by a call of the client library.
+/// Nearly as many as go into a frame, each by a call of the client library; a few less, so that they are parked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arrays_in_each_other_in_a_header_are_survived() {
     let scene = Scene::new("hostile-header", Version::Four).await;
-    let levels: u32 = 26_000;
+    let levels: u32 = 25_000;
     let nested: Vec<u8> =
         (0..levels).rev().flat_map(|level| [&b"A"[..], &(level * 5).to_be_bytes()].concat()).collect();
     publish_changed(&scene, Version::Four, one_header("deep", nested), (b"\x04deepS", b"\x04deepA")).await;
@@ -157,6 +161,9 @@ async fn arrays_in_each_other_in_a_header_are_survived() {
     consumer.status_is("to count all", LIMIT, counted).await;
     scene.stores(&images, LIMIT).await;
     scene.ends_with_parked(consumer, 1).await;
+    let shown = done(&scene.settings, &["show"]);
+    assert!(shown.contains("\"deep\"") && shown.contains('…'), "{shown}");
+    assert!(done(&scene.settings, &["redrive"]).contains("1 redriven"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -126,6 +126,7 @@ async fn an_object_that_is_refused_while_others_are_stored_is_parked() {
 async fn an_outage_that_begins_between_images_parks_none() {
     let (mut scene, faulty) = scene("outage-begins", Version::Four, Fault::None).await;
     scene.settings.spec = json!({ "failures": { "holdingTime": "4s" } });
+    faulty.set(Fault::Slow(Duration::from_millis(300)));
     let images = samples(60);
     scene.publish(&images).await;
     let consumer = Consumer::start(&scene.settings);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use image_pipeline::controller::build::MEMORY;
 use image_pipeline::queue::Connection;
 use lapin::BasicProperties;
 use lapin::message::Delivery;
@@ -21,7 +22,8 @@ use crate::scene::Scene;
 
 /// Puts `image-pipeline parked` together; the verb comes first.
 fn parked(command: &mut Command, settings: &Settings, what: &[&str]) {
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).arg("parked").args(what);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(MEMORY);
+    command.arg("parked").args(what);
     command.args(["--queue", &settings.parking, "--vhost", &settings.vhost]);
     command.arg("--broker-secret").arg(settings.broker_secret());
 }
