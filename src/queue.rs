@@ -2,8 +2,6 @@
 //! the only place that knows `lapin`. It must never reconnect by itself: a session that failed is
 //! torn down by its owner, who decides when to open the next.
 
-use std::net::Shutdown;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,10 +15,10 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{AsyncTcpStream, BasicProperties, Confirmation, ConnectionProperties, ErrorKind, Event};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::broker_address::BrokerAddress;
 
+mod attempt;
 mod delivery;
 mod error;
 mod properties;
@@ -28,6 +26,7 @@ mod reach;
 mod repair;
 mod tls;
 
+use attempt::Attempt;
 pub use delivery::{Deliveries, Delivery};
 pub use error::QueueError;
 pub use properties::Parked;
@@ -364,29 +363,6 @@ fn uri(address: &BrokerAddress, frame_max: u32) -> AMQPUri {
             frame_max: Some(frame_max),
             ..AMQPQueryString::default()
         },
-    }
-}
-
-/// One attempt to connect. The library's thread goes on with one that nobody waits for any more: a peer that
-/// takes connections and says nothing would keep a thread and a socket for each.
-#[derive(Clone, Default)]
-struct Attempt {
-    given_up: CancellationToken,
-    made: CancellationToken,
-}
-
-impl Attempt {
-    /// Ends both ways of a socket, and so the library's wait for it, once the attempt is given up.
-    fn hang_up(self, socket: &tokio::net::TcpStream) -> std::io::Result<()> {
-        let socket = std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?);
-        tokio::spawn(async move {
-            tokio::select! {
-                // It must not outlive the connection: that ends for the peer when nobody holds the socket.
-                () = self.made.cancelled() => {}
-                () = self.given_up.cancelled() => drop(socket.shutdown(Shutdown::Both)),
-            }
-        });
-        Ok(())
     }
 }
 
