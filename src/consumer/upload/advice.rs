@@ -2,6 +2,7 @@
 //! must never decide whose fault something is, nor repeat text of the store's.
 
 use rustls::CertificateError;
+use url::Url;
 
 use super::error::Action;
 use crate::api::destination::S3Destination;
@@ -16,7 +17,9 @@ pub struct Answer<'a> {
     pub code: Option<&'a str>,
     /// Where it says the bucket is.
     pub region: Option<&'a str>,
-    /// Only searched for a region.
+    /// Where it redirects to.
+    pub location: Option<&'a str>,
+    /// Only searched for a region, a permission and a header's name.
     pub text: Option<&'a str>,
 }
 
@@ -52,9 +55,7 @@ pub fn store(destination: &S3Destination) -> String {
 pub fn advice(destination: &S3Destination, action: Action, reason: Reason, answer: &Answer<'_>) -> String {
     let (store, bucket) = (store(destination), &destination.bucket);
     match reason {
-        Reason::ImageTooLarge => {
-            format!("{store} refuses an object of this size ({answer}); raise its limit, or publish smaller images")
-        }
+        Reason::ImageTooLarge => too_large(&store, answer),
         Reason::InvalidName => {
             format!("{store} can't hold an object of this name beside those it has ({answer}); rename the image")
         }
@@ -83,6 +84,48 @@ pub fn advice(destination: &S3Destination, action: Action, reason: Reason, answe
     }
 }
 
+fn too_large(store: &str, answer: &Answer<'_>) -> String {
+    match answer.status {
+        413 => format!(
+            "{store}, or an HTTP proxy in front of it, refuses a body of this size ({answer}); raise the proxy's limit \
+             (nginx: client_max_body_size) or the store's, or publish smaller images"
+        ),
+        414 => format!(
+            "{store}, or an HTTP proxy in front of it, refuses a request line of this length ({answer}); raise the \
+             proxy's limit (nginx: large_client_header_buffers), or publish the image under a shorter name"
+        ),
+        _ => format!("{store} refuses an object of this size ({answer}); raise its limit, or publish smaller images"),
+    }
+}
+
+/// A success without what S3 always answers.
+pub fn not_s3(destination: &S3Destination, found: &str) -> String {
+    format!(
+        "{} answers, but not like S3 ({found}); check destination.s3.endpoint: it must be the address of the store's \
+         S3 API, not of its console nor of a web page",
+        store(destination)
+    )
+}
+
+/// A request that HTTP can't carry.
+pub fn no_request(destination: &S3Destination) -> String {
+    format!(
+        "no request to {} can be made of destination.s3; check endpoint and bucket, and that metadata and cacheControl \
+         are printable ASCII",
+        store(destination)
+    )
+}
+
+/// The store took the same object twice.
+pub fn precondition_ignored(destination: &S3Destination) -> String {
+    format!(
+        "{} ignores If-None-Match, so destination.s3.onConflict {:?} would overwrite images; set it to Overwrite, or \
+         use a store that knows conditional writes, and no proxy that removes the header",
+        store(destination),
+        destination.on_conflict
+    )
+}
+
 /// The store has no conditional writes.
 pub fn conditions_unknown(destination: &S3Destination, answer: &Answer<'_>) -> String {
     format!(
@@ -102,15 +145,47 @@ pub fn not_connected(destination: &S3Destination) -> String {
     )
 }
 
-/// No connection at all, or one that broke.
+/// No connection.
 pub fn unreachable(destination: &S3Destination, cause: &str) -> String {
-    let store = store(destination);
-    // Replacing nothing would put the store between all letters.
-    let cause = match destination.endpoint.as_str() {
-        "" => cause.to_owned(),
-        endpoint => cause.replace(endpoint, &store),
-    };
+    let (store, cause) = (store(destination), without_password(destination, cause));
     format!("{store} can't be reached ({cause}); check destination.s3.endpoint and region")
+}
+
+/// A connection that broke.
+pub fn broken(destination: &S3Destination, cause: &str) -> String {
+    let (store, cause) = (store(destination), without_password(destination, cause));
+    format!(
+        "the connection to {store} broke before it answered ({cause}); if that happens to large images alone, an HTTP \
+         proxy limits the size of bodies (nginx: client_max_body_size): raise the limit"
+    )
+}
+
+/// The host's name has no address. Without `forcePathStyle` the bucket is part of the name.
+pub fn unresolved(destination: &S3Destination, cause: &str) -> String {
+    let S3Destination { bucket, region, endpoint, force_path_style, .. } = destination;
+    let endpoint = Url::parse(endpoint).ok();
+    let host = endpoint.as_ref().and_then(Url::host_str);
+    match host {
+        None => format!(
+            "the host of bucket {bucket:?} at S3 in {region} can't be looked up ({cause}); check destination.s3.region \
+             and the pod's DNS"
+        ),
+        Some(host) if *force_path_style => {
+            format!("the host {host:?} can't be looked up ({cause}); check destination.s3.endpoint")
+        }
+        Some(host) => format!(
+            "the host \"{bucket}.{host}\" can't be looked up ({cause}); set destination.s3.forcePathStyle: true if the \
+             store has no host of its own for each bucket, or check destination.s3.endpoint"
+        ),
+    }
+}
+
+fn without_password(destination: &S3Destination, cause: &str) -> String {
+    match destination.endpoint.as_str() {
+        // Replacing nothing would put the store between all letters.
+        "" => cause.to_owned(),
+        endpoint => cause.replace(endpoint, &store(destination)),
+    }
 }
 
 /// No trust.
@@ -149,15 +224,33 @@ fn credentials(destination: &S3Destination) -> String {
 fn denied(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> String {
     let S3Destination { bucket, prefix, .. } = destination;
     let store = store(destination);
+    let encryption = destination.server_side_encryption.as_ref();
+    if let Some(permission) = kms_permission(answer) {
+        let key = match encryption {
+            Some(_) => "the key of destination.s3.serverSideEncryption",
+            None => "the key of the bucket's own encryption",
+        };
+        return format!(
+            "{store} denies {permission} on {key} for bucket {bucket:?} ({answer}); allow it to these credentials in \
+             their policy and in the key's"
+        );
+    }
     let mut also = String::new();
     let denied = match action {
-        Action::Head => "s3:GetObject (to compare the object that is there, as destination.s3.onConflict asks)",
+        Action::Read => "s3:GetObject (to compare the object that exists, as destination.s3.onConflict demands)",
+        Action::Delete => "s3:DeleteObject",
         Action::Put => {
             if !destination.tags.is_empty() {
                 also += "; destination.s3.tags needs s3:PutObjectTagging, too";
             }
-            if destination.server_side_encryption.as_ref().is_some_and(|encryption| encryption.kms_key_id.is_some()) {
-                also += "; destination.s3.serverSideEncryption.kmsKeyId needs kms:GenerateDataKey on the key, too";
+            match encryption.map(|encryption| encryption.kms_key_id.is_some()) {
+                Some(true) => {
+                    also += "; destination.s3.serverSideEncryption.kmsKeyId needs kms:GenerateDataKey on the key, too";
+                }
+                None if destination.endpoint.is_empty() => {
+                    also += "; a bucket that encrypts with a KMS key needs kms:GenerateDataKey on the key, too";
+                }
+                _ => {}
             }
             "s3:PutObject"
         }
@@ -169,6 +262,12 @@ fn denied(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> S
         "{store} denies {denied} on {bucket}/{prefix}* ({answer}); allow it to these credentials in their policy and \
          in the bucket's{also}"
     )
+}
+
+/// The permission on a KMS key that AWS names in its text.
+fn kms_permission(answer: &Answer<'_>) -> Option<&'static str> {
+    let text = answer.text.filter(|text| text.contains("kms:"))?;
+    Some(if text.contains("kms:Decrypt") { "kms:Decrypt" } else { "kms:GenerateDataKey" })
 }
 
 fn refused(destination: &S3Destination, answer: &Answer<'_>) -> String {
@@ -188,6 +287,13 @@ fn refused(destination: &S3Destination, answer: &Answer<'_>) -> String {
         "MetadataTooLarge" => format!(
             "{store} refuses that much metadata ({answer}; S3 takes 2 KB in all); shorten destination.s3.metadata"
         ),
+        // Object Lock: "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests".
+        _ if answer.text.is_some_and(|text| text.contains("x-amz-checksum-") || text.contains("Content-MD5")) => {
+            format!(
+                "bucket {bucket:?} at {store} demands a checksum with every object, as Object Lock does ({answer}); set \
+                 destination.s3.checksum: CRC32"
+            )
+        }
         _ => {
             let fields = fields(destination).join(", ");
             let check = if fields.is_empty() { "destination.s3" } else { fields.as_str() };
@@ -214,7 +320,8 @@ fn fields(destination: &S3Destination) -> Vec<&'static str> {
     .collect()
 }
 
-fn wrong_region(destination: &S3Destination, answer: &Answer<'_>) -> String {
+/// The bucket is elsewhere.
+pub fn wrong_region(destination: &S3Destination, answer: &Answer<'_>) -> String {
     let S3Destination { bucket, region: configured, .. } = destination;
     let expected = || answer.text?.split("expecting '").nth(1)?.split('\'').next();
     match answer.region.or_else(expected) {
