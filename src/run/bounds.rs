@@ -67,7 +67,8 @@ mod tests {
                 "ascii": { "maxLength": 9, "pattern": "^[ -~]*$" },
             },
         });
-        let good = json!({ "count": 9, "name": "äöü", "list": [5, 0], "map": { "a": "b" }, "ascii": "a b", "other": 1e9 });
+        let good =
+            json!({ "count": 9, "name": "äöü", "list": [5, 0], "map": { "a": "b" }, "ascii": "a b", "other": 1e9 });
         assert_eq!(broken(&schema, &good, "spec"), [""; 0]);
         let bad = json!({ "count": 0, "name": "äöüx", "list": [6, 1, 2], "map": { "a": "bc" }, "ascii": "a\n", "other": null });
         let expected = [

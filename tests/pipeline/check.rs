@@ -89,7 +89,13 @@ async fn a_policy_that_images_pass_is_passed() {
     let (broker, settings) = (Broker::shared(Version::Four).await.address(), &scene.settings);
     let host = Host::new(&broker, &settings.queue, &settings.endpoint, &scene.store.root(), &settings.bucket);
     host.edit("{bucket:", "{keyTemplate: \"raw/{name}\", onConflict: Fail, bucket:");
-    for demanded in ["if-none-match: *", ".png?", "content-type: image/png", "/check-policies/raw/", "x-amz-meta-image-pipeline-digest"] {
+    for demanded in [
+        "if-none-match: *",
+        ".png?",
+        "content-type: image/png",
+        "/check-policies/raw/",
+        "x-amz-meta-image-pipeline-digest",
+    ] {
         tap.set(Faults::from(Fault::DENIED).for_uploads_without(demanded));
         let output = check(&host);
         assert_eq!(failed(&output), [], "{demanded}");

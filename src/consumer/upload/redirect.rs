@@ -13,12 +13,11 @@ pub fn judge(destination: &S3Destination, answer: &Answer<'_>) -> (Kind, Reason,
     let store = store(destination);
     let is_here = answer.region == Some(destination.region.as_str());
     match (answer.status, answer.code, answer.region) {
-        (_, _, Some(_)) if !is_here => {
-            (Kind::Environment, Reason::WrongRegion, wrong_region(destination, answer))
-        }
+        (_, _, Some(_)) if !is_here => (Kind::Environment, Reason::WrongRegion, wrong_region(destination, answer)),
         // S3 answers so until its DNS has the name of a bucket that was just created.
         (307, Some("TemporaryRedirect"), _) | (307, _, Some(_)) => {
-            let message = format!("{store} redirects requests for a bucket that is new ({answer}); that passes by itself");
+            let message =
+                format!("{store} redirects requests for a bucket that is new ({answer}); that passes by itself");
             (Kind::Passing, Reason::StorageUnavailable, message)
         }
         (_, code, _) => match elsewhere(destination, answer.location) {

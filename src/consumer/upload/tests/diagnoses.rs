@@ -6,7 +6,8 @@ use super::*;
 async fn a_redirect_names_where_it_leads() {
     const HERE: &[(&str, &str)] = &[("x-amz-bucket-region", "us-east-1")];
     const THERE: &[(&str, &str)] = &[("x-amz-bucket-region", "eu-west-1"), ("location", "https://b.s3.example/x")];
-    const TLS: &[(&str, &str)] = &[("location", "https://s3.forest.example/bucket-greench/tiles/north/tile%207.png?t=1")];
+    const TLS: &[(&str, &str)] =
+        &[("location", "https://s3.forest.example/bucket-greench/tiles/north/tile%207.png?t=1")];
     const PORT: &[(&str, &str)] = &[("location", "https://login.forest.example:8443/?next=tile%207")];
     const PATH: &[(&str, &str)] = &[("location", "/login?next=tile%207")];
     let permanent = xml!("PermanentRedirect");
@@ -17,9 +18,30 @@ async fn a_redirect_names_where_it_leads() {
         (307, temporary, &[][..], Reason::StorageUnavailable, Kind::Passing, "passes by itself"),
         (307, temporary, THERE, Reason::WrongRegion, Kind::Environment, "set destination.s3.region to \"eu-west-1\""),
         (301, permanent, THERE, Reason::WrongRegion, Kind::Environment, "set destination.s3.region to \"eu-west-1\""),
-        (301, "", TLS, Reason::StorageRefused, Kind::Environment, "redirects to https://s3.forest.example (HTTP 301); set"),
-        (308, "", TLS, Reason::StorageRefused, Kind::Environment, "redirects to https://s3.forest.example (HTTP 308); set"),
-        (307, "", TLS, Reason::StorageRefused, Kind::Environment, "redirects to https://s3.forest.example (HTTP 307); set"),
+        (
+            301,
+            "",
+            TLS,
+            Reason::StorageRefused,
+            Kind::Environment,
+            "redirects to https://s3.forest.example (HTTP 301); set",
+        ),
+        (
+            308,
+            "",
+            TLS,
+            Reason::StorageRefused,
+            Kind::Environment,
+            "redirects to https://s3.forest.example (HTTP 308); set",
+        ),
+        (
+            307,
+            "",
+            TLS,
+            Reason::StorageRefused,
+            Kind::Environment,
+            "redirects to https://s3.forest.example (HTTP 307); set",
+        ),
         (302, "", PORT, Reason::StorageRefused, Kind::Environment, "to https://login.forest.example:8443 (HTTP 302)"),
         (302, "", PATH, Reason::StorageRefused, Kind::Environment, "redirects within itself (HTTP 302)"),
         (302, "", &[], Reason::StorageRefused, Kind::Environment, "redirects within itself (HTTP 302)"),
