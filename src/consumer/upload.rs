@@ -19,10 +19,12 @@ use crate::api::destination::{EncryptionAlgorithm, OnConflict, S3Destination};
 
 mod advice;
 mod checksum;
+mod codes;
 mod connection;
 mod credentials;
 mod error;
 mod existing;
+mod network;
 mod redirect;
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,10 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::advice::{self, Answer};
+use super::codes::judge;
 use super::connection::AuthorityError;
 use super::credentials::Unusable;
-use super::redirect;
+use super::{network, redirect};
 use crate::api::destination::{OnConflict, S3Destination};
 use crate::reason::Reason;
 
@@ -128,11 +129,11 @@ impl UploadError {
                 Self::answered(destination, action, &answer(unreadable.raw(), None, None))
             }
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-                Self::new(Kind::Passing, Reason::EndpointUnreachable, advice::not_connected(destination))
+                Self::new(Kind::Passing, Reason::EndpointUnreachable, network::not_connected(destination))
             }
             SdkError::DispatchFailure(failure) if !failure.is_user() && broke(error) => Self {
                 scope: Scope::MaybeObject,
-                ..Self::new(Kind::Passing, Reason::EndpointUnreachable, advice::broken(destination, &innermost(error)))
+                ..Self::new(Kind::Passing, Reason::EndpointUnreachable, network::broken(destination, &innermost(error)))
             },
             _ => Self::not_sent(destination, error),
         }
@@ -146,7 +147,7 @@ impl UploadError {
 
     /// The connection broke while an object was read.
     pub(super) fn not_read(destination: &S3Destination, error: &(dyn Error + 'static)) -> Self {
-        let message = advice::broken(destination, &innermost(error));
+        let message = network::broken(destination, &innermost(error));
         Self::new(Kind::Passing, Reason::EndpointUnreachable, message)
     }
 
@@ -166,7 +167,7 @@ impl UploadError {
             Difference::Pixels => "with other pixels",
             Difference::NoDigest => "without the digest that a pipeline's objects have",
             Difference::Bytes => {
-                "whose metadata has the digest of these pixels and whose bytes differ: another encoder wrote it"
+                "whose metadata has the digest of these pixels and whose bytes differ: another program or version wrote it"
             }
         };
         let message = format!(
@@ -204,12 +205,12 @@ impl UploadError {
     /// No connection was made.
     fn not_sent(destination: &S3Destination, error: &(dyn Error + 'static)) -> Self {
         if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-            return Self::new(Kind::Environment, Reason::TlsFailed, advice::tls(destination, tls));
+            return Self::new(Kind::Environment, Reason::TlsFailed, network::tls(destination, tls));
         }
         // hyper-util says no more than this text of a name that was not resolved.
         let message = match causes(error).any(|cause| cause.to_string() == "dns error") {
-            true => advice::unresolved(destination, &innermost(error)),
-            false => advice::unreachable(destination, &innermost(error)),
+            true => network::unresolved(destination, &innermost(error)),
+            false => network::unreachable(destination, &innermost(error)),
         };
         Self::new(Kind::Passing, Reason::EndpointUnreachable, message)
     }
@@ -242,8 +243,9 @@ fn answer<'a>(raw: &'a HttpResponse, code: Option<&'a str>, text: Option<&'a str
 
 /// Whether a connection was made, and broke before an answer came.
 fn broke(error: &(dyn Error + 'static)) -> bool {
+    let is_tls = causes(error).any(|cause| cause.is::<rustls::Error>());
     let failed = causes(error).find_map(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>());
-    failed.is_some_and(|failed| !failed.is_connect())
+    !is_tls && failed.is_some_and(|failed| !failed.is_connect())
 }
 
 fn innermost(error: &(dyn Error + 'static)) -> String {
@@ -252,70 +254,6 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
 
 fn unconditional_only(destination: &S3Destination, answer: &Answer<'_>) -> bool {
     destination.on_conflict != OnConflict::Overwrite && (answer.status == 501 || answer.code == Some("NotImplemented"))
-}
-
-/// What an HTTP status and an S3 error code mean. The codes are those of AWS, and of other stores
-/// where AWS has no such case.
-fn judge(status: u16, code: &str) -> (Kind, Reason) {
-    match (status, code) {
-        (413 | 414, _) | (_, "EntityTooLarge") => (Kind::Message, Reason::ImageTooLarge),
-        (
-            _,
-            "KeyTooLongError"
-            | "KeyTooLong"
-            | "ObjectParentIsFile"
-            | "ExistingObjectIsDirectory"
-            | "XMinioInvalidObjectName"
-            | "XMinioParentIsObject"
-            | "XMinioObjectExistsAsDirectory",
-        ) => (Kind::Message, Reason::InvalidName),
-        (_, "NoSuchBucket") => (Kind::Environment, Reason::BucketNotFound),
-        (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-            (Kind::Environment, Reason::WrongRegion)
-        }
-        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken") => {
-            (Kind::Environment, Reason::CredentialsInvalid)
-        }
-        (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired") => {
-            (Kind::Environment, Reason::CredentialsExpired)
-        }
-        (_, "RequestTimeTooSkewed") => (Kind::Environment, Reason::ClockSkewed),
-        (_, "RequestTimeout") => (Kind::Passing, Reason::StorageTimeout),
-        (429, _)
-        | (
-            _,
-            "SlowDown"
-            | "Throttling"
-            | "ThrottlingException"
-            | "TooManyRequests"
-            | "RequestLimitExceeded"
-            | "KMS.ThrottlingException",
-        ) => (Kind::Passing, Reason::StorageThrottled),
-        // Another writer of the key; or the body was damaged on its way.
-        (
-            _,
-            "OperationAborted"
-            | "ConditionalRequestConflict"
-            | "BadDigest"
-            | "XAmzContentSHA256Mismatch"
-            | "IncompleteBody",
-        ) => (Kind::Passing, Reason::StorageUnavailable),
-        (507, _)
-        | (
-            _,
-            "QuotaExceeded"
-            | "XMinioStorageFull"
-            | "XMinioAdminBucketQuotaExceeded"
-            | "BucketQuotaExceeded"
-            | "StorageFull"
-            | "InsufficientStorage",
-        ) => (Kind::Environment, Reason::StorageFull),
-        (_, code) if advice::is_encryption(code) => (Kind::Environment, Reason::StorageRefused),
-        (401 | 403, _) => (Kind::Environment, Reason::AccessDenied),
-        (501, _) | (_, "NotImplemented") => (Kind::Environment, Reason::StorageRefused),
-        (500.., _) => (Kind::Passing, Reason::StorageUnavailable),
-        _ => (Kind::Environment, Reason::StorageRefused),
-    }
 }
 
 /// An error and everything under it. An I/O error hides what it wraps from `source`.

@@ -28,6 +28,14 @@ pub fn judge(destination: &S3Destination, answer: &Answer<'_>) -> (Kind, Reason,
                 );
                 (Kind::Environment, Reason::StorageRefused, message)
             }
+            None if is_here => {
+                let message = format!(
+                    "bucket {:?} is in region {:?}, as destination.s3.region says, and {store} is the address of another \
+                     region ({answer}); correct destination.s3.endpoint, or remove it",
+                    destination.bucket, destination.region
+                );
+                (Kind::Environment, Reason::StorageRefused, message)
+            }
             None if code == Some("PermanentRedirect") => {
                 (Kind::Environment, Reason::WrongRegion, wrong_region(destination, answer))
             }

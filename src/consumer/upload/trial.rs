@@ -1,7 +1,7 @@
 //! `image-pipeline check` tries the bucket with a sample object, by the requests that images get.
 
 use super::error::Action;
-use super::{Existing, Object, Store, UploadError, Written, given};
+use super::{Object, Store, UploadError, Written, given};
 
 /// The bucket takes images.
 #[derive(Debug)]
@@ -28,10 +28,7 @@ impl Store {
     async fn try_conditions(&self, sample: &Object<'_>) -> Result<(), UploadError> {
         match self.write(sample).await? {
             Written::Taken => Err(UploadError::precondition_ignored(&self.destination)),
-            Written::KeyTaken => match self.existing(sample).await? {
-                Existing::Same => Ok(()),
-                Existing::Other(error) | Existing::Unseen(error) => Err(error),
-            },
+            Written::KeyTaken => self.existing(sample).await?.stored().map(drop),
         }
     }
 

@@ -17,6 +17,14 @@ async fn a_redirect_names_where_it_leads() {
         (307, "", HERE, Reason::StorageUnavailable, Kind::Passing, "passes by itself"),
         (307, temporary, &[][..], Reason::StorageUnavailable, Kind::Passing, "passes by itself"),
         (307, temporary, THERE, Reason::WrongRegion, Kind::Environment, "set destination.s3.region to \"eu-west-1\""),
+        (
+            301,
+            permanent,
+            HERE,
+            Reason::StorageRefused,
+            Kind::Environment,
+            "correct destination.s3.endpoint, or remove it",
+        ),
         (301, permanent, THERE, Reason::WrongRegion, Kind::Environment, "set destination.s3.region to \"eu-west-1\""),
         (
             301,
