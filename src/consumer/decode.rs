@@ -220,6 +220,15 @@ impl Decoder {
         self.template.render(&Values { name, timestamp, metadata: &metadata })
     }
 
+    /// The key of an image that no publisher sent: its name stands for the metadata, too.
+    ///
+    /// # Errors
+    /// The template makes no key of this name.
+    pub fn sample_key(&self, name: &str, timestamp: u64, digest: &str) -> Result<ObjectKey, DecodeError> {
+        let metadata = vec![Cow::Borrowed(name); self.template.metadata.len()];
+        self.template.render(&Values { name, timestamp: Some(timestamp), metadata: &metadata })?.key(digest)
+    }
+
     fn image(&self, text: &str) -> Result<Bytes, DecodeError> {
         let decoded = Simd::standard(GeneralPurposeConfig::new()).decode(text.as_bytes());
         let refused = |source| DecodeError::InvalidBase64 { field: self.places.image.clone(), source };

@@ -19,7 +19,7 @@ use super::metrics::{Metrics, Outcome, Stage};
 use super::parking::Parking;
 use super::settle::{Failure, Verdict, settle};
 use super::state::{Dependency, State};
-use super::upload::{Kind, Object, Store, Stored, UploadError};
+use super::upload::{Kind, Object, Scope, Store, Stored, UploadError};
 use crate::api::failures::{FailurePolicy, Failures};
 use crate::api::image::ImageSettings;
 use crate::queue::{Delivery, Parked, QueueError};
@@ -183,10 +183,10 @@ impl Worker {
             self.observe_storage(message, object.png.len(), &result);
             match result {
                 Ok(_) => return Ok(Verdict::Acknowledge),
-                Err(error) if error.may_be_of_one_object() => {
+                Err(error) if error.scope() != Scope::Store => {
                     self.state.available(Dependency::Storage);
-                    let (policy, reason) = (FailurePolicy::Park, error.reason());
-                    return Ok(Verdict::Refuse { policy, reason, detail: error.to_string() });
+                    let (reason, detail) = error.as_fault_of_object();
+                    return Ok(Verdict::Refuse { policy: FailurePolicy::Park, reason, detail });
                 }
                 Err(_) => {}
             }

@@ -173,6 +173,10 @@ mod tests {
             (one.replace("queue: tiles,", "queue: tiles, prefetch: 0,"), "spec.source.rabbitmq.prefetch is 0"),
             (format!("{one}---\n{one}"), "holds 2 ImagePipelines"),
             (one.replace("queue: tiles", "queue: 7"), "invalid type"),
+            (
+                one.replace("bucket: tiles", "bucket: tiles, metadata: {site: \"a\\nb\"}"),
+                "spec.destination.s3.metadata.site does not match ^[ -~]*$",
+            ),
             (one.replace("bucket: tiles", "bucket: tiles, regoin: x"), "spec.destination.s3.regoin"),
             (format!("{one}  scalling: {{}}\n"), "spec.scalling"),
         ] {
