@@ -431,6 +431,61 @@ mod tests {
         tokio::time::timeout(TIMEOUT, gone).await.expect("no thread is left");
     }
 
+    /// What a peer says to anybody who connects, with the error that comes of it.
+    async fn told_by(answer: Vec<u8>, look: bool) -> QueueError {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let peer = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("a client");
+            // It may hang up before it has all.
+            drop(socket.write_all(&answer).await);
+            drop(socket.read_to_end(&mut Vec::new()).await);
+        });
+        let (host, vhost) = ("127.0.0.1".to_owned(), "/".to_owned());
+        let address =
+            BrokerAddress { host, port, vhost, username: "u".to_owned(), password: "p".to_owned(), tls: None };
+        let opened = match look {
+            true => Connection::open_to_look(Reach::Anywhere, &address, "test").await,
+            false => Connection::open(&address, "test").await,
+        };
+        peer.abort();
+        opened.err().expect("no broker")
+    }
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        [&[kind, 0, 0][..], &length, payload, &[0xCE]].concat()
+    }
+
+    /// Connection.Start with so many arrays in each other.
+    fn start(levels: u32) -> Vec<u8> {
+        let arrays: Vec<u8> =
+            (0..levels).rev().flat_map(|level| [&b"A"[..], &(level * 5).to_be_bytes()].concat()).collect();
+        let table = [&b"\x04deep"[..], &arrays].concat();
+        let length = u32::try_from(table.len()).expect("short").to_be_bytes();
+        let lists = b"\0\0\0\x05PLAIN\0\0\0\x05en_US";
+        frame(1, &[&[0, 10, 0, 10, 0, 9][..], &length, &table, lists].concat())
+    }
+
+    /// Each level would take more than 2 KiB of a stack of 2 MiB: this process would end.
+    #[tokio::test]
+    async fn a_peer_that_is_no_broker_is_named_and_costs_nothing() {
+        for (answer, expected) in [
+            (start(104_000), "it sent a frame of 520037 bytes, and 16384 is the most"),
+            (start(3_000), "nest more than 32 deep"),
+            (frame(1, &[0, 50, 0, 10, 0, 0]), "a method that only clients send (50, 10)"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "a byte that begins no frame of AMQP 0-9-1 (0x48)"),
+        ] {
+            for look in [false, true] {
+                let error = told_by(answer.clone(), look).await;
+                let message = error.to_string();
+                assert_eq!(error.reason(), Reason::BrokerUnreachable, "{message}");
+                assert!(message.contains(expected) && message.contains("correct host and port"), "{message}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_name_that_amqp_cannot_hold_is_an_error_and_no_panic() {
         let vhost = "ä".repeat(200);
