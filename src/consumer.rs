@@ -157,7 +157,7 @@ fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: Cancellation
         },
         queue: assignment.source.rabbitmq.queue.clone(),
         tag: host,
-        prefetch: sizes.prefetch,
+        sizes,
         grace_period: Duration::from_secs(args.grace_period_seconds.into()),
         state: Arc::clone(state),
         cut_off,
@@ -209,8 +209,6 @@ fn announce(args: &Args, sizes: Sizes) {
         prefix = s3.prefix,
         region = s3.region,
         concurrency = sizes.concurrency,
-        prefetch = sizes.prefetch,
-        image_bytes = sizes.image_bytes,
         memory_limit = sizes.memory_limit,
         "storing the queue's images in the bucket"
     );

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::backoff;
 use super::broker::{self, Broker, BrokerError};
+use super::capacity::Sizes;
 use super::state::State;
 use super::watchdog::{Patience, Watchdog};
 use super::worker::Worker;
@@ -42,8 +43,8 @@ pub struct Sessions {
     pub queue: String,
     /// This consumer's name on the queue.
     pub tag: String,
-    /// Messages to have delivered and not acknowledged.
-    pub prefetch: u16,
+    /// How many messages to have delivered and not acknowledged.
+    pub sizes: Sizes,
     /// Time from the order to stop to the end of the process.
     pub grace_period: Duration,
     /// Cancelled when the broker sends nothing more. From the order to stop until then nobody may
@@ -57,6 +58,7 @@ struct Session {
     connection: Connection,
     channel: Channel,
     deliveries: Deliveries,
+    prefetch: u16,
 }
 
 type Tasks = JoinSet<Result<(), BrokerError>>;
@@ -103,15 +105,15 @@ impl Sessions {
     async fn open(&self) -> Result<Session, BrokerError> {
         let connection = self.broker.connect("consumer").await?;
         match self.register(&connection).await {
-            Ok((channel, deliveries)) => Ok(Session { connection, channel, deliveries }),
+            Ok((channel, deliveries, prefetch)) => Ok(Session { connection, channel, deliveries, prefetch }),
             Err(error) => {
                 broker::close(&connection).await;
-                Err(connection.cause(error).into())
+                Err(error.into())
             }
         }
     }
 
-    async fn register(&self, connection: &Connection) -> Result<(Channel, Deliveries), QueueError> {
+    async fn register(&self, connection: &Connection) -> Result<(Channel, Deliveries, u16), QueueError> {
         let channel = connection.channel().await?;
         let channel = match channel.depth(&self.queue).await {
             Ok(_) => channel,
@@ -119,8 +121,11 @@ impl Sessions {
             Err(error) if error.reason() == Reason::DeclareRefused => connection.channel().await?,
             Err(error) => return Err(error),
         };
-        let deliveries = channel.consume(&self.queue, &self.tag, self.prefetch).await?;
-        Ok((channel, deliveries))
+        let largest_body = connection.largest_body();
+        let prefetch = self.sizes.prefetch_for(largest_body);
+        info!(broker = ?connection.broker_version(), largest_body, prefetch, "consuming");
+        let deliveries = channel.consume(&self.queue, &self.tag, prefetch).await?;
+        Ok((channel, deliveries, prefetch))
     }
 
     /// One session, from the first delivery to the close. `Ok`: told to stop, and done.
@@ -131,6 +136,7 @@ impl Sessions {
         stop: &CancellationToken,
         patience: &mut Patience,
     ) -> Result<(), BrokerError> {
+        worker.capacity.fit(session.connection.largest_body()).await;
         self.state.consuming();
         let mut tasks = Tasks::new();
         let mut ended = self.consume(&mut session, &mut tasks, worker, stop, patience).await;
@@ -144,10 +150,7 @@ impl Sessions {
         }
         tasks.shutdown().await;
         broker::close(&session.connection).await;
-        ended.map_err(|error| match error {
-            BrokerError::Queue(error) => session.connection.cause(error).into(),
-            error => error,
-        })
+        ended
     }
 
     /// Takes deliveries until told to stop.
@@ -179,7 +182,7 @@ impl Sessions {
                 },
                 Some(done) = tasks.join_next() => finished(done)?,
                 _ = looks.tick() => {
-                    if watchdog.is_stalled(delivered || tasks.len() >= self.prefetch.into()).await {
+                    if watchdog.is_stalled(delivered || tasks.len() >= session.prefetch.into()).await {
                         *patience = patience.grown();
                         return Err(BrokerError::Stalled(self.queue.clone()));
                     }

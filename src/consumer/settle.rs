@@ -12,6 +12,8 @@ use crate::reason::Reason;
 /// Why a message is not stored.
 #[derive(Debug)]
 pub enum Failure {
+    /// The message's properties can't be read.
+    Unreadable(String),
     /// The body is no job.
     Decode(DecodeError),
     /// The image can't become a PNG.
@@ -49,6 +51,7 @@ pub fn settle(result: Result<(), Failure>, policy: FailurePolicy, stopping: bool
     let refuse = |reason, detail| Verdict::Refuse { policy, reason, detail };
     match result {
         Ok(()) => Verdict::Acknowledge,
+        Err(Failure::Unreadable(detail)) => refuse(Reason::MessageUnreadable, detail),
         Err(Failure::Decode(error)) => refuse(error.reason(), error.to_string()),
         Err(Failure::Encode(error)) => refuse(error.reason(), error.to_string()),
         Err(Failure::Panicked) => {
@@ -83,6 +86,7 @@ mod tests {
                 (Err(Failure::Decode(DecodeError::MissingField("field /image".to_owned()))), Reason::MissingField),
                 (Err(Failure::Encode(EncodeError::InvalidImage("cut off".to_owned()))), Reason::InvalidImage),
                 (Err(Failure::Panicked), Reason::DecoderPanicked),
+                (Err(Failure::Unreadable("not UTF-8".to_owned())), Reason::MessageUnreadable),
                 (Err(Failure::Killer(Killer { processes: 5 })), Reason::KilledDecoder),
                 (upload(Kind::Message), Reason::StorageRefused),
             ] {

@@ -99,6 +99,9 @@ impl Worker {
     /// decode ─▶ encode, on a thread that may be kept busy. `None`: it was given up.
     async fn convert(self: &Arc<Self>, message: &Message) -> Option<Result<Converted, Failure>> {
         let (worker, delivery) = (Arc::clone(self), Arc::clone(&message.delivery));
+        if let Some(detail) = delivery.unreadable() {
+            return Some(Err(Failure::Unreadable(detail)));
+        }
         let leave = match self.markers.leave(delivery.body(), delivery.redelivered()).await {
             Ok(leave) => leave,
             Err(killer) => return Some(Err(Failure::Killer(killer))),

@@ -32,17 +32,9 @@ const USER: i64 = 65532;
 /// grew beyond 140 MiB. Two heaps, of which each keeps 8 MiB, and pieces of more than 4 MiB mapped each for itself,
 /// hold it below 50 MiB for 2 % more of a processor.
 ///
-/// And how far the stack of a thread may grow: the client library reads arrays in each other, of which a header may
-/// have 26,000, by a call for each. That takes 64 MiB, and up to 256 in a program that is not made for speed; what is
-/// not touched takes no memory.
-///
 /// Whoever starts a consumer without Kubernetes may say the same.
-pub const MEMORY: [(&str, &str); 4] = [
-    ("MALLOC_ARENA_MAX", "2"),
-    ("MALLOC_MMAP_THRESHOLD_", "4194304"),
-    ("MALLOC_TRIM_THRESHOLD_", "8388608"),
-    ("RUST_MIN_STACK", "268435456"),
-];
+pub const MEMORY: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
 
 /// The volume that outlives a container's crash.
 const MARKERS: &str = "markers";

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
+use super::frame_filter::Refused;
 use super::tls;
 use crate::broker_address::BrokerAddress;
 use crate::reason::Reason;
@@ -91,12 +92,6 @@ impl QueueError {
         Self::new(Reason::ParkingRefused, found, "give it memory or disk space")
     }
 
-    pub(super) fn unreadable() -> Self {
-        let found = "the broker sent a message whose properties can't be read: names of headers and the like must be \
-                     UTF-8";
-        Self::new(Reason::MessageUnreadable, found, "take it out of the queue by hand, as docs/operations.md tells")
-    }
-
     pub(super) fn connection_lost(detail: &str) -> Self {
         Self::new(Reason::ConnectionLost, detail, "")
     }
@@ -120,11 +115,8 @@ impl QueueError {
                 Self::new(Reason::VhostNotFound, found, advice)
             }
             (_, ErrorKind::IOError(io)) => Self::connecting_io(address, io),
-            (_, ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
-                let found = format!("what answers at {host}:{port} does not speak plain AMQP 0-9-1");
-                let advice = "correct port in the broker's Secret, or, if TLS is spoken there, set source.rabbitmq.tls";
-                Self::new(Reason::BrokerUnreachable, found, advice)
-            }
+            (_, ErrorKind::ParsingError(_)) => Self::not_rabbitmq(address, "it sent a method that can't be read"),
+            (_, ErrorKind::InvalidProtocolVersion(_)) => Self::not_rabbitmq(address, "it asks for another version"),
             _ => Self::unreachable(address, &Self::from_lapin(error).found, ""),
         }
     }
@@ -132,6 +124,9 @@ impl QueueError {
     /// As `connecting`, where TLS or the operating system failed.
     pub(super) fn connecting_io(address: &BrokerAddress, error: &std::io::Error) -> Self {
         let BrokerAddress { host, port, .. } = address;
+        if let Some(refused) = refused(error) {
+            return Self::not_rabbitmq(address, &refused.to_string());
+        }
         match tls::explain(address, error) {
             Some((why, advice)) => {
                 Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}"), advice)
@@ -149,6 +144,14 @@ impl QueueError {
             }
             None => Self::unreachable(address, &error.to_string(), ""),
         }
+    }
+
+    fn not_rabbitmq(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str) -> Self {
+        let found =
+            format!("what answers at {host}:{port} does not speak plain AMQP 0-9-1, as RabbitMQ does: {detail}");
+        let advice =
+            "correct host and port in the broker's Secret, or, if TLS is spoken there, set source.rabbitmq.tls";
+        Self::new(Reason::BrokerUnreachable, found, advice)
     }
 
     fn unreachable(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str, advice: &str) -> Self {
@@ -175,12 +178,23 @@ impl QueueError {
     pub(super) fn from_lapin(error: &lapin::Error) -> Self {
         let found = match error.kind() {
             ErrorKind::ProtocolError(amqp) => format!("the broker closed the session: {}", amqp.get_message()),
-            ErrorKind::IOError(io) => io.to_string(),
+            ErrorKind::IOError(io) => match refused(io) {
+                Some(refused) => format!("what the broker sent is not what RabbitMQ sends: {refused}"),
+                None => io.to_string(),
+            },
+            ErrorKind::ParsingError(_) => {
+                "what the broker sent is not what RabbitMQ sends: it can't be read".to_owned()
+            }
             ErrorKind::MissingHeartbeatError => "the broker has been silent for two heartbeats".to_owned(),
             _ => error.to_string(),
         };
         Self::new(Reason::ConnectionLost, found, "")
     }
+}
+
+/// What the filter refused, if it was the filter that failed.
+fn refused(error: &std::io::Error) -> Option<Refused> {
+    error.get_ref()?.downcast_ref().copied()
 }
 
 fn user(address: &BrokerAddress) -> String {

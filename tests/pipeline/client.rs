@@ -4,7 +4,9 @@
 use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::queue::{self, Outgoing, QueueError};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicPublishOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Confirmation};
 
@@ -70,6 +72,21 @@ impl Client {
         }
         let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await;
         declared.expect("a queue");
+    }
+
+    /// Has a queue get what is published to an exchange.
+    pub async fn bind(&self, queue: &str, exchange: &str) {
+        let bound =
+            self.plain.queue_bind(queue.into(), exchange.into(), "".into(), Default::default(), FieldTable::default());
+        bound.await.expect("bound");
+    }
+
+    /// Takes the first message and returns it, which the broker counts.
+    pub async fn take_and_return(&self, queue: &str) {
+        let taken = self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer");
+        let requeue = BasicRejectOptions { requeue: true };
+        taken.expect("a message").delivery.acker.reject(requeue).await.expect("returned");
+        self.holds(queue, 1).await;
     }
 
     /// Deletes a queue with what is in it.

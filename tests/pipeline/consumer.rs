@@ -23,6 +23,9 @@ pub const GRACE_SECONDS: u16 = 20;
 /// How long an answer may take: whatever goes wrong, the endpoints are for telling it.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// Arguments: where a control group takes processes, then the command.
+const ENTERED: &str = r#"echo $$ > "$1" && shift && exec "$@""#;
+
 /// What one consumer is told.
 pub struct Settings {
     /// The queue.
@@ -44,6 +47,8 @@ pub struct Settings {
     pub spec: Value,
     /// Variables that its pod has.
     pub environment: Vec<(&'static str, String)>,
+    /// The control group to start it in.
+    pub memory_group: Option<PathBuf>,
     /// Where the marks of messages under way are.
     pub markers: PathBuf,
     secrets: PathBuf,
@@ -73,6 +78,7 @@ impl Settings {
             concurrency: 4,
             spec: json!({}),
             environment: Vec::new(),
+            memory_group: None,
             markers: directory(&format!("{name}.markers")),
             secrets,
         };
@@ -145,6 +151,9 @@ impl Consumer {
         let listen = Port::reserve();
         let queue = &settings.queue;
         let process = Process::start(&format!("the consumer of {queue}"), &directory(queue), |command| {
+            if let Some(group) = &settings.memory_group {
+                command.args(["sh", "-c", ENTERED, "sh"]).arg(group.join("cgroup.procs"));
+            }
             command.arg(env!("CARGO_BIN_EXE_image-pipeline")).arg("consumer");
             // Nothing of what the person running the tests has set may reach it.
             command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());

@@ -19,6 +19,7 @@ mod consumer;
 mod eventually;
 mod host;
 mod images;
+mod memory_group;
 #[path = "../contract/named.rs"]
 #[allow(dead_code)] // as above
 mod named;
