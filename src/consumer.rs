@@ -19,7 +19,7 @@ use crate::version;
 
 mod backoff;
 mod broker;
-mod capacity;
+pub mod capacity;
 mod cgroup;
 pub mod decode;
 pub mod encode;

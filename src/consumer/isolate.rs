@@ -30,7 +30,7 @@ pub use child::decode;
 pub use crash::Crash;
 pub use protocol::Refusal;
 
-use protocol::{GO, MAX_FRAME, Order, Report, Settings, memory_for_body, memory_for_image, seconds_for};
+use protocol::{GO, MAX_FRAME, Order, Report, SECONDS, Settings, memory_for_body, memory_for_image, seconds_for};
 
 /// The program that is running, also after its file was replaced or deleted.
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -38,7 +38,7 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// What a decoder process takes beside its body and image.
 const PROCESS_BYTES: u64 = 8 << 20;
 
-/// A decoder process that SIGKILL ends this often was not killed for what other messages did.
+/// A decoder process that others' signals end this often was not ended for what other messages did.
 const KILLS: u32 = 3;
 
 /// The longest pause before another decoder process is started.
@@ -56,6 +56,8 @@ pub struct Isolation {
     /// The program whose subcommand `decode` is started.
     program: PathBuf,
     settings: Settings,
+    /// Seconds that a phase may take beside those for its bytes.
+    seconds: u64,
 }
 
 /// One message, as a decoder process needs it.
@@ -88,6 +90,7 @@ enum Fault {
 
 /// A decoder process. Dropped, it is killed.
 struct Process {
+    seconds: u64,
     child: Child,
     stdin: ChildStdin,
     stdout: ChildStdout,
@@ -97,13 +100,19 @@ struct Process {
 impl Isolation {
     /// Decodes by these settings.
     pub fn new(settings: Settings) -> Self {
-        Self { program: THIS_PROGRAM.into(), settings }
+        Self { program: THIS_PROGRAM.into(), settings, seconds: SECONDS }
     }
 
     /// The same with another program, which must have the subcommand `decode` of this version.
     #[must_use]
     pub fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
+    }
+
+    /// The same with another deadline.
+    #[must_use]
+    pub fn with_seconds(self, seconds: u64) -> Self {
+        Self { seconds, ..self }
     }
 
     /// Decodes and encodes one message. A decoder process that can't be started is no fault of the message: this
@@ -129,7 +138,10 @@ impl Isolation {
                 }
                 Err(Fault::Message(failure)) => return Err(failure),
                 Err(Fault::NotStarted(error)) => {
-                    warn!(error, "a decoder process can't be started: trying again; look at the pod's process limit and memory");
+                    warn!(
+                        error,
+                        "a decoder process can't be started: trying again; look at the pod's process limit and memory"
+                    );
                 }
             }
             drop(processor);
@@ -147,14 +159,14 @@ impl Isolation {
     ) -> Result<Decoded, Fault> {
         let started = Instant::now();
         let order = self.order(incoming, decoder).map_err(|error| Fault::NotStarted(error.to_string()))?;
-        let mut process = Process::start(&self.program).map_err(|error| Fault::NotStarted(error.to_string()))?;
+        let mut process = self.start().map_err(|error| Fault::NotStarted(error.to_string()))?;
         let needs = process.inspect(&order, incoming.body).await?;
         metrics.stage(Stage::Decode, started.elapsed());
 
         let started = Instant::now();
         let body_bytes = incoming.body.len() as u64;
         let mut memory = capacity.memory_beside(needs, body_bytes + PROCESS_BYTES).await.map_err(Failure::Encode)?;
-        let (key, png) = process.encode(needs, body_bytes, decoder).await?;
+        let (key, png) = process.encode(needs, decoder).await?;
         memory.keep(png.bytes().len());
         metrics.stage(Stage::Encode, started.elapsed());
         Ok(Decoded { key, png, memory })
@@ -170,24 +182,24 @@ impl Isolation {
             body_bytes: incoming.body.len() as u64,
         })
     }
-}
 
-impl Process {
-    /// Its environment is empty: a variable may hold a credential.
-    fn start(program: &PathBuf) -> io::Result<Self> {
-        let mut command = Command::new(program);
+    /// The environment is empty, because a variable may hold a credential.
+    fn start(&self) -> io::Result<Process> {
+        let mut command = Command::new(&self.program);
         command.arg0("image-pipeline").arg("decode").env_clear().env(MAPPED.0, MAPPED.1).kill_on_drop(true);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("it has no pipes"));
         };
-        Ok(Self { child, stdin, stdout, ready: false })
+        Ok(Process { seconds: self.seconds, child, stdin, stdout, ready: false })
     }
+}
 
+impl Process {
     /// Hands over the message; returns the memory that its image needs.
     async fn inspect(&mut self, order: &[u8], body: &[u8]) -> Result<u64, Fault> {
         let bytes = body.len() as u64;
-        let (seconds, memory) = (seconds_for(bytes), memory_for_body(bytes));
+        let (seconds, memory) = (self.seconds + seconds_for(bytes), memory_for_body(bytes));
         let Self { stdin, stdout, ready, .. } = self;
         // A decoder that is gone does not take the rest; what it said before counts.
         let send = async {
@@ -208,15 +220,17 @@ impl Process {
             Some((_, Ok(Report::Panicked))) => Err(Failure::Panicked.into()),
             Some((_, Ok(Report::Ready | Report::Done { .. }))) => Err(Failure::Crashed(Crash::Nonsense).into()),
             Some((_, Err(error))) => Err(self.ended(&error, memory, seconds).await),
+            None if !self.ready => Err(Fault::NotStarted(format!("it was not ready after {seconds} s"))),
             None => Err(Failure::Crashed(Crash::Deadline(seconds)).into()),
         }
     }
 
     /// Has it go on; returns the result.
-    async fn encode(&mut self, needs: u64, body_bytes: u64, decoder: &Decoder) -> Result<(ObjectKey, Png), Fault> {
-        let (seconds, memory) = (seconds_for(body_bytes) + seconds_for(needs), memory_for_image(needs));
+    async fn encode(&mut self, needs: u64, decoder: &Decoder) -> Result<(ObjectKey, Png), Fault> {
+        let (seconds, memory) = (self.seconds + seconds_for(needs), memory_for_image(needs));
         let Self { stdin, stdout, .. } = self;
         let result = async {
+            // A decoder that is gone reads nothing; how it ended is judged below.
             drop(stdin.write_all(&[GO]).await);
             Ok(match receive(stdout).await? {
                 // A PNG is smaller than its pixels, which are in `needs` more than once.

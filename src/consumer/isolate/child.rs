@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 
 use super::limits;
-use super::protocol::{self, GO, Order, Refusal, Report, Settings};
+use super::protocol::{self, GO, Order, Refusal, Report, SECONDS, Settings};
 use crate::consumer::decode::{DecodeError, Decoder, Incoming, Job};
 use crate::consumer::encode::{EncodeError, Header, Png, encode, inspect};
 
@@ -21,7 +21,7 @@ pub fn decode(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> 
     let decoder = Decoder::new(message, s3, *max_body_bytes).map_err(io::Error::other)?;
     limits::expendable()?;
     limits::memory(protocol::memory_for_body(order.body_bytes))?;
-    limits::seconds(protocol::seconds_for(order.body_bytes))?;
+    limits::seconds(2 * SECONDS + protocol::seconds_for(order.body_bytes))?;
     // A panic is reported; its text could repeat the image.
     std::panic::set_hook(Box::new(|_| {}));
     protocol::write(output, &Report::Ready)?;
@@ -33,7 +33,7 @@ pub fn decode(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> 
     };
     let needs = header.bytes_needed().saturating_add(job.image.len() as u64);
     limits::memory(protocol::memory_for_image(needs))?;
-    limits::seconds(protocol::seconds_for(order.body_bytes).saturating_add(protocol::seconds_for(needs)))?;
+    limits::seconds(2 * SECONDS + protocol::seconds_for(order.body_bytes) + protocol::seconds_for(needs))?;
     protocol::write(output, &Report::Needs(needs))?;
     let mut go = [0];
     input.read_exact(&mut go)?;
@@ -81,5 +81,20 @@ impl From<DecodeError> for Refusal {
 impl From<EncodeError> for Refusal {
     fn from(error: EncodeError) -> Self {
         Self { reason: error.reason(), detail: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    #[test]
+    fn a_panic_is_reported_and_not_described() {
+        let refusal = Refusal { reason: Reason::InvalidName, detail: "empty".to_owned() };
+        assert_eq!(caught::<()>(|| panic!("pixels")).unwrap_err(), Report::Panicked);
+        assert_eq!(caught::<()>(|| Err(refusal.clone())).unwrap_err(), Report::Refused(refusal));
+        assert_eq!(caught(|| Ok(4)).unwrap(), 4);
     }
 }

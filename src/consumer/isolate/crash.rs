@@ -9,6 +9,9 @@ const CPU_TIME: i32 = 24;
 /// SIGKILL: from the kernel if the pod has no memory left.
 const KILL: i32 = 9;
 
+/// SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM: a terminal and systemd send them to every process of a service.
+const OF_OTHERS: [i32; 5] = [1, 2, 3, KILL, 15];
+
 /// A message whose decoding does not end in a result. The texts say what happened.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Crash {
@@ -67,10 +70,10 @@ impl Crash {
         }
     }
 
-    /// Whether the process may have been killed for what others did: the kernel ends a decoder first, whatever
+    /// Whether the signal may concern the service and not the message. The kernel ends a decoder first, whatever
     /// has filled the pod's memory.
     pub fn may_be_of_others(&self) -> bool {
-        *self == Crash::Signal(Signal(KILL))
+        matches!(self, Crash::Signal(Signal(number)) if OF_OTHERS.contains(number))
     }
 }
 
@@ -88,13 +91,14 @@ mod tests {
             (signal(9), "", Crash::Signal(Signal(9)), "no memory left"),
             (signal(11 | 0x80), "", Crash::Signal(Signal(11)), "SIGSEGV"),
             (signal(24), "", Crash::Deadline(60), "60 s"),
+            (signal(15), "", Crash::Signal(Signal(15)), "SIGTERM"),
             (signal(50), "", Crash::Signal(Signal(50)), "signal 50"),
             (ExitStatus::from_raw(3 << 8), "memory allocation of", Crash::Exit(3), "exit code 3"),
         ] {
             let crash = Crash::judge(status, stderr, 7, 60);
             assert_eq!(crash, expected);
             assert!(crash.to_string().contains(text), "{crash}");
-            assert_eq!(crash.may_be_of_others(), text == "no memory left");
+            assert_eq!(crash.may_be_of_others(), ["no memory left", "SIGTERM"].contains(&text));
         }
     }
 }
