@@ -10,7 +10,7 @@ use axum::Json;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::api::assignment::Assignment;
 use crate::api::names;
@@ -19,11 +19,11 @@ use crate::version;
 
 mod backoff;
 mod broker;
-mod capacity;
+pub mod capacity;
 mod cgroup;
 pub mod decode;
 pub mod encode;
-mod markers;
+pub mod isolate;
 mod message;
 pub mod metrics;
 mod origin;
@@ -41,7 +41,8 @@ mod worker;
 use broker::Broker;
 use capacity::{Asked, Capacity, Sizes};
 use decode::{Decoder, InvalidTemplate};
-use markers::Markers;
+use isolate::Isolation;
+use isolate::protocol::Settings;
 use metrics::Metrics;
 use parking::Parking;
 use secrets::Secrets;
@@ -69,9 +70,6 @@ pub struct Args {
     /// broker-authority, broker-certificate, store, store-authority
     #[arg(long, env = "SECRETS", value_name = "DIRECTORY", default_value = names::SECRETS_MOUNT)]
     pub secrets: PathBuf,
-    /// Directory for a mark of the message whose decoding may end this process; it must outlive it
-    #[arg(long, env = "MARKERS", value_name = "DIRECTORY", default_value = names::MARKERS_MOUNT)]
-    pub markers: PathBuf,
     /// Seconds that may pass between SIGTERM and the end of the process
     #[arg(long, env = "GRACE_PERIOD_SECONDS", default_value_t = 60)]
     pub grace_period_seconds: u16,
@@ -174,19 +172,17 @@ async fn worker(
     cut_off: CancellationToken,
 ) -> Result<Worker, Error> {
     let Assignment { source, message, image, destination, failures, .. } = &args.assignment;
-    let (markers, writable) = Markers::new(&args.markers, failures.max_attempts);
-    if let Err(error) = writable {
-        warn!(directory = %args.markers.display(), %error, "no marks: a message that ends processes can't be told");
-    }
+    let max_body_bytes = source.rabbitmq.max_body_bytes.get();
+    let (s3, image, message) = (destination.s3.clone(), image.clone(), message.clone());
     Ok(Worker {
         namespace: args.pipeline_namespace.clone(),
         name: args.pipeline_name.clone(),
         queue: source.rabbitmq.queue.clone(),
-        decoder: Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?,
+        decoder: Decoder::new(&message, &s3, max_body_bytes)?,
         image: image.clone(),
         failures: failures.clone(),
         probe_key: decode::probe_key(&destination.s3.prefix),
-        markers,
+        isolation: Isolation::new(Settings { message, image, s3, max_body_bytes }),
         capacity: Capacity::new(sizes),
         store: Store::new(&destination.s3, &Secrets::from(args.secrets.as_path())).await,
         parking: Parking::new(broker.clone(), names::parking_queue(source, failures)),

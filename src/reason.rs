@@ -26,13 +26,13 @@ use strum::{EnumIter, IntoStaticStr};
 pub enum Reason {
     // A message's own fault: it is parked.
     BodyTooLarge,
+    CrashingMessage,
     DecoderPanicked,
     ImageTooLarge,
     InvalidBase64,
     InvalidImage,
     InvalidJson,
     InvalidName,
-    KilledDecoder,
     MessageUnreadable,
     MissingField,
     ObjectExists,

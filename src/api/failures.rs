@@ -24,11 +24,12 @@ pub struct Failures {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 255))]
     pub parking_queue: String,
-    /// How often a message that came again may have killed the process that was decoding it before
-    /// it counts as one that can never succeed. Each pod counts for itself.
-    #[serde(default = "default_max_attempts")]
-    #[schemars(range(min = 1, max = 100))]
-    pub max_attempts: u32,
+    /// The source queue's own delivery limit: `x-delivery-limit` of a quorum queue, 20 unless it or a policy
+    /// sets it. The broker drops or dead-letters a message that was returned more often. The consumer acts at
+    /// half of it.
+    #[serde(default = "default_delivery_limit")]
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub delivery_limit: u32,
     /// How long messages are held while the store, or for one to be parked the parking queue, takes
     /// nothing, as a duration such as `15m`. Then all are handed back, once, and no more are taken until
     /// the store has taken a small object, `.image-pipeline-probe` below the prefix, or the parking
@@ -58,14 +59,14 @@ impl Default for Failures {
         Self {
             policy: FailurePolicy::default(),
             parking_queue: String::new(),
-            max_attempts: default_max_attempts(),
+            delivery_limit: default_delivery_limit(),
             holding_time: default_holding_time(),
         }
     }
 }
 
-fn default_max_attempts() -> u32 {
-    5
+fn default_delivery_limit() -> u32 {
+    20
 }
 
 fn default_holding_time() -> Duration {

@@ -153,11 +153,19 @@ impl Capacity {
     /// # Errors
     /// More is needed than there will ever be.
     pub async fn memory(&self, bytes: u64) -> Result<Memory, EncodeError> {
+        self.memory_beside(bytes, 0).await
+    }
+
+    /// As `memory`, for work that takes `more` beside it, which is no reason to refuse it.
+    ///
+    /// # Errors
+    /// More is needed than there will ever be.
+    pub async fn memory_beside(&self, bytes: u64, more: u64) -> Result<Memory, EncodeError> {
         let image_bytes = self.image_bytes.load(Ordering::Relaxed);
         if self.sizes.memory_limit.is_some() && bytes > image_bytes {
             return Err(EncodeError::TooMuchMemory { needed: bytes, limit: image_bytes });
         }
-        let permits = kibibytes(bytes.min(image_bytes));
+        let permits = kibibytes(bytes.saturating_add(more).min(image_bytes));
         Ok(Memory { permit: Arc::clone(&self.memory).acquire_many_owned(permits).await.ok() })
     }
 }

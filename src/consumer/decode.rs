@@ -203,6 +203,17 @@ impl Decoder {
         Ok(Job { image, key })
     }
 
+    /// The headers that `decode` asks for.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        let of_raw = std::iter::once(NAME_HEADER).chain(self.template.metadata.iter().map(String::as_str));
+        of_raw.filter(|_| matches!(self.format, Format::Raw))
+    }
+
+    /// A key that another process has made with the same settings, if it obeys the rule.
+    pub fn accept(&self, key: &str) -> Option<ObjectKey> {
+        self.template.accept(key)
+    }
+
     fn key(
         &self,
         name: &str,

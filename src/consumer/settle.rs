@@ -4,7 +4,7 @@
 
 use super::decode::DecodeError;
 use super::encode::EncodeError;
-use super::markers::Killer;
+use super::isolate::{Crash, Refusal};
 use super::upload::{Kind, UploadError};
 use crate::api::failures::FailurePolicy;
 use crate::reason::Reason;
@@ -20,8 +20,10 @@ pub enum Failure {
     Encode(EncodeError),
     /// A decoder gave up without saying why.
     Panicked,
-    /// Decoding it has ended processes.
-    Killer(Killer),
+    /// A decoder process found that it is no job, or that the image can't become a PNG.
+    Refused(Refusal),
+    /// A decoder process ended without a result.
+    Crashed(Crash),
     /// The store did not take it.
     Upload(UploadError),
 }
@@ -57,9 +59,13 @@ pub fn settle(result: Result<(), Failure>, policy: FailurePolicy, stopping: bool
         Err(Failure::Panicked) => {
             refuse(Reason::DecoderPanicked, "the image's decoder panicked: the file is damaged, or hostile".to_owned())
         }
-        Err(Failure::Killer(Killer { processes })) => refuse(
-            Reason::KilledDecoder,
-            format!("decoding this message ended {processes} processes here; try it with more memory, or drop it"),
+        Err(Failure::Refused(Refusal { reason, detail })) => refuse(reason, detail),
+        Err(Failure::Crashed(crash)) => refuse(
+            Reason::CrashingMessage,
+            format!(
+                "the process that decoded this message {crash}; save the image with `parked save`, and publish a \
+                 repaired one or drop it"
+            ),
         ),
         Err(Failure::Upload(error)) => match (error.kind(), stopping) {
             (Kind::Message, _) => refuse(error.reason(), error.to_string()),
@@ -87,7 +93,11 @@ mod tests {
                 (Err(Failure::Encode(EncodeError::InvalidImage("cut off".to_owned()))), Reason::InvalidImage),
                 (Err(Failure::Panicked), Reason::DecoderPanicked),
                 (Err(Failure::Unreadable("not UTF-8".to_owned())), Reason::MessageUnreadable),
-                (Err(Failure::Killer(Killer { processes: 5 })), Reason::KilledDecoder),
+                (Err(Failure::Crashed(Crash::Deadline(60))), Reason::CrashingMessage),
+                (
+                    Err(Failure::Refused(Refusal { reason: Reason::InvalidName, detail: "empty".to_owned() })),
+                    Reason::InvalidName,
+                ),
                 (upload(Kind::Message), Reason::StorageRefused),
             ] {
                 match settle(own, policy, stopping) {

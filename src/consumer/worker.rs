@@ -13,7 +13,7 @@ use super::broker::BrokerError;
 use super::capacity::{Capacity, Memory, Wanted, blocking};
 use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::{Png, encode, inspect};
-use super::markers::Markers;
+use super::isolate::{self, Decoded, Isolation};
 use super::message::{self, Message};
 use super::metrics::{Metrics, Outcome, Stage};
 use super::parking::Parking;
@@ -45,8 +45,8 @@ pub struct Worker {
     pub failures: Failures,
     /// Where the store is tried after it was given up.
     pub probe_key: ObjectKey,
-    /// Marks of redelivered messages, which are decoded alone.
-    pub markers: Markers,
+    /// Decodes redelivered messages in processes of their own.
+    pub isolation: Isolation,
     /// Processors and memory.
     pub capacity: Capacity,
     /// Where images go.
@@ -96,23 +96,25 @@ impl Worker {
         self.carry_out(&mut message, verdict).await
     }
 
-    /// decode ─▶ encode, on a thread that may be kept busy. `None`: it was given up.
+    /// decode ─▶ encode: on a thread that may be kept busy or, if it may have ended a consumer before, in a process
+    /// of its own. `None`: it was given up.
     async fn convert(self: &Arc<Self>, message: &Message) -> Option<Result<Converted, Failure>> {
         let (worker, delivery) = (Arc::clone(self), Arc::clone(&message.delivery));
         if let Some(detail) = delivery.unreadable() {
             return Some(Err(Failure::Unreadable(detail)));
         }
-        let leave = match self.markers.leave(delivery.body(), delivery.redelivered()).await {
-            Ok(leave) => leave,
-            Err(killer) => return Some(Err(Failure::Killer(killer))),
-        };
+        if delivery.redelivered() {
+            return Some(self.isolated(&delivery).await);
+        }
         let processor = self.capacity.processor().await;
-        blocking(processor, move |wanted| {
-            let converted = worker.work(&delivery, wanted).transpose();
-            drop(leave);
-            converted
-        })
-        .await
+        blocking(processor, move |wanted| worker.work(&delivery, wanted).transpose()).await
+    }
+
+    async fn isolated(&self, delivery: &Delivery) -> Result<Converted, Failure> {
+        let header = |name: &str| delivery.header(name);
+        let incoming = isolate::Incoming { body: delivery.body(), timestamp: delivery.timestamp(), header: &header };
+        let converted = self.isolation.convert(&incoming, &self.decoder, &self.capacity, &self.metrics).await;
+        converted.map(|Decoded { key, png, memory }| Converted { key, png, _memory: memory })
     }
 
     /// What the processor does with a message. The memory that the image takes is waited for here,

@@ -165,8 +165,8 @@ mod tests {
             (String::new(), "holds 0 ImagePipelines"),
             (one.replace("v1alpha1", "v1"), "holds 0 ImagePipelines"),
             (
-                format!("{one}  failures: {{maxAttempts: 0}}\n"),
-                "spec.failures.maxAttempts is 0, and must be at least 1",
+                format!("{one}  failures: {{deliveryLimit: 1}}\n"),
+                "spec.failures.deliveryLimit is 1, and must be at least 2",
             ),
             (format!("{one}  failures: {{parkingQueue: tiles}}\n"), "parkingQueue is the source queue itself"),
             (format!("{one}  consumer: {{concurrency: 0}}\n"), "spec.consumer.concurrency is 0"),

@@ -108,6 +108,11 @@ impl Template {
         Ok(parsed)
     }
 
+    /// A key that another process has made by this template, if it obeys the rule.
+    pub fn accept(&self, key: &str) -> Option<ObjectKey> {
+        below(&self.prefix, key.strip_prefix(&*self.prefix)?).ok()
+    }
+
     fn piece(&mut self, field: &str) -> Result<Piece, InvalidTemplate> {
         Ok(match field {
             "name" => Piece::Name,
@@ -177,15 +182,18 @@ impl Pending {
     /// # Errors
     /// The key breaks the rule. With 64 hexadecimal digits it does not.
     pub fn key(&self, digest: &str) -> Result<ObjectKey, DecodeError> {
-        let Self { prefix, around } = self;
-        let key = around.join(digest);
-        let refused = |problem| DecodeError::InvalidName { field: "the object's key".to_owned(), problem };
-        obeys(prefix, &key).map_err(refused)?;
-        if key == PROBE {
-            return Err(refused("is the one by which the store is tried"));
-        }
-        Ok(ObjectKey(format!("{prefix}{key}")))
+        below(&self.prefix, &self.around.join(digest))
     }
+}
+
+/// A key from its prefix and what follows it.
+fn below(prefix: &str, key: &str) -> Result<ObjectKey, DecodeError> {
+    let refused = |problem| DecodeError::InvalidName { field: "the object's key".to_owned(), problem };
+    obeys(prefix, key).map_err(refused)?;
+    if key == PROBE {
+        return Err(refused("is the one by which the store is tried"));
+    }
+    Ok(ObjectKey(format!("{prefix}{key}")))
 }
 
 /// The rule for names and for keys after their prefix; `Err` says what breaks it. One rule for every
