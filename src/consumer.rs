@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::api::assignment::Assignment;
+use crate::api::failures::FailurePolicy;
 use crate::api::names;
 use crate::http;
 use crate::version;
@@ -22,6 +23,7 @@ mod broker;
 pub mod capacity;
 mod cgroup;
 pub mod decode;
+mod drive;
 pub mod encode;
 pub mod isolate;
 mod message;
@@ -36,6 +38,7 @@ mod state;
 mod throughput;
 pub mod upload;
 mod watchdog;
+mod work;
 mod worker;
 
 use broker::Broker;
@@ -106,9 +109,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let state = State::new(metrics.clone());
     let sizes = sizes(&args);
     announce(&args, sizes);
-    let cut_off = CancellationToken::new();
-    let sessions = sessions(&args, sizes, &state, cut_off.clone());
-    let worker = Arc::new(worker(&args, sizes, &sessions.broker, &state, metrics, stop.clone(), cut_off).await?);
+    let sessions = sessions(&args, sizes, &state);
+    let worker = Arc::new(worker(&args, sizes, &sessions.broker, &state, metrics).await?);
     let work = async {
         sessions.run(&worker, &stop).await;
         worker.parking.close().await;
@@ -143,7 +145,7 @@ fn sizes(args: &Args) -> Sizes {
     Sizes::new(asked, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1))
 }
 
-fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: CancellationToken) -> Sessions {
+fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>) -> Sessions {
     // In a pod, the pod's name.
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "consumer".to_owned());
     let Args { pipeline_namespace, pipeline_name, assignment, secrets, .. } = args;
@@ -156,9 +158,14 @@ fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: Cancellation
         queue: assignment.source.rabbitmq.queue.clone(),
         tag: host,
         sizes,
+        policy: delivery_policy::Settings {
+            prefetch: sizes.prefetch_for(0),
+            delivery_limit: assignment.failures.delivery_limit.into(),
+            holding_time: assignment.failures.holding_time.into(),
+            parks: assignment.failures.policy == FailurePolicy::Park,
+        },
         grace_period: Duration::from_secs(args.grace_period_seconds.into()),
         state: Arc::clone(state),
-        cut_off,
     }
 }
 
@@ -168,8 +175,6 @@ async fn worker(
     broker: &Broker,
     state: &Arc<State>,
     metrics: Metrics,
-    stop: CancellationToken,
-    cut_off: CancellationToken,
 ) -> Result<Worker, Error> {
     let Assignment { source, message, image, destination, failures, .. } = &args.assignment;
     let max_body_bytes = source.rabbitmq.max_body_bytes.get();
@@ -181,15 +186,12 @@ async fn worker(
         decoder: Decoder::new(&message, &s3, max_body_bytes)?,
         image: image.clone(),
         failures: failures.clone(),
-        probe_key: decode::probe_key(&destination.s3.prefix),
         isolation: Isolation::new(Settings { message, image, s3, max_body_bytes }),
         capacity: Capacity::new(sizes),
         store: Store::new(&destination.s3, &Secrets::from(args.secrets.as_path())).await,
         parking: Parking::new(broker.clone(), names::parking_queue(source, failures)),
         state: Arc::clone(state),
         metrics,
-        stop,
-        cut_off,
     })
 }
 

@@ -28,6 +28,7 @@ pub enum Reason {
     BodyTooLarge,
     CrashingMessage,
     DecoderPanicked,
+    DeliveredTooOften,
     ImageTooLarge,
     InvalidBase64,
     InvalidImage,
