@@ -1,4 +1,4 @@
-//! A real RabbitMQ of either version, run from a root file system of its own. It must never touch
+//! A real RabbitMQ of any of the versions, run from a root file system of its own. It must never touch
 //! a broker of this machine: ports, names, data and the processes' very namespace are its own.
 
 use std::net::SocketAddr;
@@ -21,6 +21,9 @@ pub enum Version {
     Three,
     /// 4.0, as Debian 13 has it: its quorum queues count every return of a message.
     Four,
+    /// 4.3, as Debian unstable has it: its quorum queues don't count a message that a client hands back with
+    /// basic.nack.
+    FourThree,
 }
 
 impl Version {
@@ -28,7 +31,7 @@ impl Version {
     pub fn queue_type(self) -> QueueType {
         match self {
             Version::Three => QueueType::Classic,
-            Version::Four => QueueType::Quorum,
+            Version::Four | Version::FourThree => QueueType::Quorum,
         }
     }
 }
@@ -89,7 +92,7 @@ ssl_cert_login_from = common_name
 impl Broker {
     /// The broker that all tests of this process share, each with queues of its own.
     pub async fn shared(version: Version) -> &'static Self {
-        static BROKERS: [OnceLock<Broker>; 2] = [OnceLock::new(), OnceLock::new()];
+        static BROKERS: [OnceLock<Broker>; 3] = [const { OnceLock::new() }; 3];
         let broker = BROKERS[version as usize].get_or_init(|| Self::start(version));
         broker.ready().await;
         broker
@@ -202,8 +205,12 @@ impl Home {
     /// broker's settings. Whatever the command leaves behind (Erlang's epmd) ends with it, since
     /// it is in a namespace of processes whose first one is the command.
     fn enter(&self, command: &mut Command) {
-        let [_, three, four] = servers();
-        let root = if self.version == Version::Three { three } else { four };
+        let [_, three, four, four_three] = servers();
+        let root = match self.version {
+            Version::Three => three,
+            Version::Four => four,
+            Version::FourThree => four_three,
+        };
         command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "enter"]);
         command.arg(root).arg(&self.directory).args(["env", "-i", "HOME=/var/lib/rabbitmq", "LANG=C.UTF-8"]);
         for (name, value) in [
