@@ -2,9 +2,10 @@
 //! a broker of this machine: ports, names, data and the processes' very namespace are its own.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use image_pipeline::broker_address::BrokerAddress;
 
@@ -55,11 +56,15 @@ pub struct Tls<'a> {
 /// What stays of a broker while it does not run.
 struct Home {
     version: Version,
+    node: &'static str,
     directory: PathBuf,
     amqp: Port,
     tls: Port,
     distribution: Port,
-    names: Port,
+    /// Where nodes register their names (Erlang's epmd), which the nodes of a cluster share.
+    names: Arc<Port>,
+    /// Those that are on from the start; otherwise all.
+    features: Option<&'static str>,
 }
 
 /// Arguments: a root file system, a home, the command. The mounts are this namespace's alone.
@@ -105,11 +110,40 @@ impl Broker {
         broker
     }
 
+    /// As `own`, without any of the features that the version may have off.
+    pub async fn own_without_features(version: Version) -> Self {
+        let mut home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
+        home.features = Some("");
+        home.configure("", "[].");
+        let broker = Self::of(home);
+        broker.ready().await;
+        broker
+    }
+
     /// As `own`, with TLS.
     pub async fn own_with_tls(version: Version, tls: &Tls<'_>) -> Self {
         let broker = Self::start_with(version, Some(tls));
         broker.ready().await;
         broker
+    }
+
+    /// A node of a cluster, not yet ready; the nodes register at `names`, where `epmd` must be running.
+    pub fn member(version: Version, node: &'static str, names: &Arc<Port>, settings: &str) -> Self {
+        let home = Home::new(version, node, Arc::clone(names));
+        home.configure(settings, "[].");
+        let cookie = home.directory.join(".erlang.cookie");
+        write(&cookie, "IMAGEPIPELINETESTS");
+        std::fs::set_permissions(&cookie, PermissionsExt::from_mode(0o400)).expect("a file of its owner alone");
+        Self::of(home)
+    }
+
+    /// Registers the names of a cluster's nodes, and outlives each of them. (A single broker starts its own.)
+    pub fn epmd(version: Version, names: &Arc<Port>) -> Process {
+        let home = Home::new(version, "epmd", Arc::clone(names));
+        Process::start("epmd", &home.directory, |command| {
+            home.enter(command.arg("unshare"));
+            command.arg("epmd");
+        })
     }
 
     /// Where TLS is spoken, for the user of `address`.
@@ -162,29 +196,35 @@ impl Broker {
     }
 
     fn start_with(version: Version, tls: Option<&Tls<'_>>) -> Self {
-        let [amqp, tls_port, distribution, names] = std::array::from_fn(|_| Port::reserve());
-        let directory = directory("rabbitmq");
-        let mut settings = format!("listeners.tcp.1 = {}\ndisk_free_limit.absolute = 50MB\n", amqp.address());
-        let mut plugins = "[].";
+        let home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
+        let (mut settings, mut plugins) = (String::new(), "[].");
         if let Some(Tls { certificate, authority, demanding }) = tls {
-            write(&directory.join("ca.crt"), &authority.certificate);
-            write(&directory.join("tls.crt"), &certificate.chain);
-            write(&directory.join("tls.key"), &certificate.key);
-            settings += &format!("listeners.ssl.1 = {}\n{TLS}", tls_port.address());
+            write(&home.directory.join("ca.crt"), &authority.certificate);
+            write(&home.directory.join("tls.crt"), &certificate.chain);
+            write(&home.directory.join("tls.key"), &certificate.key);
+            settings += &format!("listeners.ssl.1 = {}\n{TLS}", home.tls.address());
             settings += &format!("ssl_options.fail_if_no_peer_cert = {demanding}\n");
             if *demanding {
                 settings += EXTERNAL;
                 plugins = "[rabbitmq_auth_mechanism_ssl].";
             }
         }
-        write(&directory.join("rabbitmq.conf"), settings);
-        write(&directory.join("enabled_plugins"), plugins);
-        let home = Home { version, directory, amqp, tls: tls_port, distribution, names };
+        home.configure(&settings, plugins);
+        Self::of(home)
+    }
+
+    fn of(home: Home) -> Self {
         let process = home.run();
         Self { home, process }
     }
 
-    async fn ready(&self) {
+    /// Whether it has not been killed.
+    pub fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Returns when it takes connections.
+    pub async fn ready(&self) {
         let address = self.address();
         eventually("the broker to take connections", LIMIT, async || {
             Client::connect(&address).await.map(drop).map_err(|error| format!("{error}\n{}", self.process.log()))
@@ -194,6 +234,17 @@ impl Broker {
 }
 
 impl Home {
+    fn new(version: Version, node: &'static str, names: Arc<Port>) -> Self {
+        let [amqp, tls, distribution] = std::array::from_fn(|_| Port::reserve());
+        Self { version, node, directory: directory("rabbitmq"), amqp, tls, distribution, names, features: None }
+    }
+
+    fn configure(&self, settings: &str, plugins: &str) {
+        let listener = format!("listeners.tcp.1 = {}\ndisk_free_limit.absolute = 50MB\n", self.amqp.address());
+        write(&self.directory.join("rabbitmq.conf"), listener + settings);
+        write(&self.directory.join("enabled_plugins"), plugins);
+    }
+
     fn run(&self) -> Process {
         Process::start(&format!("RabbitMQ {:?}", self.version), &self.directory, |command| {
             self.enter(command.arg("unshare"));
@@ -215,7 +266,7 @@ impl Home {
         command.arg(root).arg(&self.directory).args(["env", "-i", "HOME=/var/lib/rabbitmq", "LANG=C.UTF-8"]);
         for (name, value) in [
             ("PATH", "/usr/lib/rabbitmq/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("RABBITMQ_NODENAME", "rabbit@localhost"),
+            ("RABBITMQ_NODENAME", self.node),
             ("RABBITMQ_MNESIA_BASE", "/var/lib/rabbitmq/mnesia"),
             ("RABBITMQ_LOG_BASE", "/var/lib/rabbitmq/logs"),
             ("RABBITMQ_LOGS", "-"),
@@ -229,6 +280,9 @@ impl Home {
             ("ERL_CRASH_DUMP", "/var/lib/rabbitmq/erl_crash.dump"),
         ] {
             command.arg(format!("{name}={value}"));
+        }
+        if let Some(features) = self.features {
+            command.arg(format!("RABBITMQ_FEATURE_FLAGS={features}"));
         }
     }
 }
