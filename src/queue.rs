@@ -8,31 +8,32 @@ use std::time::Duration;
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
 use futures::StreamExt;
-use lapin::options::{
-    BasicCancelOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
-};
-use lapin::types::{FieldTable, ShortString};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
-use lapin::{AsyncTcpStream, BasicProperties, Confirmation, ConnectionProperties, Event};
+use lapin::{AsyncTcpStream, ConnectionProperties, Event};
 use tokio::sync::watch;
 
 use crate::broker_address::BrokerAddress;
 
 mod attempt;
+mod declare;
 mod delivery;
 mod error;
 pub mod frame_filter;
 mod properties;
+mod publish;
 mod reach;
 mod repair;
 mod tls;
 
 use attempt::Attempt;
-pub use delivery::{Deliveries, Delivery};
+pub use declare::QuorumQueues;
+pub use delivery::{Copy, Deliveries, Delivery};
 pub use error::QueueError;
 use frame_filter::{Dialer, Version};
 pub use properties::Parked;
+pub use publish::{Outgoing, Published, Publishing};
 pub use reach::Reach;
 
 /// How long any one exchange with the broker may take.
@@ -51,8 +52,6 @@ const LOOKING_FRAME_MAX: u32 = 16 << 10;
 /// of them is given up, so that a network that drops everything is named within ten seconds.
 const HEARTBEAT_SECONDS: u16 = 5;
 
-const PERSISTENT: u8 = 2;
-
 /// One AMQP connection: one host, one virtual host, one user.
 pub struct Connection {
     inner: lapin::Connection,
@@ -61,6 +60,7 @@ pub struct Connection {
 }
 
 /// One AMQP channel. An error from the broker closes it, and no other of the same connection.
+#[derive(Debug)]
 pub struct Channel {
     inner: lapin::Channel,
     blocked: watch::Receiver<bool>,
@@ -74,18 +74,6 @@ pub struct QueueDepth {
     /// Consumers registered on the queue. Before RabbitMQ 4.3 a quorum queue may answer with the
     /// messages that they hold.
     pub consumers: u32,
-}
-
-/// A message for a queue, through the default exchange, persistent and mandatory.
-pub struct Outgoing<'a> {
-    /// The queue's name.
-    pub queue: &'a str,
-    /// The body.
-    pub body: &'a [u8],
-    /// The message id, for the receiver's logs.
-    pub message_id: Option<String>,
-    /// When the message was made, in seconds since 1970.
-    pub timestamp: Option<u64>,
 }
 
 impl Connection {
@@ -217,37 +205,23 @@ impl Channel {
         Ok(QueueDepth { ready: declared.message_count(), consumers: declared.consumer_count() })
     }
 
-    /// Declares a durable queue unless it is there already, whatever its type and arguments. Uses
-    /// a channel of its own for the look, since a queue that is missing closes it.
-    ///
-    /// # Errors
-    /// The broker refuses the declaration or does not answer.
-    pub async fn ensure_queue(&self, connection: &Connection, queue: &str) -> Result<(), QueueError> {
-        match connection.depth(queue).await {
-            Err(error) if error.is_queue_not_found() => {}
-            found => return found.map(drop),
-        }
-        within("declaring the queue", async {
-            self.inner
-                .queue_declare(short(queue)?, QueueDeclareOptions::durable(), FieldTable::default())
-                .await
-                .map(drop)
-                .map_err(|error| QueueError::on_queue(queue, &error))
-        })
-        .await
-    }
-
     /// Registers as a consumer that is sent at most `prefetch` messages before it acknowledges.
     ///
+    /// The consumer has priority 0, as it would have without saying so. A stream takes no priority, and so
+    /// refuses the consumer: it would deliver only what arrives from now on, and keep what is acknowledged.
+    ///
     /// # Errors
-    /// The queue is missing, the user may not read it, or the broker does not answer.
+    /// The queue is missing, is a stream or another connection's, the user may not read it, or the broker does
+    /// not answer.
     pub async fn consume(&self, queue: &str, tag: &str, prefetch: u16) -> Result<Deliveries, QueueError> {
         within("registering as a consumer", async {
             let refused = |error: lapin::Error| QueueError::on_queue(queue, &error);
+            let mut arguments = FieldTable::default();
+            arguments.insert("x-priority".into(), AMQPValue::LongInt(0));
             self.inner.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(refused)?;
             let consumer = self
                 .inner
-                .basic_consume(short(queue)?, short(tag)?, BasicConsumeOptions::default(), FieldTable::default())
+                .basic_consume(short(queue)?, short(tag)?, BasicConsumeOptions::default(), arguments)
                 .await
                 .map_err(refused)?;
             Ok(Deliveries::new(consumer))
@@ -265,90 +239,6 @@ impl Channel {
             cancelled.map_err(|error| QueueError::from_lapin(&error))
         })
         .await
-    }
-
-    /// Puts the channel in confirm mode.
-    ///
-    /// # Errors
-    /// The channel is gone, or the broker does not answer.
-    pub async fn confirm(&self) -> Result<(), QueueError> {
-        within("asking for confirms", async {
-            let selected = self.inner.confirm_select(ConfirmSelectOptions::default()).await;
-            selected.map_err(|error| QueueError::from_lapin(&error))
-        })
-        .await
-    }
-
-    /// Publishes and waits for the broker's confirm. The channel must be in confirm mode.
-    ///
-    /// # Errors
-    /// The broker refused the message, returned it (no such queue), or did not confirm in time: in
-    /// all these cases the message may not be in the queue.
-    pub async fn publish(&self, outgoing: Outgoing<'_>) -> Result<(), QueueError> {
-        let Outgoing { queue, body, message_id, timestamp } = outgoing;
-        let mut properties =
-            BasicProperties::default().with_delivery_mode(PERSISTENT).with_content_type("application/json".into());
-        if let Some(message_id) = message_id {
-            properties = properties.with_message_id(short(&message_id)?);
-        }
-        if let Some(timestamp) = timestamp {
-            properties = properties.with_timestamp(timestamp);
-        }
-        self.publish_confirmed(queue, body, properties).await
-    }
-
-    /// Publishes a delivery, unchanged but for its headers, to a parking queue and waits for the
-    /// broker's confirm. The channel must be in confirm mode.
-    ///
-    /// # Errors
-    /// As `publish`, and at once while the broker blocks publishers. Unless this is `Ok`, the delivery
-    /// must not be acknowledged, and the channel must not be used again.
-    pub async fn park(&self, queue: &str, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), QueueError> {
-        self.publish_unless_blocked(queue, delivery.body(), properties::parked(delivery.properties(), parked)).await
-    }
-
-    /// Tries whether a queue takes messages, with one that expires the moment it gets there. The
-    /// channel must be in confirm mode.
-    ///
-    /// # Errors
-    /// As `park`: the queue takes none.
-    pub async fn probe(&self, queue: &str) -> Result<(), QueueError> {
-        let properties = BasicProperties::default().with_expiration("0".into());
-        self.publish_unless_blocked(queue, &[], properties).await
-    }
-
-    async fn publish_unless_blocked(
-        &self,
-        queue: &str,
-        body: &[u8],
-        properties: BasicProperties,
-    ) -> Result<(), QueueError> {
-        let mut blocked = self.blocked.clone();
-        let blocked = async { blocked.wait_for(|blocked| *blocked).await.is_ok() };
-        tokio::select! {
-            biased;
-            true = blocked => Err(QueueError::blocked()),
-            done = self.publish_confirmed(queue, body, properties) => done,
-        }
-    }
-
-    async fn publish_confirmed(&self, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), QueueError> {
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let confirmation = within("publishing", async {
-            let failed = |error: lapin::Error| QueueError::on_queue(queue, &error);
-            let confirm =
-                self.inner.basic_publish(ShortString::default(), short(queue)?, options, body, properties).await;
-            confirm.map_err(failed)?.await.map_err(failed)
-        })
-        .await;
-        match confirmation {
-            Ok(Confirmation::Ack(None)) => Ok(()),
-            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested) => {
-                Err(QueueError::not_confirmed(queue))
-            }
-            Err(_) if *self.blocked.borrow() => Err(QueueError::blocked()),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::api::assignment::Assignment;
 use crate::api::failures::FailurePolicy;
 use crate::api::image::ImageSettings;
 use crate::api::names;
-use crate::queue::{Connection, QueueDepth};
+use crate::queue::{Connection, QueueDepth, QueueError};
 use crate::reason::Reason;
 
 /// What one check found.
@@ -79,7 +79,7 @@ async fn of_broker(assignment: &Assignment, secrets: &Secrets) -> Vec<Finding> {
 
 async fn queue(assignment: &Assignment, connection: &Connection) -> Finding {
     let queue = &assignment.source.rabbitmq.queue;
-    match connection.depth(queue).await {
+    match lasting(queue, connection).await {
         Ok(QueueDepth { ready, consumers: 0 }) => {
             Finding::passed(Check::Queue, format!("queue {queue:?} is there; messages ready: {ready}"))
         }
@@ -104,7 +104,7 @@ async fn parking(assignment: &Assignment, connection: &Connection) -> Option<Fin
         return None;
     }
     let queue = names::parking_queue(&assignment.source, &assignment.failures);
-    Some(match connection.depth(&queue).await {
+    Some(match lasting(&queue, connection).await {
         Ok(depth) => {
             let message = format!("parking queue {queue:?} is there; messages parked: {}", depth.ready);
             Finding::passed(Check::Parking, message)
@@ -118,6 +118,13 @@ async fn parking(assignment: &Assignment, connection: &Connection) -> Option<Fin
         }
         Err(error) => Finding::failed(Check::Parking, error.reason(), error),
     })
+}
+
+/// The depth of a queue that keeps its messages, as far as the broker says.
+async fn lasting(queue: &str, connection: &Connection) -> Result<QueueDepth, QueueError> {
+    let depth = connection.depth(queue).await?;
+    connection.ensure_lasting(queue).await?;
+    Ok(depth)
 }
 
 async fn of_store(assignment: &Assignment, secrets: &Secrets) -> Finding {

@@ -112,14 +112,19 @@ fn parked_it_says_why_and_acts_no_more() {
 
 #[test]
 fn renewed_it_is_the_same_but_for_the_brokers_count() {
-    let renewed = renewed(&taken());
+    let renewed = super::renewed(&taken(), 1);
     assert_acts_no_more(&renewed);
-    assert_eq!(renewed, parked(&sent(), &PARKED), "as it was parked, the count of its first queue included");
+    let mut headers = parked(&sent(), &PARKED).headers().clone().unwrap_or_default();
+    headers.insert(RENEWALS.into(), AMQPValue::LongUInt(1));
+    let expected = parked(&sent(), &PARKED).with_headers(headers);
+    assert_eq!(renewed, expected, "as it was parked, the count of its first queue included");
     // What nobody has parked may act.
-    let foreign = super::renewed(&sent());
+    let foreign = super::renewed(&sent(), 3);
     assert_acts_no_more(&foreign);
     assert_tells_the_same(&foreign);
-    assert_eq!(super::renewed(&BasicProperties::default()).headers().clone(), Some(FieldTable::default()));
+    assert_eq!(header(&foreign, RENEWALS).and_then(text).as_deref(), Some("3"));
+    let bare = super::renewed(&BasicProperties::default(), 1);
+    assert_eq!(bare.headers().as_ref().map(|headers| headers.inner().len()), Some(1));
 }
 
 #[test]
