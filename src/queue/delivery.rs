@@ -78,7 +78,8 @@ impl Delivery {
     /// What was wrong with properties that can't be read, for a person; `None`: they were read.
     pub fn unreadable(&self) -> Option<String> {
         let original = self.text(frame_filter::PROPERTIES)?;
-        Some(frame_filter::explain(original, self.header(frame_filter::LEFT_OUT).is_some()))
+        let left_out = self.header(frame_filter::LEFT_OUT).and_then(|bytes| bytes.parse().ok());
+        Some(frame_filter::explain(original, left_out.unwrap_or_default()))
     }
 
     /// Whether the broker has delivered it before, to whomever.

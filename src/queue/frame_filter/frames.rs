@@ -208,7 +208,7 @@ impl Frames {
     fn header(&self, payload: &[u8], channel: [u8; 2]) -> Result<Option<Vec<u8>>, Refused> {
         let (fixed, properties) = payload.split_first_chunk().ok_or(Refused::TooShort)?;
         // The parser calls itself for every level, so it is given nothing that was not walked before.
-        let parsed = table::properties(properties).is_ok()
+        let parsed = table::properties(properties, properties.len()).is_ok()
             && parse_properties(properties).is_ok_and(|(rest, _)| rest.is_empty());
         let replacement = || {
             let room = unreadable::room(self.most());

@@ -67,22 +67,23 @@ const PROPERTIES: [(&str, Kind); 14] = [
     ("cluster_id", Kind::Text),
 ];
 
-/// Walks the properties of a content header: what follows class, weight and body size.
+/// Walks the properties of a content header: what follows class, weight and body size. Of `whole` bytes, the last may
+/// be missing in `bytes`.
 ///
 /// # Errors
 /// The first reason why they can't be parsed.
-pub fn properties(bytes: &[u8]) -> Result<(), Fault> {
+pub fn properties(bytes: &[u8], whole: usize) -> Result<(), Fault> {
     let mut walk = Walk { bytes, at: 0 };
-    let flags = u16::from_be_bytes(walk.array(bytes.len())?);
+    let flags = u16::from_be_bytes(walk.array(whole)?);
     for (bit, (name, kind)) in (0..16).rev().zip(&PROPERTIES) {
         match kind {
             _ if flags & 1 << bit == 0 => {}
-            Kind::Text => walk.text(name, bytes.len())?,
-            Kind::Table => walk.table()?,
-            Kind::Bytes(length) => drop(walk.take(*length, bytes.len())?),
+            Kind::Text => walk.text(name, whole)?,
+            Kind::Table => walk.table(whole)?,
+            Kind::Bytes(length) => drop(walk.take(*length, whole)?),
         }
     }
-    if walk.at < bytes.len() { Err(Fault::Rest { at: walk.at }) } else { Ok(()) }
+    if walk.at < whole { Err(Fault::Rest { at: walk.at }) } else { Ok(()) }
 }
 
 /// Walks one table, at the beginning of `bytes`.
@@ -90,7 +91,7 @@ pub fn properties(bytes: &[u8]) -> Result<(), Fault> {
 /// # Errors
 /// The first reason why it can't be parsed.
 pub fn table(bytes: &[u8]) -> Result<(), Fault> {
-    Walk { bytes, at: 0 }.table()
+    Walk { bytes, at: 0 }.table(bytes.len())
 }
 
 struct Walk<'a> {
@@ -130,9 +131,9 @@ impl<'a> Walk<'a> {
         std::str::from_utf8(text).map(drop).map_err(|_| Fault::NotUtf8 { what, at })
     }
 
-    fn table(&mut self) -> Result<(), Fault> {
+    fn table(&mut self, within: usize) -> Result<(), Fault> {
         let mut levels = Vec::with_capacity(4);
-        self.enter(true, self.bytes.len(), &mut levels)?;
+        self.enter(true, within, &mut levels)?;
         while let Some(&Level { end, named }) = levels.last() {
             if self.at == end {
                 levels.pop();

@@ -1,6 +1,5 @@
 use std::collections::VecDeque;
 
-use futures::executor::block_on;
 use futures::io::AsyncReadExt;
 use lapin::types::AMQPValue;
 use proptest::prelude::*;
@@ -9,6 +8,10 @@ use super::frames::tests::{TUNE, body, content_header, deliver, heartbeat, neste
 use std::sync::Arc;
 
 use super::*;
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
 
 /// Gives what a peer sends in pieces, and counts how much of it was taken.
 struct Peer {

@@ -52,13 +52,14 @@ pub fn replacement(channel: [u8; 2], fixed: [u8; FIXED], properties: &[u8], all:
     frame
 }
 
-/// What was wrong with the original, for a person. `original` is what `PROPERTIES` has.
-pub fn explain(original: &[u8], left_out: bool) -> String {
+/// What was wrong with the original, for a person. `original` is what `PROPERTIES` has, and `left_out` what
+/// `LEFT_OUT` has.
+pub fn explain(original: &[u8], left_out: usize) -> String {
     let Ok(properties) = BASE64_STANDARD.decode(original) else {
         return format!("it has a header {PROPERTIES} that is not base64, which only the consumer sets");
     };
-    let found = match table::properties(&properties) {
-        Err(table::Fault::CutOff { .. }) if left_out => {
+    let found = match table::properties(&properties, properties.len().saturating_add(left_out)) {
+        Err(table::Fault::CutOff { .. }) if left_out > 0 => {
             "they are longer than a frame, or wrong near their end".to_owned()
         }
         Err(fault) => fault.to_string(),
