@@ -30,13 +30,10 @@ pub struct Failures {
     #[serde(default = "default_delivery_limit")]
     #[schemars(range(min = 2, max = 1_000_000))]
     pub delivery_limit: u32,
-    /// How long messages are held while the store, or for one to be parked the parking queue, takes
-    /// nothing, as a duration such as `15m`. Then all are handed back, once, and no more are taken until
-    /// the store has taken a small object, `.image-pipeline-probe` below the prefix, or the parking
-    /// queue a message. It must be less than the broker's delivery
-    /// acknowledgement timeout (30 minutes by default), which would hand them back again and again.
-    /// An image that the store still refuses by itself (`AccessDenied`, `StorageRefused`) while it has
-    /// taken others is parked then, if the policy is to park.
+    /// How long a message is held from its first failure on while S3, or the parking queue, takes nothing: a
+    /// duration such as `15m`. Meanwhile the consumer takes no more messages. Then it returns all but one to the
+    /// queue, once, and retries with that one until S3 takes it. It must be less than the broker's delivery
+    /// acknowledgement timeout (30 minutes by default), which would return the messages again and again.
     #[serde(default = "default_holding_time")]
     #[schemars(schema_with = "holding_time_schema")]
     pub holding_time: Duration,

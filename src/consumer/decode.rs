@@ -18,7 +18,7 @@ mod key;
 #[cfg(test)]
 mod tests;
 
-pub use key::{InvalidTemplate, ObjectKey, probe_key};
+pub use key::{InvalidTemplate, ObjectKey};
 
 use json::{Fields, Texts, beside};
 use key::{MAX_KEY_BYTES, Pending, Template, Values, obeys};

@@ -59,18 +59,6 @@ impl Parking {
         self.copy(delivery, begin).await
     }
 
-    /// Tries what can be tried without publishing: the broker takes the connection, does not block it, and has
-    /// the parking queue. Whether that is full shows only a message.
-    ///
-    /// # Errors
-    /// A message could not be parked now.
-    pub async fn available(&self) -> Result<(), BrokerError> {
-        self.look_again().await;
-        let channel = self.channel(Some(&self.queue)).await?;
-        self.give_back(channel).await;
-        Ok(())
-    }
-
     /// Closes the connection, if there is one.
     pub async fn close(&self) {
         if let Some(session) = self.session.lock().await.take() {

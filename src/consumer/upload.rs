@@ -137,21 +137,6 @@ impl Store {
         }
     }
 
-    /// Stores a small object, in place of whatever was there, with the encryption, owner, tags and
-    /// so on that images get: what is refused here would be refused there.
-    ///
-    /// # Errors
-    /// As `put`.
-    pub async fn probe(&self, key: &ObjectKey) -> Result<(), UploadError> {
-        let body = Bytes::from_static(b"ImagePipeline writes this to see whether the bucket takes objects.\n");
-        let checksum = BodyChecksum::of(&body, &self.destination);
-        let length = body.len();
-        let request = self.request(key, body, "text/plain", checksum.as_ref())?;
-        let answer = self.send(request, length).await?;
-        let answer = answer.map_err(|error| UploadError::of(&self.destination, Action::Put, &error))?;
-        self.is_s3(&answer, checksum.as_ref())
-    }
-
     fn is_conditional(&self) -> bool {
         self.destination.on_conflict != OnConflict::Overwrite
     }

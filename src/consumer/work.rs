@@ -21,7 +21,7 @@ pub struct Converted {
     pub key: ObjectKey,
     pub png: Png,
     pub digest: String,
-    pub memory: Memory,
+    pub _memory: Memory,
 }
 
 /// How one step ended.

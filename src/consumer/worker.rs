@@ -65,7 +65,7 @@ impl Worker {
         let incoming = isolate::Incoming { body: delivery.body(), timestamp: delivery.timestamp(), header: &header };
         let Decoded { key, png, memory } =
             self.isolation.convert(&incoming, &self.decoder, &self.capacity, &self.metrics).await?;
-        Ok(Converted { key, digest: png.digest().to_string(), png, memory })
+        Ok(Converted { key, digest: png.digest().to_string(), png, _memory: memory })
     }
 
     /// What the processor does with a message. The memory that the image takes is waited for here, as long as
@@ -87,7 +87,7 @@ impl Worker {
         let digest = png.digest().to_string();
         let key = job.key(&digest).map_err(Failure::Decode)?;
         self.metrics.stage(Stage::Encode, started.elapsed());
-        Ok(Some(Converted { key, png, digest, memory }))
+        Ok(Some(Converted { key, png, digest, _memory: memory }))
     }
 
     /// One attempt to store the PNG.

@@ -30,6 +30,7 @@ pub struct QueueError {
     found: String,
     /// In terms of an ImagePipeline; may be empty.
     advice: String,
+    is_refusal: bool,
 }
 
 impl std::fmt::Display for QueueError {
@@ -49,6 +50,11 @@ impl QueueError {
     /// What was found, without what to do about it: that names fields of an ImagePipeline.
     pub fn found(&self) -> &str {
         &self.found
+    }
+
+    /// Whether the broker refused what was published, rather than being unable to answer.
+    pub fn is_refusal(&self) -> bool {
+        self.is_refusal
     }
 
     /// Whether the broker said that there is no such queue.
@@ -81,7 +87,8 @@ impl QueueError {
     }
 
     fn new(reason: Reason, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { reason, found: found.into(), advice: advice.into() }
+        let is_refusal = reason == Reason::DeclareRefused;
+        Self { reason, found: found.into(), advice: advice.into(), is_refusal }
     }
 
     pub(super) fn timed_out(doing: &str) -> Self {
@@ -108,7 +115,8 @@ impl QueueError {
 
     pub(super) fn not_confirmed(queue: &str) -> Self {
         let found = format!("the broker did not take a message for queue {queue:?}: it does not exist, or is full");
-        Self::new(Reason::ParkingRefused, found, "create it, or let this user declare it, or raise its limit")
+        let advice = "create it, or let this user declare it, or raise its limit";
+        Self { is_refusal: true, ..Self::new(Reason::ParkingRefused, found, advice) }
     }
 
     pub(super) fn blocked() -> Self {

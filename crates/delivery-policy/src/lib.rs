@@ -1,8 +1,6 @@
 //! Decides what a consumer does with its subscription and with the messages it holds. Pure: events and the time
 //! come in, actions go out. The consumer's session drives it, and so does a simulator (`tests/simulator`).
 
-#![allow(missing_docs)] // names of events and actions explain themselves
-
 use std::collections::BTreeMap;
 
 mod backoff;

@@ -14,9 +14,6 @@ use super::DecodeError;
 /// S3's limit on a key, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// The object by which a store is tried, below the prefix.
-const PROBE: &str = ".image-pipeline-probe";
-
 /// Stands for a digest while there is none.
 const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -31,11 +28,6 @@ impl ObjectKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// The key of the object by which a store is tried. No image's key is it.
-pub fn probe_key(prefix: &str) -> ObjectKey {
-    ObjectKey(format!("{prefix}{PROBE}"))
 }
 
 /// A template by which no key can be made.

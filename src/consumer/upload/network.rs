@@ -84,7 +84,7 @@ pub fn tls(destination: &S3Destination, error: &rustls::Error) -> String {
     format!("the TLS connection to {store} failed ({error}); {next}")
 }
 
-fn credentials(destination: &S3Destination) -> String {
+pub(super) fn credentials(destination: &S3Destination) -> String {
     match &destination.credentials_secret {
         Some(secret) => format!("Secret {:?} of destination.s3.credentialsSecret", secret.name),
         None => "the identity of the pod, or set destination.s3.credentialsSecret".to_owned(),

@@ -10,10 +10,6 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-mod conflicts;
-mod diagnoses;
-mod success;
-
 use super::*;
 use crate::api::message::MessageFormat;
 use crate::consumer::decode;
@@ -103,6 +99,10 @@ macro_rules! xml {
         )
     };
 }
+
+mod conflicts;
+mod diagnoses;
+mod success;
 
 #[tokio::test]
 async fn every_answer_has_its_reason_and_says_what_to_do() {
@@ -416,21 +416,4 @@ async fn where_an_image_comes_from_is_on_the_wire_if_it_is_known() {
         let names = ["x-amz-meta-image-pipeline-message-id", "x-amz-meta-image-pipeline-traceparent"];
         assert_eq!(names.map(|name| header(&seen, name)), expected);
     }
-}
-
-#[tokio::test]
-async fn a_probe_is_a_plain_put_with_what_images_get() {
-    let (router, log) = recording(ok);
-    let endpoint = serve(router).await;
-    let secrets = tempfile::tempdir().unwrap();
-    credentials(secrets.path());
-    let fields = json!({ "onConflict": "Fail", "storageClass": "GLACIER_IR", "tags": { "a": "b" } });
-    Store::new(&destination(&endpoint, fields), &secrets.path().into()).await.probe(&key()).await.expect("stored");
-    let seen = log.lock().unwrap().remove(0);
-    assert_eq!(header(&seen, "content-type"), Some("text/plain"));
-    assert_eq!(
-        (header(&seen, "x-amz-storage-class"), header(&seen, "x-amz-tagging")),
-        (Some("GLACIER_IR"), Some("a=b"))
-    );
-    assert_eq!(header(&seen, "if-none-match"), None);
 }
