@@ -109,7 +109,7 @@ fn cost_against_pixels(criterion: &mut Criterion) {
 fn redelivered(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("redelivered");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let sizes = Sizes { concurrency: 1, prefetch: 1, image_bytes: 512 << 20, memory_limit: None };
+    let sizes = Sizes { concurrency: 1, prefetch: Some(1), max_body_bytes: 1, memory_limit: None };
     let (capacity, decoder, metrics) =
         (Capacity::new(sizes), decoder(), Metrics::register(&mut Registry::with_prefix("bench")));
     let settings: Settings = serde_json::from_value(

@@ -43,8 +43,10 @@ pub struct Sizes {
     pub concurrency: u16,
     /// The memory limit, if there is one.
     pub memory_limit: Option<u64>,
-    prefetch: Option<u16>,
-    max_body_bytes: u64,
+    /// `spec.source.rabbitmq.prefetch`.
+    pub prefetch: Option<u16>,
+    /// `spec.source.rabbitmq.maxBodyBytes`.
+    pub max_body_bytes: u64,
 }
 
 /// Leave to keep one processor busy.

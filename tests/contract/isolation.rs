@@ -12,14 +12,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
-use image_pipeline::api::failures::FailurePolicy;
 use image_pipeline::consumer::capacity::{Capacity, Sizes};
 use image_pipeline::consumer::decode::{self, Decoder};
 use image_pipeline::consumer::encode::{encode, inspect};
 use image_pipeline::consumer::isolate::protocol::{Settings, memory_for_image};
 use image_pipeline::consumer::isolate::{Incoming, Isolation};
 use image_pipeline::consumer::metrics::Metrics;
-use image_pipeline::consumer::settle::{Failure, Verdict, settle};
+use image_pipeline::consumer::settle::{Failure, Refusal};
 use image_pipeline::reason::Reason;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -112,15 +111,17 @@ impl Message {
 fn outcome(result: Result<(String, String, Bytes), Failure>) -> Outcome {
     match result {
         Ok((key, digest, png)) => Outcome::Stored { key, digest, png },
-        Err(failure) => match settle(Err(failure), FailurePolicy::Park, false) {
-            Verdict::Refuse { reason, detail, .. } => Outcome::Refused { reason, detail },
-            other => panic!("no reason to park: {other:?}"),
-        },
+        Err(failure) => {
+            let Refusal { reason, detail } = failure.into();
+            Outcome::Refused { reason, detail }
+        }
     }
 }
 
 fn capacity() -> Arc<Capacity> {
-    Arc::new(Capacity::new(Sizes { concurrency: 4, prefetch: 10, image_bytes: BUDGET, memory_limit: Some(1 << 30) }))
+    // Images have what the process, 64 MiB, and one body of one byte leave.
+    let memory_limit = Some(BUDGET + (64 << 20) + 1);
+    Arc::new(Capacity::new(Sizes { concurrency: 4, prefetch: Some(1), max_body_bytes: 1, memory_limit }))
 }
 
 /// A picture that keeps a decoder busy for a while.
@@ -220,12 +221,9 @@ async fn a_decoder_process_gives_what_the_consumer_would() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decoder_process_refuses_what_the_consumer_would() {
-    let capacity = Arc::new(Capacity::new(Sizes {
-        concurrency: 2,
-        prefetch: 4,
-        image_bytes: 1 << 20,
-        memory_limit: Some(1 << 30),
-    }));
+    // Images have 1 MiB: what the process, 512 KiB, and one body leave.
+    let (max_body_bytes, memory_limit) = (512 << 10, Some(2 << 20));
+    let capacity = Arc::new(Capacity::new(Sizes { concurrency: 2, prefetch: Some(1), max_body_bytes, memory_limit }));
     let named = |name: &str| Sample { name: name.to_owned(), ..sample(0) }.body();
     let file = |file: &[u8]| Sample { name: "a.png".to_owned(), file: file.to_vec() }.body();
     let (png, jpeg) = (sample(0).file, sample(1).file);

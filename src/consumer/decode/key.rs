@@ -182,9 +182,6 @@ impl Pending {
 fn below(prefix: &str, key: &str) -> Result<ObjectKey, DecodeError> {
     let refused = |problem| DecodeError::InvalidName { field: "the object's key".to_owned(), problem };
     obeys(prefix, key).map_err(refused)?;
-    if key == PROBE {
-        return Err(refused("is the one by which the store is tried"));
-    }
     Ok(ObjectKey(format!("{prefix}{key}")))
 }
 

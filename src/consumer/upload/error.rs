@@ -103,11 +103,6 @@ impl UploadError {
         Self { reason, kind, scope, message }
     }
 
-    #[cfg(test)]
-    pub(in crate::consumer) fn of_kind(kind: Kind) -> Self {
-        Self::new(kind, Reason::StorageRefused, "refused".to_owned())
-    }
-
     /// What the SDK has to say of an operation.
     pub(super) fn of<E>(destination: &S3Destination, action: Action, error: &SdkError<E>) -> Self
     where
