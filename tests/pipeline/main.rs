@@ -17,6 +17,7 @@ mod browser;
 mod certificates;
 mod client;
 mod consumer;
+mod delivery_limit;
 mod eventually;
 mod host;
 mod images;
