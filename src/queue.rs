@@ -362,7 +362,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_is_no_broker_is_named_and_costs_nothing() {
         for (answer, expected) in [
-            (start(104_000), "it sent a frame of 520037 bytes, and 16384 is the most"),
+            (start(104_000), "it sent a frame of 520041 bytes, and 16384 is the most"),
             (start(3_000), "nest more than 32 deep"),
             (frame(1, &[0, 50, 0, 10, 0, 0]), "a method that only clients send (50, 10)"),
             (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "a byte that begins no frame of AMQP 0-9-1 (0x48)"),

@@ -4,8 +4,6 @@
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-use super::process::write;
-
 /// The group; dropped, it is removed.
 pub struct MemoryGroup {
     directory: PathBuf,
@@ -20,7 +18,8 @@ impl MemoryGroup {
         let directory = Path::new(root).join(format!("image-pipeline-{name}-{}", std::process::id()));
         std::fs::create_dir(&directory).expect("a control group, which takes root");
         let limit = if version_1 { "memory.limit_in_bytes" } else { "memory.max" };
-        write(&directory.join(limit), bytes.to_string());
+        // The kernel takes no other file in its place, as `process::write` would put there.
+        std::fs::write(directory.join(limit), bytes.to_string()).expect("a limit");
         Self { directory, version_1 }
     }
 
