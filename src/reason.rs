@@ -36,6 +36,7 @@ pub enum Reason {
     MissingField,
     ObjectExists,
     UnknownFormat,
+    UnsupportedImage,
     // The broker.
     AddressRefused,
     AuthenticationFailed,
