@@ -1,4 +1,4 @@
-//! An image's text: base64 of RFC 4648, section 4, with ASCII white space anywhere, as `base64.encodebytes` of Python,
+//! An image's text: base64 of RFC 4648, section 4, with line breaks and tabs anywhere, and spaces beside them, as `base64.encodebytes` of Python,
 //! `Base64.DEFAULT` of Android and MIME encoders write it. Pure. No error repeats the text.
 
 use base64::DecodeError;
@@ -13,6 +13,7 @@ pub(super) fn decode(text: &[u8]) -> Result<Vec<u8>, String> {
     let engine = Simd::standard(GeneralPurposeConfig::new());
     let error = match engine.decode(text) {
         Ok(image) => return Ok(image),
+        Err(_) if has_spaces_alone(text) => return Err(SPACES.to_owned()),
         Err(_) if text.iter().any(u8::is_ascii_whitespace) => match without_space(&engine, text) {
             Ok(image) => return Ok(image),
             Err(error) => error,
@@ -20,6 +21,15 @@ pub(super) fn decode(text: &[u8]) -> Result<Vec<u8>, String> {
         Err(error) => error,
     };
     Err(mistake(text).map_or_else(|| error.to_string(), str::to_owned))
+}
+
+const SPACES: &str = "it has spaces between its symbols, which a + becomes where text is decoded as a URL's; publish it \
+                      without that step";
+
+/// Whether spaces without a line break or tab lie between symbols. Passing over what was a `+` would give other bytes.
+fn has_spaces_alone(text: &[u8]) -> bool {
+    let runs = text.trim_ascii().chunk_by(|one, other| one.is_ascii_whitespace() == other.is_ascii_whitespace());
+    runs.into_iter().any(|run| run.iter().all(|byte| *byte == b' '))
 }
 
 /// In parts, so that no second copy of the text is made.
