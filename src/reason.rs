@@ -38,6 +38,7 @@ pub enum Reason {
     MissingField,
     ObjectExists,
     UnknownFormat,
+    UnsupportedImage,
     // The broker.
     AddressRefused,
     AuthenticationFailed,
