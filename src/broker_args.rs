@@ -123,6 +123,9 @@ pub fn explained(error: &QueueError) -> String {
         Reason::QueueNotFound => "create it, or correct --queue",
         Reason::DeclareRefused => "check the user's permissions",
         Reason::NameTooLong => "shorten --queue or --vhost",
+        Reason::ConnectionLimit | Reason::QueueInUse | Reason::QueueUnavailable | Reason::StreamNotSupported => {
+            return error.to_string();
+        }
         _ => return found.to_owned(),
     };
     format!("{found}; {advice}")

@@ -30,10 +30,11 @@ Examples (the broker is given as to publish):
   image-pipeline parked show --queue tiles.parked --broker-secret DIR --id 19b-4-7
   image-pipeline parked redrive --queue tiles.parked --broker-secret DIR --since 2h --dry-run
 
-Looking moves nothing: messages are taken, and given back when the command ends, however it ends; \
-until then nobody else sees them. A quorum queue of RabbitMQ 4.0 to 4.2 drops what was given back 20 \
-times: from the tenth on, a message is copied to the end of its queue, and the copy's count begins \
-anew. A queue with a delivery-limit below 12 is not for looking into.";
+Looking moves nothing: the command takes messages, and returns them when it ends, however it ends; \
+until then nobody else sees them. A quorum queue of RabbitMQ 4 drops a message at its 21st return, unless \
+its delivery-limit says otherwise (a parking queue that a consumer declares has none). So the command \
+copies a message with nine returns to the end of its queue, where the count begins at 0, and removes the \
+original. Don't look into a quorum queue with a delivery-limit below 18.";
 
 /// Look at parked messages, save them, put them back on their queue, or drop them
 #[derive(Clone, Debug, clap::Args)]
@@ -70,7 +71,7 @@ enum Command {
     /// Each is published, confirmed by the broker and only then taken out of the parking queue. If the
     /// command is killed between, a message is in both: repeat it, and the same object is stored again.
     Redrive {
-        /// Queue to publish to; the queue that a message was parked from if not given
+        /// Queue to publish to; X for the parking queue X.parked if not given
         #[arg(long, value_name = "QUEUE", value_parser = queue_name)]
         to: Option<String>,
         /// Also those that were redriven three times before and came back
@@ -138,7 +139,7 @@ pub enum Error {
     /// Some messages stay where they are.
     #[error("{}", report::left(*.unknown, *.too_often))]
     Left {
-        /// Those that don't say which queue they came from.
+        /// Those for which nothing but a header names a queue.
         unknown: u64,
         /// Those that were redriven too often.
         too_often: u64,
@@ -226,7 +227,7 @@ async fn carry_out(
             Outcome::Seen
         }
         Deed::Drop { .. } => Outcome::Done(None),
-        Deed::Redrive { to, again, .. } => entry.target(to.as_deref(), *again),
+        Deed::Redrive { to, again, .. } => entry.target(pass.queue(), to.as_deref(), *again),
     };
     match (deed, &outcome) {
         (Deed::Drop { dry_run: false }, _) => delivery.acknowledge().await?,

@@ -18,7 +18,7 @@ mod key;
 #[cfg(test)]
 mod tests;
 
-pub use key::{InvalidTemplate, ObjectKey, probe_key};
+pub use key::{InvalidTemplate, ObjectKey};
 
 use json::{Fields, Texts, beside};
 use key::{MAX_KEY_BYTES, Pending, Template, Values, obeys};
@@ -203,6 +203,17 @@ impl Decoder {
         Ok(Job { image, key })
     }
 
+    /// The headers that `decode` asks for.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        let of_raw = std::iter::once(NAME_HEADER).chain(self.template.metadata.iter().map(String::as_str));
+        of_raw.filter(|_| matches!(self.format, Format::Raw))
+    }
+
+    /// A key that another process has made with the same settings, if it obeys the rule.
+    pub fn accept(&self, key: &str) -> Option<ObjectKey> {
+        self.template.accept(key)
+    }
+
     fn key(
         &self,
         name: &str,
@@ -218,6 +229,15 @@ impl Decoder {
         });
         let metadata = values.collect::<Result<Vec<_>, _>>()?;
         self.template.render(&Values { name, timestamp, metadata: &metadata })
+    }
+
+    /// The key of an image that no publisher sent: its name stands for the metadata, too.
+    ///
+    /// # Errors
+    /// The template makes no key of this name.
+    pub fn sample_key(&self, name: &str, timestamp: u64, digest: &str) -> Result<ObjectKey, DecodeError> {
+        let metadata = vec![Cow::Borrowed(name); self.template.metadata.len()];
+        self.template.render(&Values { name, timestamp: Some(timestamp), metadata: &metadata })?.key(digest)
     }
 
     fn image(&self, text: &str) -> Result<Bytes, DecodeError> {

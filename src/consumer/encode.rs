@@ -50,7 +50,7 @@ enum Format {
     Other(ImageFormat),
 }
 
-/// A PNG file, and what its pixels are known by. Only `encode` makes one.
+/// A PNG file, and what its pixels are known by. Only `encode` makes one, here or in a decoder process.
 #[derive(Clone, Debug)]
 pub struct Png {
     bytes: Bytes,
@@ -58,6 +58,11 @@ pub struct Png {
 }
 
 impl Png {
+    /// What `encode` made in a decoder process.
+    pub(in crate::consumer) fn of_process(bytes: Bytes, digest: PixelDigest) -> Self {
+        Self { bytes, digest }
+    }
+
     /// The file. A clone of it shares the memory.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes

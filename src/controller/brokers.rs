@@ -24,6 +24,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(3);
 const PARKED_FOR: Duration = Duration::from_secs(10);
 const PARKED_UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
+/// How long a queue is believed to be a stream: finding it out leaves a line in the broker's log.
+const STREAM_FOR: Duration = Duration::from_secs(60);
+
 /// How long it may take to read it: the decision waits.
 const PARKED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,7 @@ pub struct Brokers {
 struct Slot {
     reader: Option<Reader>,
     parked: Option<Parked>,
+    stream: Option<Stream>,
 }
 
 /// What is known of a parking queue.
@@ -74,6 +78,13 @@ struct Reader {
     revision: String,
     channel: Channel,
     _connection: Arc<Connection>,
+}
+
+/// A source queue that is a stream.
+struct Stream {
+    source: RabbitmqSource,
+    trouble: Trouble,
+    read: Instant,
 }
 
 impl Brokers {
@@ -106,9 +117,18 @@ impl Brokers {
             let error = error.with_login_secret(&names::login_secret(source));
             Trouble::new(error.reason(), error.to_string())
         };
+        if let Some(stream) = slot.stream.as_ref().filter(|stream| stream.is_known(source)) {
+            return Err(stream.trouble.clone());
+        }
         let connection = self.connections.open(address.await?).await.map_err(trouble)?;
         let channel = connection.channel().await.map_err(trouble)?;
         let depth = channel.depth(&source.queue).await.map_err(trouble)?;
+        // The depth of a stream never falls, so the size would follow it to the maximum.
+        if let Err(error) = connection.ensure_no_stream(&source.queue).await {
+            let trouble = trouble(error);
+            slot.stream = Some(Stream { source: source.clone(), trouble: trouble.clone(), read: Instant::now() });
+            return Err(trouble);
+        }
         let (source, revision) = (source.clone(), revision.to_owned());
         slot.reader = Some(Reader { source, revision, channel, _connection: connection });
         Ok(depth)
@@ -185,6 +205,12 @@ impl Connections {
                 Err(error)
             }
         }
+    }
+}
+
+impl Stream {
+    fn is_known(&self, source: &RabbitmqSource) -> bool {
+        self.source == *source && self.read.elapsed() < STREAM_FOR
     }
 }
 

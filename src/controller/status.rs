@@ -117,7 +117,7 @@ fn broker_reachable(observed: &Observed) -> Finding {
     let kind = ConditionType::BrokerReachable;
     match &observed.depth {
         Ok(_) => finding(kind, "True", Reason::Connected, "The broker answers."),
-        Err(Trouble { reason: Reason::QueueNotFound | Reason::DeclareRefused, .. }) => {
+        Err(Trouble { reason, .. }) if is_of_queue(*reason) || *reason == Reason::DeclareRefused => {
             finding(kind, "True", Reason::Connected, "The broker answers.")
         }
         Err(trouble) => finding(kind, "False", trouble.reason, &trouble.message),
@@ -139,14 +139,17 @@ fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
             finding(kind, "True", Reason::ForeignConsumers, message)
         }
         Ok(_) => finding(kind, "True", Reason::QueueFound, format!("Queue {queue:?} exists.")),
-        Err(trouble) if trouble.reason == Reason::QueueNotFound => {
-            finding(kind, "False", trouble.reason, &trouble.message)
-        }
+        Err(trouble) if is_of_queue(trouble.reason) => finding(kind, "False", trouble.reason, &trouble.message),
         Err(trouble) if trouble.reason == Reason::DeclareRefused => {
             finding(kind, "Unknown", trouble.reason, &trouble.message)
         }
         Err(_) => finding(kind, "Unknown", Reason::NotYetKnown, "The broker can't be asked."),
     }
+}
+
+/// Whether the broker answered, and reported that the queue can't be read.
+fn is_of_queue(reason: Reason) -> bool {
+    matches!(reason, Reason::QueueNotFound | Reason::QueueUnavailable | Reason::QueueInUse | Reason::StreamNotSupported)
 }
 
 fn storage_available(observed: &Observed) -> Finding {

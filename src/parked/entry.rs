@@ -8,6 +8,9 @@ use super::MOST_REDRIVES;
 use super::report::Outcome;
 use crate::message::{ImageMetadata, NAME_HEADER};
 
+/// Ends the name of a parking queue that a pipeline names itself: the rest is the queue it consumes.
+const PARKED: &str = ".parked";
+
 /// Characters of a text that are kept.
 const LONGEST: usize = 512;
 
@@ -66,9 +69,13 @@ impl Entry {
         }
     }
 
-    /// Where it is redriven to: `to` if given, else where it came from.
-    pub fn target(&self, to: Option<&str>, again: bool) -> Outcome {
-        match to.or(self.queue.as_deref()) {
+    /// Where it is redriven to: `to` if given, else the queue that the parking queue's name implies. A header may
+    /// be a publisher's own, so it never names the target; one that names another queue leaves the choice to
+    /// the user.
+    pub fn target(&self, parking: &str, to: Option<&str>, again: bool) -> Outcome {
+        let implied = parking.strip_suffix(PARKED).filter(|queue| !queue.is_empty());
+        let implied = implied.filter(|implied| self.queue.as_ref().is_none_or(|queue| queue == implied));
+        match to.or(implied) {
             _ if self.redriven >= MOST_REDRIVES && !again => Outcome::TooOften,
             Some(queue) => Outcome::Done(Some(queue.to_owned())),
             None => Outcome::Unknown,
@@ -122,21 +129,26 @@ mod tests {
     }
 
     #[test]
-    fn a_message_goes_back_where_it_came_from_and_not_for_ever() {
+    fn a_message_goes_back_where_the_parking_queues_name_says_and_not_for_ever() {
         let to = |queue: &str| Outcome::Done(Some(queue.to_owned()));
         let entry =
             |queue: Option<&str>, redriven| Entry { queue: queue.map(str::to_owned), redriven, ..Entry::default() };
-        for (queue, redriven, given, again, expected) in [
-            (Some("tiles"), 0, None, false, to("tiles")),
-            (Some("tiles"), 2, Some("other"), false, to("other")),
-            (None, 0, Some("other"), false, to("other")),
-            (None, 0, None, true, Outcome::Unknown),
-            (Some("tiles"), 3, None, false, Outcome::TooOften),
-            (None, 7, Some("other"), false, Outcome::TooOften),
-            (Some("tiles"), 7, None, true, to("tiles")),
+        for (queue, redriven, parking, given, again, expected) in [
+            (Some("tiles"), 0, "tiles.parked", None, false, to("tiles")),
+            (None, 0, "tiles.parked", None, false, to("tiles")),
+            (Some("tiles"), 2, "tiles.parked", Some("other"), false, to("other")),
+            (None, 0, "dlq", Some("other"), false, to("other")),
+            (Some("tiles"), 3, "tiles.parked", None, false, Outcome::TooOften),
+            (None, 7, "dlq", Some("other"), false, Outcome::TooOften),
+            (Some("tiles"), 7, "tiles.parked", None, true, to("tiles")),
+            // A header may be the publisher's.
+            (Some("payroll"), 0, "tiles.parked", None, true, Outcome::Unknown),
+            (Some("payroll"), 0, "dlq", None, true, Outcome::Unknown),
+            (Some(""), 0, ".parked", None, true, Outcome::Unknown),
+            (None, 0, "dlq", None, true, Outcome::Unknown),
         ] {
-            let found = entry(queue, redriven).target(given, again);
-            assert_eq!(found, expected, "{queue:?} {redriven} {given:?} {again}");
+            let found = entry(queue, redriven).target(parking, given, again);
+            assert_eq!(found, expected, "{queue:?} {redriven} {parking:?} {given:?} {again}");
         }
     }
 }

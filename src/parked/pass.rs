@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::broker_address::BrokerAddress;
 use crate::queue::{Channel, Connection, Delivery, QueueError};
 
-/// From so many deliveries on, a message is copied rather than given back: a quorum queue of RabbitMQ 4.0
-/// to 4.2 drops it after 20 returns, whoever returned it.
-const WORN: u64 = 10;
+/// With so many returns a message is copied rather than returned once more. A quorum queue drops a message at
+/// its 21st return by default, and half of the 20 before are for others who look.
+const WORN: u64 = 9;
 
 /// A broker takes everything back from who holds a message for 30 minutes.
 const LONGEST: Duration = Duration::from_secs(20 * 60);
@@ -67,6 +67,11 @@ impl Pass {
         Ok(taken.map(|(delivery, _)| delivery))
     }
 
+    /// The parking queue.
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
     /// How many were not taken that were ready when the pass began.
     pub fn unseen(&self) -> u32 {
         self.ahead.unwrap_or_default()
@@ -77,7 +82,7 @@ impl Pass {
     /// # Errors
     /// It had to be copied, and the broker did not take the copy: the message is where it was.
     pub async fn keep(&mut self, delivery: &Delivery) -> Result<(), QueueError> {
-        if delivery.delivered_before() < WORN {
+        if delivery.returns() < WORN {
             return Ok(());
         }
         let publishing = publishing(&mut self.publishing, &self.address).await?;

@@ -18,7 +18,7 @@ pub enum Outcome {
     Shown(String),
     /// It was redriven to this queue, or dropped; in a dry run it would have been.
     Done(Option<String>),
-    /// Nobody says which queue it is to be redriven to.
+    /// Nothing but a header says which queue it is to be redriven to.
     Unknown,
     /// It was redriven too often.
     TooOften,
@@ -69,8 +69,7 @@ impl Report {
             },
             Deed::List(Output::Json) => {
                 let all = json!({ "messages": self.entries, "reasons": self.counts });
-                serde_json::to_writer_pretty(&mut out, &all)?;
-                writeln!(out)?;
+                writeln!(out, "{}", table::plain_json(&serde_json::to_string_pretty(&all)?))?;
             }
             _ => write!(out, "{}{}", table::lines(&self.entries), self.summary(deed))?,
         }
@@ -116,7 +115,10 @@ impl Deed {
 /// Why messages that were meant stay, and what to do about it.
 pub fn left(unknown: u64, too_often: u64) -> String {
     let sentences = [
-        (unknown, "that nobody knows the queue of (--to QUEUE says it)"),
+        (
+            unknown,
+            "whose queue the parking queue's name does not imply, or whose header names another (--to QUEUE says it)",
+        ),
         (too_often, "redriven three times before and come back (--again redrives once more)"),
     ];
     let sentences = sentences.iter().filter(|(count, _)| *count > 0);
@@ -149,7 +151,7 @@ mod tests {
         assert_eq!(report.meant(), 5);
         assert_eq!(report.summary(&deed), "       2 InvalidImage\n       1 no reason\n       3 redriven\n");
         let left = report.complete().expect_err("two were left").to_string();
-        assert!(left.contains("1 that nobody knows") && left.contains("--again"), "{left}");
+        assert!(left.contains("1 whose queue") && left.contains("--again"), "{left}");
         assert!(Report::default().complete().is_ok());
     }
 

@@ -49,7 +49,7 @@ pub fn whole(told: &Value, body: &[u8]) -> String {
         "properties": told,
         "body": { "bytes": body.len(), "begins": begins },
     });
-    serde_json::to_string_pretty(&all).map(|text| format!("{}\n", plain_lines(&text))).unwrap_or_default()
+    serde_json::to_string_pretty(&all).map(|text| format!("{}\n", plain_json(&text))).unwrap_or_default()
 }
 
 /// A text without anything that a terminal obeys.
@@ -65,7 +65,7 @@ pub fn plain(text: &str) -> String {
 }
 
 /// JSON without anything that a terminal obeys, and JSON still.
-fn plain_lines(json: &str) -> String {
+pub fn plain_json(json: &str) -> String {
     let mut plain = String::new();
     for character in json.chars() {
         match character {

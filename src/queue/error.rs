@@ -3,16 +3,25 @@
 //! own AMQP reply.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
+use super::declare::End;
+use super::frame_filter::Refused;
 use super::tls;
 use crate::broker_address::BrokerAddress;
 use crate::reason::Reason;
 
 /// What to do about a user who is refused, unless more is known.
 const CHECK_LOGIN: &str = "check username and password in the Secret they come from";
+
+/// In RabbitMQ's refusals for a limit of connections.
+const LIMIT: &str = "connection limit";
+
+/// In RabbitMQ's refusals of what a stream can't do: consume with a priority, take a single message.
+const STREAM: [&str; 2] = ["of queue type rabbit_stream_queue", "not supported by stream queues"];
 
 /// A failure to speak with the broker.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -21,6 +30,7 @@ pub struct QueueError {
     found: String,
     /// In terms of an ImagePipeline; may be empty.
     advice: String,
+    is_refusal: bool,
 }
 
 impl std::fmt::Display for QueueError {
@@ -42,9 +52,30 @@ impl QueueError {
         &self.found
     }
 
+    /// Whether the broker refused what was published, rather than being unable to answer.
+    pub fn is_refusal(&self) -> bool {
+        self.is_refusal
+    }
+
     /// Whether the broker said that there is no such queue.
     pub fn is_queue_not_found(&self) -> bool {
         self.reason == Reason::QueueNotFound
+    }
+
+    /// Whether the broker refused arguments or properties of a declaration.
+    pub(super) fn is_precondition(&self) -> bool {
+        self.found.contains("PRECONDITION_FAILED")
+    }
+
+    /// Whether the broker has no quorum queues. RabbitMQ 3 has them as a feature flag, and closes the connection
+    /// of a client that declares one without it.
+    pub fn is_no_quorum(&self) -> bool {
+        self.found.contains("feature flag is disabled") || self.found.contains("NOT_IMPLEMENTED")
+    }
+
+    /// Whether the user lacks a permission.
+    pub(super) fn is_access_refused(&self) -> bool {
+        self.reason == Reason::DeclareRefused
     }
 
     /// The same, with the name of the Secret that user and password come from.
@@ -56,7 +87,8 @@ impl QueueError {
     }
 
     fn new(reason: Reason, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { reason, found: found.into(), advice: advice.into() }
+        let is_refusal = reason == Reason::DeclareRefused;
+        Self { reason, found: found.into(), advice: advice.into(), is_refusal }
     }
 
     pub(super) fn timed_out(doing: &str) -> Self {
@@ -83,7 +115,8 @@ impl QueueError {
 
     pub(super) fn not_confirmed(queue: &str) -> Self {
         let found = format!("the broker did not take a message for queue {queue:?}: it does not exist, or is full");
-        Self::new(Reason::ParkingRefused, found, "create it, or let this user declare it, or raise its limit")
+        let advice = "create it, or let this user declare it, or raise its limit";
+        Self { is_refusal: true, ..Self::new(Reason::ParkingRefused, found, advice) }
     }
 
     pub(super) fn blocked() -> Self {
@@ -91,10 +124,31 @@ impl QueueError {
         Self::new(Reason::ParkingRefused, found, "give it memory or disk space")
     }
 
-    pub(super) fn unreadable() -> Self {
-        let found = "the broker sent a message whose properties can't be read: names of headers and the like must be \
-                     UTF-8";
-        Self::new(Reason::MessageUnreadable, found, "take it out of the queue by hand, as docs/operations.md tells")
+    pub(super) fn slow_confirm(queue: &str, waited: Duration) -> Self {
+        let found = format!(
+            "the broker has not confirmed a message for queue {queue:?} within {} s; the consumer waits for the \
+             confirm and publishes no second copy while the connection lasts",
+            waited.as_secs()
+        );
+        let advice = "check the disks and the nodes of the broker (rabbitmq-queues check_if_node_is_quorum_critical)";
+        Self::new(Reason::ParkingRefused, found, advice)
+    }
+
+    pub(super) fn stream(queue: &str) -> Self {
+        let found = format!("queue {queue:?} is a stream: what a consumer acknowledges stays in it");
+        Self::new(Reason::StreamNotSupported, found, "use a quorum or classic queue")
+    }
+
+    pub(super) fn temporary(queue: &str, end: &End) -> Self {
+        let (when, declare) = match end {
+            End::LastConsumer => ("when its last consumer goes (auto_delete)".to_owned(), "without auto_delete"),
+            End::Unused(milliseconds) => {
+                (format!("after {milliseconds} ms without a consumer (x-expires)"), "without x-expires")
+            }
+            End::Restart => ("when its node restarts (not durable)".to_owned(), "durable"),
+        };
+        let found = format!("the broker deletes queue {queue:?} with its messages {when}");
+        Self::new(Reason::QueueTemporary, found, format!("declare the queue {declare}"))
     }
 
     pub(super) fn connection_lost(detail: &str) -> Self {
@@ -114,17 +168,21 @@ impl QueueError {
                 let found = format!("the broker at {host}:{port} refused {user}");
                 Self::new(Reason::AuthenticationFailed, found, advice)
             }
+            // RabbitMQ's texts: "connection limit (1) is reached", "user connection limit (0) is reached".
+            (Some(Code::NotAllowed), ErrorKind::ProtocolError(amqp)) if amqp.get_message().as_str().contains(LIMIT) => {
+                let found = format!("the broker at {host}:{port} refused {user}: {}", amqp.get_message());
+                let advice = "close connections that nobody needs, or raise the limit (rabbitmqctl set_user_limits, \
+                              rabbitmqctl set_vhost_limits)";
+                Self::new(Reason::ConnectionLimit, found, advice)
+            }
             (Some(Code::NotAllowed | Code::NotFound), _) => {
                 let found = format!("the broker at {host}:{port} has no virtual host {vhost:?} that {user} may use");
                 let advice = "check source.rabbitmq.vhost and the user's permissions";
                 Self::new(Reason::VhostNotFound, found, advice)
             }
             (_, ErrorKind::IOError(io)) => Self::connecting_io(address, io),
-            (_, ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
-                let found = format!("what answers at {host}:{port} does not speak plain AMQP 0-9-1");
-                let advice = "correct port in the broker's Secret, or, if TLS is spoken there, set source.rabbitmq.tls";
-                Self::new(Reason::BrokerUnreachable, found, advice)
-            }
+            (_, ErrorKind::ParsingError(_)) => Self::not_rabbitmq(address, "it sent a method that can't be read"),
+            (_, ErrorKind::InvalidProtocolVersion(_)) => Self::not_rabbitmq(address, "it asks for another version"),
             _ => Self::unreachable(address, &Self::from_lapin(error).found, ""),
         }
     }
@@ -132,6 +190,9 @@ impl QueueError {
     /// As `connecting`, where TLS or the operating system failed.
     pub(super) fn connecting_io(address: &BrokerAddress, error: &std::io::Error) -> Self {
         let BrokerAddress { host, port, .. } = address;
+        if let Some(refused) = refused(error) {
+            return Self::not_rabbitmq(address, &refused.to_string());
+        }
         match tls::explain(address, error) {
             Some((why, advice)) => {
                 Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}"), advice)
@@ -151,6 +212,14 @@ impl QueueError {
         }
     }
 
+    fn not_rabbitmq(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str) -> Self {
+        let found =
+            format!("what answers at {host}:{port} does not speak plain AMQP 0-9-1, as RabbitMQ does: {detail}");
+        let advice =
+            "correct host and port in the broker's Secret, or, if TLS is spoken there, set source.rabbitmq.tls";
+        Self::new(Reason::BrokerUnreachable, found, advice)
+    }
+
     fn unreachable(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str, advice: &str) -> Self {
         let found = format!("the broker at {host}:{port} can't be reached: {detail}");
         Self::new(Reason::BrokerUnreachable, found, advice)
@@ -158,16 +227,38 @@ impl QueueError {
 
     /// A failure of something done to `queue`.
     pub(super) fn on_queue(queue: &str, error: &lapin::Error) -> Self {
-        match code(error) {
-            Some(Code::NotFound) => {
+        let (Some(code), ErrorKind::ProtocolError(amqp)) = (code(error), error.kind()) else {
+            return Self::from_lapin(error);
+        };
+        let text = amqp.get_message().as_str();
+        match code {
+            // RabbitMQ: "home node 'rabbit@b' of durable queue 'q' in vhost '/' is down or inaccessible".
+            Code::NotFound if text.contains("is down or inaccessible") => {
+                let found = format!("queue {queue:?} exists, and the broker's node that holds it is down: {text}");
+                let advice = "start the node; don't declare the queue again, that would lose its messages";
+                Self::new(Reason::QueueUnavailable, found, advice)
+            }
+            Code::NotFound => {
                 let found = format!("queue {queue:?} does not exist");
                 Self::new(Reason::QueueNotFound, found, "create it, or correct source.rabbitmq.queue")
             }
-            Some(Code::AccessRefused) => {
+            Code::AccessRefused if text.contains("in exclusive use") => {
+                let found = format!("another consumer has queue {queue:?} for itself (it consumes with `exclusive`)");
+                let advice = "stop it (rabbitmqctl list_consumers), or have it consume without `exclusive`";
+                Self::new(Reason::QueueInUse, found, advice)
+            }
+            Code::ResourceLocked => {
+                let found = format!("queue {queue:?} is exclusive to the connection that declared it");
+                Self::new(Reason::QueueInUse, found, "declare the queue without `exclusive`, durable")
+            }
+            Code::AccessRefused => {
                 let found = format!("the broker refuses access to queue {queue:?}");
                 Self::new(Reason::DeclareRefused, found, "check the user's permissions")
             }
-            _ => Self::from_lapin(error),
+            Code::NotImplemented | Code::PreconditionFailed if STREAM.iter().any(|words| text.contains(words)) => {
+                Self::stream(queue)
+            }
+            Code::NotAllowed | Code::NotImplemented | Code::PreconditionFailed => Self::from_lapin(error),
         }
     }
 
@@ -175,12 +266,23 @@ impl QueueError {
     pub(super) fn from_lapin(error: &lapin::Error) -> Self {
         let found = match error.kind() {
             ErrorKind::ProtocolError(amqp) => format!("the broker closed the session: {}", amqp.get_message()),
-            ErrorKind::IOError(io) => io.to_string(),
+            ErrorKind::IOError(io) => match refused(io) {
+                Some(refused) => format!("what the broker sent is not what RabbitMQ sends: {refused}"),
+                None => io.to_string(),
+            },
+            ErrorKind::ParsingError(_) => {
+                "what the broker sent is not what RabbitMQ sends: it can't be read".to_owned()
+            }
             ErrorKind::MissingHeartbeatError => "the broker has been silent for two heartbeats".to_owned(),
             _ => error.to_string(),
         };
         Self::new(Reason::ConnectionLost, found, "")
     }
+}
+
+/// What the filter refused, if it was the filter that failed.
+fn refused(error: &std::io::Error) -> Option<Refused> {
+    error.get_ref()?.downcast_ref().copied()
 }
 
 fn user(address: &BrokerAddress) -> String {
@@ -194,6 +296,9 @@ enum Code {
     AccessRefused,
     NotAllowed,
     NotFound,
+    NotImplemented,
+    PreconditionFailed,
+    ResourceLocked,
 }
 
 fn code(error: &lapin::Error) -> Option<Code> {
@@ -201,7 +306,10 @@ fn code(error: &lapin::Error) -> Option<Code> {
     match amqp.kind() {
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Some(Code::AccessRefused),
         AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Some(Code::NotFound),
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => Some(Code::PreconditionFailed),
+        AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => Some(Code::ResourceLocked),
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Some(Code::NotAllowed),
+        AMQPErrorKind::Hard(AMQPHardError::NOTIMPLEMENTED) => Some(Code::NotImplemented),
         _ => None,
     }
 }

@@ -8,11 +8,13 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Map, Value, json};
 
+use super::frame_filter::{LEFT_OUT, PROPERTIES};
+
 /// Headers that would route a message elsewhere.
 const ROUTES: [&str; 2] = ["CC", "BCC"];
 
 /// What the broker counts of a message's stay in one queue.
-const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+pub(super) const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
 /// Begins the name of a header that tells what acted once.
 const ORIGINAL: &str = "x-original-";
@@ -21,11 +23,30 @@ const ORIGINAL: &str = "x-original-";
 const OWN: &str = "x-image-pipeline-";
 
 /// Those that are never left out: what a publisher calls so is overwritten.
-const OWN_NAMES: [&str; 8] = ["reason", "detail", "namespace", "name", "queue", "attempts", "first-seen", "redriven"];
+const OWN_NAMES: [&str; 11] = [
+    "reason",
+    "detail",
+    "namespace",
+    "name",
+    "queue",
+    "attempts",
+    "first-seen",
+    "redriven",
+    "renewals",
+    "unreadable-properties",
+    "unreadable-left-out",
+];
+
+/// The original properties of a message that had others that could be read. Redriven, it is judged by its body, so
+/// they become headers that only tell.
+const UNREADABLE: [&str; 2] = [PROPERTIES, LEFT_OUT];
 
 /// How often a message was redriven. Parking it again leaves it, as it does every header that does not
 /// act.
 pub(super) const REDRIVEN: &str = "x-image-pipeline-redriven";
+
+/// How often a message was published again to its own queue, so that the broker counts its returns from 0.
+pub(super) const RENEWALS: &str = "x-image-pipeline-renewals";
 
 /// Bytes of headers that are published again; the rest of a frame is for the other properties, seven texts of at
 /// most 255 bytes among them.
@@ -71,9 +92,12 @@ pub(super) fn parked(original: &BasicProperties, parked: &Parked<'_>) -> BasicPr
     safe(original).with_headers(fitting(headers))
 }
 
-/// For the same queue once more: the broker's count of its deliveries begins anew.
-pub(super) fn renewed(original: &BasicProperties) -> BasicProperties {
-    safe(original).with_headers(fitting(safe_headers(&uncounted(original))))
+/// For the same queue once more: the broker counts the copy's returns from 0. `times` counts the renewals, this
+/// one included.
+pub(super) fn renewed(original: &BasicProperties, times: u32) -> BasicProperties {
+    let mut headers = safe_headers(&uncounted(original));
+    headers.insert(RENEWALS.into(), AMQPValue::LongUInt(times));
+    safe(original).with_headers(fitting(headers))
 }
 
 /// For the queue it came from: without the reason, and counted. What acted once stays a header that
@@ -83,7 +107,13 @@ pub(super) fn redriven(original: &BasicProperties, times: u32) -> BasicPropertie
     let of_this_stay = |key: &str| {
         key.starts_with(OWN) || key.strip_prefix(ORIGINAL).is_some_and(|original| COUNTS.contains(&original))
     };
-    let mut headers = without(&safe_headers(&uncounted(original)), of_this_stay);
+    let safe_headers = safe_headers(&uncounted(original));
+    let mut headers = without(&safe_headers, of_this_stay);
+    for key in UNREADABLE {
+        if let (Some(value), Some(name)) = (safe_headers.inner().get(key), key.strip_prefix(OWN)) {
+            headers.insert(format!("{ORIGINAL}{name}").into(), value.clone());
+        }
+    }
     headers.insert(REDRIVEN.into(), AMQPValue::LongUInt(times));
     safe(original).with_headers(fitting(headers))
 }
@@ -139,7 +169,7 @@ fn long(value: &str) -> AMQPValue {
 
 /// Those that tell and do not act, persistent, and without any headers.
 fn safe(original: &BasicProperties) -> BasicProperties {
-    let mut properties = BasicProperties::default().with_delivery_mode(super::PERSISTENT);
+    let mut properties = BasicProperties::default().with_delivery_mode(super::publish::PERSISTENT);
     for (value, set) in [
         (
             original.content_type(),

@@ -1,5 +1,5 @@
-//! What repairing a parking queue needs of a broker: to take one message at a time, and to publish it
-//! again. It must never acknowledge: that is for whoever knows that the copy was confirmed.
+//! What repairing a parking queue needs of a broker: to take one message at a time, and to redrive it. It must
+//! never acknowledge: that is for the caller, who knows that the copy was confirmed.
 
 use lapin::options::BasicGetOptions;
 
@@ -20,31 +20,18 @@ impl Channel {
         .await
     }
 
-    /// Publishes a copy to the queue that a delivery came from, whose deliveries the broker counts from
-    /// 0, and waits for the broker's confirm. The channel must be in confirm mode.
-    ///
-    /// # Errors
-    /// As `park`.
-    pub async fn renew(&self, queue: &str, delivery: &Delivery) -> Result<(), QueueError> {
-        self.publish_unless_blocked(queue, delivery.body(), properties::renewed(delivery.properties())).await
-    }
-
     /// Publishes what was parked to a queue that is consumed, and waits for the broker's confirm; `times`
     /// says how often that was done with it, this time included. The channel must be in confirm mode.
     ///
     /// # Errors
-    /// As `park`.
+    /// The broker refused the message, returned it (no such queue), blocks publishers, or did not confirm in
+    /// time: the message may not be in the queue.
     pub async fn redrive(&self, queue: &str, delivery: &Delivery, times: u32) -> Result<(), QueueError> {
         self.publish_unless_blocked(queue, delivery.body(), properties::redriven(delivery.properties(), times)).await
     }
 }
 
 impl Delivery {
-    /// How often the broker has delivered it from a quorum queue before; a classic queue does not count.
-    pub fn delivered_before(&self) -> u64 {
-        self.header("x-delivery-count").and_then(|count| count.parse().ok()).unwrap_or(0)
-    }
-
     /// How often it was redriven.
     pub fn redriven(&self) -> u32 {
         self.header(properties::REDRIVEN).and_then(|count| count.parse().ok()).unwrap_or(0)

@@ -125,7 +125,7 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
             "checksum": "CRC32C",
             "expectedBucketOwner": "123456789012",
         } },
-        "failures": { "policy": "DeadLetter", "parkingQueue": "broken", "maxAttempts": 3, "holdingTime": "90s" },
+        "failures": { "policy": "DeadLetter", "parkingQueue": "broken", "deliveryLimit": 3, "holdingTime": "90s" },
         "scaling": {
             "minReplicas": 1, "maxReplicas": 9, "messagesPerReplica": 7, "pollInterval": "5s", "scaleDownAfter": "30s",
         },

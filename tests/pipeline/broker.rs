@@ -1,10 +1,11 @@
-//! A real RabbitMQ of either version, run from a root file system of its own. It must never touch
+//! A real RabbitMQ of any of the versions, run from a root file system of its own. It must never touch
 //! a broker of this machine: ports, names, data and the processes' very namespace are its own.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use image_pipeline::broker_address::BrokerAddress;
 
@@ -21,6 +22,9 @@ pub enum Version {
     Three,
     /// 4.0, as Debian 13 has it: its quorum queues count every return of a message.
     Four,
+    /// 4.3, as Debian unstable has it: its quorum queues don't count a message that a client hands back with
+    /// basic.nack.
+    FourThree,
 }
 
 impl Version {
@@ -28,7 +32,7 @@ impl Version {
     pub fn queue_type(self) -> QueueType {
         match self {
             Version::Three => QueueType::Classic,
-            Version::Four => QueueType::Quorum,
+            Version::Four | Version::FourThree => QueueType::Quorum,
         }
     }
 }
@@ -52,11 +56,15 @@ pub struct Tls<'a> {
 /// What stays of a broker while it does not run.
 struct Home {
     version: Version,
+    node: &'static str,
     directory: PathBuf,
     amqp: Port,
     tls: Port,
     distribution: Port,
-    names: Port,
+    /// Where nodes register their names (Erlang's epmd), which the nodes of a cluster share.
+    names: Arc<Port>,
+    /// Those that are on from the start; otherwise all.
+    features: Option<&'static str>,
 }
 
 /// Arguments: a root file system, a home, the command. The mounts are this namespace's alone.
@@ -89,7 +97,7 @@ ssl_cert_login_from = common_name
 impl Broker {
     /// The broker that all tests of this process share, each with queues of its own.
     pub async fn shared(version: Version) -> &'static Self {
-        static BROKERS: [OnceLock<Broker>; 2] = [OnceLock::new(), OnceLock::new()];
+        static BROKERS: [OnceLock<Broker>; 3] = [const { OnceLock::new() }; 3];
         let broker = BROKERS[version as usize].get_or_init(|| Self::start(version));
         broker.ready().await;
         broker
@@ -102,11 +110,40 @@ impl Broker {
         broker
     }
 
+    /// As `own`, without any of the features that the version may have off.
+    pub async fn own_without_features(version: Version) -> Self {
+        let mut home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
+        home.features = Some("");
+        home.configure("", "[].");
+        let broker = Self::of(home);
+        broker.ready().await;
+        broker
+    }
+
     /// As `own`, with TLS.
     pub async fn own_with_tls(version: Version, tls: &Tls<'_>) -> Self {
         let broker = Self::start_with(version, Some(tls));
         broker.ready().await;
         broker
+    }
+
+    /// A node of a cluster, not yet ready; the nodes register at `names`, where `epmd` must be running.
+    pub fn member(version: Version, node: &'static str, names: &Arc<Port>, settings: &str) -> Self {
+        let home = Home::new(version, node, Arc::clone(names));
+        home.configure(settings, "[].");
+        let cookie = home.directory.join(".erlang.cookie");
+        write(&cookie, "IMAGEPIPELINETESTS");
+        std::fs::set_permissions(&cookie, PermissionsExt::from_mode(0o400)).expect("a file of its owner alone");
+        Self::of(home)
+    }
+
+    /// Registers the names of a cluster's nodes, and outlives each of them. (A single broker starts its own.)
+    pub fn epmd(version: Version, names: &Arc<Port>) -> Process {
+        let home = Home::new(version, "epmd", Arc::clone(names));
+        Process::start("epmd", &home.directory, |command| {
+            home.enter(command.arg("unshare"));
+            command.arg("epmd");
+        })
     }
 
     /// Where TLS is spoken, for the user of `address`.
@@ -159,29 +196,35 @@ impl Broker {
     }
 
     fn start_with(version: Version, tls: Option<&Tls<'_>>) -> Self {
-        let [amqp, tls_port, distribution, names] = std::array::from_fn(|_| Port::reserve());
-        let directory = directory("rabbitmq");
-        let mut settings = format!("listeners.tcp.1 = {}\ndisk_free_limit.absolute = 50MB\n", amqp.address());
-        let mut plugins = "[].";
+        let home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
+        let (mut settings, mut plugins) = (String::new(), "[].");
         if let Some(Tls { certificate, authority, demanding }) = tls {
-            write(&directory.join("ca.crt"), &authority.certificate);
-            write(&directory.join("tls.crt"), &certificate.chain);
-            write(&directory.join("tls.key"), &certificate.key);
-            settings += &format!("listeners.ssl.1 = {}\n{TLS}", tls_port.address());
+            write(&home.directory.join("ca.crt"), &authority.certificate);
+            write(&home.directory.join("tls.crt"), &certificate.chain);
+            write(&home.directory.join("tls.key"), &certificate.key);
+            settings += &format!("listeners.ssl.1 = {}\n{TLS}", home.tls.address());
             settings += &format!("ssl_options.fail_if_no_peer_cert = {demanding}\n");
             if *demanding {
                 settings += EXTERNAL;
                 plugins = "[rabbitmq_auth_mechanism_ssl].";
             }
         }
-        write(&directory.join("rabbitmq.conf"), settings);
-        write(&directory.join("enabled_plugins"), plugins);
-        let home = Home { version, directory, amqp, tls: tls_port, distribution, names };
+        home.configure(&settings, plugins);
+        Self::of(home)
+    }
+
+    fn of(home: Home) -> Self {
         let process = home.run();
         Self { home, process }
     }
 
-    async fn ready(&self) {
+    /// Whether it has not been killed.
+    pub fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Returns when it takes connections.
+    pub async fn ready(&self) {
         let address = self.address();
         eventually("the broker to take connections", LIMIT, async || {
             Client::connect(&address).await.map(drop).map_err(|error| format!("{error}\n{}", self.process.log()))
@@ -191,6 +234,17 @@ impl Broker {
 }
 
 impl Home {
+    fn new(version: Version, node: &'static str, names: Arc<Port>) -> Self {
+        let [amqp, tls, distribution] = std::array::from_fn(|_| Port::reserve());
+        Self { version, node, directory: directory("rabbitmq"), amqp, tls, distribution, names, features: None }
+    }
+
+    fn configure(&self, settings: &str, plugins: &str) {
+        let listener = format!("listeners.tcp.1 = {}\ndisk_free_limit.absolute = 50MB\n", self.amqp.address());
+        write(&self.directory.join("rabbitmq.conf"), listener + settings);
+        write(&self.directory.join("enabled_plugins"), plugins);
+    }
+
     fn run(&self) -> Process {
         Process::start(&format!("RabbitMQ {:?}", self.version), &self.directory, |command| {
             self.enter(command.arg("unshare"));
@@ -202,13 +256,17 @@ impl Home {
     /// broker's settings. Whatever the command leaves behind (Erlang's epmd) ends with it, since
     /// it is in a namespace of processes whose first one is the command.
     fn enter(&self, command: &mut Command) {
-        let [_, three, four] = servers();
-        let root = if self.version == Version::Three { three } else { four };
+        let [_, three, four, four_three] = servers();
+        let root = match self.version {
+            Version::Three => three,
+            Version::Four => four,
+            Version::FourThree => four_three,
+        };
         command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "enter"]);
         command.arg(root).arg(&self.directory).args(["env", "-i", "HOME=/var/lib/rabbitmq", "LANG=C.UTF-8"]);
         for (name, value) in [
             ("PATH", "/usr/lib/rabbitmq/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("RABBITMQ_NODENAME", "rabbit@localhost"),
+            ("RABBITMQ_NODENAME", self.node),
             ("RABBITMQ_MNESIA_BASE", "/var/lib/rabbitmq/mnesia"),
             ("RABBITMQ_LOG_BASE", "/var/lib/rabbitmq/logs"),
             ("RABBITMQ_LOGS", "-"),
@@ -222,6 +280,9 @@ impl Home {
             ("ERL_CRASH_DUMP", "/var/lib/rabbitmq/erl_crash.dump"),
         ] {
             command.arg(format!("{name}={value}"));
+        }
+        if let Some(features) = self.features {
+            command.arg(format!("RABBITMQ_FEATURE_FLAGS={features}"));
         }
     }
 }

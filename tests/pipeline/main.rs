@@ -12,6 +12,7 @@ mod accounting;
 #[allow(dead_code)] // the contract tests need more of it
 mod api_server;
 mod broker;
+mod broker_cluster;
 mod browser;
 mod certificates;
 mod client;
@@ -19,6 +20,8 @@ mod consumer;
 mod eventually;
 mod host;
 mod images;
+mod late_confirms;
+mod memory_group;
 #[path = "../contract/named.rs"]
 #[allow(dead_code)] // as above
 mod named;
@@ -46,10 +49,12 @@ mod kills;
 mod options;
 mod outage;
 mod parked;
+mod parking;
 mod parts;
 mod poison;
 mod publish;
 mod queue;
+mod refused_queues;
 mod run;
 mod shutdown;
 mod stalls;

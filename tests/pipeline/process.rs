@@ -135,14 +135,14 @@ pub fn directory(name: &str) -> PathBuf {
     directory
 }
 
-/// The programs that `servers` finds or makes: versitygw, and the root file systems of RabbitMQ 3
-/// and 4.
-pub fn servers() -> &'static [PathBuf; 3] {
-    static SERVERS: OnceLock<[PathBuf; 3]> = OnceLock::new();
+/// The programs that `servers` finds or makes: versitygw, and the root file systems of RabbitMQ 3.10, 4.0
+/// and 4.3.
+pub fn servers() -> &'static [PathBuf; 4] {
+    static SERVERS: OnceLock<[PathBuf; 4]> = OnceLock::new();
     SERVERS.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pipeline/servers");
         let paths: Vec<PathBuf> = run(&mut Command::new(script)).lines().map(PathBuf::from).collect();
-        paths.try_into().expect("three paths")
+        paths.try_into().expect("four paths")
     })
 }
 

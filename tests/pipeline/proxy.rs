@@ -55,7 +55,8 @@ struct Plan {
 /// What a new connection needs.
 #[derive(Clone)]
 struct Connecting {
-    target: SocketAddr,
+    /// The first that takes a connection gets it.
+    targets: Arc<[SocketAddr]>,
     plans: watch::Receiver<Plan>,
     ears: Ears,
     held: Arc<AtomicUsize>,
@@ -74,6 +75,11 @@ impl Proxy {
         Self::overheard(Port::reserve(), target, mode, || Box::new(Deaf))
     }
 
+    /// Starts one before several servers; a connection goes to the first of them that takes it.
+    pub fn before(targets: &[SocketAddr]) -> Self {
+        Self::carrying(Port::reserve(), targets, Mode::Pass, || Box::new(Deaf))
+    }
+
     /// Starts one on a port of one's own, with an ear in each connection.
     pub fn overheard(
         port: Port,
@@ -81,9 +87,18 @@ impl Proxy {
         mode: Mode,
         ears: impl Fn() -> Box<dyn Ear> + Send + Sync + 'static,
     ) -> Self {
+        Self::carrying(port, &[target], mode, ears)
+    }
+
+    fn carrying(
+        port: Port,
+        targets: &[SocketAddr],
+        mode: Mode,
+        ears: impl Fn() -> Box<dyn Ear> + Send + Sync + 'static,
+    ) -> Self {
         let (plan, plans) = watch::channel(Plan { mode, closed: 0 });
         let (port, held) = (Arc::new(port), Arc::default());
-        let connecting = Connecting { target, plans, ears: Arc::new(ears), held: Arc::clone(&held) };
+        let connecting = Connecting { targets: targets.into(), plans, ears: Arc::new(ears), held: Arc::clone(&held) };
         tokio::spawn(serve(Arc::clone(&port), connecting));
         Self { port, plan, held }
     }
@@ -129,9 +144,10 @@ async fn serve(port: Arc<Port>, mut connecting: Connecting) {
 }
 
 async fn carry(client: TcpStream, connecting: Connecting) {
-    let Connecting { target, mut plans, ears, held } = connecting;
+    let Connecting { targets, mut plans, ears, held } = connecting;
     let closed = plans.borrow().closed;
-    let Ok(server) = TcpStream::connect(target).await else { return };
+    // It tries one address after the other.
+    let Ok(server) = TcpStream::connect(&targets[..]).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let ear = Mutex::new(ears());

@@ -240,14 +240,14 @@ fn refuses_a_body_over_the_limit_before_it_is_parsed() {
 fn refuses_names_that_some_store_could_not_hold() {
     let decoder = decoder("", "{name}");
     let long = "a".repeat(MAX_KEY_BYTES + 1);
-    let mut refused = vec!["", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a/..", &long, ".image-pipeline-probe"];
+    let mut refused = vec!["", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a/..", &long];
     refused.extend(["a\0b", "a\nb", "a\u{7f}", "a\u{85}b", "\u{9f}"]);
     for name in refused {
         assert_eq!(refusal(&decoder, named(name)).reason(), Reason::InvalidName, "{name:?}");
     }
     let odd =
         ["é/ü.png", "e\u{301}", "🌲🌲/木.png", "\u{202e}gnp.a", "\u{feff}a", "a\u{200b}", "．．/ａ", "\u{2028}", "⁄a"];
-    let plain = ["a", "a b.png", "..a", "a..", "...", "a\\b", " ", "a:b?c=d&e#f%2F..%2F", "a/.image-pipeline-probe"];
+    let plain = ["a", "a b.png", "..a", "a..", "...", "a\\b", " ", "a:b?c=d&e#f%2F..%2F"];
     for name in plain.into_iter().chain(odd) {
         assert_eq!(key(&decoder, named(name)).as_deref(), Ok(name));
     }
@@ -323,7 +323,6 @@ fn a_message_must_have_what_the_template_asks_for() {
         ("{metadata.x}/{name}", r#""x": "..""#, Reason::InvalidName, "the object's key has a segment that is . or .."),
         ("a/{metadata.x}./{name}", r#""x": ".""#, Reason::InvalidName, "the object's key has a segment"),
         ("{metadata.x}/{name}", r#""x": "a\u0000""#, Reason::InvalidName, "the object's key has a control character"),
-        (".{metadata.x}", r#""x": "image-pipeline-probe""#, Reason::InvalidName, "the object's key is the one"),
     ] {
         let error = refusal(&decoder("", template), with_metadata(metadata));
         assert_eq!(error.reason(), expected, "{metadata}: {error}");
@@ -428,11 +427,6 @@ fn a_template_that_can_make_no_key_is_named() {
     assert!(Decoder::new(&beside, &s3("", "{metadata.image}"), LIMIT).is_ok());
 }
 
-#[test]
-fn the_probe_lies_below_the_prefix() {
-    assert_eq!(probe_key("tiles/").as_str(), "tiles/.image-pipeline-probe");
-}
-
 const TEMPLATE_PIECES: [&str; 12] =
     ["{name}", "{stem}", "{digest}", "{year}", "{hour}", "{metadata.x}", "{metadata.y}", "/", ".", "a", "{", "}"];
 
@@ -474,7 +468,6 @@ proptest! {
             if let Ok(key) = key(&decoder, body) {
                 prop_assert!(key.starts_with(&prefix) && key.len() <= MAX_KEY_BYTES);
                 prop_assert!(key[prefix.len()..].split('/').all(|segment| !["", ".", ".."].contains(&segment)));
-                prop_assert_ne!(&key[prefix.len()..], ".image-pipeline-probe");
             }
         }
     }

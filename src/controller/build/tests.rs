@@ -67,7 +67,7 @@ destination:
     cacheControl: max-age=60
     checksum: SHA256
     expectedBucketOwner: '111122223333'
-failures: {policy: DeadLetter, parkingQueue: $(HOSTNAME), maxAttempts: 3, holdingTime: 1m}
+failures: {policy: DeadLetter, parkingQueue: $(HOSTNAME), deliveryLimit: 3, holdingTime: 1m}
 consumer:
   concurrency: 3
   serviceAccountName: tiles

@@ -112,14 +112,19 @@ fn parked_it_says_why_and_acts_no_more() {
 
 #[test]
 fn renewed_it_is_the_same_but_for_the_brokers_count() {
-    let renewed = renewed(&taken());
+    let renewed = super::renewed(&taken(), 1);
     assert_acts_no_more(&renewed);
-    assert_eq!(renewed, parked(&sent(), &PARKED), "as it was parked, the count of its first queue included");
+    let mut headers = parked(&sent(), &PARKED).headers().clone().unwrap_or_default();
+    headers.insert(RENEWALS.into(), AMQPValue::LongUInt(1));
+    let expected = parked(&sent(), &PARKED).with_headers(headers);
+    assert_eq!(renewed, expected, "as it was parked, the count of its first queue included");
     // What nobody has parked may act.
-    let foreign = super::renewed(&sent());
+    let foreign = super::renewed(&sent(), 3);
     assert_acts_no_more(&foreign);
     assert_tells_the_same(&foreign);
-    assert_eq!(super::renewed(&BasicProperties::default()).headers().clone(), Some(FieldTable::default()));
+    assert_eq!(header(&foreign, RENEWALS).and_then(text).as_deref(), Some("3"));
+    let bare = super::renewed(&BasicProperties::default(), 1);
+    assert_eq!(bare.headers().as_ref().map(|headers| headers.inner().len()), Some(1));
 }
 
 #[test]
@@ -142,6 +147,26 @@ fn parked_again_it_is_still_counted_and_its_first_properties_are_told() {
     assert_tells_the_same(&again);
     let third = redriven(&again, 3);
     assert_eq!(header(&third, REDRIVEN).and_then(text).as_deref(), Some("3"));
+}
+
+/// Properties that could not be read are kept, and stop the message no more once it is redriven.
+#[test]
+fn redriven_it_has_its_unreadable_properties_as_text_alone() {
+    let kept = headers(&[(PROPERTIES, long("gAAC//8=")), (LEFT_OUT, AMQPValue::LongUInt(7))]);
+    let parked = parked(&BasicProperties::default().with_headers(kept), &PARKED);
+    assert_eq!(header(&parked, PROPERTIES), Some(&long("gAAC//8=")));
+    let redriven = redriven(&parked, 1);
+    assert_eq!((header(&redriven, PROPERTIES), header(&redriven, LEFT_OUT)), (None, None));
+    assert_eq!(header(&redriven, "x-original-unreadable-properties"), Some(&long("gAAC//8=")));
+    assert_eq!(header(&redriven, "x-original-unreadable-left-out"), Some(&AMQPValue::LongUInt(7)));
+}
+
+#[test]
+fn the_largest_header_that_is_kept_is_the_filters() {
+    let kept = long(&"A".repeat(96 << 10));
+    let many = headers(&[(PROPERTIES, kept.clone()), ("device", long(&"x".repeat(40 << 10)))]);
+    let parked = parked(&BasicProperties::default().with_headers(many), &PARKED);
+    assert_eq!((header(&parked, PROPERTIES), header(&parked, "device")), (Some(&kept), None));
 }
 
 #[test]
