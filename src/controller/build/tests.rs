@@ -132,8 +132,9 @@ fn an_argument_is_expanded_as_kubernetes_documents_it() {
 
 /// Text of a user, mostly of the pieces that the kubelet gives a meaning to.
 fn text() -> impl Strategy<Value = String> {
-    let pieces = ["$", "$$", "(", ")", "$(", "$(MALLOC_ARENA_MAX)", "$(KUBERNETES_SERVICE_HOST)", "\"", "\\", " ", "é"];
-    let piece = prop_oneof![4 => sample::select(&pieces).prop_map(str::to_owned), 1 => any::<String>()];
+    const PIECES: &[&str] =
+        &["$", "$$", "(", ")", "$(", "$(MALLOC_ARENA_MAX)", "$(KUBERNETES_SERVICE_HOST)", "\"", "\\", " ", "é"];
+    let piece = prop_oneof![4 => sample::select(PIECES).prop_map(str::to_owned), 1 => any::<String>()];
     collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
