@@ -82,7 +82,7 @@ ifeq ($(CLUSTER),current)
 	@$(MAKE) check end-to-end
 else
 	@$(CLUSTER_SCRIPTS)/packages browser
-	@$(CLUSTER_SCRIPTS)/build
+	@$(CLUSTER_SCRIPTS)/build oldest
 	@$(MAKE) check
 	cargo test --locked --test pipeline
 	cargo test --locked --test crash

@@ -216,9 +216,9 @@ fn variable((name, value): (&str, &str)) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() }
 }
 
-/// An argument as it stands: Kubernetes would put a variable's value in place of `$(NAME)`.
+/// Escapes an argument: the kubelet replaces `$(NAME)` by a variable's value, and every `$$` by `$`.
 fn literal(argument: &str) -> String {
-    argument.replace("$(", "$$(")
+    argument.replace('$', "$$")
 }
 
 /// Optional, so that a Secret that comes late is mounted late instead of keeping the pod from

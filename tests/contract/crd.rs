@@ -242,6 +242,9 @@ fn every_rule_names_the_field_it_refuses() {
         ("consumer.resources.limits.memory", |p| resources(p, &[], &[("memory", "20M")])),
         ("consumer.resources.requests", |p| resources(p, &[("memory", "128Mi")], &[("memory", "127Mi")])),
         ("consumer.resources.requests", |p| resources(p, &[("cpu", "1")], &[("cpu", "999m")])),
+        ("consumer.resources.requests", |p| {
+            resources(p, &[("ephemeral-storage", "2Gi")], &[("ephemeral-storage", "1Gi")]);
+        }),
         ("scaling.scaleDownAfter", |p| p["spec"]["scaling"] = json!({ "scaleDownAfter": "1 minute" })),
     ];
     for (field, change) in cases {

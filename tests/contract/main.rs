@@ -3,6 +3,7 @@
 
 mod api_server;
 mod architecture;
+mod bounds;
 mod chart;
 mod check;
 mod crd;
