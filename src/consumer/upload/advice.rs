@@ -1,8 +1,8 @@
 //! The sentences about a store: what was found, and what to do about it, with the field's name. It
 //! must never decide whose fault something is, nor repeat text of the store's.
 
-use super::network::credentials;
 use super::error::Action;
+use super::network::credentials;
 use crate::api::destination::S3Destination;
 use crate::reason::Reason;
 
