@@ -31,10 +31,19 @@ const LIMIT: Duration = Duration::from_secs(60);
 const BUDGET: u64 = 256 << 20;
 
 /// What is stored, or why a message is parked.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Eq, PartialEq)]
 enum Outcome {
     Stored { key: String, digest: String, png: Bytes },
     Refused { reason: Reason, detail: String },
+}
+
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outcome::Stored { key, digest, png } => write!(formatter, "{key} {digest}, {} bytes", png.len()),
+            Outcome::Refused { reason, detail } => write!(formatter, "{reason}: {detail}"),
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -122,12 +131,16 @@ fn capacity() -> Arc<Capacity> {
     Arc::new(Capacity::new(Sizes { concurrency: 4, prefetch: Some(1), max_body_bytes: 1, memory_limit }))
 }
 
-/// A picture that keeps a decoder busy for a while.
-fn large() -> Message {
-    let pixels = RgbImage::from_fn(3000, 3000, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]));
+fn picture(side: u32, format: ImageFormat, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Message {
     let mut file = std::io::Cursor::new(Vec::new());
-    DynamicImage::from(pixels).write_to(&mut file, ImageFormat::Bmp).expect("a BMP");
-    Message::new(&json!({}), Sample { name: "large.bmp".to_owned(), file: file.into_inner() }.body())
+    let pixels = RgbImage::from_fn(side, side, |x, y| Rgb(pixel(x, y)));
+    DynamicImage::from(pixels).write_to(&mut file, format).expect("an image");
+    Message::new(&json!({}), Sample { name: "picture".to_owned(), file: file.into_inner() }.body())
+}
+
+/// A picture that keeps a decoder busy for a while, in a body of 9 MB.
+fn large() -> Message {
+    picture(1500, ImageFormat::Bmp, |x, y| [x as u8, y as u8, (x * y) as u8])
 }
 
 /// A program that writes its process id to a file and becomes the decoder; `before` runs in between, with `$1` for
@@ -164,19 +177,26 @@ fn pids(directory: &Path) -> Vec<u32> {
 }
 
 /// The process id of the decoder that was started after `earlier` others, once it has set its limits.
-async fn at_work(directory: &Path, earlier: usize) -> u32 {
+async fn bounded(directory: &Path, earlier: usize) -> u32 {
     let is_bounded =
         |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).is_ok_and(|n| n == "1000\n");
-    let pid = until("a decoder", || pids(directory).get(earlier).copied().filter(is_bounded)).await;
-    // It has worked for a tenth of a second: it is past what it does before it reads the body.
-    let worked = |stat: String| {
-        let fields =
-            stat.rsplit_once(") ").map(|(_, fields)| fields.split(' ').collect::<Vec<_>>()).unwrap_or_default();
-        fields.get(11).and_then(|ticks| ticks.parse().ok()).is_some_and(|ticks: u64| ticks >= 10)
-    };
-    until("it to work", || std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().map(worked).filter(|done| *done))
-        .await;
+    until("a decoder", || pids(directory).get(earlier).copied().filter(is_bounded)).await
+}
+
+/// The same once it has worked for so long that it must have read the body.
+async fn at_work(directory: &Path, earlier: usize) -> u32 {
+    let pid = bounded(directory, earlier).await;
+    // utime of proc_pid_stat(5), the twelfth field after the name, in hundredths of a second.
+    let ticks = |stat: &str| stat.rsplit_once(") ")?.1.split(' ').nth(11)?.parse::<u64>().ok();
+    let has_worked = || ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?).filter(|ticks| *ticks >= 10);
+    until("it to work", has_worked).await;
     pid
+}
+
+/// The file in the body.
+fn picture_file(message: &Message) -> Vec<u8> {
+    let body: Value = serde_json::from_slice(&message.body).expect("JSON");
+    STANDARD.decode(body["image"].as_str().expect("a text")).expect("base64")
 }
 
 fn signal(signal: &str, pid: u32) {
@@ -256,15 +276,15 @@ async fn a_decoder_process_bounds_itself() {
     let (directory, capacity, message) = (tempfile::tempdir().unwrap(), capacity(), large());
     let all = capacity.memory(BUDGET).await.expect("memory");
     let work = message.by(&program(directory.path(), ""), None, &capacity);
-    let pid = at_work(directory.path(), 0).await;
+    let pid = bounded(directory.path(), 0).await;
     let limits = || std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("a process");
     let of = |limits: &str, name: &str| {
         let line = limits.lines().find(|line| line.starts_with(name)).expect("a limit").to_owned();
         line[26..].split_whitespace().next().expect("a soft limit").parse::<u64>().expect("a number")
     };
-    // Of a BMP: the file, the pixels three times, and a byte a row as often.
-    let file = 3000 * 3000 * 3 + 54;
-    let expected = memory_for_image(2 * file + (3000 * 3000 * 3 + 3000) * 3);
+    let file = picture_file(&message);
+    let header = inspect(&file, message.settings.image.max_pixels).expect("a header");
+    let expected = memory_for_image(header.bytes_needed() + file.len() as u64);
     until("the image's limit", || Some(of(&limits(), "Max data size")).filter(|limit| *limit == expected)).await;
     assert_eq!(of(&limits(), "Max core file size"), 0);
     assert!((120..1000).contains(&of(&limits(), "Max cpu time")), "{}", limits());
@@ -282,7 +302,7 @@ async fn decoder_processes_work_side_by_side() {
     let all = capacity.memory(BUDGET).await.expect("memory");
     let works = [large(), large(), large()].map(|message| message.by(&program, None, &capacity));
     for number in 0..works.len() {
-        at_work(directory.path(), number).await;
+        bounded(directory.path(), number).await;
     }
     drop(all);
     for work in works {
@@ -317,11 +337,12 @@ async fn a_decoder_process_that_is_killed_is_tried_again() {
     assert_crashed(done(work).await, "signal 9 (SIGKILL");
 }
 
-/// Its limit is less than the picture takes.
+/// A file of some kilobytes with 48 MB of pixels, under a limit that is less.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decoder_process_that_takes_too_much_memory_is_the_message() {
     let (directory, capacity) = (tempfile::tempdir().unwrap(), capacity());
-    let work = large().by(&program(directory.path(), "ulimit -d 80000"), None, &capacity);
+    let message = picture(4000, ImageFormat::Png, |_, _| [7; 3]);
+    let work = message.by(&program(directory.path(), "ulimit -d 40000"), None, &capacity);
     assert_crashed(done(work).await, "more memory");
     assert_eq!(pids(directory.path()).len(), 1);
 }
@@ -329,9 +350,19 @@ async fn a_decoder_process_that_takes_too_much_memory_is_the_message() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decoder_process_that_hangs_is_killed_and_is_the_message() {
     let (directory, capacity) = (tempfile::tempdir().unwrap(), capacity());
-    let work = large().by(&program(directory.path(), ""), Some(1), &capacity);
-    let pid = at_work(directory.path(), 0).await;
+    let all = capacity.memory(BUDGET).await.expect("memory");
+    // So small that its deadline is the second that is given here.
+    let work =
+        picture(100, ImageFormat::Png, |x, _| [x as u8; 3]).by(&program(directory.path(), ""), Some(1), &capacity);
+    let pid = bounded(directory.path(), 0).await;
+    // It sleeps for the first time when it is ready and reads.
+    let sleeps = || {
+        Some(())
+            .filter(|()| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") S ")))
+    };
+    until("it to wait", sleeps).await;
     signal("STOP", pid);
+    drop(all);
     assert_crashed(done(work).await, "had not ended after");
     until("its end", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
 }
@@ -341,7 +372,7 @@ async fn a_decoder_process_ends_when_nobody_waits_for_it() {
     let (directory, capacity) = (tempfile::tempdir().unwrap(), capacity());
     let all = capacity.memory(BUDGET).await.expect("memory");
     let work = large().by(&program(directory.path(), ""), None, &capacity);
-    let pid = at_work(directory.path(), 0).await;
+    let pid = bounded(directory.path(), 0).await;
     work.abort();
     until("its end", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
     drop(all);
