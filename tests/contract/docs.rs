@@ -46,6 +46,8 @@ const OF_OTHERS: &[&str] = &[
     "pollingInterval",
     "prefetch_count",
     "purge_queue",
+    "set_user_limits",
+    "set_vhost_limits",
     "user_id",
 ];
 

@@ -45,6 +45,7 @@ pub const BLOCKS: &[(&str, &str, Tried)] = &[
     ("docs/operations.md", "kubectl -n image-pipeline-system exec", AsItStands),
     ("docs/operations.md", "make image IMAGE=registry", By("tests/end_to_end/release.rs")),
     ("docs/operations.md", "image-pipeline parked list", AsItStands),
+    ("docs/operations.md", "image-pipeline parked show", By("tests/pipeline/parked.rs")),
     ("docs/quick-start.md", "make demo-local", ByMake),
     ("docs/quick-start.md", "image-pipeline check", By("tests/demo_local/main.rs")),
     ("docs/quick-start.md", "make demo\n", ByMake),
