@@ -48,7 +48,11 @@ async fn finishes(accounted: &Accounted, images: usize) {
     eventually("an empty queue", LIMIT, async || {
         let status = consumer.status().await?;
         let ready = accounted.scene.client.ready(queue).await?;
-        if ready == 0 && status.in_flight == 0 && status.processed > 0 { Ok(()) } else { Err(format!("{ready} {status:?}")) }
+        if ready == 0 && status.in_flight == 0 && status.processed > 0 {
+            Ok(())
+        } else {
+            Err(format!("{ready} {status:?}"))
+        }
     })
     .await;
     accounted.scene.ends_with_parked(consumer, 0).await;
