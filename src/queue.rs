@@ -57,6 +57,7 @@ pub struct Connection {
 }
 
 /// One AMQP channel. An error from the broker closes it, and no other of the same connection.
+#[derive(Debug)]
 pub struct Channel {
     inner: lapin::Channel,
     blocked: watch::Receiver<bool>,
