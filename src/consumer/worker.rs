@@ -331,7 +331,9 @@ impl Worker {
         let mut failures = 0;
         loop {
             let tried = match dependency {
-                Dependency::Parking => self.parking.available().await.map_err(|error| (error.reason(), error.to_string())),
+                Dependency::Parking => {
+                    self.parking.available().await.map_err(|error| (error.reason(), error.to_string()))
+                }
                 Dependency::Storage | Dependency::Broker => {
                     self.store.probe(&self.probe_key).await.map_err(|error| (error.reason(), error.to_string()))
                 }

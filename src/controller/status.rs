@@ -149,10 +149,7 @@ fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
 
 /// Whether the broker answered, and reported that the queue can't be read.
 fn is_of_queue(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::QueueNotFound | Reason::QueueUnavailable | Reason::QueueInUse | Reason::StreamNotSupported
-    )
+    matches!(reason, Reason::QueueNotFound | Reason::QueueUnavailable | Reason::QueueInUse | Reason::StreamNotSupported)
 }
 
 fn storage_available(observed: &Observed) -> Finding {

@@ -115,7 +115,10 @@ impl Deed {
 /// Why messages that were meant stay, and what to do about it.
 pub fn left(unknown: u64, too_often: u64) -> String {
     let sentences = [
-        (unknown, "whose queue the parking queue's name does not imply, or whose header names another (--to QUEUE says it)"),
+        (
+            unknown,
+            "whose queue the parking queue's name does not imply, or whose header names another (--to QUEUE says it)",
+        ),
         (too_often, "redriven three times before and come back (--again redrives once more)"),
     ];
     let sentences = sentences.iter().filter(|(count, _)| *count > 0);
