@@ -28,8 +28,6 @@ LABEL org.opencontainers.image.title="image-pipeline" \
       org.opencontainers.image.revision="${REVISION}"
 # By number: a pod that says runAsNonRoot cannot check a name.
 USER 65532:65532
-# As the operator tells its pods, for `image-pipeline parked`: a header may nest as deep as a frame holds.
-ENV RUST_MIN_STACK=268435456
 # In the PATH, for `kubectl exec … -- image-pipeline check`.
 ENTRYPOINT ["/usr/local/bin/image-pipeline"]
 

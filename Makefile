@@ -82,7 +82,7 @@ ifeq ($(CLUSTER),current)
 	@$(MAKE) check end-to-end
 else
 	@$(CLUSTER_SCRIPTS)/packages browser
-	@$(CLUSTER_SCRIPTS)/build
+	@$(CLUSTER_SCRIPTS)/build oldest
 	@$(MAKE) check
 	cargo test --locked --test pipeline
 	cargo test --locked --test crash
@@ -138,9 +138,9 @@ advisories: $(CARGO_DENY) ## Whether a crate in Cargo.lock has a known fault; as
 
 # Without the address sanitizer, which needs a nightly compiler: our code has no unsafe block.
 fuzz: SECONDS := 60
-fuzz: ## Feed the decoders of messages, keys and images hostile input, SECONDS=60 each
+fuzz: ## Feed the decoders of messages, keys, images and frames hostile input, SECONDS=60 each
 	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
-	@for target in message key image; do \
+	@for target in message key image frames; do \
 		mkdir -p fuzz/corpus/$$target; \
 		cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \

@@ -6,6 +6,7 @@
 //! cargo bench                        everything
 //! cargo bench -- encode              one stage
 //! cargo bench -- pixels              cost against pixels; throughput in pixels
+//! cargo bench -- redelivered         both stages in the consumer, and in a process of their own
 //! ```
 #![allow(missing_docs, clippy::expect_used)]
 
@@ -19,9 +20,14 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use image_pipeline::api::destination::S3Destination;
 use image_pipeline::api::image::{ImageSettings, PngEncoding, Reencode};
 use image_pipeline::api::message::MessageFormat;
+use image_pipeline::consumer::capacity::{Capacity, Sizes};
 use image_pipeline::consumer::decode::{Decoder, Incoming};
 use image_pipeline::consumer::encode::{Png, encode, inspect};
+use image_pipeline::consumer::isolate::protocol::Settings;
+use image_pipeline::consumer::isolate::{self, Isolation};
+use image_pipeline::consumer::metrics::Metrics;
 use image_pipeline::publish::{Format, SampleArgs, Size};
+use prometheus_client::registry::Registry;
 use serde_json::json;
 
 const FORMATS: [(&str, Format); 2] = [("png", Format::Png), ("jpeg", Format::Jpeg)];
@@ -99,12 +105,37 @@ fn cost_against_pixels(criterion: &mut Criterion) {
     }
 }
 
+/// Both stages of one tile: on the consumer's own thread, and in a decoder process, as for a redelivered message.
+fn redelivered(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("redelivered");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let sizes = Sizes { concurrency: 1, prefetch: Some(1), max_body_bytes: 1, memory_limit: None };
+    let (capacity, decoder, metrics) =
+        (Capacity::new(sizes), decoder(), Metrics::register(&mut Registry::with_prefix("bench")));
+    let settings: Settings = serde_json::from_value(
+        json!({"message": {}, "image": {}, "s3": {"bucket": "tiles"}, "max_body_bytes": 64 << 20}),
+    )
+    .expect("settings");
+    let isolation = Isolation::new(settings.clone()).with_program(env!("CARGO_BIN_EXE_image-pipeline").into());
+    for (name, format) in FORMATS {
+        let image = STANDARD.encode(tile(640, format));
+        let body = Bytes::from(json!({"image": image, "image_metadata": {"image_name": "north/7.png"}}).to_string());
+        let incoming = Incoming { body: &body, timestamp: None, header: &|_| None };
+        let here = || png(&decoder.decode(&incoming).expect("a message").image, &settings.image);
+        let message = isolate::Incoming { body: &body, timestamp: None, header: &|_| None };
+        let apart = || runtime.block_on(isolation.convert(&message, &decoder, &capacity, &metrics)).expect("an image");
+        assert_eq!(here().bytes(), apart().png.bytes());
+        group.bench_function(BenchmarkId::new("consumer", name), |bench| bench.iter(here));
+        group.bench_function(BenchmarkId::new("process", name), |bench| bench.iter(apart));
+    }
+}
+
 criterion_group! {
     name = stages;
     config = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = decode_stage, encode_stage, cost_against_pixels
+    targets = decode_stage, encode_stage, cost_against_pixels, redelivered
 }
 criterion_main!(stages);

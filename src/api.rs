@@ -12,6 +12,7 @@ pub mod conditions;
 mod descriptions;
 pub mod destination;
 pub mod failures;
+mod formats;
 pub mod image;
 pub mod message;
 pub mod names;
@@ -86,7 +87,7 @@ use source::Source;
         .message("metadata.name is longer than 50 characters; child names are derived from it")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(transform = descriptions::flow, transform = descriptions::tell_defaults)]
+#[schemars(transform = descriptions::flow, transform = descriptions::tell_defaults, transform = formats::drop_unrecognized)]
 #[x_kube(validation = Rule::new("!has(self.failures.parkingQueue) || self.failures.parkingQueue == '' || self.failures.parkingQueue != self.source.rabbitmq.queue")
     .message("failures.parkingQueue is the source queue itself; parked messages would come back for ever"))]
 #[x_kube(validation = Rule::new("has(self.failures.parkingQueue) && self.failures.parkingQueue != '' || self.source.rabbitmq.queue.size() <= 248")
@@ -127,7 +128,7 @@ pub struct ImagePipelineSpec {
 /// What the operator last saw and decided.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(transform = descriptions::flow)]
+#[schemars(transform = descriptions::flow, transform = formats::drop_unrecognized)]
 pub struct ImagePipelineStatus {
     /// The generation of the spec that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]

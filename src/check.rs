@@ -17,8 +17,10 @@ use cluster::{ClusterError, Namespace};
 
 const EXAMPLES: &str = "\
 Each check is one line: what was found and, where it failed, the reason that the ImagePipeline's status
-would give, and what to do. The store is tried with the object .image-pipeline-probe below the prefix,
-which consumers write too when the store has failed; ListBucket is not needed.
+would give, and what to do. The store is tried with an image of one pixel, named
+image-pipeline-check-NUMBER.png: stored as images are, by the pipeline's key template, and deleted. Where
+destination.s3.onConflict needs it, the store must refuse to store it twice, and let it be read. ListBucket
+and DeleteObject are not needed; without DeleteObject the object stays, and its line says so.
 
 By name: the ImagePipeline and the Secrets that it names are read from the cluster that this runs in, or
 that KUBECONFIG names, and kept in memory alone. Names of the cluster's network resolve only in its pods,

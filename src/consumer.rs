@@ -10,20 +10,22 @@ use axum::Json;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::api::assignment::Assignment;
+use crate::api::failures::FailurePolicy;
 use crate::api::names;
 use crate::http;
 use crate::version;
 
 mod backoff;
 mod broker;
-mod capacity;
+pub mod capacity;
 mod cgroup;
 pub mod decode;
+mod drive;
 pub mod encode;
-mod markers;
+pub mod isolate;
 mod message;
 pub mod metrics;
 mod origin;
@@ -36,12 +38,14 @@ mod state;
 mod throughput;
 pub mod upload;
 mod watchdog;
+mod work;
 mod worker;
 
 use broker::Broker;
 use capacity::{Asked, Capacity, Sizes};
 use decode::{Decoder, InvalidTemplate};
-use markers::Markers;
+use isolate::Isolation;
+use isolate::protocol::Settings;
 use metrics::Metrics;
 use parking::Parking;
 use secrets::Secrets;
@@ -69,9 +73,6 @@ pub struct Args {
     /// broker-authority, broker-certificate, store, store-authority
     #[arg(long, env = "SECRETS", value_name = "DIRECTORY", default_value = names::SECRETS_MOUNT)]
     pub secrets: PathBuf,
-    /// Directory for a mark of the message whose decoding may end this process; it must outlive it
-    #[arg(long, env = "MARKERS", value_name = "DIRECTORY", default_value = names::MARKERS_MOUNT)]
-    pub markers: PathBuf,
     /// Seconds that may pass between SIGTERM and the end of the process
     #[arg(long, env = "GRACE_PERIOD_SECONDS", default_value_t = 60)]
     pub grace_period_seconds: u16,
@@ -108,9 +109,8 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let state = State::new(metrics.clone());
     let sizes = sizes(&args);
     announce(&args, sizes);
-    let cut_off = CancellationToken::new();
-    let sessions = sessions(&args, sizes, &state, cut_off.clone());
-    let worker = Arc::new(worker(&args, sizes, &sessions.broker, &state, metrics, stop.clone(), cut_off).await?);
+    let sessions = sessions(&args, sizes, &state);
+    let worker = Arc::new(worker(&args, sizes, &sessions.broker, &state, metrics).await?);
     let work = async {
         sessions.run(&worker, &stop).await;
         worker.parking.close().await;
@@ -145,7 +145,7 @@ fn sizes(args: &Args) -> Sizes {
     Sizes::new(asked, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1))
 }
 
-fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: CancellationToken) -> Sessions {
+fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>) -> Sessions {
     // In a pod, the pod's name.
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "consumer".to_owned());
     let Args { pipeline_namespace, pipeline_name, assignment, secrets, .. } = args;
@@ -157,10 +157,15 @@ fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>, cut_off: Cancellation
         },
         queue: assignment.source.rabbitmq.queue.clone(),
         tag: host,
-        prefetch: sizes.prefetch,
+        sizes,
+        policy: delivery_policy::Settings {
+            prefetch: sizes.prefetch_for(0),
+            delivery_limit: assignment.failures.delivery_limit.into(),
+            holding_time: assignment.failures.holding_time.into(),
+            parks: assignment.failures.policy == FailurePolicy::Park,
+        },
         grace_period: Duration::from_secs(args.grace_period_seconds.into()),
         state: Arc::clone(state),
-        cut_off,
     }
 }
 
@@ -170,30 +175,23 @@ async fn worker(
     broker: &Broker,
     state: &Arc<State>,
     metrics: Metrics,
-    stop: CancellationToken,
-    cut_off: CancellationToken,
 ) -> Result<Worker, Error> {
     let Assignment { source, message, image, destination, failures, .. } = &args.assignment;
-    let (markers, writable) = Markers::new(&args.markers, failures.max_attempts);
-    if let Err(error) = writable {
-        warn!(directory = %args.markers.display(), %error, "no marks: a message that ends processes can't be told");
-    }
+    let max_body_bytes = source.rabbitmq.max_body_bytes.get();
+    let (s3, image, message) = (destination.s3.clone(), image.clone(), message.clone());
     Ok(Worker {
         namespace: args.pipeline_namespace.clone(),
         name: args.pipeline_name.clone(),
         queue: source.rabbitmq.queue.clone(),
-        decoder: Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?,
+        decoder: Decoder::new(&message, &s3, max_body_bytes)?,
         image: image.clone(),
         failures: failures.clone(),
-        probe_key: decode::probe_key(&destination.s3.prefix),
-        markers,
+        isolation: Isolation::new(Settings { message, image, s3, max_body_bytes }),
         capacity: Capacity::new(sizes),
         store: Store::new(&destination.s3, &Secrets::from(args.secrets.as_path())).await,
         parking: Parking::new(broker.clone(), names::parking_queue(source, failures)),
         state: Arc::clone(state),
         metrics,
-        stop,
-        cut_off,
     })
 }
 
@@ -209,8 +207,6 @@ fn announce(args: &Args, sizes: Sizes) {
         prefix = s3.prefix,
         region = s3.region,
         concurrency = sizes.concurrency,
-        prefetch = sizes.prefetch,
-        image_bytes = sizes.image_bytes,
         memory_limit = sizes.memory_limit,
         "storing the queue's images in the bucket"
     );

@@ -14,7 +14,16 @@ use kube::CustomResourceExt as _;
 #[command(name = "image-pipeline", version = version::VERSION_AND_REVISION, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Decode one message from standard input (a consumer starts this)
+    #[command(hide = true)]
+    Decode,
+    #[command(flatten)]
+    Command(Box<Command>),
 }
 
 const EXAMPLES: &str = "\
@@ -47,13 +56,22 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let result = match Cli::parse().role {
+        // Without logging, TLS and a runtime: it starts for every redelivered message, and needs none of them.
+        Role::Decode => decode(),
+        Role::Command(command) => run(*command),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {}", chain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn decode() -> anyhow::Result<()> {
+    consumer::isolate::decode(&mut std::io::stdin().lock(), &mut std::io::stdout().lock()).context("decoding")
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

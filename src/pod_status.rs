@@ -21,6 +21,10 @@ pub struct PodStatus {
     pub processed: u64,
     /// Messages parked and acknowledged since the process started.
     pub parked: u64,
+    /// Copies published in place of messages whose returns came near their queue's delivery limit, or that S3 took
+    /// too long to take, since the process started.
+    #[serde(default)]
+    pub renewed: u64,
     /// Messages finished per second of work, over the last half minute of work; absent if none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<f64>,
@@ -41,7 +45,7 @@ pub enum ConsumerState {
     Connecting,
     /// Consuming.
     Running,
-    /// Handed everything back after holding it too long: waiting until what failed works again.
+    /// Takes no more messages until what failed works again.
     Waiting,
     /// Told to stop: finishing what it holds, taking nothing.
     Draining,
@@ -85,6 +89,7 @@ pub fn healthy() -> PodStatus {
         in_flight: 1,
         processed: 0,
         parked: 0,
+        renewed: 0,
         throughput: None,
         broker: available.clone(),
         storage: available.clone(),

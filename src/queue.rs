@@ -2,15 +2,16 @@
 //! the only place that knows `lapin`. It must never reconnect by itself: a session that failed is
 //! torn down by its owner, who decides when to open the next.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_rs::util::RuntimeParts;
+use async_rs::{Runtime, Tokio};
 use futures::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
-use lapin::{AsyncTcpStream, ConnectionProperties, ErrorKind, Event};
+use lapin::{AsyncTcpStream, ConnectionProperties, Event};
 use tokio::sync::watch;
 
 use crate::broker_address::BrokerAddress;
@@ -19,6 +20,7 @@ mod attempt;
 mod declare;
 mod delivery;
 mod error;
+pub mod frame_filter;
 mod properties;
 mod publish;
 mod reach;
@@ -29,6 +31,7 @@ use attempt::Attempt;
 pub use declare::QuorumQueues;
 pub use delivery::{Copy, Deliveries, Delivery};
 pub use error::QueueError;
+use frame_filter::{Dialer, Version};
 pub use properties::Parked;
 pub use publish::{Outgoing, Published, Publishing};
 pub use reach::Reach;
@@ -56,7 +59,7 @@ const HEARTBEAT_SECONDS: u16 = 5;
 pub struct Connection {
     inner: lapin::Connection,
     blocked: watch::Receiver<bool>,
-    unreadable: Arc<AtomicBool>,
+    version: Arc<OnceLock<Version>>,
 }
 
 /// One AMQP channel. An error from the broker closes it, and no other of the same connection.
@@ -98,44 +101,32 @@ impl Connection {
 
     async fn connect(reach: Reach, frame_max: u32, address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
         short(&address.vhost)?;
-        let host = address.host.clone();
         let found = reach.resolve(address).await?;
         let tls = address.tls.as_ref().map(tls::connector).transpose();
         let tls = tls.map_err(|error| QueueError::connecting_io(address, &error))?;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let failed = |error: lapin::Error| QueueError::connecting(address, &error);
-        let attempt = Attempt::default();
+        let (attempt, version) = (Attempt::default(), Arc::default());
         let given_up = attempt.given_up.clone().drop_guard();
-        let of_library = attempt.clone();
+        let tokio = Tokio::current();
+        let dialer = Dialer {
+            tokio: tokio.clone(),
+            host: address.host.clone(),
+            tls: tls.map(Arc::new),
+            attempt: attempt.clone(),
+            frame_max,
+            version: Arc::clone(&version),
+        };
+        let runtime = Runtime::new(RuntimeParts::new(tokio, dialer));
         let inner = within("connecting", async {
-            let runtime = lapin::runtime::default_runtime().map_err(failed)?;
-            let connected = lapin::Connection::connector(
-                uri(address, frame_max),
-                runtime,
-                async move |_, runtime| {
-                    let connecting = async {
-                        let stream = AsyncTcpStream::connect(&runtime, found.clone()).await?;
-                        if let AsyncTcpStream::Plain(socket) = &stream {
-                            of_library.clone().hang_up(socket.get_ref())?;
-                        }
-                        match &tls {
-                            Some(tls) => stream.into_rustls(tls, &host).await,
-                            None => Ok(stream),
-                        }
-                    };
-                    let connected = of_library.given_up.run_until_cancelled(connecting).await;
-                    Ok(connected.unwrap_or_else(|| Err(std::io::ErrorKind::TimedOut.into()))?)
-                },
-                properties,
-            );
-            connected.await.map_err(failed)
+            let dial = async move |_, runtime| Ok(AsyncTcpStream::connect(&runtime, found.clone()).await?);
+            let connected = lapin::Connection::connector(uri(address, frame_max), runtime, dial, properties);
+            connected.await.map_err(|error| QueueError::connecting(address, &error))
         })
         .await?;
         given_up.disarm();
         attempt.made.cancel();
-        let unreadable = Arc::default();
-        let blocked = follow(&inner, Arc::clone(&unreadable));
-        Ok(Self { inner, blocked, unreadable })
+        let blocked = follow(&inner);
+        Ok(Self { inner, blocked, version })
     }
 
     /// Opens a channel.
@@ -180,10 +171,21 @@ impl Connection {
         *self.blocked.borrow()
     }
 
-    /// Why something failed on this connection: a message that can't be read ends it, and whoever asks for
-    /// anything then is told only that it has ended.
-    pub fn cause(&self, error: QueueError) -> QueueError {
-        if self.unreadable.load(Ordering::Relaxed) { QueueError::unreadable() } else { error }
+    /// The version of the broker, if it says that it is RabbitMQ.
+    pub fn broker_version(&self) -> Option<(u16, u16, u16)> {
+        self.version.get().copied()
+    }
+
+    /// Bytes of the largest body that the broker lets through, unless its `max_message_size` was changed. A body
+    /// arrives whole before anything can refuse it.
+    ///
+    /// The default is 16 MiB since RabbitMQ 4.0 (its release notes, "Default maximum message size"), and was 128 MiB
+    /// since 3.8 (`rabbitmq.conf.example`, `max_message_size`). LavinMQ has 128 MiB too.
+    pub fn largest_body(&self) -> u64 {
+        match self.broker_version() {
+            Some(version) if version >= (4, 0, 0) => 16 << 20,
+            _ => 128 << 20,
+        }
     }
 
     /// Closes the connection; what is unacknowledged returns to its queue. A connection that is
@@ -270,9 +272,8 @@ fn uri(address: &BrokerAddress, frame_max: u32) -> AMQPUri {
     }
 }
 
-/// Follows what the broker says of its alarms, and whether it sent what can't be read, for as long as the
-/// connection is there.
-fn follow(connection: &lapin::Connection, unreadable: Arc<AtomicBool>) -> watch::Receiver<bool> {
+/// Follows what the broker says of its alarms, for as long as the connection is there.
+fn follow(connection: &lapin::Connection) -> watch::Receiver<bool> {
     let (blocked, told) = watch::channel(false);
     let mut events = connection.events_listener();
     tokio::spawn(async move {
@@ -280,10 +281,6 @@ fn follow(connection: &lapin::Connection, unreadable: Arc<AtomicBool>) -> watch:
             match event {
                 Event::ConnectionBlocked(_) => blocked.send_replace(true),
                 Event::ConnectionUnblocked => blocked.send_replace(false),
-                Event::Error(error) if matches!(error.kind(), ErrorKind::ParsingError(_)) => {
-                    unreadable.store(true, Ordering::Relaxed);
-                    continue;
-                }
                 _ => continue,
             };
         }
@@ -336,6 +333,61 @@ mod tests {
             }
         };
         tokio::time::timeout(TIMEOUT, gone).await.expect("no thread is left");
+    }
+
+    /// What a peer says to anybody who connects, with the error that comes of it.
+    async fn told_by(answer: Vec<u8>, look: bool) -> QueueError {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let peer = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("a client");
+            // It may hang up before it has all.
+            drop(socket.write_all(&answer).await);
+            drop(socket.read_to_end(&mut Vec::new()).await);
+        });
+        let (host, vhost) = ("127.0.0.1".to_owned(), "/".to_owned());
+        let address =
+            BrokerAddress { host, port, vhost, username: "u".to_owned(), password: "p".to_owned(), tls: None };
+        let opened = match look {
+            true => Connection::open_to_look(Reach::Anywhere, &address, "test").await,
+            false => Connection::open(&address, "test").await,
+        };
+        peer.abort();
+        opened.err().expect("no broker")
+    }
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+        [&[kind, 0, 0][..], &length, payload, &[0xCE]].concat()
+    }
+
+    /// Connection.Start with so many arrays in each other.
+    fn start(levels: u32) -> Vec<u8> {
+        let arrays: Vec<u8> =
+            (0..levels).rev().flat_map(|level| [&b"A"[..], &(level * 5).to_be_bytes()].concat()).collect();
+        let table = [&b"\x04deep"[..], &arrays].concat();
+        let length = u32::try_from(table.len()).expect("short").to_be_bytes();
+        let lists = b"\0\0\0\x05PLAIN\0\0\0\x05en_US";
+        frame(1, &[&[0, 10, 0, 10, 0, 9][..], &length, &table, lists].concat())
+    }
+
+    /// Each level would take more than 2 KiB of a stack of 2 MiB: this process would end.
+    #[tokio::test]
+    async fn a_peer_that_is_no_broker_is_named_and_costs_nothing() {
+        for (answer, expected) in [
+            (start(104_000), "it sent a frame of 520041 bytes, and 16384 is the most"),
+            (start(3_000), "nest more than 32 deep"),
+            (frame(1, &[0, 50, 0, 10, 0, 0]), "a method that only clients send (50, 10)"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "a byte that begins no frame of AMQP 0-9-1 (0x48)"),
+        ] {
+            for look in [false, true] {
+                let error = told_by(answer.clone(), look).await;
+                let message = error.to_string();
+                assert_eq!(error.reason(), Reason::BrokerUnreachable, "{message}");
+                assert!(message.contains(expected) && message.contains("correct host and port"), "{message}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -26,16 +26,19 @@ use strum::{EnumIter, IntoStaticStr};
 pub enum Reason {
     // A message's own fault: it is parked.
     BodyTooLarge,
+    CrashingMessage,
     DecoderPanicked,
+    DeliveredTooOften,
     ImageTooLarge,
     InvalidBase64,
     InvalidImage,
     InvalidJson,
     InvalidName,
-    KilledDecoder,
+    MessageUnreadable,
     MissingField,
     ObjectExists,
     UnknownFormat,
+    UnsupportedImage,
     // The broker.
     AddressRefused,
     AuthenticationFailed,
@@ -47,7 +50,6 @@ pub enum Reason {
     DeclareRefused,
     DnsFailed,
     ForeignConsumers,
-    MessageUnreadable,
     NameTooLong,
     QueueFound,
     QueueInUse,

@@ -48,9 +48,6 @@ pub struct Args {
     /// Directory that may be lost when the host restarts, for links to the Secrets
     #[arg(long, env = "RUNTIME_DIRECTORY", value_name = "DIR", default_value = "/run/image-pipeline")]
     pub runtime: PathBuf,
-    /// Directory that outlives this process, for a mark of the message whose decoding may end it
-    #[arg(long, env = "STATE_DIRECTORY", value_name = "DIR", default_value = "/var/lib/image-pipeline")]
-    pub state: PathBuf,
     /// Address for /livez, /readyz, /metrics and /status
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
@@ -91,18 +88,15 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let secrets = args.runtime.join("secrets");
     let unmade = |option| move |(path, source)| Error::Directory { path, option, source };
     secrets::place(&pipeline, &args.secrets, &secrets, |name| std::env::var(name).ok()).map_err(unmade("--runtime"))?;
-    let markers = args.state.join("markers");
-    secrets::make_directory(&markers).map_err(unmade("--state"))?;
-    Ok(consumer::run(consumer_args(&pipeline, secrets, markers, args.listen), stop).await?)
+    Ok(consumer::run(consumer_args(&pipeline, secrets, args.listen), stop).await?)
 }
 
-fn consumer_args(pipeline: &ImagePipeline, secrets: PathBuf, markers: PathBuf, listen: SocketAddr) -> consumer::Args {
+fn consumer_args(pipeline: &ImagePipeline, secrets: PathBuf, listen: SocketAddr) -> consumer::Args {
     consumer::Args {
         pipeline_namespace: pipeline.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         pipeline_name: pipeline.metadata.name.clone().unwrap_or_default(),
         assignment: Assignment::from(&pipeline.spec),
         secrets,
-        markers,
         grace_period_seconds: pipeline.spec.consumer.termination_grace_period_seconds,
         listen,
     }

@@ -20,11 +20,11 @@ mod mutate;
 /// Larger images are slow and teach nothing more.
 const MAX_BYTES_NEEDED: u64 = 1 << 20;
 
-/// What may be taken beside the pixels: tables and a few rows; a profile, and what it is made of;
-/// and by decoders of other formats tables of 16 MiB, and 16 MiB for what turns out not to be there.
-const ROOM: u64 = 128 << 10;
+/// What may be taken beside the pixels: tables, windows and a few rows; a profile, and what it is made of.
+const ROOM: u64 = 256 << 10;
 const PROFILE_ROOM: u64 = 4 << 20;
-const OTHER_ROOM: u64 = 32 << 20;
+/// Copies of what a file holds beside its pixels that decoders of JPEG make: segments, and what they join them to.
+const JPEG_COPIES: u64 = 4;
 
 const ENCODINGS: [PngEncoding; 3] = [PngEncoding::Fast, PngEncoding::Balanced, PngEncoding::Smallest];
 
@@ -58,13 +58,13 @@ fuzz_target!(init: drop(take_hook()), |file: &[u8]| {
 });
 
 fn room(file: &[u8]) -> u64 {
-    if !is_png(file) {
-        OTHER_ROOM
-    } else if file.windows(4).any(|kind| kind == b"iCCP") {
-        PROFILE_ROOM
-    } else {
-        ROOM
-    }
+    let has_profile = [&b"iCCP"[..], b"ICCP", b"ICC_PROFILE", b"acsp"].iter().any(|mark| has(file, mark));
+    let copies = if file.starts_with(b"\xff\xd8") { JPEG_COPIES * file.len() as u64 } else { 0 };
+    ROOM + copies + if has_profile { PROFILE_ROOM } else { 0 }
+}
+
+fn has(file: &[u8], mark: &[u8]) -> bool {
+    file.windows(mark.len()).any(|part| part == mark)
 }
 
 /// Nothing if there is a panic, and the decoder of another format is to blame.

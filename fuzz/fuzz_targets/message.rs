@@ -8,7 +8,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use image_pipeline::api::message::MessageFormat;
-use image_pipeline::consumer::decode::{DecodeError, Decoder, Incoming};
+use image_pipeline::consumer::decode::{Decoder, Incoming};
+use image_pipeline::reason::Reason;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -26,13 +27,14 @@ fuzz_target!(|body: &[u8]| {
             let site = metadata["site"].as_str().map_or_else(|| metadata["site"].to_string(), str::to_owned);
             let key = job.key(&"0".repeat(64)).unwrap();
             assert_eq!(key.as_str(), format!("tiles/{site}/{}", metadata["image_name"].as_str().unwrap()));
-            assert_eq!(BASE64_STANDARD.decode(image).as_deref(), Ok(&job.image[..]));
+            let symbols: Vec<u8> = image.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+            assert_eq!(BASE64_STANDARD.decode(symbols).as_deref(), Ok(&job.image[..]));
         }
         // Unwanted texts are not read, so they may be what a full parser refuses.
         (Ok(job), Err(_)) => assert!(job.key(&"0".repeat(64)).unwrap().as_str().starts_with("tiles/")),
         (Err(error), whole) => {
             assert!(!error.reason().as_str().is_empty() && error.to_string().len() < 1000);
-            let is_no_json = matches!(error, DecodeError::InvalidJson { .. } | DecodeError::TooDeep { .. });
+            let is_no_json = error.reason() == Reason::InvalidJson;
             assert!(!(is_no_json && whole.is_ok()), "{error}");
         }
     }

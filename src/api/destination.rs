@@ -50,12 +50,12 @@ pub struct S3Destination {
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9-]+$"))]
     pub region: String,
     /// The store's URL, for stores other than AWS, for example `http://s3.storage.svc:7070`.
-    /// Absent: AWS.
+    /// Absent: AWS. The variables HTTP_PROXY and HTTPS_PROXY are not used.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512), regex(pattern = "^(https?://[^/?#@\\s]+/?)?$"))]
     pub endpoint: String,
     /// Address the bucket as `endpoint/bucket` instead of `bucket.endpoint`. Most stores other than
-    /// AWS need it.
+    /// AWS need it: they have no host of their own for each bucket.
     #[serde(default)]
     pub force_path_style: bool,
     /// TLS with the store, where its certificate comes from an authority of your own.
@@ -65,12 +65,13 @@ pub struct S3Destination {
     /// `AWS_SESSION_TOKEN`. Absent: the identity of the pod or its node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<SecretReference>,
-    /// What happens when an object of the same key is there already. `Overwrite`: it is replaced;
-    /// of two different images of one name the one processed last stays, which after an outage may
-    /// be the older one. `Fail`: it stays, and a message with other pixels can never succeed;
-    /// one with the same pixels is stored already. `ContentAddressed`: as `Fail`, for keys that
-    /// contain `{digest}`, so that different images never meet. The last two need a store that
-    /// knows conditional writes, and the permission to read the object (`s3:GetObject`).
+    /// What happens when the bucket has an object of the same key already. `Overwrite`: the new image
+    /// replaces it; of two different images of one name the one processed last stays, which after an outage
+    /// may be the older one. `Fail`: the object stays; a message with the same PNG counts as stored, and a
+    /// message with another one can never succeed. `ContentAddressed`: as `Fail`, for keys that contain
+    /// `{digest}`, so that different images never meet. The last two need a store that refuses to replace
+    /// an object (`If-None-Match`), and the permission to read it (`s3:GetObject`). Each pod verifies the
+    /// first with its first image, which it stores twice.
     #[serde(default)]
     pub on_conflict: OnConflict,
     /// Encryption at rest. Absent: as the bucket says.
@@ -97,7 +98,7 @@ pub struct S3Destination {
     #[schemars(length(max = 256), regex(pattern = "^[ -~]*$"))]
     pub cache_control: String,
     /// The checksum that is sent with every object, for the store to verify. `Auto`: CRC32 for AWS;
-    /// for other stores none, since some refuse what they don't know.
+    /// for other stores none, since some refuse what they don't know. A bucket with Object Lock needs one.
     #[serde(default)]
     pub checksum: Checksum,
     /// The account, 12 digits, that must own the bucket; the store refuses the object otherwise.

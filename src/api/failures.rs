@@ -24,18 +24,16 @@ pub struct Failures {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 255))]
     pub parking_queue: String,
-    /// How often a message that came again may have killed the process that was decoding it before
-    /// it counts as one that can never succeed. Each pod counts for itself.
-    #[serde(default = "default_max_attempts")]
-    #[schemars(range(min = 1, max = 100))]
-    pub max_attempts: u32,
-    /// How long messages are held while the store, or for one to be parked the parking queue, takes
-    /// nothing, as a duration such as `15m`. Then all are handed back, once, and no more are taken until
-    /// the store has taken a small object, `.image-pipeline-probe` below the prefix, or the parking
-    /// queue a message. It must be less than the broker's delivery
-    /// acknowledgement timeout (30 minutes by default), which would hand them back again and again.
-    /// An image that the store still refuses by itself (`AccessDenied`, `StorageRefused`) while it has
-    /// taken others is parked then, if the policy is to park.
+    /// The source queue's own delivery limit: `x-delivery-limit` of a quorum queue, 20 unless it or a policy
+    /// sets it. The broker drops or dead-letters a message that was returned more often. The consumer acts at
+    /// half of it.
+    #[serde(default = "default_delivery_limit")]
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub delivery_limit: u32,
+    /// How long a message is held from its first failure on while S3, or the parking queue, takes nothing: a
+    /// duration such as `15m`. Meanwhile the consumer takes no more messages. Then it returns all but one to the
+    /// queue, once, and retries with that one until S3 takes it. It must be less than the broker's delivery
+    /// acknowledgement timeout (30 minutes by default), which would return the messages again and again.
     #[serde(default = "default_holding_time")]
     #[schemars(schema_with = "holding_time_schema")]
     pub holding_time: Duration,
@@ -58,14 +56,14 @@ impl Default for Failures {
         Self {
             policy: FailurePolicy::default(),
             parking_queue: String::new(),
-            max_attempts: default_max_attempts(),
+            delivery_limit: default_delivery_limit(),
             holding_time: default_holding_time(),
         }
     }
 }
 
-fn default_max_attempts() -> u32 {
-    5
+fn default_delivery_limit() -> u32 {
+    20
 }
 
 fn default_holding_time() -> Duration {

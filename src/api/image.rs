@@ -4,8 +4,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How an image becomes the PNG that is stored. PNG, JPEG, TIFF (without JPEG compression), WebP and
-/// BMP are read; the pixels stored are those decoded.
+/// How an image becomes the PNG that is stored. PNG, JPEG, TIFF, WebP and BMP are read; the pixels stored are those
+/// decoded. An image of a kind that is not read, such as a TIFF with a near infrared band, is parked as
+/// `UnsupportedImage`, with what was found.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageSettings {

@@ -23,8 +23,6 @@ pub const CONTAINER: &str = "consumer";
 pub const HTTP_PORT: u16 = 8080;
 /// Where Secrets are mounted in a consumer pod: a directory for each role, a file a key.
 pub const SECRETS_MOUNT: &str = "/etc/image-pipeline/secrets";
-/// Where a consumer pod has the emptyDir that outlives a container's crash.
-pub const MARKERS_MOUNT: &str = "/var/lib/image-pipeline/markers";
 /// The label that says which ImagePipeline a child belongs to.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 /// The label of pods that is the end of their ReplicaSet's name.

@@ -44,8 +44,8 @@ pub struct RabbitmqSource {
     pub prefetch: Option<u16>,
     /// The largest body that is taken, such as `16Mi` or `512Ki`; a larger one can never succeed.
     /// RabbitMQ itself refuses more than 16Mi since 4.0, unless its `max_message_size` is raised.
-    /// Pods plan their memory by it, for up to `prefetch` bodies; a larger one has come whole before
-    /// it is refused.
+    /// Pods plan their memory for up to `prefetch` bodies of this size, or of the broker's own limit
+    /// where that is larger: a larger body arrives whole before it is refused.
     #[serde(default = "default_max_body_bytes")]
     #[schemars(schema_with = "max_body_bytes_schema")]
     pub max_body_bytes: Bytes,

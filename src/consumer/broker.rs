@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::secrets::Secrets;
-use super::state::Dependency;
 use crate::api::names;
 use crate::api::source::RabbitmqSource;
 use crate::broker_address::{self, BrokerAddress};
@@ -46,9 +45,6 @@ pub enum BrokerError {
     /// The consumer is registered and gets nothing.
     #[error("the broker has sent nothing for a while though messages are ready in queue {0:?}; consuming anew")]
     Stalled(String),
-    /// A message was held as long as it may be.
-    #[error("messages were held for as long as failures.holdingTime says; {0} still fails")]
-    HeldTooLong(Dependency),
     /// A message's task ended in a way it never should.
     #[error("a worker stopped unexpectedly; its message will be delivered again")]
     WorkerLost,
@@ -61,8 +57,15 @@ impl BrokerError {
             BrokerError::Secret { invalid, .. } => invalid.reason(),
             BrokerError::Queue(error) => error.reason(),
             BrokerError::Stalled(_) => Reason::ConsumerStalled,
-            BrokerError::Cancelled(_) | BrokerError::HeldTooLong(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
+            BrokerError::Cancelled(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
         }
+    }
+}
+
+impl BrokerError {
+    /// Whether the broker refused what was published, rather than being unable to answer.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, BrokerError::Queue(error) if error.is_refusal())
     }
 }
 

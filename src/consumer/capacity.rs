@@ -3,6 +3,7 @@
 //! broker.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,20 +32,21 @@ const MOST_BY_DEFAULT: u64 = 4;
 pub struct Capacity {
     processors: Arc<Semaphore>,
     memory: Arc<Semaphore>,
-    limits: Sizes,
+    image_bytes: AtomicU64,
+    sizes: Sizes,
 }
 
-/// How large the budgets are.
+/// What the budgets are computed from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sizes {
     /// Images worked on at once.
     pub concurrency: u16,
-    /// Messages delivered and not acknowledged.
-    pub prefetch: u16,
-    /// Bytes for images, decoded and encoded.
-    pub image_bytes: u64,
     /// The memory limit, if there is one.
     pub memory_limit: Option<u64>,
+    /// `spec.source.rabbitmq.prefetch`.
+    pub prefetch: Option<u16>,
+    /// `spec.source.rabbitmq.maxBodyBytes`.
+    pub max_body_bytes: u64,
 }
 
 /// Leave to keep one processor busy.
@@ -76,37 +78,68 @@ pub struct Asked {
 
 impl Sizes {
     /// Concurrency as asked for, or from the CPU limit, or `parallelism` (the node's) within reason.
-    ///
-    /// Prefetch as asked for, or those worked on, as many that are uploading or waiting, and two on
-    /// their way; fewer where bodies of the largest size would fill more than 40 % of the memory
-    /// limit: the client library holds delivered bodies without a bound of its own. What bodies of
-    /// the largest size and the process leave of the limit is for images, so that no mix of messages
-    /// takes the process over it.
     pub fn new(asked: Asked, limits: Limits, parallelism: u64) -> Self {
         let by_default = limits.processors.unwrap_or(parallelism.min(MOST_BY_DEFAULT)).clamp(1, 256);
         let concurrency = asked.concurrency.or(u16::try_from(by_default).ok()).unwrap_or(1);
-        let wanted = concurrency.saturating_mul(2).saturating_add(2);
-        let affordable = |limit: u64| (limit / 100 * BODY_SHARE_PERCENT / asked.max_body_bytes.max(1)).max(1);
-        let most = limits.memory.map_or(u64::MAX, affordable);
-        let prefetch = asked.prefetch.unwrap_or(wanted.min(u16::try_from(most).unwrap_or(u16::MAX)));
+        let Asked { prefetch, max_body_bytes, .. } = asked;
+        Self { concurrency, memory_limit: limits.memory, prefetch, max_body_bytes }
+    }
+
+    /// Messages to have delivered and not acknowledged, where the broker lets bodies of `largest_body` bytes through.
+    ///
+    /// `spec.source.rabbitmq.prefetch` if it is set. Otherwise the images worked on, as many that upload or wait, and
+    /// two on their way; fewer where as many of the largest bodies would fill more than 40 % of the memory limit. The
+    /// largest body is the broker's or `maxBodyBytes`, whichever is larger: lapin holds delivered bodies without a
+    /// bound of its own, and a body over `maxBodyBytes` arrives whole before the consumer can refuse it.
+    pub fn prefetch_for(&self, largest_body: u64) -> u16 {
+        let wanted = self.concurrency.saturating_mul(2).saturating_add(2);
+        let affordable = |limit: u64| (limit / 100 * BODY_SHARE_PERCENT / self.body(largest_body)).max(1);
+        let most = self.memory_limit.map_or(u64::MAX, affordable);
+        self.prefetch.unwrap_or(wanted.min(u16::try_from(most).unwrap_or(u16::MAX)))
+    }
+
+    /// Bytes for images, decoded and encoded: what the process and `prefetch_for` bodies of the largest size leave of
+    /// the memory limit, so that no mix of messages takes the process over it.
+    pub fn image_bytes_for(&self, largest_body: u64) -> u64 {
         let left = |limit: u64| {
-            let bodies = asked.max_body_bytes.saturating_mul(prefetch.into());
+            let bodies = self.body(largest_body).saturating_mul(self.prefetch_for(largest_body).into());
             let rest = limit.saturating_sub(PROCESS_BYTES.min(limit / 4)).saturating_sub(bodies);
             rest.max(limit / 100 * LEAST_IMAGE_SHARE_PERCENT)
         };
-        let image_bytes = limits.memory.map_or(UNLIMITED_BUDGET, left);
-        Self { concurrency, prefetch, image_bytes, memory_limit: limits.memory }
+        self.memory_limit.map_or(UNLIMITED_BUDGET, left)
+    }
+
+    fn body(&self, largest: u64) -> u64 {
+        largest.max(self.max_body_bytes).max(1)
     }
 }
 
 impl Capacity {
-    /// Budgets of the given sizes.
+    /// Budgets for a broker that lets no larger body through than `maxBodyBytes`, until `fit`.
     pub fn new(sizes: Sizes) -> Self {
-        let permits = usize::try_from(kibibytes(sizes.image_bytes)).unwrap_or(Semaphore::MAX_PERMITS);
+        let image_bytes = sizes.image_bytes_for(0);
         Self {
             processors: Arc::new(Semaphore::new(sizes.concurrency.into())),
-            memory: Arc::new(Semaphore::new(permits)),
-            limits: sizes,
+            memory: Arc::new(Semaphore::new(permits(image_bytes))),
+            image_bytes: AtomicU64::new(image_bytes),
+            sizes,
+        }
+    }
+
+    /// Makes the budget of images that of a broker that lets bodies of `largest_body` bytes through. A smaller one
+    /// waits for images that are still being worked on. Not for several callers at once.
+    pub async fn fit(&self, largest_body: u64) {
+        let after = self.sizes.image_bytes_for(largest_body);
+        let before = self.image_bytes.swap(after, Ordering::Relaxed);
+        match permits(after).checked_sub(permits(before)) {
+            Some(more) => self.memory.add_permits(more),
+            None => {
+                let fewer = kibibytes(before).saturating_sub(kibibytes(after));
+                // Closed never, as below.
+                if let Ok(taken) = self.memory.acquire_many(fewer).await {
+                    taken.forget();
+                }
+            }
         }
     }
 
@@ -122,11 +155,19 @@ impl Capacity {
     /// # Errors
     /// More is needed than there will ever be.
     pub async fn memory(&self, bytes: u64) -> Result<Memory, EncodeError> {
-        let Sizes { image_bytes, memory_limit, .. } = self.limits;
-        if memory_limit.is_some() && bytes > image_bytes {
+        self.memory_beside(bytes, 0).await
+    }
+
+    /// As `memory`, for work that takes `more` beside it, which is no reason to refuse it.
+    ///
+    /// # Errors
+    /// More is needed than there will ever be.
+    pub async fn memory_beside(&self, bytes: u64, more: u64) -> Result<Memory, EncodeError> {
+        let image_bytes = self.image_bytes.load(Ordering::Relaxed);
+        if self.sizes.memory_limit.is_some() && bytes > image_bytes {
             return Err(EncodeError::TooMuchMemory { needed: bytes, limit: image_bytes });
         }
-        let permits = kibibytes(bytes.min(image_bytes));
+        let permits = kibibytes(bytes.saturating_add(more).min(image_bytes));
         Ok(Memory { permit: Arc::clone(&self.memory).acquire_many_owned(permits).await.ok() })
     }
 }
@@ -172,6 +213,10 @@ pub async fn blocking<T: Send + 'static>(
     }
 }
 
+fn permits(bytes: u64) -> usize {
+    usize::try_from(kibibytes(bytes)).unwrap_or(Semaphore::MAX_PERMITS)
+}
+
 fn kibibytes(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
@@ -202,24 +247,55 @@ mod tests {
             (asked(None, None), limits(Some(100_000), None), 64, 256, 514, UNLIMITED_BUDGET),
         ] {
             let sizes = Sizes::new(asked, limits, parallelism);
-            assert_eq!((sizes.concurrency, sizes.prefetch, sizes.image_bytes), (concurrency, prefetch, image_bytes));
+            let found = (sizes.concurrency, sizes.prefetch_for(16 << 20), sizes.image_bytes_for(16 << 20));
+            assert_eq!(found, (concurrency, prefetch, image_bytes));
         }
     }
 
-    /// Bodies of 8 MiB under 256 MiB, of 16 MiB under the same, and of 8 MiB under 128 MiB.
+    #[test]
+    fn a_broker_that_lets_larger_bodies_through_gives_fewer_at_once() {
+        let mib = 1 << 20;
+        for (body, memory, prefetch, largest, held, image_bytes) in [
+            // RabbitMQ 4.0, and 3.10 with its 128 MiB, in a pod with the default limits.
+            (16, Some(1024), None, 16, 10, 1024 - 64 - 160),
+            (16, Some(1024), None, 128, 3, 1024 - 64 - 384),
+            // A limit of the resource's that the broker's is under, and over.
+            (64, Some(1024), None, 16, 6, 1024 - 64 - 384),
+            (1, Some(1024), None, 16, 10, 1024 - 64 - 160),
+            // One at least, and images have their part.
+            (16, Some(100), None, 128, 1, 10),
+            // As the resource says, and without a limit.
+            (16, Some(1024), Some(20), 128, 20, 102),
+            (16, None, None, 128, 10, UNLIMITED_BUDGET / mib),
+        ] {
+            let asked = Asked { concurrency: None, prefetch, max_body_bytes: body * mib };
+            let memory = memory.map(|memory: u64| memory * mib);
+            let sizes = Sizes::new(asked, Limits { processors: Some(4), memory }, 64);
+            let found = (sizes.prefetch_for(largest * mib), sizes.image_bytes_for(largest * mib) / mib);
+            assert_eq!(found, (held, image_bytes), "{body} {memory:?} {prefetch:?} {largest}");
+        }
+    }
+
+    /// Bodies of 16 MiB under 256 MiB, of 32 MiB under the same, and of 16 MiB under 128 MiB, of RabbitMQ 4.0.
     #[test]
     fn the_example_in_the_docs_is_right() {
         let mib = 1 << 20;
-        for (body, memory, prefetch, image_bytes) in [(8, 256, 6, 144), (16, 256, 6, 96), (8, 128, 6, 48)] {
+        for (body, memory, prefetch, image_bytes) in
+            [(8, 256, 6, 96), (16, 256, 6, 96), (32, 256, 3, 96), (8, 128, 3, 48)]
+        {
             let asked = Asked { concurrency: None, prefetch: None, max_body_bytes: body * mib };
             let sizes = Sizes::new(asked, Limits { processors: Some(2), memory: Some(memory * mib) }, 64);
-            let Sizes { concurrency, prefetch: held, image_bytes: left, .. } = sizes;
-            assert_eq!((concurrency, held, left), (2, prefetch, image_bytes * mib), "{body} {memory}");
+            let (held, left) = (sizes.prefetch_for(16 * mib), sizes.image_bytes_for(16 * mib));
+            assert_eq!((sizes.concurrency, held, left), (2, prefetch, image_bytes * mib), "{body} {memory}");
         }
     }
 
     fn capacity(memory_limit: Option<u64>) -> Capacity {
-        Capacity::new(Sizes { concurrency: 1, prefetch: 4, image_bytes: 1 << 20, memory_limit })
+        let sizes = Sizes { concurrency: 1, memory_limit, prefetch: Some(4), max_body_bytes: 1 };
+        let capacity = Capacity::new(sizes);
+        let left = capacity.image_bytes.swap(1 << 20, Ordering::Relaxed);
+        capacity.memory.forget_permits(permits(left) - permits(1 << 20));
+        capacity
     }
 
     #[tokio::test]
@@ -236,6 +312,24 @@ mod tests {
         assert!(capacity.memory(1).now_or_never().is_none(), "is alone");
         large.keep(1024);
         assert!(capacity.memory(1000 * 1024).now_or_never().is_some(), "keeps only its PNG");
+    }
+
+    #[tokio::test]
+    async fn the_budget_of_images_follows_the_broker_and_waits_for_what_is_held() {
+        let asked = Asked { concurrency: Some(4), prefetch: None, max_body_bytes: 16 << 20 };
+        let sizes = Sizes::new(asked, Limits { processors: None, memory: Some(GIB) }, 4);
+        let capacity = Capacity::new(sizes);
+        let mib = |permits: usize| permits / 1024;
+        assert_eq!(mib(capacity.memory.available_permits()), 1024 - 64 - 160);
+        let image = capacity.memory(700 << 20).await.unwrap();
+        let mut smaller = Box::pin(capacity.fit(128 << 20));
+        assert!(smaller.as_mut().now_or_never().is_none(), "waits for the image");
+        drop(image);
+        smaller.await;
+        assert_eq!(mib(capacity.memory.available_permits()), 1024 - 64 - 384);
+        assert!(capacity.memory(700 << 20).await.is_err());
+        capacity.fit(16 << 20).await;
+        assert_eq!(mib(capacity.memory.available_permits()), 1024 - 64 - 160);
     }
 
     #[tokio::test]

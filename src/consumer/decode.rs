@@ -4,8 +4,6 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::{GeneralPurposeConfig, Simd};
 use bytes::Bytes;
 
 use crate::api::destination::S3Destination;
@@ -17,8 +15,9 @@ mod json;
 mod key;
 #[cfg(test)]
 mod tests;
+mod text;
 
-pub use key::{InvalidTemplate, ObjectKey, probe_key};
+pub use key::{InvalidTemplate, ObjectKey};
 
 use json::{Fields, Texts, beside};
 use key::{MAX_KEY_BYTES, Pending, Template, Values, obeys};
@@ -98,6 +97,14 @@ pub enum DecodeError {
         /// Column of the first error, from 1.
         column: usize,
     },
+    /// The body is something else than JSON, by its first bytes.
+    #[error("the body {found}; {advice}")]
+    NotJson {
+        /// What it is.
+        found: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
     /// Arrays and objects lie in each other too deep.
     #[error("the body nests arrays and objects deeper than {limit} levels; publish it flatter")]
     TooDeep {
@@ -123,12 +130,12 @@ pub enum DecodeError {
     #[error("the AMQP property timestamp is {0}; expected seconds since 1970, up to the year 9999")]
     UnusableTimestamp(u64),
     /// The image is not base64.
-    #[error("{field} is not base64 in the standard alphabet, padded, without line breaks: {source}")]
+    #[error("{field} is not base64 in the standard alphabet, padded: {problem}")]
     InvalidBase64 {
         /// The field.
         field: String,
         /// What is wrong with it.
-        source: base64::DecodeError,
+        problem: String,
     },
     /// The name can't be a key, or a part of it.
     #[error(
@@ -148,7 +155,9 @@ impl DecodeError {
     pub fn reason(&self) -> Reason {
         match self {
             DecodeError::BodyTooLarge { .. } => Reason::BodyTooLarge,
-            DecodeError::InvalidJson { .. } | DecodeError::TooDeep { .. } => Reason::InvalidJson,
+            DecodeError::InvalidJson { .. } | DecodeError::NotJson { .. } | DecodeError::TooDeep { .. } => {
+                Reason::InvalidJson
+            }
             DecodeError::MissingField(_) | DecodeError::UnusableField { .. } | DecodeError::UnusableTimestamp(_) => {
                 Reason::MissingField
             }
@@ -176,7 +185,7 @@ impl Decoder {
     }
 
     /// Reads a message. An image in JSON is base64 of RFC 4648 section 4: standard alphabet, padded,
-    /// nothing between the symbols. A raw one is handed on without a copy.
+    /// nothing but white space between the symbols. A raw one is handed on without a copy.
     ///
     /// # Errors
     /// The body is too large or not JSON, something asked for is absent, or a value breaks its rule.
@@ -203,6 +212,17 @@ impl Decoder {
         Ok(Job { image, key })
     }
 
+    /// The headers that `decode` asks for.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        let of_raw = std::iter::once(NAME_HEADER).chain(self.template.metadata.iter().map(String::as_str));
+        of_raw.filter(|_| matches!(self.format, Format::Raw))
+    }
+
+    /// A key that another process has made with the same settings, if it obeys the rule.
+    pub fn accept(&self, key: &str) -> Option<ObjectKey> {
+        self.template.accept(key)
+    }
+
     fn key(
         &self,
         name: &str,
@@ -220,10 +240,18 @@ impl Decoder {
         self.template.render(&Values { name, timestamp, metadata: &metadata })
     }
 
+    /// The key of an image that no publisher sent: its name stands for the metadata, too.
+    ///
+    /// # Errors
+    /// The template makes no key of this name.
+    pub fn sample_key(&self, name: &str, timestamp: u64, digest: &str) -> Result<ObjectKey, DecodeError> {
+        let metadata = vec![Cow::Borrowed(name); self.template.metadata.len()];
+        self.template.render(&Values { name, timestamp: Some(timestamp), metadata: &metadata })?.key(digest)
+    }
+
     fn image(&self, text: &str) -> Result<Bytes, DecodeError> {
-        let decoded = Simd::standard(GeneralPurposeConfig::new()).decode(text.as_bytes());
-        let refused = |source| DecodeError::InvalidBase64 { field: self.places.image.clone(), source };
-        decoded.map(Bytes::from).map_err(refused)
+        let refused = |problem| DecodeError::InvalidBase64 { field: self.places.image.clone(), problem };
+        text::decode(text.as_bytes()).map(Bytes::from).map_err(refused)
     }
 }
 

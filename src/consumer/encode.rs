@@ -25,6 +25,7 @@ mod chunks;
 mod deflate;
 mod digest;
 mod filter;
+mod format;
 mod huffman;
 mod jpeg;
 mod picture;
@@ -47,10 +48,13 @@ pub struct Header {
 #[derive(Clone, Copy, Debug)]
 enum Format {
     Png(read::PngHeader),
-    Other(ImageFormat),
+    Jpeg(jpeg::JpegHeader),
+    Tiff(tiff::TiffHeader),
+    WebP,
+    Bmp,
 }
 
-/// A PNG file, and what its pixels are known by. Only `encode` makes one.
+/// A PNG file, and what its pixels are known by. Only `encode` makes one, here or in a decoder process.
 #[derive(Clone, Debug)]
 pub struct Png {
     bytes: Bytes,
@@ -58,6 +62,11 @@ pub struct Png {
 }
 
 impl Png {
+    /// What `encode` made in a decoder process.
+    pub(in crate::consumer) fn of_process(bytes: Bytes, digest: PixelDigest) -> Self {
+        Self { bytes, digest }
+    }
+
     /// The file. A clone of it shares the memory.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -102,9 +111,12 @@ pub enum EncodeError {
     /// The file asks for more memory than its pixels justify.
     #[error("the image asks its decoder for more memory than its size justifies")]
     OverLimits,
-    /// The file is damaged, or uses something of its format that is not read.
+    /// The file is damaged.
     #[error("the image can't be decoded: {0}")]
     InvalidImage(String),
+    /// The file is valid, as far as it was read, and of a kind that is not converted.
+    #[error("the image can't be converted: {0}")]
+    UnsupportedImage(String),
 }
 
 impl EncodeError {
@@ -116,6 +128,7 @@ impl EncodeError {
                 Reason::ImageTooLarge
             }
             EncodeError::InvalidImage(_) => Reason::InvalidImage,
+            EncodeError::UnsupportedImage(_) => Reason::UnsupportedImage,
         }
     }
 }
@@ -135,29 +148,27 @@ impl Header {
 /// # Errors
 /// The format is unknown, the header damaged, or the image has more than `max_pixels`.
 pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
-    let format = match image::guess_format(image) {
+    let (format, values) = match image::guess_format(image) {
         Ok(ImageFormat::Png) => return inspect_png(image, max_pixels),
-        Ok(format @ (ImageFormat::Jpeg | ImageFormat::Tiff | ImageFormat::WebP | ImageFormat::Bmp)) => format,
-        Ok(other) => return Err(EncodeError::UnknownFormat(format!("of format {}", other.to_mime_type()))),
-        Err(_) => return Err(EncodeError::UnknownFormat("of no known format".to_owned())),
+        Ok(ImageFormat::Jpeg) => return inspect_jpeg(image, max_pixels),
+        Ok(ImageFormat::Tiff) => {
+            let tiff = tiff::header(image)?;
+            (Format::Tiff(tiff), tiff.value_bytes)
+        }
+        Ok(ImageFormat::WebP) => (Format::WebP, 0),
+        Ok(ImageFormat::Bmp) => (Format::Bmp, 0),
+        _ => return Err(format::refusal(image)),
     };
-    if format == ImageFormat::Tiff {
-        tiff::check(image)?;
-    }
     let decoder = decoder(image, format, DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
     check_pixels(width, height, max_pixels)?;
-    if format == ImageFormat::WebP {
+    if matches!(format, Format::WebP) {
         webp::check(image, width, height)?;
     }
-    if format == ImageFormat::Jpeg && !ends(image) {
-        return Err(EncodeError::InvalidImage("the JPEG is cut off: its end marker is missing".to_owned()));
-    }
     let color = decoder.color_type();
-    let is_simple = color.bytes_per_pixel() == color.channel_count() && format != ImageFormat::WebP;
+    let is_simple = color.bytes_per_pixel() == color.channel_count() && !matches!(format, Format::WebP);
     let pixels = (decoder.total_bytes() + u64::from(height)) * if is_simple { 3 } else { 4 };
-    let bytes_needed = pixels + image.len() as u64;
-    Ok(Header { format: Format::Other(format), bytes_needed })
+    Ok(Header { format, bytes_needed: pixels + image.len() as u64 + values })
 }
 
 fn inspect_png(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
@@ -166,6 +177,14 @@ fn inspect_png(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     check_pixels(layout.width, layout.height, max_pixels)?;
     let bytes_needed = ((layout.bytes() + layout.height as usize) * 3 + image.len()) as u64;
     Ok(Header { format: Format::Png(header), bytes_needed })
+}
+
+fn inspect_jpeg(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
+    let header = jpeg::header(image)?;
+    let Layout { width, height, .. } = header.layout;
+    check_pixels(width, height, max_pixels)?;
+    let encoding = (header.layout.bytes() as u64 + u64::from(height)) * 3;
+    Ok(Header { format: Format::Jpeg(header), bytes_needed: encoding.max(header.decoding) })
 }
 
 fn check_pixels(width: u32, height: u32, limit: u32) -> Result<(), EncodeError> {
@@ -192,15 +211,16 @@ pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result
             }
             found.picture
         }
-        Format::Other(format) => decode(&image, format, header.bytes_needed)?,
+        Format::Jpeg(jpeg) => jpeg::read(&image, jpeg)?,
+        format => decode(&image, format, header.bytes_needed)?,
     };
     let digest = PixelDigest::of(&picture);
     let bytes = write::write(picture, settings.encoding).map_err(EncodeError::InvalidImage)?;
     Ok(Png { bytes: bytes.into(), digest })
 }
 
-/// Decodes a file of another format than PNG.
-fn decode(image: &[u8], format: ImageFormat, bytes_needed: u64) -> Result<Picture, EncodeError> {
+/// Decodes a TIFF, a WebP or a BMP.
+fn decode(image: &[u8], format: Format, bytes_needed: u64) -> Result<Picture, EncodeError> {
     let mut decoder = decoder(image, format, bytes_needed + DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
     let (color, depth, float) = match decoder.color_type() {
@@ -214,18 +234,25 @@ fn decode(image: &[u8], format: ImageFormat, bytes_needed: u64) -> Result<Pictur
         ColorType::Rgba16 => (Color::Rgba, 16, false),
         ColorType::Rgb32F => (Color::Rgb, 16, true),
         ColorType::Rgba32F => (Color::Rgba, 16, true),
-        other => return Err(EncodeError::InvalidImage(format!("its pixels are {other:?}, which PNG can't hold"))),
+        other => return Err(EncodeError::UnsupportedImage(format!("its pixels are {other:?}, which PNG can't hold"))),
     };
-    let profile = decoder.icc_profile().ok().flatten().filter(|profile| picture::fits(profile, color));
+    let profile = match format {
+        Format::Tiff(_) => tiff::profile(image).map(<[u8]>::to_vec),
+        _ => decoder.icc_profile().ok().flatten(),
+    };
+    let profile = profile.filter(|profile| picture::fits(profile, color));
     let length = usize::try_from(decoder.total_bytes()).map_err(|_| EncodeError::OverLimits)?;
     let mut pixels = Vec::with_capacity(length + height as usize);
     pixels.resize(length, 0);
-    match format {
-        ImageFormat::Jpeg => jpeg::read(image, color, &mut pixels)?,
-        _ => decoder.read_image(&mut pixels).map_err(|error| undecodable(&error))?,
-    }
+    decoder.read_image(&mut pixels).map_err(|error| match format {
+        Format::Tiff(tiff) if tiff.has_odd_lzw_tiles => EncodeError::UnsupportedImage(format!(
+            "it is a TIFF with tiles of LZW that the picture does not fill, of which some are not read, or it is \
+             damaged ({error}); publish it with Deflate, or in strips"
+        )),
+        _ => undecodable(&error),
+    })?;
     if float {
-        pixels = sixteen_bits(&pixels);
+        pixels = sixteen_bits(&pixels)?;
     } else if depth == 16 {
         for sample in pixels.as_chunks_mut().0 {
             *sample = u16::from_ne_bytes(*sample).to_be_bytes();
@@ -235,13 +262,34 @@ fn decode(image: &[u8], format: ImageFormat, bytes_needed: u64) -> Result<Pictur
     Ok(Picture { layout, palette: None, transparency: None, profile, pixels })
 }
 
-fn sixteen_bits(floats: &[u8]) -> Vec<u8> {
-    let samples = floats.as_chunks().0.iter().map(|sample| f32::from_ne_bytes(*sample).clamp(0.0, 1.0));
-    samples.flat_map(|sample| ((sample * 65535.0).round() as u16).to_be_bytes()).collect()
+/// Floats from 0 to 1 over the range of 16 bits. Others are reflectances, heights or numbers up to 255: which of their
+/// values is white, the file does not say.
+fn sixteen_bits(floats: &[u8]) -> Result<Vec<u8>, EncodeError> {
+    let samples = || floats.as_chunks().0.iter().map(|sample| f32::from_ne_bytes(*sample));
+    if !samples().all(|sample| (0.0..=1.0).contains(&sample)) {
+        let (least, most) = samples()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), sample| (least.min(sample), most.max(sample)));
+        let found = if samples().any(f32::is_nan) {
+            "NaN among its floats".to_owned()
+        } else {
+            format!("floats from {least} to {most}")
+        };
+        return Err(EncodeError::UnsupportedImage(format!(
+            "it is a TIFF with {found}; floats from 0 to 1 are read; publish it with integers of 8 or 16 bits"
+        )));
+    }
+    Ok(samples().flat_map(|sample| ((sample * 65535.0).round() as u16).to_be_bytes()).collect())
 }
 
 /// A decoder that keeps to a limit of memory.
-fn decoder(image: &[u8], format: ImageFormat, bytes: u64) -> Result<impl ImageDecoder, EncodeError> {
+fn decoder(image: &[u8], format: Format, bytes: u64) -> Result<impl ImageDecoder, EncodeError> {
+    let format = match format {
+        Format::Png(_) => ImageFormat::Png,
+        Format::Jpeg(_) => ImageFormat::Jpeg,
+        Format::Tiff(_) => ImageFormat::Tiff,
+        Format::WebP => ImageFormat::WebP,
+        Format::Bmp => ImageFormat::Bmp,
+    };
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(bytes);
     let mut reader = ImageReader::with_format(Cursor::new(image), format);
@@ -249,16 +297,10 @@ fn decoder(image: &[u8], format: ImageFormat, bytes: u64) -> Result<impl ImageDe
     reader.into_decoder().map_err(|error| undecodable(&error))
 }
 
-/// Whether a JPEG has its end marker after its last start of scan. The decoder would fill what is
-/// missing with grey and call it a success.
-fn ends(jpeg: &[u8]) -> bool {
-    let last = |marker: [u8; 2]| jpeg.windows(2).rposition(|bytes| bytes == marker);
-    last([0xff, 0xd9]) > last([0xff, 0xda])
-}
-
 fn undecodable(error: &ImageError) -> EncodeError {
     match error {
         ImageError::Limits(_) => EncodeError::OverLimits,
+        ImageError::Unsupported(error) => EncodeError::UnsupportedImage(error.to_string()),
         _ => EncodeError::InvalidImage(error.to_string()),
     }
 }

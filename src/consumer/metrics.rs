@@ -27,7 +27,9 @@ pub enum Outcome {
     DeadLettered,
     /// Acknowledged and lost, as the policy says.
     Discarded,
-    /// Returned to the broker because the process stops, or held it too long.
+    /// A copy of it was published to its queue, where its returns count from 0, and it was acknowledged.
+    Renewed,
+    /// Returned to the broker because the process stops or held it too long.
     HandedBack,
     /// Stored or parked, and the session was gone before the acknowledgement: it comes again.
     AcknowledgementLost,

@@ -53,22 +53,9 @@ impl Parking {
     ///
     /// # Errors
     /// As `park`.
-    #[allow(dead_code)] // the renewal of messages near the delivery limit calls it
     pub async fn renew(&self, queue: &str, delivery: &Delivery) -> Result<(), BrokerError> {
         let begin = async || Ok(self.channel(None).await?.start_renewing(queue, delivery));
         self.copy(delivery, begin).await
-    }
-
-    /// Tries what can be tried without publishing: the broker takes the connection, does not block it, and has
-    /// the parking queue. Whether that is full shows only a message.
-    ///
-    /// # Errors
-    /// A message could not be parked now.
-    pub async fn available(&self) -> Result<(), BrokerError> {
-        self.look_again().await;
-        let channel = self.channel(Some(&self.queue)).await?;
-        self.give_back(channel).await;
-        Ok(())
     }
 
     /// Closes the connection, if there is one.

@@ -1,14 +1,19 @@
 //! What a consumer needs, tried once from where this runs and with the consumer's own means. It must never
-//! take a message, nor leave anything behind but the object that consumers try a store with, too.
+//! take a message, nor replace an image's object.
 
+use bytes::Bytes;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::broker::{self, Broker};
-use super::decode;
+use super::decode::{DecodeError, Decoder, InvalidTemplate, ObjectKey};
+use super::encode::{EncodeError, Png, encode, inspect};
+use super::origin::Origin;
 use super::secrets::Secrets;
-use super::upload::Store;
+use super::upload::{Object, Store, Trial};
 use crate::api::assignment::Assignment;
 use crate::api::failures::FailurePolicy;
+use crate::api::image::ImageSettings;
 use crate::api::names;
 use crate::queue::{Connection, QueueDepth, QueueError};
 use crate::reason::Reason;
@@ -133,12 +138,113 @@ async fn of_store(assignment: &Assignment, secrets: &Secrets) -> Finding {
         );
         return Finding::passed(Check::Store, message);
     }
-    let key = decode::probe_key(&s3.prefix);
-    match Store::new(s3, secrets).await.probe(&key).await {
-        Ok(()) => {
-            let message = format!("bucket {:?} takes objects: {} was written", s3.bucket, key.as_str());
+    let sample = match Sample::new(assignment) {
+        Ok(sample) => sample,
+        Err(error) => return Finding::failed(Check::Store, Reason::InvalidSpec, error),
+    };
+    let Some(key) = &sample.key else {
+        let message = format!(
+            "bucket {:?} was not tried: destination.s3.keyTemplate gives every image the same key, whose object would \
+             be replaced",
+            s3.bucket
+        );
+        return Finding::passed(Check::Store, message);
+    };
+    let digest = sample.png.digest().to_string();
+    let object = Object { key, png: sample.png.bytes(), digest: &digest, origin: Origin::default() };
+    let key = key.as_str();
+    match Store::new(s3, secrets).await.try_out(&object).await {
+        Ok(Trial { left_behind: None }) => {
+            let message = format!("bucket {:?} takes images: {key} was stored and deleted", s3.bucket);
+            Finding::passed(Check::Store, message)
+        }
+        Ok(Trial { left_behind: Some(error) }) => {
+            let message = format!("bucket {:?} takes images: {key} was stored, and is left behind: {error}", s3.bucket);
             Finding::passed(Check::Store, message)
         }
         Err(error) => Finding::failed(Check::Store, error.reason(), error),
+    }
+}
+
+/// An image of one pixel, to store as consumers store images.
+struct Sample {
+    png: Png,
+    /// `None` where the template makes the same key of every image.
+    key: Option<ObjectKey>,
+}
+
+/// No sample can be made.
+#[derive(Debug, thiserror::Error)]
+enum SampleError {
+    #[error(transparent)]
+    Template(#[from] InvalidTemplate),
+    #[error(transparent)]
+    Key(#[from] DecodeError),
+    #[error(transparent)]
+    Image(#[from] EncodeError),
+}
+
+impl Sample {
+    /// Its name and its color are random, so its key is no image's.
+    fn new(assignment: &Assignment) -> Result<Self, SampleError> {
+        let Assignment { source, message, image, destination, .. } = assignment;
+        let decoder = Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?;
+        let now = Timestamp::now().as_second().unsigned_abs();
+        let (png, other) = (pixel(image)?, "0".repeat(64));
+        let name = format!("image-pipeline-check-{:016x}.png", fastrand::u64(..));
+        let key = decoder.sample_key(&name, now, &png.digest().to_string())?;
+        let is_own = decoder.sample_key("image-pipeline-check.png", now, &other)? != key;
+        Ok(Self { png, key: is_own.then_some(key) })
+    }
+}
+
+/// A PNG of one pixel, made by the encoder from a BMP.
+fn pixel(settings: &ImageSettings) -> Result<Png, EncodeError> {
+    // File header: size 58, pixels from 54. Header of 40 bytes: 1 by 1, one plane, 24 bits, no compression.
+    let mut bmp = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
+    bmp.resize(54, 0);
+    let color = fastrand::u32(..).to_le_bytes();
+    bmp.extend_from_slice(&[color[0], color[1], color[2], 0]);
+    let header = inspect(&bmp, settings.max_pixels)?;
+    encode(Bytes::from(bmp), &header, settings)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn sample(s3: Value) -> Sample {
+        let assignment = json!({
+            "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
+            "destination": { "s3": s3 },
+        });
+        Sample::new(&serde_json::from_value(assignment).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_sample_has_a_key_of_the_template_and_is_one_pixel() {
+        for (template, begins, ends) in [
+            ("{name}", "tiles/image-pipeline-check-", ".png"),
+            ("raw/{metadata.site}/{stem}-{digest}.png", "tiles/raw/image-pipeline-check-", ".png"),
+            ("{digest}", "tiles/", ""),
+            ("{metadata.site}/latest.png", "tiles/image-pipeline-check-", "/latest.png"),
+        ] {
+            let Sample { png, key } = sample(json!({ "bucket": "b1s", "prefix": "tiles/", "keyTemplate": template }));
+            let key = key.unwrap();
+            assert!(key.as_str().starts_with(begins) && key.as_str().ends_with(ends), "{key:?}");
+            let image = image::load_from_memory(png.bytes()).unwrap();
+            assert_eq!((image.width(), image.height()), (1, 1));
+        }
+    }
+
+    #[test]
+    fn no_sample_takes_the_key_of_an_image() {
+        let key = |template: &str| sample(json!({ "bucket": "b1s", "keyTemplate": template })).key;
+        assert_eq!(key("latest.png"), None);
+        assert_eq!(key("{year}/latest.png"), None);
+        assert_ne!(key("{name}"), key("{name}"));
     }
 }

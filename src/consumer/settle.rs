@@ -1,102 +1,71 @@
-//! Last step: what becomes of a message, judged from the result of the steps before. Pure. It must
-//! never let a message be acknowledged that is neither stored nor parked, and never park one for a
-//! fault that is not its own.
+//! Why a message can never be stored, by its own fault, and what its parking headers say about it. Pure.
 
 use super::decode::DecodeError;
 use super::encode::EncodeError;
-use super::markers::Killer;
-use super::upload::{Kind, UploadError};
-use crate::api::failures::FailurePolicy;
+use super::isolate::Crash;
+pub use super::isolate::Refusal;
 use crate::reason::Reason;
 
-/// Why a message is not stored.
+/// Why a message can't become an object.
 #[derive(Debug)]
 pub enum Failure {
-    /// The body is no job.
+    /// The message's properties can't be read.
+    Unreadable(String),
     Decode(DecodeError),
-    /// The image can't become a PNG.
     Encode(EncodeError),
     /// A decoder gave up without saying why.
     Panicked,
-    /// Decoding it has ended processes.
-    Killer(Killer),
-    /// The store did not take it.
-    Upload(UploadError),
+    /// A decoder process found a fault of the message or of its image.
+    Refused(Refusal),
+    /// A decoder process ended without a result.
+    Crashed(Crash),
 }
 
-/// What to do with a message.
-#[derive(Debug, Eq, PartialEq)]
-pub enum Verdict {
-    /// It is stored: acknowledge it.
-    Acknowledge,
-    /// It can never succeed: do with it as `policy` says.
-    Refuse {
-        /// `spec.failures.policy`.
-        policy: FailurePolicy,
-        /// Why.
-        reason: Reason,
-        /// The same for a person.
-        detail: String,
-    },
-    /// Not its fault: keep it and try again after a pause.
-    Retry,
-    /// Not its fault, and there is no time left: leave it to the broker, which delivers it again.
-    HandBack,
-}
-
-/// Judges one result. `stopping`: whether the process was told to stop.
-pub fn settle(result: Result<(), Failure>, policy: FailurePolicy, stopping: bool) -> Verdict {
-    let refuse = |reason, detail| Verdict::Refuse { policy, reason, detail };
-    match result {
-        Ok(()) => Verdict::Acknowledge,
-        Err(Failure::Decode(error)) => refuse(error.reason(), error.to_string()),
-        Err(Failure::Encode(error)) => refuse(error.reason(), error.to_string()),
-        Err(Failure::Panicked) => {
-            refuse(Reason::DecoderPanicked, "the image's decoder panicked: the file is damaged, or hostile".to_owned())
-        }
-        Err(Failure::Killer(Killer { processes })) => refuse(
-            Reason::KilledDecoder,
-            format!("decoding this message ended {processes} processes here; try it with more memory, or drop it"),
-        ),
-        Err(Failure::Upload(error)) => match (error.kind(), stopping) {
-            (Kind::Message, _) => refuse(error.reason(), error.to_string()),
-            (Kind::Passing | Kind::Environment, false) => Verdict::Retry,
-            (Kind::Passing | Kind::Environment, true) => Verdict::HandBack,
-        },
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let (reason, detail) = match failure {
+            Failure::Unreadable(detail) => (Reason::MessageUnreadable, detail),
+            Failure::Decode(error) => (error.reason(), error.to_string()),
+            Failure::Encode(error) => (error.reason(), error.to_string()),
+            Failure::Panicked => (
+                Reason::DecoderPanicked,
+                "the image's decoder failed on this image: the file is damaged, or of a kind that the decoder can't \
+                 read; open it with another program, and publish it again as PNG"
+                    .to_owned(),
+            ),
+            Failure::Refused(refusal) => return refusal,
+            Failure::Crashed(crash) => (
+                Reason::CrashingMessage,
+                format!(
+                    "the process that decoded this message {crash}; save the image with `parked save`, and publish a \
+                     repaired one or drop it"
+                ),
+            ),
+        };
+        Self { reason, detail }
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
-    fn upload(kind: Kind) -> Result<(), Failure> {
-        Err(Failure::Upload(UploadError::of_kind(kind)))
-    }
-
     #[test]
-    fn only_a_stored_message_is_acknowledged_and_only_its_own_fault_parks_it() {
-        for (stopping, policy) in [false, true].into_iter().zip([FailurePolicy::Park, FailurePolicy::Discard]) {
-            assert_eq!(settle(Ok(()), policy, stopping), Verdict::Acknowledge);
-            for (own, expected) in [
-                (Err(Failure::Decode(DecodeError::MissingField("field /image".to_owned()))), Reason::MissingField),
-                (Err(Failure::Encode(EncodeError::InvalidImage("cut off".to_owned()))), Reason::InvalidImage),
-                (Err(Failure::Panicked), Reason::DecoderPanicked),
-                (Err(Failure::Killer(Killer { processes: 5 })), Reason::KilledDecoder),
-                (upload(Kind::Message), Reason::StorageRefused),
-            ] {
-                match settle(own, policy, stopping) {
-                    Verdict::Refuse { policy: by, reason, detail } => {
-                        assert_eq!((by, reason), (policy, expected));
-                        assert!(!detail.is_empty());
-                    }
-                    other => panic!("{expected} gives {other:?}"),
-                }
-            }
-            let not_its_own = if stopping { Verdict::HandBack } else { Verdict::Retry };
-            assert_eq!(settle(upload(Kind::Passing), policy, stopping), not_its_own);
-            assert_eq!(settle(upload(Kind::Environment), policy, stopping), not_its_own);
+    fn every_failure_has_its_own_reason_and_a_sentence() {
+        for (failure, expected) in [
+            (Failure::Decode(DecodeError::MissingField("field /image".to_owned())), Reason::MissingField),
+            (Failure::Encode(EncodeError::InvalidImage("cut off".to_owned())), Reason::InvalidImage),
+            (Failure::Panicked, Reason::DecoderPanicked),
+            (Failure::Unreadable("not UTF-8".to_owned()), Reason::MessageUnreadable),
+            (Failure::Crashed(Crash::Deadline(60)), Reason::CrashingMessage),
+            (
+                Failure::Refused(Refusal { reason: Reason::InvalidName, detail: "empty".to_owned() }),
+                Reason::InvalidName,
+            ),
+        ] {
+            let Refusal { reason, detail } = failure.into();
+            assert_eq!(reason, expected);
+            assert!(!detail.is_empty(), "{expected}");
         }
     }
 }

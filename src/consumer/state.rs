@@ -46,6 +46,7 @@ impl State {
             in_flight: 0,
             processed: 0,
             parked: 0,
+            renewed: 0,
             throughput: None,
             broker: Health::Unknown,
             storage: Health::Unknown,
@@ -74,7 +75,7 @@ impl State {
             (ConsumerState::Draining, ..) => not_ready("Draining", "told to stop: finishing what it holds"),
             (ConsumerState::Waiting, ..) => match held_for {
                 Some(fault) => not_ready(fault.reason.as_str(), &fault.message),
-                None => not_ready("Connecting", "what failed works again: connecting"),
+                None => not_ready("Waiting", "waits for what failed"),
             },
             (_, false, Some(fault), _) | (_, true, _, Some(fault)) => not_ready(fault.reason.as_str(), &fault.message),
             (_, false, None, _) => not_ready("Connecting", "no session with the broker yet"),
@@ -82,15 +83,25 @@ impl State {
         }
     }
 
-    /// The broker has registered the consumer.
-    pub fn consuming(&self) {
+    /// A session has subscribed at least once. `subscribed`: whether the broker may send messages now; `fault`: what
+    /// keeps them from being finished.
+    pub fn session(&self, fault: Option<Dependency>, subscribed: bool) {
         let mut status = self.lock();
-        if status.state != ConsumerState::Draining {
-            status.state = ConsumerState::Running;
-            status.consuming = true;
+        let after = if fault.is_some() { ConsumerState::Waiting } else { ConsumerState::Running };
+        let before = status.state;
+        if before == ConsumerState::Draining {
+            return;
         }
+        status.state = after;
+        // Between two subscriptions of a session that works the consumer is away for milliseconds.
+        status.consuming = subscribed || fault.is_none();
         drop(status);
         self.available(Dependency::Broker);
+        if let Some(dependency) = fault
+            && before != after
+        {
+            warn!(%dependency, "takes no more messages until it works again, and holds what it has");
+        }
     }
 
     /// The session with the broker failed, or could not be opened.
@@ -105,18 +116,10 @@ impl State {
         self.failing(Dependency::Broker, reason, message);
     }
 
-    /// Everything is handed back, and nothing taken until what failed works again.
-    pub fn waiting(&self, dependency: Dependency) {
-        let mut status = self.lock();
-        if status.state != ConsumerState::Draining {
-            status.state = ConsumerState::Waiting;
-        }
-        status.consuming = false;
-        if dependency != Dependency::Parking {
-            forget_parking(&mut status);
-        }
-        drop(status);
-        warn!(%dependency, "held for too long: handed everything back, waiting for it to work again");
+    /// No message waits to be parked any more: this process may never have one to park again, and so never see that
+    /// parking works.
+    pub fn forget_parking_fault(&self) {
+        forget_parking(&mut self.lock());
     }
 
     /// Told to stop: nothing more is taken.
@@ -170,6 +173,11 @@ impl State {
         self.throughput().finish(Instant::now());
     }
 
+    /// A copy of a message was published to its queue in place of a return.
+    pub fn renewed(&self) {
+        self.lock().renewed += 1;
+    }
+
     /// A message that can never succeed was ended as the policy says.
     pub fn refused(&self, outcome: Outcome, reason: Reason, message: String) {
         let mut status = self.lock();
@@ -198,8 +206,6 @@ fn health(status: &mut PodStatus, dependency: Dependency) -> &mut Health {
     }
 }
 
-/// The message that could not be parked is no longer held, and may be parked by another; this process may never
-/// have one to park again, and so never tell that it could.
 fn forget_parking(status: &mut PodStatus) {
     if status.parking.fault().is_some() {
         status.parking = Health::Unknown;
@@ -238,7 +244,7 @@ mod tests {
         assert_eq!(unready(&state), "Connecting");
         state.disconnected(Reason::AuthenticationFailed, "wrong password".to_owned());
         assert_eq!(unready(&state), "AuthenticationFailed");
-        state.consuming();
+        state.session(None, true);
         assert_eq!(state.ready(), Ok(()));
         state.failing(Dependency::Storage, Reason::AccessDenied, "denied".to_owned());
         assert_eq!(unready(&state), "AccessDenied");
@@ -254,7 +260,7 @@ mod tests {
     fn draining_is_final() {
         let state = state();
         state.draining();
-        state.consuming();
+        state.session(None, true);
         state.disconnected(Reason::ConnectionLost, "gone".to_owned());
         assert_eq!(state.status().state, ConsumerState::Draining);
         assert!(!state.status().consuming);
@@ -276,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn that_parking_failed_goes_with_the_session_unless_it_is_waited_for() {
+    fn that_parking_failed_goes_with_the_session_or_the_last_message_to_park() {
         let state = state();
         let faults = || {
             let PodStatus { storage, parking, .. } = state.status();
@@ -287,13 +293,24 @@ mod tests {
             state.failing(Dependency::Parking, Reason::ParkingRefused, "full".to_owned());
         };
         fail();
-        state.waiting(Dependency::Storage);
+        state.forget_parking_fault();
         assert_eq!(faults(), [true, false]);
         fail();
-        state.waiting(Dependency::Parking);
-        assert_eq!(faults(), [true, true]);
         state.disconnected(Reason::ConnectionLost, "gone".to_owned());
         assert_eq!(faults(), [true, false], "more pods could not help a store that fails");
+    }
+
+    #[test]
+    fn a_session_that_stores_nothing_is_not_running() {
+        let state = state();
+        state.session(None, true);
+        assert_eq!((state.status().state, state.status().consuming), (ConsumerState::Running, true));
+        state.session(None, false);
+        assert!(state.status().consuming, "between two subscriptions");
+        state.failing(Dependency::Storage, Reason::AccessDenied, "denied".to_owned());
+        state.session(Some(Dependency::Storage), false);
+        assert_eq!((state.status().state, state.status().consuming), (ConsumerState::Waiting, false));
+        assert_eq!(unready(&state), "AccessDenied");
     }
 
     #[test]

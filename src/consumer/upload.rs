@@ -1,12 +1,12 @@
 //! Third step: a PNG goes into the bucket. The only place that knows `aws_sdk_s3`. It must never
-//! report success before the store's 2xx or the sight of the same object, nor wait without a limit.
+//! report success before S3's 2xx with an ETag or the sight of the same bytes, nor wait without a limit.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::operation::put_object::{PutObjectError, PutObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types;
 use bytes::Bytes;
@@ -15,18 +15,27 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::decode::ObjectKey;
 use super::origin::Origin;
 use super::secrets::Secrets;
-use crate::api::destination::{Checksum, EncryptionAlgorithm, OnConflict, S3Destination};
+use crate::api::destination::{EncryptionAlgorithm, OnConflict, S3Destination};
 
 mod advice;
+mod checksum;
+mod codes;
 mod connection;
 mod credentials;
 mod error;
+mod existing;
+mod network;
+mod redirect;
 #[cfg(test)]
 mod tests;
+mod trial;
 
+use checksum::BodyChecksum;
 use connection::Connection;
 use error::Action;
-pub use error::{Kind, UploadError};
+pub use error::{Kind, Scope, UploadError};
+use existing::Existing;
+pub use trial::Trial;
 
 /// The metadata field that says which pixels an object has.
 const DIGEST: &str = "image-pipeline-digest";
@@ -73,6 +82,16 @@ pub struct Store {
     connection: Connection,
     destination: S3Destination,
     tags: Option<String>,
+    /// Whether this process has seen the store refuse to replace an object.
+    honors_preconditions: AtomicBool,
+}
+
+/// What became of one PUT.
+enum Written {
+    /// The store has the object.
+    Taken,
+    /// The precondition failed: the key has an object.
+    KeyTaken,
 }
 
 impl Store {
@@ -82,17 +101,52 @@ impl Store {
             connection: Connection::new(destination, secrets).await,
             destination: destination.clone(),
             tags: tagging(destination),
+            honors_preconditions: AtomicBool::new(false),
         }
     }
 
-    /// Stores a PNG under its key. `onConflict` says what happens to an object that is there.
+    /// Stores a PNG under its key. `onConflict` says what happens to an object that has the key.
     ///
     /// # Errors
-    /// The store did not answer 2xx in time; it may have stored the object all the same.
+    /// The store did not answer as S3 does in time; it may have stored the object all the same.
     pub async fn put(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
-        let conditional = self.destination.on_conflict != OnConflict::Overwrite;
+        if self.is_conditional() && !self.honors_preconditions.load(Ordering::Relaxed) {
+            return self.put_and_repeat(object).await;
+        }
+        match self.write(object).await? {
+            Written::Taken => Ok(Stored::New),
+            Written::KeyTaken => self.existing(object).await?.stored(),
+        }
+    }
+
+    /// `put`, until the store has refused to replace an object. Stores and proxies that don't know
+    /// `If-None-Match` pass over it and answer 200, and an image would replace another. So the object is looked
+    /// for before the first PUT, and the PUT is repeated with the same bytes, which must be refused.
+    async fn put_and_repeat(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
+        let stored = match self.existing(object).await? {
+            Existing::Same => Stored::AlreadyThere,
+            Existing::Unseen(_) => match self.write(object).await? {
+                Written::Taken => Stored::New,
+                Written::KeyTaken => return self.existing(object).await?.stored(),
+            },
+            other @ Existing::Other(_) => return other.stored(),
+        };
+        match self.write(object).await? {
+            Written::KeyTaken => Ok(stored),
+            Written::Taken => Err(UploadError::precondition_ignored(&self.destination)),
+        }
+    }
+
+    fn is_conditional(&self) -> bool {
+        self.destination.on_conflict != OnConflict::Overwrite
+    }
+
+    /// One PUT.
+    async fn write(&self, object: &Object<'_>) -> Result<Written, UploadError> {
+        let conditional = self.is_conditional();
+        let checksum = BodyChecksum::of(object.png, &self.destination);
         let mut request = self
-            .request(object.key, object.png.clone(), "image/png")?
+            .request(object.key, object.png.clone(), "image/png", checksum.as_ref())?
             .metadata(DIGEST, object.digest)
             .set_if_none_match(conditional.then(|| "*".to_owned()));
         if let Some(id) = object.origin.message_id() {
@@ -102,25 +156,33 @@ impl Store {
             request = request.metadata(TRACEPARENT, trace);
         }
         match self.send(request, object.png.len()).await? {
-            Ok(()) => Ok(Stored::New),
-            Err(error) if conditional && status(&error) == Some(412) => self.compare(object).await,
+            Ok(answer) => self.is_s3(&answer, checksum.as_ref()).map(|()| Written::Taken),
+            Err(error) if conditional && status(&error) == Some(412) => {
+                self.honors_preconditions.store(true, Ordering::Relaxed);
+                Ok(Written::KeyTaken)
+            }
             Err(error) => Err(UploadError::of(&self.destination, Action::Put, &error)),
         }
     }
 
-    /// Stores a small object, in place of whatever was there, with the encryption, owner, tags and
-    /// so on that images get: what is refused here would be refused there.
-    ///
-    /// # Errors
-    /// As `put`.
-    pub async fn probe(&self, key: &ObjectKey) -> Result<(), UploadError> {
-        let body = Bytes::from_static(b"ImagePipeline writes this to see whether the bucket takes objects.\n");
-        let length = body.len();
-        let request = self.request(key, body, "text/plain")?;
-        self.send(request, length).await?.map_err(|error| UploadError::of(&self.destination, Action::Put, &error))
+    /// Any HTTP server may answer 200 to a PUT. S3 gives an ETag, and repeats the checksum if it knows it.
+    fn is_s3(&self, answer: &PutObjectOutput, checksum: Option<&BodyChecksum>) -> Result<(), UploadError> {
+        if !has_etag(answer.e_tag()) {
+            return Err(UploadError::not_s3(&self.destination, "a success without an ETag"));
+        }
+        if checksum.is_some_and(|checksum| checksum.differs(answer)) {
+            return Err(UploadError::not_s3(&self.destination, "another checksum than the object's"));
+        }
+        Ok(())
     }
 
-    fn request(&self, key: &ObjectKey, body: Bytes, content_type: &str) -> Result<PutObjectFluentBuilder, UploadError> {
+    fn request(
+        &self,
+        key: &ObjectKey,
+        body: Bytes,
+        content_type: &str,
+        checksum: Option<&BodyChecksum>,
+    ) -> Result<PutObjectFluentBuilder, UploadError> {
         let destination = &self.destination;
         let encryption = destination.server_side_encryption.as_ref();
         let request = self
@@ -136,13 +198,16 @@ impl Store {
             .set_storage_class(given(&destination.storage_class).map(|class| class.as_str().into()))
             .set_cache_control(given(&destination.cache_control))
             .set_expected_bucket_owner(given(&destination.expected_bucket_owner))
-            .set_checksum_algorithm(checksum(destination.checksum))
             .set_server_side_encryption(encryption.map(|encryption| match encryption.algorithm {
                 EncryptionAlgorithm::Aes256 => types::ServerSideEncryption::Aes256,
                 EncryptionAlgorithm::AwsKms => types::ServerSideEncryption::AwsKms,
             }))
             .set_ssekms_key_id(encryption.and_then(|encryption| encryption.kms_key_id.clone()));
-        Ok(destination.metadata.iter().fold(request, |request, (name, value)| request.metadata(name, value)))
+        let request = destination.metadata.iter().fold(request, |request, (name, value)| request.metadata(name, value));
+        Ok(match checksum {
+            Some(checksum) => checksum.sent_with(request),
+            None => request,
+        })
     }
 
     /// Sends an object; the outer error is that there was no answer in time.
@@ -150,45 +215,29 @@ impl Store {
         &self,
         request: PutObjectFluentBuilder,
         length: usize,
-    ) -> Result<Result<(), SdkError<PutObjectError>>, UploadError> {
-        let bytes = u64::try_from(length).unwrap_or(u64::MAX);
-        let limit = OPERATION_TIMEOUT + Duration::from_secs(bytes / BYTES_PER_SECOND);
+    ) -> Result<Result<PutObjectOutput, SdkError<PutObjectError>>, UploadError> {
         let sent = async {
             // TLS protects the body already. Over plain HTTP its SHA-256 is part of the signature.
-            let output = if advice::is_https(&self.destination) {
+            if advice::is_https(&self.destination) {
                 request.customize().disable_payload_signing().send().await
             } else {
                 request.send().await
-            };
-            output.map(drop)
+            }
         };
-        tokio::time::timeout(limit, sent).await.map_err(|_| UploadError::timed_out(&self.destination))
+        self.in_time(length, sent).await
     }
 
-    /// There is an object of this key already: ours, of an earlier delivery, or another?
-    async fn compare(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
-        let destination = &self.destination;
-        let head = self
-            .connection
-            .client()?
-            .head_object()
-            .bucket(&destination.bucket)
-            .key(object.key.as_str())
-            .set_expected_bucket_owner(given(&destination.expected_bucket_owner))
-            .send();
-        let there = tokio::time::timeout(OPERATION_TIMEOUT, head)
-            .await
-            .map_err(|_| UploadError::timed_out(destination))?
-            .map_err(|error| UploadError::of(destination, Action::Head, &error))?;
-        match digest(&there) {
-            Some(digest) if digest == object.digest => Ok(Stored::AlreadyThere),
-            other => Err(UploadError::exists(other.is_some())),
-        }
+    /// What an operation with a body of this length gives, if it ends in time.
+    async fn in_time<T>(&self, length: usize, operation: impl Future<Output = T>) -> Result<T, UploadError> {
+        let bytes = u64::try_from(length).unwrap_or(u64::MAX);
+        let limit = OPERATION_TIMEOUT + Duration::from_secs(bytes / BYTES_PER_SECOND);
+        tokio::time::timeout(limit, operation).await.map_err(|_| UploadError::timed_out(&self.destination))
     }
 }
 
-fn digest(object: &HeadObjectOutput) -> Option<&str> {
-    object.metadata()?.get(DIGEST).map(String::as_str)
+/// Whether a header `ETag` names something.
+fn has_etag(etag: Option<&str>) -> bool {
+    etag.is_some_and(|etag| !etag.trim_matches('"').is_empty())
 }
 
 fn status<E>(error: &SdkError<E>) -> Option<u16> {
@@ -204,14 +253,4 @@ fn tagging(destination: &S3Destination) -> Option<String> {
     let encoded = |text| utf8_percent_encode(text, QUERY);
     let pairs = destination.tags.iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value)));
     given(&pairs.collect::<Vec<_>>().join("&"))
-}
-
-/// The algorithm to ask the SDK for; without one it follows `connection::checksums`.
-fn checksum(checksum: Checksum) -> Option<types::ChecksumAlgorithm> {
-    match checksum {
-        Checksum::Auto | Checksum::None => None,
-        Checksum::Crc32 => Some(types::ChecksumAlgorithm::Crc32),
-        Checksum::Crc32c => Some(types::ChecksumAlgorithm::Crc32C),
-        Checksum::Sha256 => Some(types::ChecksumAlgorithm::Sha256),
-    }
 }

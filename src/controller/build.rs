@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, LocalObjectReference,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-    SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+    TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -32,20 +32,9 @@ const USER: i64 = 65532;
 /// grew beyond 140 MiB. Two heaps, of which each keeps 8 MiB, and pieces of more than 4 MiB mapped each for itself,
 /// hold it below 50 MiB for 2 % more of a processor.
 ///
-/// And how far the stack of a thread may grow: the client library reads arrays in each other, of which a header may
-/// have 26,000, by a call for each. That takes 64 MiB, and up to 256 in a program that is not made for speed; what is
-/// not touched takes no memory.
-///
 /// Whoever starts a consumer without Kubernetes may say the same.
-pub const MEMORY: [(&str, &str); 4] = [
-    ("MALLOC_ARENA_MAX", "2"),
-    ("MALLOC_MMAP_THRESHOLD_", "4194304"),
-    ("MALLOC_TRIM_THRESHOLD_", "8388608"),
-    ("RUST_MIN_STACK", "268435456"),
-];
-
-/// The volume that outlives a container's crash.
-const MARKERS: &str = "markers";
+pub const MEMORY: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
 
 /// What the operator, not the user, says about consumer pods.
 #[derive(Clone, Debug)]
@@ -119,15 +108,7 @@ pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Dep
 
 /// The command line that starts the consumer of this pipeline.
 pub fn command_line(args: &consumer::Args) -> Vec<String> {
-    let consumer::Args {
-        pipeline_namespace,
-        pipeline_name,
-        assignment,
-        secrets,
-        markers,
-        grace_period_seconds,
-        listen,
-    } = args;
+    let consumer::Args { pipeline_namespace, pipeline_name, assignment, secrets, grace_period_seconds, listen } = args;
     vec![
         "consumer".to_owned(),
         format!("--pipeline-namespace={pipeline_namespace}"),
@@ -135,7 +116,6 @@ pub fn command_line(args: &consumer::Args) -> Vec<String> {
         // A tree of texts, numbers and lists is always representable.
         format!("--assignment={}", serde_json::to_string(assignment).unwrap_or_default()),
         format!("--secrets={}", secrets.display()),
-        format!("--markers={}", markers.display()),
         format!("--grace-period-seconds={grace_period_seconds}"),
         format!("--listen={listen}"),
     ]
@@ -148,7 +128,6 @@ fn consumer_args(pipeline: &ImagePipeline) -> consumer::Args {
         pipeline_name: pipeline.metadata.name.clone().unwrap_or_default(),
         assignment: Assignment::from(&pipeline.spec),
         secrets: PathBuf::from(names::SECRETS_MOUNT),
-        markers: PathBuf::from(names::MARKERS_MOUNT),
         grace_period_seconds: pipeline.spec.consumer.termination_grace_period_seconds,
         listen: std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, names::HTTP_PORT)),
     }
@@ -157,7 +136,7 @@ fn consumer_args(pipeline: &ImagePipeline) -> consumer::Args {
 fn pod(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodSpec {
     let consumer = &pipeline.spec.consumer;
     let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
-    let volumes = secrets.iter().map(|(role, secret)| secret_volume(*role, secret)).chain([markers_volume()]);
+    let volumes = secrets.iter().map(|(role, secret)| secret_volume(*role, secret));
     let pull_secrets = image.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
     PodSpec {
         automount_service_account_token: Some(false),
@@ -201,15 +180,12 @@ fn service_account(given: &str) -> String {
 }
 
 fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iterator<Item = SecretRole>) -> Container {
-    let mount = |name: &str, path: String, read_only| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path,
-        read_only: Some(read_only),
+    let secret_mount = |role: SecretRole| VolumeMount {
+        name: role.as_str().to_owned(),
+        mount_path: format!("{}/{}", names::SECRETS_MOUNT, role.as_str()),
+        read_only: Some(true),
         ..VolumeMount::default()
     };
-    let secret_mount =
-        |role: SecretRole| mount(role.as_str(), format!("{}/{}", names::SECRETS_MOUNT, role.as_str()), true);
-    let markers_mount = mount(MARKERS, names::MARKERS_MOUNT.to_owned(), false);
     Container {
         name: names::CONTAINER.to_owned(),
         image: Some(image.image.clone()),
@@ -231,7 +207,7 @@ fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iter
             read_only_root_filesystem: Some(true),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(secrets.map(secret_mount).chain([markers_mount]).collect()),
+        volume_mounts: Some(secrets.map(secret_mount).collect()),
         ..Container::default()
     }
 }
@@ -240,9 +216,9 @@ fn variable((name, value): (&str, &str)) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() }
 }
 
-/// An argument as it stands: Kubernetes would put a variable's value in place of `$(NAME)`.
+/// Escapes an argument: the kubelet replaces `$(NAME)` by a variable's value, and every `$$` by `$`.
 fn literal(argument: &str) -> String {
-    argument.replace("$(", "$$(")
+    argument.replace('$', "$$")
 }
 
 /// Optional, so that a Secret that comes late is mounted late instead of keeping the pod from
@@ -255,11 +231,6 @@ fn secret_volume(role: SecretRole, secret: &str) -> Volume {
         ..SecretVolumeSource::default()
     };
     Volume { name: role.as_str().to_owned(), secret: Some(source), ..Volume::default() }
-}
-
-fn markers_volume() -> Volume {
-    let source = EmptyDirVolumeSource { size_limit: Some(Quantity("1Mi".to_owned())), medium: None };
-    Volume { name: MARKERS.to_owned(), empty_dir: Some(source), ..Volume::default() }
 }
 
 fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {

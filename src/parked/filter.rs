@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_no_reason_or_pipeline_is_refused() {
-        assert_eq!(reason("KilledDecoder"), Ok(Reason::KilledDecoder));
+        assert_eq!(reason("CrashingMessage"), Ok(Reason::CrashingMessage));
         assert!(reason("invalidimage").is_err() && reason("").is_err());
         for text in ["", "tiles", "/tiles", "greench/", "a/b/c"] {
             assert!(pipeline(text).is_err(), "{text:?}");

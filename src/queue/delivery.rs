@@ -10,7 +10,7 @@ use lapin::BasicProperties;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::ShortString;
 
-use super::{Publishing, QueueError, properties};
+use super::{Publishing, QueueError, frame_filter, properties};
 
 /// Messages of one consumer, until the broker or this side cancels it. The end of the stream while
 /// nobody cancelled is a failure: the queue was deleted, or the channel died.
@@ -73,6 +73,13 @@ impl Delivery {
     /// A header that is text, as it came.
     pub fn text(&self, name: &str) -> Option<&[u8]> {
         properties::bytes(self.inner.properties.headers().as_ref()?.inner().get(name)?)
+    }
+
+    /// What was wrong with properties that can't be read, for a person; `None`: they were read.
+    pub fn unreadable(&self) -> Option<String> {
+        let original = self.text(frame_filter::PROPERTIES)?;
+        let left_out = self.header(frame_filter::LEFT_OUT).and_then(|bytes| bytes.parse().ok());
+        Some(frame_filter::explain(original, left_out.unwrap_or_default()))
     }
 
     /// Whether the broker has delivered it before, to whomever.

@@ -9,6 +9,7 @@ use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 
 use super::declare::End;
+use super::frame_filter::Refused;
 use super::tls;
 use crate::broker_address::BrokerAddress;
 use crate::reason::Reason;
@@ -36,6 +37,7 @@ pub struct QueueError {
     found: String,
     /// In terms of an ImagePipeline; may be empty.
     advice: String,
+    is_refusal: bool,
 }
 
 impl std::fmt::Display for QueueError {
@@ -55,6 +57,11 @@ impl QueueError {
     /// What was found, without what to do about it: that names fields of an ImagePipeline.
     pub fn found(&self) -> &str {
         &self.found
+    }
+
+    /// Whether the broker refused what was published, rather than being unable to answer.
+    pub fn is_refusal(&self) -> bool {
+        self.is_refusal
     }
 
     /// Whether the broker said that there is no such queue.
@@ -91,7 +98,8 @@ impl QueueError {
     }
 
     fn new(reason: Reason, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { reason, found: found.into(), advice: advice.into() }
+        let is_refusal = reason == Reason::DeclareRefused;
+        Self { reason, found: found.into(), advice: advice.into(), is_refusal }
     }
 
     pub(super) fn timed_out(doing: &str) -> Self {
@@ -118,7 +126,8 @@ impl QueueError {
 
     pub(super) fn not_confirmed(queue: &str) -> Self {
         let found = format!("the broker did not take a message for queue {queue:?}: it does not exist, or is full");
-        Self::new(Reason::ParkingRefused, found, "create it, or let this user declare it, or raise its limit")
+        let advice = "create it, or let this user declare it, or raise its limit";
+        Self { is_refusal: true, ..Self::new(Reason::ParkingRefused, found, advice) }
     }
 
     pub(super) fn blocked() -> Self {
@@ -159,12 +168,6 @@ impl QueueError {
         Self::new(Reason::QueueTemporary, found, format!("declare the queue {declare}"))
     }
 
-    pub(super) fn unreadable() -> Self {
-        let found = "the broker sent a message whose properties can't be read: names of headers and the like must be \
-                     UTF-8";
-        Self::new(Reason::MessageUnreadable, found, "take it out of the queue by hand, as docs/operations.md tells")
-    }
-
     pub(super) fn connection_lost(detail: &str) -> Self {
         Self::new(Reason::ConnectionLost, detail, "")
     }
@@ -195,11 +198,8 @@ impl QueueError {
                 Self::new(Reason::VhostNotFound, found, advice)
             }
             (_, ErrorKind::IOError(io)) => Self::connecting_io(address, io),
-            (_, ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_)) => {
-                let found = format!("what answers at {host}:{port} does not speak plain AMQP 0-9-1");
-                let advice = "correct port in the broker's Secret, or, if TLS is spoken there, set source.rabbitmq.tls";
-                Self::new(Reason::BrokerUnreachable, found, advice)
-            }
+            (_, ErrorKind::ParsingError(_)) => Self::not_rabbitmq(address, "it sent a method that can't be read"),
+            (_, ErrorKind::InvalidProtocolVersion(_)) => Self::not_rabbitmq(address, "it asks for another version"),
             _ => Self::unreachable(address, &Self::from_lapin(error).found, ""),
         }
     }
@@ -207,6 +207,9 @@ impl QueueError {
     /// As `connecting`, where TLS or the operating system failed.
     pub(super) fn connecting_io(address: &BrokerAddress, error: &std::io::Error) -> Self {
         let BrokerAddress { host, port, .. } = address;
+        if let Some(refused) = refused(error) {
+            return Self::not_rabbitmq(address, &refused.to_string());
+        }
         match tls::explain(address, error) {
             Some((why, advice)) => {
                 Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}"), advice)
@@ -224,6 +227,14 @@ impl QueueError {
             }
             None => Self::unreachable(address, &error.to_string(), ""),
         }
+    }
+
+    fn not_rabbitmq(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str) -> Self {
+        let found =
+            format!("what answers at {host}:{port} does not speak plain AMQP 0-9-1, as RabbitMQ does: {detail}");
+        let advice =
+            "correct host and port in the broker's Secret, or, if TLS is spoken there, set source.rabbitmq.tls";
+        Self::new(Reason::BrokerUnreachable, found, advice)
     }
 
     fn unreachable(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str, advice: &str) -> Self {
@@ -267,12 +278,23 @@ impl QueueError {
     pub(super) fn from_lapin(error: &lapin::Error) -> Self {
         let found = match error.kind() {
             ErrorKind::ProtocolError(amqp) => format!("the broker closed the session: {}", amqp.get_message()),
-            ErrorKind::IOError(io) => io.to_string(),
+            ErrorKind::IOError(io) => match refused(io) {
+                Some(refused) => format!("what the broker sent is not what RabbitMQ sends: {refused}"),
+                None => io.to_string(),
+            },
+            ErrorKind::ParsingError(_) => {
+                "what the broker sent is not what RabbitMQ sends: it can't be read".to_owned()
+            }
             ErrorKind::MissingHeartbeatError => "the broker has been silent for two heartbeats".to_owned(),
             _ => error.to_string(),
         };
         Self::new(Reason::ConnectionLost, found, "")
     }
+}
+
+/// What the filter refused, if it was the filter that failed.
+fn refused(error: &std::io::Error) -> Option<Refused> {
+    error.get_ref()?.downcast_ref().copied()
 }
 
 fn user(address: &BrokerAddress) -> String {

@@ -8,6 +8,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use serde_json::{Map, Value, json};
 
+use super::frame_filter::{LEFT_OUT, PROPERTIES};
+
 /// Headers that would route a message elsewhere.
 const ROUTES: [&str; 2] = ["CC", "BCC"];
 
@@ -21,8 +23,23 @@ const ORIGINAL: &str = "x-original-";
 const OWN: &str = "x-image-pipeline-";
 
 /// Those that are never left out: what a publisher calls so is overwritten.
-const OWN_NAMES: [&str; 9] =
-    ["reason", "detail", "namespace", "name", "queue", "attempts", "first-seen", "redriven", "renewals"];
+const OWN_NAMES: [&str; 11] = [
+    "reason",
+    "detail",
+    "namespace",
+    "name",
+    "queue",
+    "attempts",
+    "first-seen",
+    "redriven",
+    "renewals",
+    "unreadable-properties",
+    "unreadable-left-out",
+];
+
+/// The original properties of a message that had others that could be read. Redriven, it is judged by its body, so
+/// they become headers that only tell.
+const UNREADABLE: [&str; 2] = [PROPERTIES, LEFT_OUT];
 
 /// How often a message was redriven. Parking it again leaves it, as it does every header that does not
 /// act.
@@ -90,7 +107,13 @@ pub(super) fn redriven(original: &BasicProperties, times: u32) -> BasicPropertie
     let of_this_stay = |key: &str| {
         key.starts_with(OWN) || key.strip_prefix(ORIGINAL).is_some_and(|original| COUNTS.contains(&original))
     };
-    let mut headers = without(&safe_headers(&uncounted(original)), of_this_stay);
+    let safe_headers = safe_headers(&uncounted(original));
+    let mut headers = without(&safe_headers, of_this_stay);
+    for key in UNREADABLE {
+        if let (Some(value), Some(name)) = (safe_headers.inner().get(key), key.strip_prefix(OWN)) {
+            headers.insert(format!("{ORIGINAL}{name}").into(), value.clone());
+        }
+    }
     headers.insert(REDRIVEN.into(), AMQPValue::LongUInt(times));
     safe(original).with_headers(fitting(headers))
 }

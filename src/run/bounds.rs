@@ -1,6 +1,8 @@
-//! What the resource's definition says of sizes, held against a manifest that no API server has read: the least
-//! and most of numbers, lengths of texts and lists. Pure. It must never refuse what an API server accepts.
+//! What the resource's definition says of values, held against a manifest that no API server has read: the least
+//! and most of numbers, lengths of texts and lists, patterns of texts. Pure. It must never refuse what an API
+//! server accepts.
 
+use regex_lite::Regex;
 use serde_json::Value;
 
 /// What of `value`, which stands at `field`, is out of its schema's bounds: a clause for each.
@@ -36,8 +38,16 @@ fn itself(schema: &Value, value: &Value) -> Option<String> {
     let bound = |name: &str| schema.get(name)?.as_f64();
     let too_small = bound(least).filter(|least| size < *least).map(|least| ("at least", least));
     let too_large = || bound(most).filter(|most| size > *most).map(|most| ("at most", most));
-    let (word, bound) = too_small.or_else(too_large)?;
-    Some(format!("{is} {size}, and must be {word} {bound}"))
+    match too_small.or_else(too_large) {
+        Some((word, bound)) => Some(format!("{is} {size}, and must be {word} {bound}")),
+        None => unmatched(schema, value),
+    }
+}
+
+fn unmatched(schema: &Value, value: &Value) -> Option<String> {
+    let (pattern, text) = (schema.get("pattern")?.as_str()?, value.as_str()?);
+    let matches = Regex::new(pattern).map_or(true, |pattern| pattern.is_match(text));
+    (!matches).then(|| format!("does not match {pattern}"))
 }
 
 #[cfg(test)]
@@ -54,12 +64,15 @@ mod tests {
                 "name": { "minLength": 1, "maxLength": 3 },
                 "list": { "maxItems": 2, "items": { "maximum": 5 } },
                 "map": { "maxProperties": 1, "additionalProperties": { "maxLength": 1 } },
+                "ascii": { "maxLength": 9, "pattern": "^[ -~]*$" },
             },
         });
-        let good = json!({ "count": 9, "name": "äöü", "list": [5, 0], "map": { "a": "b" }, "other": 1e9 });
+        let good =
+            json!({ "count": 9, "name": "äöü", "list": [5, 0], "map": { "a": "b" }, "ascii": "a b", "other": 1e9 });
         assert_eq!(broken(&schema, &good, "spec"), [""; 0]);
-        let bad = json!({ "count": 0, "name": "äöüx", "list": [6, 1, 2], "map": { "a": "bc" }, "other": null });
+        let bad = json!({ "count": 0, "name": "äöüx", "list": [6, 1, 2], "map": { "a": "bc" }, "ascii": "a\n", "other": null });
         let expected = [
+            "spec.ascii does not match ^[ -~]*$",
             "spec.count is 0, and must be at least 1",
             "spec.list has a length of 3, and must be at most 2",
             "spec.list[0] is 6, and must be at most 5",

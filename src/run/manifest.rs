@@ -165,14 +165,18 @@ mod tests {
             (String::new(), "holds 0 ImagePipelines"),
             (one.replace("v1alpha1", "v1"), "holds 0 ImagePipelines"),
             (
-                format!("{one}  failures: {{maxAttempts: 0}}\n"),
-                "spec.failures.maxAttempts is 0, and must be at least 1",
+                format!("{one}  failures: {{deliveryLimit: 1}}\n"),
+                "spec.failures.deliveryLimit is 1, and must be at least 2",
             ),
             (format!("{one}  failures: {{parkingQueue: tiles}}\n"), "parkingQueue is the source queue itself"),
             (format!("{one}  consumer: {{concurrency: 0}}\n"), "spec.consumer.concurrency is 0"),
             (one.replace("queue: tiles,", "queue: tiles, prefetch: 0,"), "spec.source.rabbitmq.prefetch is 0"),
             (format!("{one}---\n{one}"), "holds 2 ImagePipelines"),
             (one.replace("queue: tiles", "queue: 7"), "invalid type"),
+            (
+                one.replace("bucket: tiles", "bucket: tiles, metadata: {site: \"a\\nb\"}"),
+                "spec.destination.s3.metadata.site does not match ^[ -~]*$",
+            ),
             (one.replace("bucket: tiles", "bucket: tiles, regoin: x"), "spec.destination.s3.regoin"),
             (format!("{one}  scalling: {{}}\n"), "spec.scalling"),
         ] {

@@ -251,8 +251,10 @@ impl<'a> Settling<'a> {
                 Event::Head { object, status: 200 } if committed.contains(object) => {
                     self.owners(object).iter().for_each(|owner| drop(open.remove(&owner.id)));
                 }
-                // That of its publisher is no proof.
-                Event::Confirmed { id: Some(id), queue } if self.is_moved(*id, queue) => drop(open.remove(id)),
+                // The confirm of its publisher is no proof.
+                Event::Confirmed { id: Some(id), queue, renewed } if *renewed || self.is_moved(*id, queue) => {
+                    drop(open.remove(id));
+                }
                 Event::Acknowledged { delivery } => self.acknowledged(*delivery, &delivered, &open),
                 Event::Unclear(what) => self.account.unclear.push(what.clone()),
                 _ => {}

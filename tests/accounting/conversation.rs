@@ -40,9 +40,13 @@ struct Consumer {
     automatic: bool,
 }
 
+/// The header of a copy that a consumer publishes to the queue it reads.
+const RENEWALS: &str = "x-image-pipeline-renewals";
+
 struct Published {
     id: Option<Id>,
     queue: Arc<str>,
+    renewed: bool,
     returned: bool,
 }
 
@@ -155,7 +159,9 @@ impl Channel {
         let Some(queue) = self.publishing.take() else { return };
         if self.confirms {
             self.published += 1;
-            self.unconfirmed.insert(self.published, Published { id: id(properties), queue, returned: false });
+            let renewed = properties.headers().as_ref().is_some_and(|headers| headers.contains_key(RENEWALS));
+            let published = Published { id: id(properties), queue, renewed, returned: false };
+            self.unconfirmed.insert(self.published, published);
         }
     }
 
@@ -165,10 +171,10 @@ impl Channel {
             Deliver(delivery) => self.arriving = Some(Arriving::Delivery(delivery)),
             Return(_) => self.arriving = Some(Arriving::Return),
             Ack(told) => {
-                for Published { id, queue, returned } in taken(&mut self.unconfirmed, told.delivery_tag, told.multiple)
-                {
+                for published in taken(&mut self.unconfirmed, told.delivery_tag, told.multiple) {
+                    let Published { id, queue, renewed, returned } = published;
                     if !returned {
-                        wire.note(Event::Confirmed { id, queue });
+                        wire.note(Event::Confirmed { id, queue, renewed });
                     }
                 }
             }

@@ -22,6 +22,8 @@ pub enum Step {
     Head,
     /// The parking queue has confirmed it.
     Park,
+    /// A copy of it is in its queue, confirmed.
+    Renew,
     /// It is acknowledged.
     Acknowledge,
     /// It is given back.
@@ -103,7 +105,8 @@ impl History {
             Step::PutUntold => put(200, false),
             Step::PutRefused => put(503, true),
             Step::Head => Event::Head { object, status: 200 },
-            Step::Park => Event::Confirmed { id: Some(id), queue },
+            Step::Park => Event::Confirmed { id: Some(id), queue, renewed: false },
+            Step::Renew => Event::Confirmed { id: Some(id), queue: "q".into(), renewed: true },
             Step::Acknowledge => Event::Acknowledged { delivery },
             Step::GiveBack => Event::GivenUp { delivery, requeue: true },
         };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::accounting::account::Account;
 use super::accounting::ledger::Entry;
 use super::accounting::wire::Event;
-use super::history::Step::{self, Acknowledge, Deliver, GiveBack, Head, Park, Put, PutRefused, PutUntold};
+use super::history::Step::{self, Acknowledge, Deliver, GiveBack, Head, Park, Put, PutRefused, PutUntold, Renew};
 use super::history::{History, addressed, bad, digest, discarded, first, good, object};
 
 /// What a row is about, and what it changes.
@@ -62,6 +62,11 @@ fn an_honest_history_has_no_fault_and_its_counts() {
             history.steps(id, "x.png", &[Deliver, GiveBack]);
             let queued = history.message(id, "");
             history.found.queued.push(queued);
+        }),
+        ("renewed and stored later", |history| {
+            let id = history.publish(good("x.png"));
+            history.steps(id, "x.png", &[Deliver, Renew, Acknowledge, Deliver, Put, Acknowledge]);
+            history.store("x.png", "x.png");
         }),
         ("never confirmed, never there", |history| {
             history.attempt(good("x.png"));
@@ -182,13 +187,23 @@ fn each_fault_is_named_under_its_own_heading() {
             let id = history.publish(good("x.png"));
             let delivery = history.step(id, "x.png", Deliver, 0);
             // That of its publisher is no proof.
-            history.wire.note(Event::Confirmed { id: Some(id), queue: "q".into() });
+            history.wire.note(Event::Confirmed { id: Some(id), queue: "q".into(), renewed: false });
             history.step(id, "x.png", Acknowledge, delivery);
             history.step(id, "x.png", Put, delivery);
             history.store("x.png", "x.png");
         }),
+        ("early_ack", |history| {
+            let id = history.publish(good("x.png"));
+            history.steps(id, "x.png", &[Deliver, Acknowledge, Renew, Deliver, Put, Acknowledge]);
+            history.store("x.png", "x.png");
+        }),
         ("unclear", |history| {
             history.wire.note(Event::Unclear("noise".to_owned()));
+        }),
+        ("early_ack", |history| {
+            let id = history.publish(good("x.png"));
+            history.steps(id, "x.png", &[Deliver, Acknowledge, Renew, Deliver, Put, Acknowledge]);
+            history.store("x.png", "x.png");
         }),
         ("unclear", |history| {
             let delivery = history.wire.note(Event::Delivered { id: None, queue: "q".into(), redelivered: false });

@@ -101,7 +101,7 @@ fn short(event: &Event) -> String {
         Event::Delivered { id, queue, redelivered } => format!("delivered {id:?} {queue} {redelivered}"),
         Event::Acknowledged { delivery } => format!("acknowledged {delivery}"),
         Event::GivenUp { delivery, requeue } => format!("given up {delivery} {requeue}"),
-        Event::Confirmed { id, queue } => format!("confirmed {id:?} {queue}"),
+        Event::Confirmed { id, queue, .. } => format!("confirmed {id:?} {queue}"),
         other => format!("{other:?}"),
     }
 }

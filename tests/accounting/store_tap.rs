@@ -50,13 +50,14 @@ pub struct Faults {
     seed: u64,
     probe_passes: bool,
     only: Option<&'static str>,
+    unless: Option<&'static str>,
 }
 
 impl Faults {
     /// Each of them for a share of all requests, from 0 to 1; what is left passes. The same seed draws
     /// the same lots.
     pub fn mixed(seed: u64, shares: &[(f64, Fault)]) -> Self {
-        Self { shares: shares.to_vec(), seed, probe_passes: false, only: None }
+        Self { shares: shares.to_vec(), seed, probe_passes: false, only: None, unless: None }
     }
 
     /// The same, but for the request that stores the probe object, which passes.
@@ -69,8 +70,18 @@ impl Faults {
         Self { only: Some(part), ..self }
     }
 
-    /// What the request of this number and first line meets.
-    pub fn draw(&self, number: u64, line: &str) -> Fault {
+    /// The same for uploads, but for those that have this in their head, in lower case; all else passes. As a
+    /// bucket's policy does.
+    pub fn for_uploads_without(self, part: &'static str) -> Self {
+        Self { only: Some("PUT "), unless: Some(part), ..self }
+    }
+
+    /// What the request of this number and head meets.
+    pub fn draw(&self, number: u64, head: &str) -> Fault {
+        let line = head.lines().next().unwrap_or_default();
+        if self.unless.is_some_and(|part| head.to_ascii_lowercase().contains(part)) {
+            return Fault::None;
+        }
         if self.probe_passes && line.contains("-probe") || self.only.is_some_and(|part| !line.contains(part)) {
             return Fault::None;
         }
@@ -162,7 +173,7 @@ impl Carrier {
             let text = String::from_utf8_lossy(&read[..head]).into_owned();
             let whole = head + length(&text);
             let number = self.counts.requests.fetch_add(1, Ordering::SeqCst);
-            let fault = self.faults.borrow_and_update().draw(number, text.lines().next().unwrap_or_default());
+            let fault = self.faults.borrow_and_update().draw(number, &text);
             if fault != Fault::None {
                 self.counts.met.fetch_add(1, Ordering::SeqCst);
             }

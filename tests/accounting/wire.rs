@@ -35,6 +35,8 @@ pub enum Event {
         id: Option<Id>,
         /// The routing key: through the default exchange, the queue.
         queue: Arc<str>,
+        /// A consumer published it again to the queue that it reads.
+        renewed: bool,
     },
     /// The store has answered an upload, or a fault has in its place.
     Put {

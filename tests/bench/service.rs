@@ -86,9 +86,8 @@ impl Service {
 
 fn consumer(places: &Places, name: &str, mode: Mode, concurrency: u16) -> Process {
     let (home, listen) = (directory(name), Port::reserve());
-    let (secrets, markers) = (home.join("secrets"), home.join("markers"));
+    let secrets = home.join("secrets");
     write_secrets(places, &secrets);
-    std::fs::create_dir(&markers).expect("a new directory");
     let (encoding, reencode) = match mode {
         Mode::WhenNotPng => ("Fast", "WhenNotPng"),
         mode => (mode.into(), "Always"),
@@ -109,7 +108,7 @@ fn consumer(places: &Places, name: &str, mode: Mode, concurrency: u16) -> Proces
         command.args(["--pipeline-namespace", "greench", "--pipeline-name", "bench"]);
         command.args(["--assignment", &assignment.to_string(), "--grace-period-seconds", GRACE_SECONDS]);
         command.args(["--listen", &listen.address().to_string()]);
-        command.arg("--secrets").arg(secrets).arg("--markers").arg(markers);
+        command.arg("--secrets").arg(secrets);
     })
 }
 

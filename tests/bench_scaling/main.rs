@@ -41,6 +41,8 @@ mod scene;
 mod steady;
 #[path = "../bench/usage.rs"]
 mod usage;
+#[path = "../end_to_end/whole.rs"]
+mod whole;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -125,7 +125,7 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
             "checksum": "CRC32C",
             "expectedBucketOwner": "123456789012",
         } },
-        "failures": { "policy": "DeadLetter", "parkingQueue": "broken", "maxAttempts": 3, "holdingTime": "90s" },
+        "failures": { "policy": "DeadLetter", "parkingQueue": "broken", "deliveryLimit": 3, "holdingTime": "90s" },
         "scaling": {
             "minReplicas": 1, "maxReplicas": 9, "messagesPerReplica": 7, "pollInterval": "5s", "scaleDownAfter": "30s",
         },
@@ -242,6 +242,9 @@ fn every_rule_names_the_field_it_refuses() {
         ("consumer.resources.limits.memory", |p| resources(p, &[], &[("memory", "20M")])),
         ("consumer.resources.requests", |p| resources(p, &[("memory", "128Mi")], &[("memory", "127Mi")])),
         ("consumer.resources.requests", |p| resources(p, &[("cpu", "1")], &[("cpu", "999m")])),
+        ("consumer.resources.requests", |p| {
+            resources(p, &[("ephemeral-storage", "2Gi")], &[("ephemeral-storage", "1Gi")]);
+        }),
         ("scaling.scaleDownAfter", |p| p["spec"]["scaling"] = json!({ "scaleDownAfter": "1 minute" })),
     ];
     for (field, change) in cases {

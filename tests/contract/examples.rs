@@ -88,11 +88,3 @@ fn the_systemd_unit_tells_its_consumer_what_pods_are_told() {
     let told = unit.lines().find_map(|line| line.strip_prefix("Environment=")).expect("variables");
     assert_eq!(told, MEMORY.map(|(name, value)| format!("{name}={value}")).join(" "));
 }
-
-/// For what a person starts in a pod, to look at the messages that a consumer has parked.
-#[test]
-fn the_image_gives_threads_the_stack_that_pods_are_told_of() {
-    let (name, value) = MEMORY[3];
-    assert_eq!(name, "RUST_MIN_STACK");
-    assert!(read("Dockerfile").lines().any(|line| line == format!("ENV {name}={value}")));
-}

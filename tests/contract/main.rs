@@ -3,11 +3,16 @@
 
 mod api_server;
 mod architecture;
+mod bounds;
 mod chart;
 mod check;
 mod crd;
 mod docs;
 mod examples;
+#[path = "../pipeline/images.rs"]
+#[allow(dead_code)] // the pipeline tests need more of it
+mod images;
+mod isolation;
 mod leader;
 mod named;
 mod namespaces;

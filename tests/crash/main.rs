@@ -39,6 +39,7 @@ mod world;
 mod delete;
 mod fields;
 mod matrix;
+mod oldest;
 mod outage;
 mod recreate;
 mod scenario;

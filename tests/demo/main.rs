@@ -21,6 +21,8 @@ mod plainly;
 mod recording;
 mod report;
 mod watch;
+#[path = "../end_to_end/whole.rs"]
+mod whole;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use super::pipeline::{NAMED_WITHIN, Pipeline};
 
 const TILES: u32 = 59;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_ends_in_the_bucket() {
     let namespace = Namespace::with_parts("end-to-end");
     let (messages, storage) = (Messages::of(&namespace).await, Storage::of(&namespace));

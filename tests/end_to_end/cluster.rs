@@ -8,8 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image_pipeline::broker_address::BrokerAddress;
 
-/// One namespace of the cluster, with a broker and an S3 server in it. There is one at a time: the
-/// tests stop the operator and the broker under each other otherwise.
+use super::whole;
+
+/// One namespace of the cluster, with a broker and an S3 server in it. One test at a time has one: tests stop the API
+/// server, the operator and the broker.
 pub struct Namespace {
     /// Its name.
     pub name: String,
@@ -101,12 +103,19 @@ pub fn run(command: &mut Command) -> String {
 }
 
 impl Namespace {
-    /// Makes a namespace with RabbitMQ and an S3 server that answer.
+    /// Waits for its turn and for the cluster, and makes a namespace with RabbitMQ and an S3 server that answer.
     pub fn with_parts(name: &str) -> Self {
         // A test that failed in its turn says so itself.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        if own_kubeconfig().is_some() {
+            whole::wait_for_cluster();
+        }
         run(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/parts")).arg(name));
-        Self { name: name.to_owned(), _turn: turn }
+        let namespace = Self { name: name.to_owned(), _turn: turn };
+        if own_kubeconfig().is_some() {
+            whole::wait_for_services(&namespace);
+        }
+        namespace
     }
 
     /// `kubectl` in this namespace.

@@ -43,7 +43,7 @@ async fn nothing_is_left(pipeline: &Pipeline<'_>) {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn completes_with_the_operator_stopped_and_with_the_broker_gone() {
     let namespace = Namespace::with_parts("end-to-end");
     Messages::of(&namespace).await.declare("delete").await;

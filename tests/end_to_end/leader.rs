@@ -32,7 +32,7 @@ impl Drop for Two {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_operator_goes_on_when_the_leader_is_taken_away() {
     let namespace = Namespace::with_parts("end-to-end");
     Messages::of(&namespace).await.declare("leader").await;

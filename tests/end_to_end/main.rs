@@ -1,5 +1,6 @@
 //! The product in a real Kubernetes, with a real RabbitMQ and a real S3 server, installed by its
-//! chart. `make test` brings all that up. The tests share the cluster and run one after another.
+//! chart. `make test` brings all that up. The tests share the cluster. Each waits for its turn, which
+//! `Namespace::with_parts` gives to one test at a time, once what the last test stopped or scaled works again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 // Modules are shared between the demo and the end-to-end tests, and each uses a part of them.
 #![allow(dead_code)]
@@ -32,3 +33,4 @@ mod scale;
 #[path = "../contract/docs/tried.rs"]
 mod tried;
 mod trouble;
+mod whole;

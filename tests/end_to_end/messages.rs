@@ -38,6 +38,10 @@ pub struct Messages {
 impl Messages {
     /// The broker of a namespace.
     pub async fn of(namespace: &Namespace) -> Self {
+        // A test waits for kubectl and shells in its own thread. Heartbeats go on in another one, or RabbitMQ closes the
+        // connections after ten seconds.
+        let flavor = tokio::runtime::Handle::current().runtime_flavor();
+        assert_eq!(flavor, tokio::runtime::RuntimeFlavor::MultiThread, "the test needs a runtime with worker threads");
         let way = namespace.way_to("rabbit", 5672);
         let address = namespace.broker(&way);
         let connection = Connection::open(&address, "end-to-end tests").await.expect("a connection");

@@ -10,7 +10,7 @@ use super::eventually::{LIMIT, equal, eventually};
 use super::messages::{self, Messages};
 use super::pipeline::{NAMED_WITHIN, Pipeline};
 
-/// Longer than an operator leads without renewing its Lease, and than a node is believed in.
+/// Longer than an operator leads without renewing its Lease.
 const AWAY: Duration = Duration::from_secs(60);
 
 /// The API server of the tests' own cluster, stopped for as long as this lives.
@@ -32,7 +32,7 @@ impl Drop for Stopped {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_are_stored_while_the_api_server_is_away() {
     let namespace = Namespace::with_parts("end-to-end");
     let (messages, storage) = (Messages::of(&namespace).await, Storage::of(&namespace));

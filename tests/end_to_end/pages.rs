@@ -72,7 +72,7 @@ fn patient(text: &str) -> String {
     text.lines().map(|line| if line.contains("port-forward") { waits(line) } else { format!("{line}\n") }).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_pages_tell_to_type_works() {
     if own_kubeconfig().is_none() {
         return; // Their names are the demo's, which in a cluster of somebody's may be somebody's.

@@ -9,7 +9,7 @@ use super::pipeline::{NAMED_WITHIN, Pipeline};
 
 const QUOTA: &str = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {\"pods\": \"0\"}}\n";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_pods_from_running_is_named_and_mended() {
     let namespace = Namespace::with_parts("end-to-end");
     let (messages, storage) = (Messages::of(&namespace).await, Storage::of(&namespace));

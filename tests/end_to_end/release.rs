@@ -67,7 +67,7 @@ async fn meanwhile<T: Send + 'static>(step: impl FnOnce() -> T + Send + 'static)
     tokio::task::spawn_blocking(step).await.unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_are_stored_whatever_is_done_to_the_release() {
     let namespace = Namespace::with_parts("end-to-end");
     let (messages, storage) = (Messages::of(&namespace).await, Storage::of(&namespace));

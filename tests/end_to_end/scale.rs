@@ -7,7 +7,7 @@ use super::eventually::{LIMIT, equal, eventually};
 use super::messages::{self, Messages};
 use super::pipeline::{NAMED_WITHIN, Pipeline};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {
     let namespace = Namespace::with_parts("end-to-end");
     let (messages, storage) = (Messages::of(&namespace).await, Storage::of(&namespace));
@@ -63,7 +63,7 @@ async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {
 
 /// Kubernetes' own autoscaler at work. There are no metrics of pods here: what it can tell without is that
 /// the size is out of its bounds, and what it says of the metrics shows that it has found the pods.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_horizontal_pod_autoscaler_sets_the_size() {
     let namespace = Namespace::with_parts("end-to-end");
     let messages = Messages::of(&namespace).await;

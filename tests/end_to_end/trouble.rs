@@ -41,7 +41,7 @@ fn a_wrong_manifest_is_refused_and_names_the_field() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_trouble_is_named_and_mended_without_a_restart() {
     let namespace = Namespace::with_parts("end-to-end");
     let (messages, storage) = (Messages::of(&namespace).await, Storage::of(&namespace));

@@ -13,25 +13,26 @@ async fn held(name: &str, version: Version) {
     let mut scene = Scene::new(name, version).await;
     let proxy = scene.through_proxy(Mode::Pass);
     let queue = scene.settings.queue.clone();
-    let images = samples(3);
+    // A consumer that has just started takes one message at a time.
+    let images = samples(1);
     let mut consumer = Consumer::consuming(&scene.settings).await;
     proxy.set(Mode::HoldAnswers);
     scene.publish(&images).await;
 
-    // The store holds them all, and only the consumer does not know yet.
+    // S3 has the image, and only the consumer does not know yet.
     scene.stores(&images, LIMIT).await;
     eventually("answers to be held", LIMIT, async || if proxy.held() > 0 { Ok(()) } else { Err(String::new()) }).await;
     let stored = scene.store.objects(&scene.settings.bucket);
     let status = consumer.status().await.expect("a status");
-    assert_eq!((status.processed, status.in_flight), (0, 3), "{status:?}");
+    assert_eq!((status.processed, status.in_flight), (0, 1), "{status:?}");
     scene.client.holds(&queue, 0).await;
 
     // What nobody has acknowledged comes back.
     consumer.kill();
-    scene.client.holds(&queue, 3).await;
+    scene.client.holds(&queue, 1).await;
     proxy.set(Mode::Pass);
     let consumer = Consumer::consuming(&scene.settings).await;
-    consumer.status_is("to have stored them again", LIMIT, |status| status.processed == 3).await;
+    consumer.status_is("to have stored it again", LIMIT, |status| status.processed == 1).await;
     assert!(scene.store.objects(&scene.settings.bucket) == stored, "the same bytes under the same keys");
     scene.ends_with_parked(consumer, 0).await;
 }

@@ -8,13 +8,16 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
+use crate::accounting::store_tap::{Fault, Faults};
 use crate::api_server::ApiServer;
 use crate::broker::{Broker, Version};
 use crate::host::Host;
 use crate::named::{self, NAMESPACE};
 use crate::operator;
 use crate::plainly::plainly;
+use crate::recorder::Recorder;
 use crate::scene::Scene;
+use crate::store_answers;
 
 const ALL: [&str; 4] = ["broker", "queue", "parking", "store"];
 
@@ -61,7 +64,7 @@ async fn what_a_manifest_needs_is_tried() {
     let output = check(&host());
     assert_eq!(checks(&output), ALL);
     assert_eq!(failed(&output), []);
-    assert!(scene.store.objects(&settings.bucket).contains_key(".image-pipeline-probe"));
+    assert_eq!(scene.store.objects(&settings.bucket).len(), 0, "what was stored is deleted");
 
     let broken = |from: &str, to: &str| {
         let host = host();
@@ -85,6 +88,63 @@ async fn what_a_manifest_needs_is_tried() {
     let output = check(&wrong);
     assert_eq!(failed(&output), expected);
     assert!(!said(&output).contains("wrong-password"));
+}
+
+/// What a bucket's policy demands of images, the sample has: its own name and type, and the condition.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_images_pass_is_passed() {
+    let (scene, tap) = store_answers::scene("check-policies", Version::Four, Fault::None).await;
+    let (broker, settings) = (Broker::shared(Version::Four).await.address(), &scene.settings);
+    let host = Host::new(&broker, &settings.queue, &settings.endpoint, &scene.store.root(), &settings.bucket);
+    host.edit("{bucket:", "{keyTemplate: \"raw/{name}\", onConflict: Fail, bucket:");
+    for demanded in [
+        "if-none-match: *",
+        ".png?",
+        "content-type: image/png",
+        "/check-policies/raw/",
+        "x-amz-meta-image-pipeline-digest",
+    ] {
+        tap.set(Faults::from(Fault::DENIED).for_uploads_without(demanded));
+        let output = check(&host);
+        assert_eq!(failed(&output), [], "{demanded}");
+        assert_eq!((tap.met(), scene.store.objects(&settings.bucket).len()), (0, 0), "{demanded}");
+    }
+    tap.set(Faults::from(Fault::DENIED).for_uploads_without("/check-policies/elsewhere/"));
+    assert_eq!(failed(&check(&host)), one("store", "AccessDenied"));
+    tap.set(Faults::from(Fault::DENIED).only_for("HEAD "));
+    let output = check(&host);
+    assert_eq!(failed(&output), one("store", "AccessDenied"));
+    assert!(said(&output).contains("s3:GetObject"), "{}", said(&output));
+
+    // A device may have no right to delete.
+    tap.set(Faults::from(Fault::DENIED).only_for("DELETE "));
+    let output = check(&host);
+    assert_eq!(failed(&output), []);
+    assert!(said(&output).contains("is left behind"), "{}", said(&output));
+    let left = scene.store.objects(&settings.bucket);
+    let (key, png) = left.first_key_value().expect("an object");
+    assert!(key.starts_with("raw/image-pipeline-check-") && key.ends_with(".png"), "{key}");
+    assert_eq!(image::guess_format(png).expect("an image"), image::ImageFormat::Png);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_no_store_fails_and_so_does_one_that_ignores_conditions() {
+    let scene = Scene::new("check-no-store", Version::Four).await;
+    let (broker, settings) = (Broker::shared(Version::Four).await.address(), &scene.settings);
+    let host = |url: &str| Host::new(&broker, &settings.queue, url, &scene.store.root(), &settings.bucket);
+    let page = Recorder::start(|_| "<html>Sign in</html>");
+    let output = check(&host(&page.url()));
+    assert_eq!(failed(&output), one("store", "StorageRefused"));
+    assert!(said(&output).contains("not like S3"), "{}", said(&output));
+
+    let (ignoring, objects) = store_answers::ignoring();
+    let host = host(&ignoring.url());
+    assert_eq!(failed(&check(&host)), [], "Overwrite needs no condition");
+    host.edit("{bucket:", "{onConflict: Fail, bucket:");
+    let output = check(&host);
+    assert_eq!(failed(&output), one("store", "StorageRefused"));
+    assert!(said(&output).contains("ignores If-None-Match"), "{}", said(&output));
+    assert_eq!(objects.lock().unwrap().len(), 0);
 }
 
 /// The manifest of a host's folder, as an API server has it.
@@ -120,7 +180,7 @@ async fn what_a_name_in_a_cluster_needs_is_tried_without_a_file() {
     let output = check();
     assert_eq!(checks(&output), ALL);
     assert_eq!(failed(&output), []);
-    assert!(scene.store.objects(&settings.bucket).contains_key(".image-pipeline-probe"));
+    assert_eq!(scene.store.objects(&settings.bucket).len(), 0, "what was stored is deleted");
 
     server.put("secrets", secret(&host, "rabbit-default-user", &[("password", "wrong-password")]));
     server.put("secrets", secret(&host, "s3", &[("AWS_SECRET_ACCESS_KEY", "wrong-key")]));

@@ -4,7 +4,10 @@
 use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::queue::{self, Outgoing, QueueError};
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicRejectOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Confirmation};
 
@@ -72,6 +75,21 @@ impl Client {
         declared.expect("a queue");
     }
 
+    /// Has a queue get what is published to an exchange.
+    pub async fn bind(&self, queue: &str, exchange: &str) {
+        let bound =
+            self.plain.queue_bind(queue.into(), exchange.into(), "".into(), Default::default(), FieldTable::default());
+        bound.await.expect("bound");
+    }
+
+    /// Takes the first message and returns it, which the broker counts.
+    pub async fn take_and_return(&self, queue: &str) {
+        let taken = self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer");
+        let requeue = BasicRejectOptions { requeue: true };
+        taken.expect("a message").delivery.acker.reject(requeue).await.expect("returned");
+        self.holds(queue, 1).await;
+    }
+
     /// Deletes a queue with what is in it.
     pub async fn delete(&self, queue: &str) {
         self.plain.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
@@ -98,14 +116,27 @@ impl Client {
     /// Waits until so many messages are ready in a queue; a queue that is missing holds none.
     pub async fn holds(&self, queue: &str, messages: u32) {
         eventually(&format!("{messages} messages in {queue}"), LIMIT, async || {
-            // A look at a missing queue closes its channel.
-            let look = async { self.connection.channel().await?.depth(queue).await };
-            match look.await {
-                Err(error) if error.is_queue_not_found() => equal(0, messages),
-                found => equal(found.map_err(|error| error.to_string())?.ready, messages),
-            }
+            equal(self.ready(queue).await?, messages)
         })
         .await;
+    }
+
+    /// How many messages are ready in a queue; a queue that is missing holds none.
+    pub async fn ready(&self, queue: &str) -> Result<u32, String> {
+        // A look at a missing queue closes its channel.
+        let look = async { self.connection.channel().await?.depth(queue).await };
+        match look.await {
+            Err(error) if error.is_queue_not_found() => Ok(0),
+            found => Ok(found.map_err(|error| error.to_string())?.ready),
+        }
+    }
+
+    /// The first message of a queue, which stays there.
+    pub async fn peek(&self, queue: &str) -> Delivery {
+        let got = self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer");
+        let delivery = got.expect("a message").delivery;
+        delivery.acker.nack(BasicNackOptions { requeue: true, multiple: false }).await.expect("given back");
+        delivery
     }
 
     /// Takes everything that is ready in a queue.

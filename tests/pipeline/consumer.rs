@@ -23,6 +23,11 @@ pub const GRACE_SECONDS: u16 = 20;
 /// How long an answer may take: whatever goes wrong, the endpoints are for telling it.
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// Arguments: where a control group takes processes, then the command.
+const ENTERED: &str = r#"echo $$ > "$1" && shift && exec "$@""#;
+/// Arguments: a limit in KiB, then the command.
+const LIMITED: &str = r#"ulimit -c 0; ulimit -d "$1"; shift; exec "$@""#;
+
 /// What one consumer is told.
 pub struct Settings {
     /// The queue.
@@ -44,8 +49,10 @@ pub struct Settings {
     pub spec: Value,
     /// Variables that its pod has.
     pub environment: Vec<(&'static str, String)>,
-    /// Where the marks of messages under way are.
-    pub markers: PathBuf,
+    /// The control group to start it in.
+    pub memory_group: Option<PathBuf>,
+    /// Bytes that its data may take, as `ulimit -d` sets it.
+    pub data_limit: Option<u64>,
     secrets: PathBuf,
 }
 
@@ -73,7 +80,8 @@ impl Settings {
             concurrency: 4,
             spec: json!({}),
             environment: Vec::new(),
-            markers: directory(&format!("{name}.markers")),
+            memory_group: None,
+            data_limit: None,
             secrets,
         };
         settings.write_broker_secret(broker);
@@ -145,6 +153,12 @@ impl Consumer {
         let listen = Port::reserve();
         let queue = &settings.queue;
         let process = Process::start(&format!("the consumer of {queue}"), &directory(queue), |command| {
+            if let Some(group) = &settings.memory_group {
+                command.args(["sh", "-c", ENTERED, "sh"]).arg(group.join("cgroup.procs"));
+            }
+            if let Some(bytes) = settings.data_limit {
+                command.args(["sh", "-c", LIMITED, "limited", &(bytes / 1024).to_string()]);
+            }
             command.arg(env!("CARGO_BIN_EXE_image-pipeline")).arg("consumer");
             // Nothing of what the person running the tests has set may reach it.
             command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -159,7 +173,7 @@ impl Consumer {
             ] {
                 command.arg(flag).arg(value);
             }
-            command.arg("--secrets").arg(&settings.secrets).arg("--markers").arg(&settings.markers);
+            command.arg("--secrets").arg(&settings.secrets);
         });
         let http = reqwest::Client::builder().timeout(ANSWER).build().expect("an HTTP client");
         Self { process, listen, http }

@@ -76,7 +76,7 @@ spec:
     /// Adds what `run` is told.
     pub fn arguments(&self, command: &mut Command, listen: &Port) {
         command.arg("run").arg("--file").arg(self.manifest()).arg("--listen").arg(listen.address().to_string());
-        for directory in ["secrets", "runtime", "state"] {
+        for directory in ["secrets", "runtime"] {
             command.arg(format!("--{directory}")).arg(self.folder.join(directory));
         }
     }

@@ -90,7 +90,7 @@ impl Given {
 /// A pipeline that names no Secret for the store, and a store that takes everything.
 async fn scene(name: &str, version: Version) -> (Scene, Recorder) {
     let mut scene = Scene::new(name, version).await;
-    let store = Recorder::start(|_| StatusCode::OK);
+    let store = Recorder::start(|_| [("etag", "\"1\"")]);
     scene.settings.endpoint = store.url();
     scene.settings.spec = json!({ "destination": { "s3": { "credentialsSecret": null } } });
     std::fs::remove_dir_all(scene.settings.store_secret()).expect("removed");

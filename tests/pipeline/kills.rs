@@ -1,17 +1,21 @@
 //! `kill -9` before, during and after an upload: nothing is lost, and what is stored twice is the same
-//! object. And a message whose decoding kills: it is found out, and stops nobody.
+//! object. And messages whose decoding ends the consumer: the second delivery parks them.
 
-use image_pipeline::pod_status::PodStatus;
+use std::collections::HashMap;
+use std::io::Cursor;
+use std::time::Duration;
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use image_pipeline::reason::Reason;
-use serde_json::json;
 
 use crate::accounted::Accounted;
+use crate::accounting::ledger::Id;
 use crate::accounting::store_tap::Fault;
+use crate::accounting::wire::Event;
 use crate::broker::Version;
-use crate::consumer::Consumer;
+use crate::consumer::{Consumer, GRACE_SECONDS};
 use crate::eventually::{LIMIT, equal, eventually};
-use crate::images::samples;
-use crate::store_answers::scene;
+use crate::images::{Sample, samples};
 
 /// Kills the consumer while the fault is met, and lets another one finish.
 async fn killed(name: &str, version: Version, fault: Fault, taken_before: usize) {
@@ -49,29 +53,85 @@ async fn after_an_upload() {
     killed("kill-after", Version::Four, Fault::ResetAfterCommit, 4).await;
 }
 
-/// What a process leaves that was ended while it decoded: the mark of the message, counted.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_has_ended_processes_is_parked_and_no_other() {
-    let (mut scene, faulty) = scene("killer", Version::Four, Fault::Hang).await;
-    scene.settings.spec = json!({ "failures": { "maxAttempts": 2 } });
-    let images = samples(6);
-    scene.publish(&images).await;
-    // A consumer that ends with everything unacknowledged makes them redelivered.
-    let mut consumer = Consumer::start(&scene.settings);
-    consumer.status_is("to hold all", LIMIT, |status| status.in_flight == 6).await;
-    consumer.kill();
-    scene.client.holds(&scene.settings.queue, 6).await;
-    let mark = scene.settings.markers.join(blake3::hash(&images[2].body()).to_hex().as_str());
-    std::fs::write(&mark, "2").expect("a mark");
+/// What the data of these consumers may take: enough for the process and small images, and less than the pixels of
+/// `too_large`.
+const DATA: u64 = 192 << 20;
 
-    faulty.set(Fault::None);
-    let consumer = Consumer::start(&scene.settings);
-    let done = |status: &PodStatus| (status.processed, status.parked) == (5, 1);
-    let status = consumer.status_is("to have parked it alone", LIMIT, done).await;
-    assert_eq!(status.last_error.map(|fault| fault.reason), Some(Reason::KilledDecoder));
-    eventually("no mark but the one that is proof", LIMIT, async || {
-        equal(std::fs::read_dir(&scene.settings.markers).expect("a directory").count(), 1)
+/// A PNG of a few hundred kilobytes whose 147 MB of pixels end a consumer that has no more than `DATA`: the allocation
+/// fails, and the process aborts. Its header is in order, and without a limit of memory it would be stored.
+fn too_large(number: usize) -> Sample {
+    let mut file = Cursor::new(Vec::new());
+    let pixels = RgbImage::from_pixel(7000, 7000, Rgb([number as u8; 3]));
+    DynamicImage::from(pixels).write_to(&mut file, ImageFormat::Png).expect("a PNG");
+    Sample { name: format!("too-large-{number}.png"), file: file.into_inner() }
+}
+
+/// How often each message was delivered.
+fn deliveries(events: &[Event]) -> HashMap<Option<Id>, usize> {
+    events.iter().fold(HashMap::new(), |mut counts, event| {
+        if let Event::Delivered { id, .. } = event {
+            *counts.entry(*id).or_default() += 1;
+        }
+        counts
+    })
+}
+
+/// A consumer that ends is started again, as a kubelet does. On a quorum queue of RabbitMQ 4, which drops what has
+/// come back twenty times.
+async fn consumers_that_end(name: &str, consumers: usize, crashing: usize) {
+    let mut accounted = Accounted::new(name, Version::Four).await;
+    accounted.scene.settings.data_limit = Some(DATA);
+    accounted.scene.settings.environment = vec![("RUST_MIN_STACK", "2097152".to_owned())];
+    let (settings, client) = (&accounted.scene.settings, &accounted.scene.client);
+    let images = samples(30);
+    for (number, images) in images.chunks(30 / crashing).enumerate() {
+        let bad = too_large(number);
+        accounted.publish_bad(&bad.name, &bad.body(), Reason::CrashingMessage).await;
+        accounted.publish(images).await;
+    }
+    let mut running: Vec<Consumer> = (0..consumers).map(|_| Consumer::start(settings)).collect();
+    let mut restarts = 0;
+    eventually("everything to be stored or parked", LIMIT, async || {
+        for consumer in running.iter_mut().filter(|consumer| !consumer.is_running()) {
+            *consumer = Consumer::start(settings);
+            restarts += 1;
+        }
+        let parked = client.ready(&settings.parking).await?;
+        equal((accounted.uploads() >= images.len(), parked as usize), (true, crashing))
     })
     .await;
-    scene.ends_with_parked(consumer, 1).await;
+    for consumer in &mut running {
+        consumer.status_is("to hold nothing", LIMIT, |status| status.in_flight == 0).await;
+        consumer.terminate();
+        assert_eq!(consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await, 0, "{}", consumer.log());
+    }
+    assert!((1..=crashing).contains(&restarts), "{crashing} messages ended {restarts} consumers");
+    let delivered = deliveries(&accounted.wire.events());
+    assert!(delivered.values().all(|times| *times <= 1 + crashing), "more than one return each: {delivered:?}");
+    let parked = client.peek(&settings.parking).await;
+    let detail = parked.properties.headers().as_ref().map(|headers| headers.inner()["x-image-pipeline-detail"].clone());
+    assert!(format!("{detail:?}").contains("more memory"), "{detail:?}");
+    let account = accounted.account().await;
+    assert_eq!(account.faults(), [""; 0], "{account:?}");
+    assert_eq!((account.queued, account.parked), (0, crashing), "{account:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_ends_its_consumer_is_parked_by_one() {
+    consumers_that_end("crashing-1", 1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_ends_its_consumer_is_parked_by_four() {
+    consumers_that_end("crashing-4", 4, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_end_their_consumers_are_parked_by_one() {
+    consumers_that_end("crashing-all", 1, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_end_their_consumers_are_parked_by_six() {
+    consumers_that_end("crashing-6", 6, 3).await;
 }

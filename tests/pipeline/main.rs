@@ -17,10 +17,12 @@ mod browser;
 mod certificates;
 mod client;
 mod consumer;
+mod delivery_limit;
 mod eventually;
 mod host;
 mod images;
 mod late_confirms;
+mod memory_group;
 #[path = "../contract/named.rs"]
 #[allow(dead_code)] // as above
 mod named;

@@ -1,12 +1,10 @@
-//! An outage that is longer than messages may be held: everything is handed back once, nothing is
-//! taken before a probe object was stored, and however many outages follow each other, nothing is
-//! lost or parked, not even where the broker counts every return.
+//! Outages of S3 and of the parking queue: the consumer takes no more messages, returns those it has at most once, and
+//! goes on with a real message. However long an outage lasts, nothing is lost and no good image is parked.
 
 use std::time::Duration;
 
 use image_pipeline::pod_status::{ConsumerState, PodStatus};
 use image_pipeline::reason::Reason;
-use lapin::message::Delivery;
 use lapin::types::AMQPValue;
 use serde_json::json;
 
@@ -14,79 +12,123 @@ use crate::accounted::Accounted;
 use crate::accounting::store_tap::{Fault, Faults};
 use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, eventually};
+use crate::eventually::{LIMIT, equal, eventually};
 use crate::images::samples;
 use crate::scene::Scene;
 use crate::store_answers::scene;
 
 fn is_waiting(status: &PodStatus) -> bool {
-    status.state == ConsumerState::Waiting && status.in_flight == 0
+    status.state == ConsumerState::Waiting
 }
 
-/// How often the broker says that it has delivered a message in vain.
-fn returns(delivery: &Delivery) -> i64 {
-    let count = delivery.properties.headers().as_ref().and_then(|headers| headers.inner().get("x-delivery-count"));
-    match count {
-        None => 0,
-        Some(AMQPValue::LongLongInt(count)) => *count,
-        Some(other) => panic!("a delivery count of another type: {other:?}"),
-    }
-}
-
-/// Each round the store takes the probe and nothing else, which is the worst there is: the consumer
-/// believes in a recovery, takes messages and has to hand them back again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn outages_in_a_row_cost_a_message_one_return_each() {
-    let (mut scene, faulty) = scene("outages", Version::Four, Fault::DENIED).await;
+/// Holding times end again and again while `consumers` wait for S3, and no message is returned more than once.
+async fn costs_one_return_at_most(name: &str, version: Version, fault: Fault, consumers: usize, count: u32) {
+    let (mut scene, faulty) = scene(name, version, fault).await;
     scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
-    let images = samples(8);
+    let images = samples(count);
     scene.publish(&images).await;
-    let mut consumer = Consumer::start(&scene.settings);
-    const OUTAGES: i64 = 4;
-    for outage in 0..OUTAGES {
-        consumer.status_is("to wait with nothing held", LIMIT, is_waiting).await;
-        scene.client.holds(&scene.settings.queue, 8).await;
-        let (code, body) = consumer.get("/readyz").await.expect("an answer");
-        assert!(code == 503 && body.contains(Reason::AccessDenied.as_str()), "{code} {body}");
-        // It asks again and again for the probe, and touches no message meanwhile.
-        let met = faulty.met();
-        eventually("probes to be refused", LIMIT, async || {
-            if faulty.met() > met + 1 { Ok(()) } else { Err(faulty.met().to_string()) }
-        })
-        .await;
-        scene.client.holds(&scene.settings.queue, 8).await;
-        if outage + 1 < OUTAGES {
-            faulty.set(Faults::from(Fault::DENIED).but_for_the_probe());
-            consumer.status_is("to consume again", LIMIT, |status| status.in_flight > 0).await;
-            faulty.set(Fault::DENIED);
+    let running: Vec<Consumer> = (0..consumers).map(|_| Consumer::start(&scene.settings)).collect();
+    eventually("a consumer to wait", LIMIT, async || {
+        for consumer in &running {
+            if consumer.status().await.is_ok_and(|status| is_waiting(&status)) {
+                return Ok(());
+            }
         }
+        Err("none waits".to_owned())
+    })
+    .await;
+    // Long after the holding time.
+    let met = faulty.met();
+    eventually("many uploads to fail", LIMIT, async || {
+        if faulty.met() > met + 20 { Ok(()) } else { Err(faulty.met().to_string()) }
+    })
+    .await;
+    let mut redelivered = 0;
+    for consumer in &running {
+        redelivered += redeliveries(consumer).await;
     }
-    // At rest, nobody but this test takes them.
-    consumer.terminate();
-    assert_eq!(consumer.exit_code(Duration::from_secs(5)).await, 0, "{}", consumer.log());
-    let taken = scene.client.take(&scene.settings.queue).await;
-    assert_eq!(taken.len(), 8, "nothing is lost");
-    let most = taken.iter().map(returns).max();
-    assert!(most <= Some(OUTAGES), "{OUTAGES} outages cost {most:?} returns");
+    assert!(redelivered <= count, "{count} messages came again {redelivered} times");
+    faulty.set(Fault::None);
+    scene.stores(&images, LIMIT).await;
     scene.client.holds(&scene.settings.parking, 0).await;
+}
+
+/// Messages that the broker delivered to this consumer and had delivered before.
+async fn redeliveries(consumer: &Consumer) -> u32 {
+    let (_, metrics) = consumer.get("/metrics").await.expect("metrics");
+    let line = metrics.lines().find_map(|line| line.strip_prefix("image_pipeline_redelivered_total "));
+    line.expect("the metric").parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_outage_costs_a_message_one_return() {
+    costs_one_return_at_most("outage-503", Version::Four, Fault::SLOW_DOWN, 1, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_denial_costs_a_message_one_return() {
+    costs_one_return_at_most("outage-denied", Version::Four, Fault::DENIED, 1, 8).await;
+}
+
+/// What one waiting consumer returns, the next one must not take and return again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_many_pods_costs_a_message_one_return() {
+    costs_one_return_at_most("outage-many", Version::FourThree, Fault::SLOW_DOWN, 8, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_an_outage_everything_is_stored() {
-    for version in [Version::Three, Version::Four] {
+    for version in [Version::Three, Version::Four, Version::FourThree] {
         let mut accounted = Accounted::new(&format!("after-outage-{version:?}").to_lowercase(), version).await;
         accounted.scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
         let Accounted { scene, store, .. } = &accounted;
         store.set(Fault::DENIED);
         accounted.publish(&samples(30)).await;
         let consumer = Consumer::start(&scene.settings);
-        consumer.status_is("to wait with nothing held", LIMIT, is_waiting).await;
+        consumer.status_is("to wait", LIMIT, is_waiting).await;
+        let (code, body) = consumer.get("/readyz").await.expect("an answer");
+        assert!(code == 503 && body.contains(Reason::AccessDenied.as_str()), "{code} {body}");
         store.set(Fault::None);
         consumer.status_is("to have stored all", LIMIT, |status| status.processed == 30).await;
         scene.ends_with_parked(consumer, 0).await;
         let account = accounted.account().await;
         assert_eq!((account.stored, account.faults()), (30, vec![]));
     }
+}
+
+/// Ten objects that S3 refuses are at the queue's head, and twenty that it takes behind them.
+async fn refused_objects(name: &str, fault: Fault, reason: Reason) {
+    let (mut scene, faulty) = scene(name, Version::Four, Fault::None).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "4s" } });
+    let mut images = samples(30);
+    for (number, image) in images[..10].iter_mut().enumerate() {
+        image.name = format!("south/refused-{number}.png");
+    }
+    faulty.set(Faults::from(fault).only_for("/south/"));
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    scene.stores(&images[10..], LIMIT).await;
+    consumer.status_is("to have parked ten", LIMIT, |status| status.parked == 10).await;
+    consumer.status_is("to be well", LIMIT, |status| status.storage.fault().is_none()).await;
+    let parked = scene.client.take(&scene.settings.parking).await;
+    for message in &parked {
+        let headers = message.properties.headers().clone().expect("headers");
+        let named = &headers.inner()["x-image-pipeline-reason"];
+        assert_eq!(named, &AMQPValue::LongString(reason.as_str().into()));
+    }
+    equal(parked.len(), 10).expect("parked");
+}
+
+/// A proxy with a limit on the size of bodies (nginx: client_max_body_size).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_a_proxy_refuses_are_parked_and_the_others_stored() {
+    refused_objects("refused-413", Fault::Answer(413, ""), Reason::ImageTooLarge).await;
+}
+
+/// Credentials for one prefix.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_a_policy_denies_are_parked_and_the_others_stored() {
+    refused_objects("refused-403", Fault::DENIED, Reason::AccessDenied).await;
 }
 
 /// A policy that allows some keys alone. It would come back until the broker drops it.
@@ -98,25 +140,8 @@ async fn an_object_that_is_refused_while_others_are_stored_is_parked() {
     images[0].name = "refused.png".to_owned();
     faulty.set(Faults::from(Fault::DENIED).only_for("/refused.png"));
     let consumer = Consumer::consuming(&scene.settings).await;
-    scene.publish(&images[..1]).await;
-    // One after the other, again and again until it is parked.
-    let mut others = images[1..].chunks(1).cycle();
-    let mut sent = 0;
-    eventually("it to be parked", LIMIT, async || {
-        let status = consumer.status().await?;
-        if status.parked == 1 {
-            // As long as none other is stored, nobody would find out.
-            return if status.storage.fault().is_none() { Ok(()) } else { Err(format!("{status:?}")) };
-        }
-        if status.processed == sent
-            && let Some(other) = others.next()
-        {
-            scene.publish(other).await;
-            sent += 1;
-        }
-        Err(format!("{status:?}"))
-    })
-    .await;
+    scene.publish(&images).await;
+    consumer.status_is("to have parked one", LIMIT, |status| status.parked == 1).await;
     scene.stores(&images[1..], LIMIT).await;
     scene.ends_with_parked(consumer, 1).await;
 }
@@ -132,13 +157,14 @@ async fn an_outage_that_begins_between_images_parks_none() {
     let consumer = Consumer::start(&scene.settings);
     consumer.status_is("to store", LIMIT, |status| status.processed > 0).await;
     faulty.set(Fault::DENIED);
-    consumer.status_is("to wait with nothing held", LIMIT, is_waiting).await;
+    consumer.status_is("to wait", LIMIT, is_waiting).await;
     faulty.set(Fault::None);
-    consumer.status_is("to have stored all", LIMIT, |status| status.processed == 60).await;
+    scene.stores(&images, LIMIT).await;
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// A parking queue that takes nothing holds the messages that belong there, and then hands back.
+/// A parking queue that takes nothing: the message is held, and later moved to the end of its queue, where it costs no
+/// return. Images are stored all the while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parking_queue_that_takes_nothing_is_waited_for() {
     let mut scene = Scene::new("parking-outage", Version::Four).await;
@@ -147,12 +173,14 @@ async fn a_parking_queue_that_takes_nothing_is_waited_for() {
     scene.client.publish(&scene.settings.parking, b"in the way").await;
     scene.client.publish(&scene.settings.queue, b"no JSON").await;
     let consumer = Consumer::start(&scene.settings);
-    let refused = |status: &PodStatus| {
-        is_waiting(status) && status.parking.fault().is_some_and(|fault| fault.reason == Reason::ParkingRefused)
-    };
-    consumer.status_is("to wait for the parking queue", LIMIT, refused).await;
-    scene.client.holds(&scene.settings.queue, 1).await;
-    assert_eq!(scene.client.take(&scene.settings.parking).await.len(), 1, "the probe is not in it");
+    let refused =
+        |status: &PodStatus| status.parking.fault().is_some_and(|fault| fault.reason == Reason::ParkingRefused);
+    consumer.status_is("to name the parking queue", LIMIT, refused).await;
+    consumer.status_is("to renew the message", LIMIT, |status| status.renewed > 0).await;
+    let images = samples(3);
+    scene.publish(&images).await;
+    scene.stores(&images, LIMIT).await;
+    assert_eq!(scene.client.take(&scene.settings.parking).await.len(), 1, "nothing else came into it");
     consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
     scene.ends_with_parked(consumer, 1).await;
 }

@@ -37,6 +37,17 @@ async fn next(deliveries: &mut Deliveries) -> Delivery {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_says_its_version_and_what_bodies_it_lets_through() {
+    for (version, expected, largest_body) in [(Version::Three, (3, 10), 128 << 20), (Version::Four, (4, 0), 16 << 20)] {
+        let address = Broker::shared(version).await.address();
+        let connection = Connection::open(&address, "pipeline tests").await.expect("a connection");
+        let (major, minor, _) = connection.broker_version().expect("a version");
+        assert_eq!(((major, minor), connection.largest_body()), (expected, largest_body));
+        connection.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_tells_its_headers_and_is_rejected_for_good() {
     let address = Broker::shared(Version::Four).await.address();
     let client = Client::connect(&address).await.expect("a connection");

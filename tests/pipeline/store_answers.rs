@@ -1,17 +1,25 @@
 //! Whatever the store answers, or does not: the message stays until it has said yes, and the status
 //! says what the matter is.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use image_pipeline::pod_status::PodStatus;
 use image_pipeline::reason::Reason;
+use serde_json::json;
 
-use crate::accounting::store_tap::{Fault, StoreTap};
+use crate::accounting::store_tap::{Fault, Faults, StoreTap};
 use crate::accounting::wire::Wire;
 use crate::broker::Version;
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, equal, eventually};
 use crate::images::samples;
 use crate::port::Port;
+use crate::recorder::{Asked, Recorder};
 use crate::scene::Scene;
 
 /// A fault that a pod can see is named within this time.
@@ -106,5 +114,114 @@ async fn an_answer_that_is_lost_after_the_commit_is_asked_for_again() {
     consumer.status_is("to count all", HEALED, |status| status.processed == 10).await;
     assert!(scene.store.objects(&scene.settings.bucket) == first, "the same bytes under the same keys");
     scene.stores(&images, LIMIT).await;
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+fn names(reason: Reason, part: &str) -> impl Fn(&PodStatus) -> bool {
+    move |status| status.storage.fault().is_some_and(|fault| fault.reason == reason && fault.message.contains(part))
+}
+
+/// A console's port, a portal, a proxy's page for signing in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_answers_200_to_everything_stores_nothing() {
+    let mut scene = Scene::new("page", Version::Four).await;
+    let page = Recorder::start(|_| "<html>Sign in</html>");
+    scene.settings.endpoint = page.url();
+    scene.publish(&samples(3)).await;
+    let consumer = Consumer::start(&scene.settings);
+    let status = consumer.status_is("to name it", NAMED, names(Reason::StorageRefused, "not like S3")).await;
+    assert_eq!((status.processed, status.parked), (0, 0), "nothing is acknowledged, nothing parked");
+    eventually("it to be tried again", LIMIT, async || match page.asked().len() {
+        asked if asked > 6 => Ok(()),
+        asked => Err(asked.to_string()),
+    })
+    .await;
+    assert_eq!(consumer.status().await.expect("a status").processed, 0);
+    drop(consumer);
+    scene.client.holds(&scene.settings.queue, 3).await;
+    scene.client.holds(&scene.settings.parking, 0).await;
+}
+
+/// An HTTP proxy with a limit of the body's size: at once, and the store is not at fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_too_large_for_a_proxy_is_parked_at_once() {
+    let (scene, faulty) = scene("proxy-limit", Version::Four, Fault::None).await;
+    faulty.set(Faults::from(Fault::Answer(413, "")).only_for("/large"));
+    let mut images = samples(30);
+    for (number, image) in images[..10].iter_mut().enumerate() {
+        image.name = format!("large{number}.png");
+    }
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    let all = |status: &PodStatus| (status.processed, status.parked) == (20, 10);
+    let status = consumer.status_is("to have parked the large images", LIMIT, all).await;
+    assert_eq!(status.storage.fault(), None);
+    let last = status.last_error.expect("an error");
+    assert!(last.reason == Reason::ImageTooLarge && last.message.contains("an HTTP proxy"), "{last:?}");
+    assert_eq!(faulty.met(), 10, "none is tried again");
+    scene.stores(&images[10..], LIMIT).await;
+    scene.ends_with_parked(consumer, 10).await;
+}
+
+/// A store that passes over `If-None-Match`; what it holds.
+pub fn ignoring() -> (Recorder, Arc<Mutex<BTreeMap<String, Bytes>>>) {
+    let objects = Arc::<Mutex<BTreeMap<String, Bytes>>>::default();
+    let held = Arc::clone(&objects);
+    let answer = move |asked: &Asked| -> Response {
+        let (method, path) = asked.line.split_once(' ').expect("a line");
+        let path = path.split('?').next().expect("a path").to_owned();
+        let mut held = held.lock().unwrap();
+        match (method, held.get(&path)) {
+            ("PUT", _) => {
+                held.insert(path, asked.body.clone());
+                [("etag", "\"1\"")].into_response()
+            }
+            ("DELETE", _) => {
+                held.remove(&path);
+                StatusCode::NO_CONTENT.into_response()
+            }
+            (_, None) => StatusCode::NOT_FOUND.into_response(),
+            // To HEAD the server leaves the body out, and its length in.
+            (_, Some(body)) => ([("etag", "\"1\"")], body.clone()).into_response(),
+        }
+    };
+    (Recorder::start(answer), objects)
+}
+
+/// The first image of a name stays, and what is wrong is said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_ignores_preconditions_replaces_no_image() {
+    let mut scene = Scene::new("ignoring", Version::Four).await;
+    let (store, objects) = ignoring();
+    scene.settings.endpoint = store.url();
+    scene.settings.spec = json!({ "destination": { "s3": { "onConflict": "Fail" } } });
+    let images = samples(3);
+    let first = format!("/ignoring/{}", images[0].name);
+    objects.lock().unwrap().insert(first.clone(), Bytes::from_static(b"the first"));
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    let named = names(Reason::StorageRefused, "ignores If-None-Match");
+    let status = consumer
+        .status_is("to name it, and to have parked the second", NAMED, |status| named(status) && status.parked == 1)
+        .await;
+    assert_eq!(status.processed, 0);
+    assert_eq!(objects.lock().unwrap()[&first], b"the first".as_slice());
+    drop(consumer);
+    scene.client.holds(&scene.settings.queue, 2).await;
+    scene.client.holds(&scene.settings.parking, 1).await;
+}
+
+/// A bucket whose policy demands conditional writes takes images from the first on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_demands_conditional_writes_is_kept_to() {
+    let (mut scene, faulty) = scene("demands-condition", Version::Four, Fault::None).await;
+    scene.settings.spec = json!({ "destination": { "s3": { "onConflict": "Fail" } } });
+    faulty.set(Faults::from(Fault::DENIED).for_uploads_without("if-none-match: *"));
+    let images = samples(12);
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    scene.stores(&images, LIMIT).await;
+    consumer.status_is("to count all", LIMIT, |status| status.processed == 12).await;
+    assert_eq!(faulty.met(), 0);
     scene.ends_with_parked(consumer, 0).await;
 }

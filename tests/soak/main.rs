@@ -45,6 +45,8 @@ mod schedule;
 mod seen;
 mod timeline;
 mod traffic;
+#[path = "../end_to_end/whole.rs"]
+mod whole;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};

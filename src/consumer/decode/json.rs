@@ -81,7 +81,7 @@ impl Fields {
         let object = Object { place: "the body", members: &self.root, found: &mut found };
         match object.deserialize(&mut json).and_then(|()| json.end()) {
             Ok(()) => Ok(found.texts),
-            Err(error) => Err(found.refusal(&error)),
+            Err(error) => Err(found.refusal(&error, body)),
         }
     }
 }
@@ -139,13 +139,31 @@ impl<'de> Found<'de> {
     }
 
     /// serde's own text may repeat a value, which can be a whole image: only its position is taken.
-    fn refusal(self, error: &serde_json::Error) -> DecodeError {
+    fn refusal(self, error: &serde_json::Error, body: &[u8]) -> DecodeError {
         let (line, column) = (error.line(), error.column());
         match (error.classify(), self.fault) {
             (Category::Data, Some((field, problem))) => DecodeError::UnusableField { field, problem, line, column },
-            _ => DecodeError::InvalidJson { line, column },
+            _ => other_than_json(body).unwrap_or(DecodeError::InvalidJson { line, column }),
         }
     }
+}
+
+/// What publishers send by mistake.
+fn other_than_json(body: &[u8]) -> Option<DecodeError> {
+    let (found, advice) = match body {
+        [] => ("is empty", "publish an object with the image in base64"),
+        [0x1f, 0x8b, ..] => ("is compressed with gzip", "publish it uncompressed"),
+        [0xef, 0xbb, 0xbf, ..] => ("begins with a byte order mark", "publish JSON without it"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'{', ..] | [b'{', 0, ..] => ("is UTF-16", "publish JSON in UTF-8"),
+        [0x89, b'P', b'N', b'G', ..]
+        | [0xff, 0xd8, 0xff, ..]
+        | [b'I', b'I', b'*', 0, ..]
+        | [b'M', b'M', 0, b'*', ..] => {
+            ("is an image itself", "publish an object with the image in base64, or set message.encoding to Raw")
+        }
+        _ => return None,
+    };
+    Some(DecodeError::NotJson { found, advice })
 }
 
 /// Reads an object with wanted members.

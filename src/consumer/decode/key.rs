@@ -14,9 +14,6 @@ use super::DecodeError;
 /// S3's limit on a key, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// The object by which a store is tried, below the prefix.
-const PROBE: &str = ".image-pipeline-probe";
-
 /// Stands for a digest while there is none.
 const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -31,11 +28,6 @@ impl ObjectKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// The key of the object by which a store is tried. No image's key is it.
-pub fn probe_key(prefix: &str) -> ObjectKey {
-    ObjectKey(format!("{prefix}{PROBE}"))
 }
 
 /// A template by which no key can be made.
@@ -108,6 +100,11 @@ impl Template {
         Ok(parsed)
     }
 
+    /// A key that another process has made by this template, if it obeys the rule.
+    pub fn accept(&self, key: &str) -> Option<ObjectKey> {
+        below(&self.prefix, key.strip_prefix(&*self.prefix)?).ok()
+    }
+
     fn piece(&mut self, field: &str) -> Result<Piece, InvalidTemplate> {
         Ok(match field {
             "name" => Piece::Name,
@@ -177,15 +174,15 @@ impl Pending {
     /// # Errors
     /// The key breaks the rule. With 64 hexadecimal digits it does not.
     pub fn key(&self, digest: &str) -> Result<ObjectKey, DecodeError> {
-        let Self { prefix, around } = self;
-        let key = around.join(digest);
-        let refused = |problem| DecodeError::InvalidName { field: "the object's key".to_owned(), problem };
-        obeys(prefix, &key).map_err(refused)?;
-        if key == PROBE {
-            return Err(refused("is the one by which the store is tried"));
-        }
-        Ok(ObjectKey(format!("{prefix}{key}")))
+        below(&self.prefix, &self.around.join(digest))
     }
+}
+
+/// A key from its prefix and what follows it.
+fn below(prefix: &str, key: &str) -> Result<ObjectKey, DecodeError> {
+    let refused = |problem| DecodeError::InvalidName { field: "the object's key".to_owned(), problem };
+    obeys(prefix, key).map_err(refused)?;
+    Ok(ObjectKey(format!("{prefix}{key}")))
 }
 
 /// The rule for names and for keys after their prefix; `Err` says what breaks it. One rule for every

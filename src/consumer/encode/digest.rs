@@ -34,6 +34,12 @@ impl From<[u8; 32]> for PixelDigest {
     }
 }
 
+impl From<PixelDigest> for [u8; 32] {
+    fn from(PixelDigest(bytes): PixelDigest) -> Self {
+        bytes
+    }
+}
+
 impl fmt::Display for PixelDigest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&blake3::Hash::from_bytes(self.0).to_hex())

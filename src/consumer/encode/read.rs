@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use libdeflater::Decompressor;
+use libdeflater::{DecompressionError, Decompressor};
 use png::{Adam7Info, expand_interlaced_row};
 
 use super::chunks::Chunks;
@@ -68,6 +68,8 @@ pub(super) fn read(file: &[u8], header: PngHeader) -> Result<PngFile, &'static s
         previous = kind;
     }
     let pixels = pixels(&data.ok_or("it has no image data")?, header)?;
+    // Where pixels have alpha, libpng ignores tRNS.
+    let transparency = transparency.filter(|_| !matches!(layout.color, Color::GreyAlpha | Color::Rgba));
     check(layout, palette.as_deref(), transparency.as_deref())?;
     // For colours that are no indices, a palette is but a hint.
     let palette = palette.filter(|_| layout.color == Color::Indexed);
@@ -112,12 +114,7 @@ fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
     let passes: Vec<(u8, u32, u32)> =
         if header.interlaced { passes(layout) } else { vec![(0, layout.width, layout.height)] };
     let length = passes.iter().map(|(_, width, height)| (layout.row_bytes(*width) + 1) * *height as usize).sum();
-    let mut rows = vec![0; length];
-    match Decompressor::new().zlib_decompress(data, &mut rows) {
-        Ok(found) if found == length => {}
-        Ok(_) => return Err("its image data ends early"),
-        Err(_) => return Err("its image data is damaged"),
-    }
+    let mut rows = inflate(data, length, layout.row_bytes(layout.width) + 1)?;
     let mut expanded = if header.interlaced { vec![0; layout.bytes()] } else { Vec::new() };
     let mut start = 0;
     for (pass, width, height) in passes {
@@ -144,6 +141,28 @@ fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
     }
     rows.truncate(layout.bytes());
     Ok(rows)
+}
+
+/// Some encoders pack a byte or a row more than the pixels need, and libpng ignores it. The checksum, which covers it, is
+/// verified all the same.
+fn inflate(data: &[u8], length: usize, row: usize) -> Result<Vec<u8>, &'static str> {
+    let mut rows = vec![0; length];
+    let found = match Decompressor::new().zlib_decompress(data, &mut rows) {
+        Err(DecompressionError::InsufficientSpace) => {
+            rows = vec![0; length + row];
+            Decompressor::new().zlib_decompress(data, &mut rows)
+        }
+        found => found,
+    };
+    match found {
+        Ok(found) if found >= length => {
+            rows.truncate(length);
+            Ok(rows)
+        }
+        Ok(_) => Err("its image data ends early"),
+        Err(DecompressionError::InsufficientSpace) => Err("its image data is more than its pixels and a row"),
+        Err(DecompressionError::BadData) => Err("its image data is damaged"),
+    }
 }
 
 /// The seven pictures that an interlaced file has, by number, width and height; some may be empty.

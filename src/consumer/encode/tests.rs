@@ -65,7 +65,7 @@ fn gives_a_jpeg_the_pixels_that_its_decoder_sees() {
 
 #[test]
 fn brings_floats_to_sixteen_bits() {
-    let pixels = image::Rgb32FImage::from_fn(3, 1, |x, _| Rgb([x as f32 / 2.0, -1.0, 2.0]));
+    let pixels = image::Rgb32FImage::from_fn(3, 1, |x, _| Rgb([x as f32 / 2.0, 0.0, 1.0]));
     let stored = converted(&file(&pixels.into(), ImageFormat::Tiff)).expect("valid");
     assert_eq!(stored.color(), ColorType::Rgb16);
     let stored = stored.into_rgb16();
@@ -85,9 +85,56 @@ fn gives_the_same_bytes_every_time() {
 
 #[test]
 fn refuses_what_is_not_an_image_that_it_reads() {
-    for image in [&b""[..], b"hello", b"GIF89a\x01\0\x01\0\0\0\0;", b"<svg/>", b"II*"] {
-        assert_eq!(inspect(image, MAX).expect_err("refused").reason(), Reason::UnknownFormat, "{image:?}");
+    for (image, found) in [
+        (&b""[..], "the image is empty; PNG"),
+        (b"hello", "of no known format"),
+        (b"<svg/>", "of no known format"),
+        (b"II*", "of no known format"),
+    ] {
+        let error = inspect(image, MAX).expect_err("refused");
+        assert_eq!(error.reason(), Reason::UnknownFormat, "{image:?}");
+        assert!(error.to_string().contains(found), "{error}");
     }
+}
+
+#[test]
+fn other_formats_are_named() {
+    for (image, found) in [
+        (&b"GIF89a\x01\0\x01\0\0\0\0;"[..], "it is a GIF"),
+        (b"II\x2b\0\x08\0\0\0", "it is a BigTIFF; publish it as a classic TIFF"),
+        (b"MM\0\x2b\0\x08\0\0", "it is a BigTIFF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "it is a HEIF"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "it is an AVIF"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "it is a video (MP4)"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "it is a JPEG XL"),
+        (b"\xff\x0a\0\0", "it is a JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "it is a JPEG 2000"),
+        (b"\xff\x4f\xff\x51\0", "it is a JPEG 2000"),
+        (b"%PDF-1.7", "it is a PDF"),
+        (b"\x1f\x8b\x08", "it is compressed with gzip"),
+    ] {
+        let error = inspect(image, MAX).expect_err("refused");
+        assert_eq!(error.reason(), Reason::UnsupportedImage, "{error}");
+        assert!(error.to_string().contains(found), "{error}");
+    }
+}
+
+/// The expected pixels are those that libpng gives.
+#[test]
+fn what_libpng_ignores_in_a_png_is_ignored() {
+    let packed = |raw: &[u8]| fdeflate::compress_to_vec(raw);
+    for raw in [&[0, 1, 2, 3, 0][..], &[0, 1, 2, 3, 0, 9, 9, 9]] {
+        let stored = converted(&parts(&[(b"IDAT", &packed(raw))])).expect("valid");
+        assert_eq!(stored.as_bytes(), [1, 2, 3]);
+    }
+    let mut file = chunks::SIGNATURE.to_vec();
+    chunks::put(&mut file, *b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0]);
+    chunks::put(&mut file, *b"tRNS", &[0, 1, 0, 2, 0, 3]);
+    chunks::put(&mut file, *b"IDAT", &packed(&[0, 1, 2, 3, 4]));
+    chunks::put(&mut file, *b"IEND", &[]);
+    let stored = converted(&file).expect("valid");
+    assert_eq!((stored.color(), stored.as_bytes()), (ColorType::Rgba8, &[1, 2, 3, 4][..]));
 }
 
 #[test]
@@ -156,7 +203,7 @@ fn judges_the_size_by_the_header() {
 #[test]
 fn promises_room_for_what_decoders_copy() {
     let pixels = 37 * 23 * 3 + 23;
-    for (format, copies) in [(ImageFormat::Bmp, 3), (ImageFormat::Jpeg, 3), (ImageFormat::WebP, 4)] {
+    for (format, copies) in [(ImageFormat::Bmp, 3), (ImageFormat::WebP, 4)] {
         let image = file(&rgb(), format);
         let needed = inspect(&image, MAX).unwrap().bytes_needed();
         assert_eq!(needed, pixels * copies + image.len() as u64, "{format:?}");
@@ -330,6 +377,7 @@ fn data_that_is_not_what_the_header_says_is_refused() {
     for (wrong, given) in [
         ("checksum", &[(b"IDAT", &adler[..])][..]),
         ("too short", &[(b"IDAT", &packed(&[0, 1, 2]))]),
+        ("more than a row too long", &[(b"IDAT", &packed(&[0, 1, 2, 3, 0, 1, 2, 3, 0]))]),
         ("a bomb", &[(b"IDAT", &packed(&[0; 100_000]))]),
         ("no such filter", &[(b"IDAT", &packed(&[5, 1, 2, 3]))]),
         ("no data", &[]),

@@ -1,9 +1,8 @@
 //! The sentences about a store: what was found, and what to do about it, with the field's name. It
 //! must never decide whose fault something is, nor repeat text of the store's.
 
-use rustls::CertificateError;
-
 use super::error::Action;
+use super::network::credentials;
 use crate::api::destination::S3Destination;
 use crate::reason::Reason;
 
@@ -16,7 +15,9 @@ pub struct Answer<'a> {
     pub code: Option<&'a str>,
     /// Where it says the bucket is.
     pub region: Option<&'a str>,
-    /// Only searched for a region.
+    /// Where it redirects to.
+    pub location: Option<&'a str>,
+    /// Only searched for a region, a permission and a header's name.
     pub text: Option<&'a str>,
 }
 
@@ -52,9 +53,7 @@ pub fn store(destination: &S3Destination) -> String {
 pub fn advice(destination: &S3Destination, action: Action, reason: Reason, answer: &Answer<'_>) -> String {
     let (store, bucket) = (store(destination), &destination.bucket);
     match reason {
-        Reason::ImageTooLarge => {
-            format!("{store} refuses an object of this size ({answer}); raise its limit, or publish smaller images")
-        }
+        Reason::ImageTooLarge => too_large(&store, answer),
         Reason::InvalidName => {
             format!("{store} can't hold an object of this name beside those it has ({answer}); rename the image")
         }
@@ -83,6 +82,48 @@ pub fn advice(destination: &S3Destination, action: Action, reason: Reason, answe
     }
 }
 
+fn too_large(store: &str, answer: &Answer<'_>) -> String {
+    match answer.status {
+        413 => format!(
+            "{store}, or an HTTP proxy in front of it, refuses a body of this size ({answer}); raise the proxy's limit \
+             (nginx: client_max_body_size) or the store's, or publish smaller images"
+        ),
+        414 => format!(
+            "{store}, or an HTTP proxy in front of it, refuses a request line of this length ({answer}); raise the \
+             proxy's limit (nginx: large_client_header_buffers), or publish the image under a shorter name"
+        ),
+        _ => format!("{store} refuses an object of this size ({answer}); raise its limit, or publish smaller images"),
+    }
+}
+
+/// A success without what S3 always answers.
+pub fn not_s3(destination: &S3Destination, found: &str) -> String {
+    format!(
+        "{} answers, but not like S3 ({found}); check destination.s3.endpoint: it must be the address of the store's \
+         S3 API, not of its console nor of a web page",
+        store(destination)
+    )
+}
+
+/// A request that HTTP can't carry.
+pub fn no_request(destination: &S3Destination) -> String {
+    format!(
+        "no request to {} can be made of destination.s3; check endpoint and bucket, and that metadata and cacheControl \
+         are printable ASCII",
+        store(destination)
+    )
+}
+
+/// The store took the same object twice.
+pub fn precondition_ignored(destination: &S3Destination) -> String {
+    format!(
+        "{} ignores If-None-Match, so destination.s3.onConflict {:?} would overwrite images; set it to Overwrite, or \
+         use a store that knows conditional writes, and no proxy that removes the header",
+        store(destination),
+        destination.on_conflict
+    )
+}
+
 /// The store has no conditional writes.
 pub fn conditions_unknown(destination: &S3Destination, answer: &Answer<'_>) -> String {
     format!(
@@ -93,71 +134,36 @@ pub fn conditions_unknown(destination: &S3Destination, answer: &Answer<'_>) -> S
     )
 }
 
-/// No connection in time.
-pub fn not_connected(destination: &S3Destination) -> String {
-    format!(
-        "{} takes no connection; check destination.s3.endpoint and region, and that network policies let this pod \
-         reach it",
-        store(destination)
-    )
-}
-
-/// No connection at all, or one that broke.
-pub fn unreachable(destination: &S3Destination, cause: &str) -> String {
-    let store = store(destination);
-    // Replacing nothing would put the store between all letters.
-    let cause = match destination.endpoint.as_str() {
-        "" => cause.to_owned(),
-        endpoint => cause.replace(endpoint, &store),
-    };
-    format!("{store} can't be reached ({cause}); check destination.s3.endpoint and region")
-}
-
-/// No trust.
-pub fn tls(destination: &S3Destination, error: &rustls::Error) -> String {
-    let store = store(destination);
-    // An authority that was made anew under its old name is found, and has not signed this.
-    let unknown = matches!(
-        error,
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)
-    );
-    let next = match (error, &destination.tls) {
-        (_, None) if unknown => {
-            "its certificate comes from no known authority: put that authority's certificate as ca.crt into a Secret \
-             and name it in destination.s3.tls.caSecret"
-        }
-        (_, Some(_)) if unknown => {
-            "its certificate comes from none of the authorities in ca.crt of the Secret in \
-             destination.s3.tls.caSecret: correct that Secret, or the store's certificate"
-        }
-        (rustls::Error::InvalidCertificate(_), _) => {
-            "its certificate must name the host in destination.s3.endpoint and be valid now: correct it, the \
-             endpoint, or the node's clock"
-        }
-        _ => "destination.s3.endpoint must be a store that speaks TLS; one that does not has http:// before its host",
-    };
-    format!("the TLS connection to {store} failed ({error}); {next}")
-}
-
-fn credentials(destination: &S3Destination) -> String {
-    match &destination.credentials_secret {
-        Some(secret) => format!("Secret {:?} of destination.s3.credentialsSecret", secret.name),
-        None => "the identity of the pod, or set destination.s3.credentialsSecret".to_owned(),
-    }
-}
-
 fn denied(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> String {
     let S3Destination { bucket, prefix, .. } = destination;
     let store = store(destination);
+    let encryption = destination.server_side_encryption.as_ref();
+    if let Some(permission) = kms_permission(answer) {
+        let key = match encryption {
+            Some(_) => "the key of destination.s3.serverSideEncryption",
+            None => "the key of the bucket's own encryption",
+        };
+        return format!(
+            "{store} denies {permission} on {key} for bucket {bucket:?} ({answer}); allow it to these credentials in \
+             their policy and in the key's"
+        );
+    }
     let mut also = String::new();
     let denied = match action {
-        Action::Head => "s3:GetObject (to compare the object that is there, as destination.s3.onConflict asks)",
+        Action::Read => "s3:GetObject (to compare the object that exists, as destination.s3.onConflict demands)",
+        Action::Delete => "s3:DeleteObject",
         Action::Put => {
             if !destination.tags.is_empty() {
                 also += "; destination.s3.tags needs s3:PutObjectTagging, too";
             }
-            if destination.server_side_encryption.as_ref().is_some_and(|encryption| encryption.kms_key_id.is_some()) {
-                also += "; destination.s3.serverSideEncryption.kmsKeyId needs kms:GenerateDataKey on the key, too";
+            match encryption.map(|encryption| encryption.kms_key_id.is_some()) {
+                Some(true) => {
+                    also += "; destination.s3.serverSideEncryption.kmsKeyId needs kms:GenerateDataKey on the key, too";
+                }
+                None if destination.endpoint.is_empty() => {
+                    also += "; a bucket that encrypts with a KMS key needs kms:GenerateDataKey on the key, too";
+                }
+                _ => {}
             }
             "s3:PutObject"
         }
@@ -169,6 +175,12 @@ fn denied(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> S
         "{store} denies {denied} on {bucket}/{prefix}* ({answer}); allow it to these credentials in their policy and \
          in the bucket's{also}"
     )
+}
+
+/// The permission on a KMS key that AWS names in its text.
+fn kms_permission(answer: &Answer<'_>) -> Option<&'static str> {
+    let text = answer.text.filter(|text| text.contains("kms:"))?;
+    Some(if text.contains("kms:Decrypt") { "kms:Decrypt" } else { "kms:GenerateDataKey" })
 }
 
 fn refused(destination: &S3Destination, answer: &Answer<'_>) -> String {
@@ -188,6 +200,13 @@ fn refused(destination: &S3Destination, answer: &Answer<'_>) -> String {
         "MetadataTooLarge" => format!(
             "{store} refuses that much metadata ({answer}; S3 takes 2 KB in all); shorten destination.s3.metadata"
         ),
+        // Object Lock: "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests".
+        _ if answer.text.is_some_and(|text| text.contains("x-amz-checksum-") || text.contains("Content-MD5")) => {
+            format!(
+                "bucket {bucket:?} at {store} demands a checksum with every object, as Object Lock does ({answer}); set \
+                 destination.s3.checksum: CRC32"
+            )
+        }
         _ => {
             let fields = fields(destination).join(", ");
             let check = if fields.is_empty() { "destination.s3" } else { fields.as_str() };
@@ -214,7 +233,8 @@ fn fields(destination: &S3Destination) -> Vec<&'static str> {
     .collect()
 }
 
-fn wrong_region(destination: &S3Destination, answer: &Answer<'_>) -> String {
+/// The bucket is elsewhere.
+pub fn wrong_region(destination: &S3Destination, answer: &Answer<'_>) -> String {
     let S3Destination { bucket, region: configured, .. } = destination;
     let expected = || answer.text?.split("expecting '").nth(1)?.split('\'').next();
     match answer.region.or_else(expected) {

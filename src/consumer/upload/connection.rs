@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::UploadError;
 use super::credentials::{PodIdentity, SecretCredentials};
-use crate::api::destination::{Checksum, S3Destination};
+use crate::api::destination::S3Destination;
 use crate::api::names::SecretRole;
 use crate::consumer::secrets::Secrets;
 
@@ -131,7 +131,8 @@ async fn config(destination: &S3Destination, secrets: &Secrets) -> Config {
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(region.clone())
         .force_path_style(destination.force_path_style)
-        .request_checksum_calculation(checksums(destination))
+        // `BodyChecksum` is the checksum of an object, if one is sent.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         // The whole operation is timed by `upload`, by the bytes it has to send.
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
@@ -152,18 +153,6 @@ async fn config(destination: &S3Destination, secrets: &Secrets) -> Config {
         None => config.credentials_provider(PodIdentity::new(region).await),
     }
     .build()
-}
-
-/// Whether the SDK adds a checksum; a body in memory gets it as a header, not in a trailer.
-fn checksums(destination: &S3Destination) -> RequestChecksumCalculation {
-    match destination.checksum {
-        Checksum::None => RequestChecksumCalculation::WhenRequired,
-        // Stores other than AWS refuse checksums they have never heard of.
-        Checksum::Auto if !destination.endpoint.is_empty() => RequestChecksumCalculation::WhenRequired,
-        Checksum::Auto | Checksum::Crc32 | Checksum::Crc32c | Checksum::Sha256 => {
-            RequestChecksumCalculation::WhenSupported
-        }
-    }
 }
 
 #[cfg(test)]

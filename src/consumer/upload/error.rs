@@ -1,15 +1,18 @@
-//! What can go wrong with a store, named: one bounded reason, one of three kinds, and a sentence
-//! for a person. It must never repeat a secret, an object's name, nor text of the store's (which
-//! names objects, and differs at every attempt).
+//! What can go wrong with a store, named: one bounded reason, one of three kinds, its scope, and a
+//! sentence for a person. It must never repeat a secret, an object's name, nor text of the store's
+//! (which names objects, and differs at every attempt).
 
 use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::advice::{self, Answer};
+use super::codes::judge;
 use super::connection::AuthorityError;
 use super::credentials::Unusable;
+use super::{network, redirect};
 use crate::api::destination::{OnConflict, S3Destination};
 use crate::reason::Reason;
 
@@ -19,6 +22,7 @@ use crate::reason::Reason;
 pub struct UploadError {
     reason: Reason,
     kind: Kind,
+    scope: Scope,
     message: String,
 }
 
@@ -33,13 +37,38 @@ pub enum Kind {
     Environment,
 }
 
-/// What the store was asked for.
+/// Which objects a failure concerns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// This object alone: it will never be stored as it is.
+    Object,
+    /// Perhaps this object alone: a policy, a size or a name can make S3 refuse one object while it stores
+    /// others. Only a try with another object tells.
+    MaybeObject,
+    /// Every object.
+    Store,
+}
+
+/// What the failed request was for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// To take an object.
+    /// To store an object.
     Put,
-    /// To tell the metadata of the one that is in the way.
-    Head,
+    /// To read the object that already has the key, or its metadata.
+    Read,
+    /// To delete the object of `image-pipeline check`.
+    Delete,
+}
+
+/// How an existing object differs from the image.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Difference {
+    /// Its metadata has the digest of other pixels.
+    Pixels,
+    /// Its metadata has no digest.
+    NoDigest,
+    /// Its metadata has the digest of the same pixels, but its bytes differ.
+    Bytes,
 }
 
 impl UploadError {
@@ -53,9 +82,25 @@ impl UploadError {
         self.kind
     }
 
-    #[cfg(test)]
-    pub(in crate::consumer) fn of_kind(kind: Kind) -> Self {
-        Self { reason: Reason::StorageRefused, kind, message: "refused".to_owned() }
+    /// Which objects it concerns.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The reason and the text for a message whose object S3 refuses while it stores others. A connection that
+    /// breaks for this object alone is how a proxy refuses a body above its limit.
+    pub fn as_fault_of_object(&self) -> (Reason, String) {
+        match (self.scope, self.reason) {
+            (Scope::MaybeObject, Reason::EndpointUnreachable) => {
+                (Reason::ImageTooLarge, format!("other images are stored, and this one is not: {}", self.message))
+            }
+            _ => (self.reason, self.message.clone()),
+        }
+    }
+
+    fn new(kind: Kind, reason: Reason, message: String) -> Self {
+        let scope = if kind == Kind::Message { Scope::Object } else { Scope::Store };
+        Self { reason, kind, scope, message }
     }
 
     /// What the SDK has to say of an operation.
@@ -68,24 +113,22 @@ impl UploadError {
         }
         match error {
             SdkError::TimeoutError(_) => Self::timed_out(destination),
+            SdkError::ConstructionFailure(_) => {
+                Self::new(Kind::Environment, Reason::StorageRefused, advice::no_request(destination))
+            }
             SdkError::ServiceError(refused) => {
-                let (raw, meta) = (refused.raw(), refused.err().meta());
-                let answer = Answer {
-                    status: raw.status().as_u16(),
-                    code: meta.code(),
-                    region: raw.headers().get("x-amz-bucket-region"),
-                    text: meta.message(),
-                };
-                Self::answered(destination, action, &answer)
+                let meta = refused.err().meta();
+                Self::answered(destination, action, &answer(refused.raw(), meta.code(), meta.message()))
             }
             SdkError::ResponseError(unreadable) => {
-                let status = unreadable.raw().status().as_u16();
-                Self::answered(destination, action, &Answer { status, code: None, region: None, text: None })
+                Self::answered(destination, action, &answer(unreadable.raw(), None, None))
             }
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self {
-                reason: Reason::EndpointUnreachable,
-                kind: Kind::Passing,
-                message: advice::not_connected(destination),
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+                Self::new(Kind::Passing, Reason::EndpointUnreachable, network::not_connected(destination))
+            }
+            SdkError::DispatchFailure(failure) if !failure.is_user() && broke(error) => Self {
+                scope: Scope::MaybeObject,
+                ..Self::new(Kind::Passing, Reason::EndpointUnreachable, network::broken(destination, &innermost(error)))
             },
             _ => Self::not_sent(destination, error),
         }
@@ -94,30 +137,51 @@ impl UploadError {
     /// Connected, and no answer in time.
     pub(super) fn timed_out(destination: &S3Destination) -> Self {
         let message = format!("{} did not answer in time; it is tried again", advice::store(destination));
-        Self { reason: Reason::StorageTimeout, kind: Kind::Passing, message }
+        Self::new(Kind::Passing, Reason::StorageTimeout, message)
     }
 
-    /// Another object has the key; `known`: one that a pipeline has stored.
-    pub(super) fn exists(known: bool) -> Self {
-        let found = if known { "with other pixels" } else { "without the digest that a pipeline's objects have" };
+    /// The connection broke while an object was read.
+    pub(super) fn not_read(destination: &S3Destination, error: &(dyn Error + 'static)) -> Self {
+        let message = network::broken(destination, &innermost(error));
+        Self::new(Kind::Passing, Reason::EndpointUnreachable, message)
+    }
+
+    /// A success that no S3 server gives.
+    pub(super) fn not_s3(destination: &S3Destination, found: &str) -> Self {
+        Self::new(Kind::Environment, Reason::StorageRefused, advice::not_s3(destination, found))
+    }
+
+    /// The store replaced an object although the request carried `If-None-Match`.
+    pub(super) fn precondition_ignored(destination: &S3Destination) -> Self {
+        Self::new(Kind::Environment, Reason::StorageRefused, advice::precondition_ignored(destination))
+    }
+
+    /// Another object has the key.
+    pub(super) fn exists(difference: Difference) -> Self {
+        let found = match difference {
+            Difference::Pixels => "with other pixels",
+            Difference::NoDigest => "without the digest that a pipeline's objects have",
+            Difference::Bytes => {
+                "whose metadata has the digest of these pixels and whose bytes differ: another program or version wrote it"
+            }
+        };
         let message = format!(
-            "the bucket has an object of this key already, {found}, and destination.s3.onConflict lets it stay; \
+            "the bucket has an object of this key already, {found}, and destination.s3.onConflict keeps it; \
              publish the image under another name, or put {{digest}} into destination.s3.keyTemplate"
         );
-        Self { reason: Reason::ObjectExists, kind: Kind::Message, message }
+        Self::new(Kind::Message, Reason::ObjectExists, message)
     }
 
-    /// Whether a store that takes other objects may answer so for one: a policy may speak of keys, and a store
-    /// refuse one for what it is. All else that is refused concerns every object.
-    pub fn may_be_of_one_object(&self) -> bool {
-        self.kind == Kind::Message || matches!(self.reason, Reason::AccessDenied | Reason::StorageRefused)
-    }
-
-    /// The store answered, and not with 2xx.
+    /// The store answered, and not with what S3 answers to a success.
     fn answered(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> Self {
         let (kind, reason) = match (action, answer.status) {
-            // Who deleted it has made way for ours.
-            (Action::Head, 404) if answer.code != Some("NoSuchBucket") => (Kind::Passing, Reason::StorageUnavailable),
+            (_, 200..=299) => return Self::not_s3(destination, "a success that can't be read"),
+            (_, 300..=399) => {
+                let (kind, reason, message) = redirect::judge(destination, answer);
+                return Self::new(kind, reason, message);
+            }
+            // The object was deleted after the precondition failed.
+            (Action::Read, 404) if answer.code != Some("NoSuchBucket") => (Kind::Passing, Reason::StorageUnavailable),
             _ => judge(answer.status, answer.code.unwrap_or_default()),
         };
         let message = match reason {
@@ -127,18 +191,23 @@ impl UploadError {
             }
             _ => advice::advice(destination, action, reason, answer),
         };
-        Self { reason, kind, message }
+        let error = Self::new(kind, reason, message);
+        // A policy may allow some keys alone, and a store refuse one object for its size, name or metadata.
+        let may_be_one = matches!(reason, Reason::AccessDenied | Reason::StorageRefused);
+        if may_be_one { Self { scope: Scope::MaybeObject, ..error } } else { error }
     }
 
-    /// The request did not go out, or the connection broke.
+    /// No connection was made.
     fn not_sent(destination: &S3Destination, error: &(dyn Error + 'static)) -> Self {
         if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-            let message = advice::tls(destination, tls);
-            return Self { reason: Reason::TlsFailed, kind: Kind::Environment, message };
+            return Self::new(Kind::Environment, Reason::TlsFailed, network::tls(destination, tls));
         }
-        let cause = causes(error).last().map(ToString::to_string).unwrap_or_default();
-        let message = advice::unreachable(destination, &cause);
-        Self { reason: Reason::EndpointUnreachable, kind: Kind::Passing, message }
+        // hyper-util says no more than this text of a name that was not resolved.
+        let message = match causes(error).any(|cause| cause.to_string() == "dns error") {
+            true => network::unresolved(destination, &innermost(error)),
+            false => network::unreachable(destination, &innermost(error)),
+        };
+        Self::new(Kind::Passing, Reason::EndpointUnreachable, message)
     }
 
     /// There were no credentials to sign with, if that is the error's cause.
@@ -147,7 +216,7 @@ impl UploadError {
         let unusable = causes(problem).find_map(|cause| cause.downcast_ref::<Unusable>());
         let message = unusable.map_or_else(|| format!("no AWS credentials: {problem}"), ToString::to_string);
         let reason = unusable.map_or(Reason::CredentialsMissing, Unusable::reason);
-        Some(Self { reason, kind: Kind::Environment, message })
+        Some(Self::new(Kind::Environment, reason, message))
     }
 }
 
@@ -157,76 +226,29 @@ impl From<AuthorityError> for UploadError {
             AuthorityError::Missing => Reason::SecretNotFound,
             AuthorityError::Invalid(_) => Reason::SecretInvalid,
         };
-        Self { reason, kind: Kind::Environment, message: error.to_string() }
+        Self::new(Kind::Environment, reason, error.to_string())
     }
+}
+
+fn answer<'a>(raw: &'a HttpResponse, code: Option<&'a str>, text: Option<&'a str>) -> Answer<'a> {
+    let header = |name: &str| raw.headers().get(name);
+    let (region, location) = (header("x-amz-bucket-region"), header("location"));
+    Answer { status: raw.status().as_u16(), code, region, location, text }
+}
+
+/// Whether a connection was made, and broke before an answer came.
+fn broke(error: &(dyn Error + 'static)) -> bool {
+    let is_tls = causes(error).any(|cause| cause.is::<rustls::Error>());
+    let failed = causes(error).find_map(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>());
+    !is_tls && failed.is_some_and(|failed| !failed.is_connect())
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
 fn unconditional_only(destination: &S3Destination, answer: &Answer<'_>) -> bool {
     destination.on_conflict != OnConflict::Overwrite && (answer.status == 501 || answer.code == Some("NotImplemented"))
-}
-
-/// What an HTTP status and an S3 error code mean. The codes are those of AWS, and of other stores
-/// where AWS has no such case.
-fn judge(status: u16, code: &str) -> (Kind, Reason) {
-    match (status, code) {
-        (_, "EntityTooLarge") => (Kind::Message, Reason::ImageTooLarge),
-        (
-            _,
-            "KeyTooLongError"
-            | "KeyTooLong"
-            | "ObjectParentIsFile"
-            | "ExistingObjectIsDirectory"
-            | "XMinioInvalidObjectName"
-            | "XMinioParentIsObject"
-            | "XMinioObjectExistsAsDirectory",
-        ) => (Kind::Message, Reason::InvalidName),
-        (_, "NoSuchBucket") => (Kind::Environment, Reason::BucketNotFound),
-        (301 | 307, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-            (Kind::Environment, Reason::WrongRegion)
-        }
-        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "InvalidToken") => {
-            (Kind::Environment, Reason::CredentialsInvalid)
-        }
-        (_, "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired") => {
-            (Kind::Environment, Reason::CredentialsExpired)
-        }
-        (_, "RequestTimeTooSkewed") => (Kind::Environment, Reason::ClockSkewed),
-        (_, "RequestTimeout") => (Kind::Passing, Reason::StorageTimeout),
-        (429, _)
-        | (
-            _,
-            "SlowDown"
-            | "Throttling"
-            | "ThrottlingException"
-            | "TooManyRequests"
-            | "RequestLimitExceeded"
-            | "KMS.ThrottlingException",
-        ) => (Kind::Passing, Reason::StorageThrottled),
-        // Another writer of the key; or the body was damaged on its way.
-        (
-            _,
-            "OperationAborted"
-            | "ConditionalRequestConflict"
-            | "BadDigest"
-            | "XAmzContentSHA256Mismatch"
-            | "IncompleteBody",
-        ) => (Kind::Passing, Reason::StorageUnavailable),
-        (507, _)
-        | (
-            _,
-            "QuotaExceeded"
-            | "XMinioStorageFull"
-            | "XMinioAdminBucketQuotaExceeded"
-            | "BucketQuotaExceeded"
-            | "StorageFull"
-            | "InsufficientStorage",
-        ) => (Kind::Environment, Reason::StorageFull),
-        (_, code) if advice::is_encryption(code) => (Kind::Environment, Reason::StorageRefused),
-        (401 | 403, _) => (Kind::Environment, Reason::AccessDenied),
-        (501, _) | (_, "NotImplemented") => (Kind::Environment, Reason::StorageRefused),
-        (500.., _) => (Kind::Passing, Reason::StorageUnavailable),
-        _ => (Kind::Environment, Reason::StorageRefused),
-    }
 }
 
 /// An error and everything under it. An I/O error hides what it wraps from `source`.

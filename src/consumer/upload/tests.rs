@@ -100,6 +100,10 @@ macro_rules! xml {
     };
 }
 
+mod conflicts;
+mod diagnoses;
+mod success;
+
 #[tokio::test]
 async fn every_answer_has_its_reason_and_says_what_to_do() {
     const REGION: &[(&str, &str)] = &[("x-amz-bucket-region", "eu-west-1")];
@@ -162,6 +166,16 @@ async fn every_answer_has_its_reason_and_says_what_to_do() {
         (405, xml!("MethodNotAllowed"), &[], Reason::StorageRefused, Kind::Environment, "HTTP 405 MethodNotAllowed"),
         (404, "", &[], Reason::StorageRefused, Kind::Environment, "HTTP 404"),
         (400, xml!("EntityTooLarge"), &[], Reason::ImageTooLarge, Kind::Message, "size"),
+        (
+            413,
+            "<html>Request Entity Too Large</html>",
+            &[],
+            Reason::ImageTooLarge,
+            Kind::Message,
+            "nginx: client_max_body_size",
+        ),
+        (413, xml!("EntityTooLarge"), &[], Reason::ImageTooLarge, Kind::Message, "an HTTP proxy in front of it"),
+        (414, "", &[], Reason::ImageTooLarge, Kind::Message, "a shorter name"),
         (400, xml!("KeyTooLongError"), &[], Reason::InvalidName, Kind::Message, "name"),
     ] {
         let error = refused(json!({}), status, body, headers).await;
@@ -211,7 +225,7 @@ async fn a_store_that_never_answers_is_timed_out_within_ten_seconds() {
 
 #[tokio::test]
 async fn missing_credentials_name_the_key_and_new_ones_count_at_once() {
-    let endpoint = serve(Router::new().fallback(|| async { StatusCode::OK })).await;
+    let endpoint = serve(recording(ok).0).await;
     let secrets = tempfile::tempdir().unwrap();
     let key = key();
     let store = Store::new(&destination(&endpoint, json!({})), &secrets.path().into()).await;
@@ -285,7 +299,7 @@ fn recording(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static)
 }
 
 fn ok(_: &Seen) -> Response {
-    StatusCode::OK.into_response()
+    [("etag", "\"1\"")].into_response()
 }
 
 fn header<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
@@ -294,12 +308,13 @@ fn header<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
 
 /// What a store is sent for one object.
 async fn sent(fields: Value) -> Seen {
-    let (router, log) = recording(ok);
+    let conditional = fields.get("onConflict").is_some();
+    let (router, log) = if conditional { recording(conflicts::empty()) } else { recording(ok) };
     let endpoint = serve(router).await;
     assert_eq!(put(&destination(&endpoint, fields)).await, Ok(Stored::New));
     let seen = log.lock().unwrap().clone();
-    assert_eq!(seen.len(), 1);
-    seen.into_iter().next().unwrap()
+    assert_eq!(seen.len(), if conditional { 3 } else { 1 });
+    seen.into_iter().find(|seen| seen.method == Method::PUT).unwrap()
 }
 
 #[tokio::test]
@@ -401,54 +416,4 @@ async fn where_an_image_comes_from_is_on_the_wire_if_it_is_known() {
         let names = ["x-amz-meta-image-pipeline-message-id", "x-amz-meta-image-pipeline-traceparent"];
         assert_eq!(names.map(|name| header(&seen, name)), expected);
     }
-}
-
-#[tokio::test]
-async fn a_probe_is_a_plain_put_with_what_images_get() {
-    let (router, log) = recording(ok);
-    let endpoint = serve(router).await;
-    let secrets = tempfile::tempdir().unwrap();
-    credentials(secrets.path());
-    let fields = json!({ "onConflict": "Fail", "storageClass": "GLACIER_IR", "tags": { "a": "b" } });
-    Store::new(&destination(&endpoint, fields), &secrets.path().into()).await.probe(&key()).await.expect("stored");
-    let seen = log.lock().unwrap().remove(0);
-    assert_eq!(header(&seen, "content-type"), Some("text/plain"));
-    assert_eq!(
-        (header(&seen, "x-amz-storage-class"), header(&seen, "x-amz-tagging")),
-        (Some("GLACIER_IR"), Some("a=b"))
-    );
-    assert_eq!(header(&seen, "if-none-match"), None);
-}
-
-/// A store with an object in the way: its PUT says 412, its HEAD as given.
-async fn in_the_way(head: StatusCode, digest: Option<&'static str>) -> Result<Stored, UploadError> {
-    let (router, log) = recording(move |seen| match (&seen.method, digest) {
-        (&Method::PUT, _) => (StatusCode::PRECONDITION_FAILED, xml!("PreconditionFailed")).into_response(),
-        (_, Some(digest)) => (head, [("x-amz-meta-image-pipeline-digest", digest)]).into_response(),
-        (_, None) => head.into_response(),
-    });
-    let endpoint = serve(router).await;
-    let result = put(&destination(&endpoint, json!({ "onConflict": "Fail" }))).await;
-    let seen = log.lock().unwrap().clone();
-    let methods: Vec<_> = seen.iter().map(|seen| seen.method.as_str()).collect();
-    assert_eq!(methods, ["PUT", "HEAD"]);
-    result
-}
-
-#[tokio::test]
-async fn an_object_in_the_way_is_ours_or_another() {
-    assert_eq!(in_the_way(StatusCode::OK, Some(PIXELS)).await, Ok(Stored::AlreadyThere));
-    for (head, digest, reason, kind, says) in [
-        (StatusCode::OK, Some("0"), Reason::ObjectExists, Kind::Message, "other pixels"),
-        (StatusCode::OK, None, Reason::ObjectExists, Kind::Message, "without the digest"),
-        (StatusCode::NOT_FOUND, None, Reason::StorageUnavailable, Kind::Passing, "HTTP 404"),
-        (StatusCode::FORBIDDEN, None, Reason::AccessDenied, Kind::Environment, "s3:GetObject"),
-    ] {
-        let error = in_the_way(head, digest).await.unwrap_err();
-        assert_eq!((error.reason(), error.kind()), (reason, kind), "{error}");
-        assert!(error.to_string().contains(says), "{error} has {says:?}");
-    }
-    let conflict = xml!("ConditionalRequestConflict");
-    let error = refused(json!({ "onConflict": "Fail" }), 409, conflict, &[]).await;
-    assert_eq!((error.reason(), error.kind()), (Reason::StorageUnavailable, Kind::Passing), "{error}");
 }

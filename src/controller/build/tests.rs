@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use clap::Parser;
+use proptest::prelude::*;
+use proptest::{collection, sample};
 
 use super::*;
 
@@ -65,7 +67,7 @@ destination:
     cacheControl: max-age=60
     checksum: SHA256
     expectedBucketOwner: '111122223333'
-failures: {policy: DeadLetter, parkingQueue: $(HOSTNAME), maxAttempts: 3, holdingTime: 1m}
+failures: {policy: DeadLetter, parkingQueue: $(HOSTNAME), deliveryLimit: 3, holdingTime: 1m}
 consumer:
   concurrency: 3
   serviceAccountName: tiles
@@ -89,12 +91,77 @@ fn fullest_deployment() {
     insta::assert_yaml_snapshot!(built(FULLEST, 0, &image));
 }
 
+/// What the kubelet makes of an argument: `Expand` of Kubernetes' `third_party/forked/golang/expansion`.
+fn expand(argument: &str, variables: &[(&str, &str)]) -> String {
+    let (mut expanded, mut rest) = (String::new(), argument);
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|opened| opened.split_once(')')) {
+            match variables.iter().find(|(known, _)| *known == name) {
+                Some((_, value)) => expanded.push_str(value),
+                None => expanded.push_str(&format!("$({name})")),
+            }
+            rest = after;
+        } else {
+            expanded.push('$');
+        }
+    }
+    expanded + rest
+}
+
 #[test]
-fn the_command_line_parses_back() {
-    for spec in [SMALLEST, FULLEST] {
-        let args = consumer_args(&pipeline(spec));
-        let line = command_line(&args);
-        assert_eq!(Consumer::try_parse_from(&line).expect("parses").args, args);
+fn an_argument_is_expanded_as_kubernetes_documents_it() {
+    for (argument, expanded) in [
+        ("$(VAR)", "value"),
+        ("$(VAR)_$(VAR)", "value_value"),
+        ("$$(VAR)", "$(VAR)"),
+        ("$$$(VAR)", "$value"),
+        ("$$$$(VAR)", "$$(VAR)"),
+        ("$(UNKNOWN)$x$", "$(UNKNOWN)$x$"),
+        ("a$$b", "a$b"),
+        ("$(VAR", "$(VAR"),
+        ("$((VAR)", "$((VAR)"),
+    ] {
+        assert_eq!(expand(argument, &[("VAR", "value")]), expanded, "{argument}");
+    }
+}
+
+/// Text of a user, mostly of the pieces that the kubelet gives a meaning to.
+fn text() -> impl Strategy<Value = String> {
+    const PIECES: &[&str] =
+        &["$", "$$", "(", ")", "$(", "$(MALLOC_ARENA_MAX)", "$(KUBERNETES_SERVICE_HOST)", "\"", "\\", " ", "é"];
+    let piece = prop_oneof![4 => sample::select(PIECES).prop_map(str::to_owned), 1 => any::<String>()];
+    collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn text_of_a_spec_reaches_the_consumer_unchanged(texts in collection::vec(text(), 9)) {
+        let [queue, vhost, image_path, bucket, prefix, key_template, metadata, parking_queue, name] =
+            <[String; 9]>::try_from(texts).unwrap();
+        let mut pipeline = pipeline(FULLEST);
+        pipeline.metadata.name = Some(name);
+        let spec = &mut pipeline.spec;
+        (spec.source.rabbitmq.queue, spec.source.rabbitmq.vhost) = (queue, vhost);
+        (spec.message.image_path, spec.failures.parking_queue) = (image_path, parking_queue);
+        let s3 = &mut spec.destination.s3;
+        (s3.bucket, s3.prefix, s3.key_template) = (bucket, prefix, key_template);
+        s3.metadata.insert("text".to_owned(), metadata);
+
+        let expected = consumer_args(&pipeline);
+        let deployment = build(&pipeline, 1, Template::new(&pipeline, &image()));
+        let container = deployment.spec.unwrap().template.spec.unwrap().containers.remove(0);
+        let environment = container.env.unwrap();
+        let variable = |variable: &'_ EnvVar| (variable.name.clone(), variable.value.clone().unwrap());
+        let variables: Vec<_> = environment.iter().map(variable).collect();
+        let mut known: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        known.push(("KUBERNETES_SERVICE_HOST", "10.0.0.1"));
+        let line: Vec<_> = container.args.unwrap().iter().map(|argument| expand(argument, &known)).collect();
+        prop_assert_eq!(Consumer::try_parse_from(&line).expect("parses").args, expected);
     }
 }
 

@@ -149,6 +149,26 @@ fn parked_again_it_is_still_counted_and_its_first_properties_are_told() {
     assert_eq!(header(&third, REDRIVEN).and_then(text).as_deref(), Some("3"));
 }
 
+/// Properties that could not be read are kept, and stop the message no more once it is redriven.
+#[test]
+fn redriven_it_has_its_unreadable_properties_as_text_alone() {
+    let kept = headers(&[(PROPERTIES, long("gAAC//8=")), (LEFT_OUT, AMQPValue::LongUInt(7))]);
+    let parked = parked(&BasicProperties::default().with_headers(kept), &PARKED);
+    assert_eq!(header(&parked, PROPERTIES), Some(&long("gAAC//8=")));
+    let redriven = redriven(&parked, 1);
+    assert_eq!((header(&redriven, PROPERTIES), header(&redriven, LEFT_OUT)), (None, None));
+    assert_eq!(header(&redriven, "x-original-unreadable-properties"), Some(&long("gAAC//8=")));
+    assert_eq!(header(&redriven, "x-original-unreadable-left-out"), Some(&AMQPValue::LongUInt(7)));
+}
+
+#[test]
+fn the_largest_header_that_is_kept_is_the_filters() {
+    let kept = long(&"A".repeat(96 << 10));
+    let many = headers(&[(PROPERTIES, kept.clone()), ("device", long(&"x".repeat(40 << 10)))]);
+    let parked = parked(&BasicProperties::default().with_headers(many), &PARKED);
+    assert_eq!((header(&parked, PROPERTIES), header(&parked, "device")), (Some(&kept), None));
+}
+
 #[test]
 fn all_is_told_however_deep() {
     let mut deep = AMQPValue::Boolean(true);

@@ -100,8 +100,8 @@ pub const ROWS: &[Row] = &[
     row("destination.s3.storageClass", &[r#""cold""#]),
     row("destination.s3.tags", &[r#"{"": "north"}"#, r#"{"a": 7}"#]),
     also("destination.s3.tls.caSecret.name", NO_NAME, &[store()]),
+    row("failures.deliveryLimit", &["1", "1000001"]),
     row("failures.holdingTime", &[r#""0s""#, r#""25h""#, r#""soon""#]),
-    row("failures.maxAttempts", &["0", "101"]),
     row("failures.parkingQueue", NO_TEXT),
     row("failures.policy", NO_CHOICE),
     row("image.encoding", NO_CHOICE),
@@ -158,7 +158,7 @@ pub const EVERYTHING: &str = r#"{
         "tags": { "team": "forest" }, "metadata": { "site": "north" }, "cacheControl": "max-age=3600",
         "checksum": "CRC32C", "expectedBucketOwner": "123456789012"
     } },
-    "failures": { "policy": "DeadLetter", "parkingQueue": "broken", "maxAttempts": 3, "holdingTime": "90s" },
+    "failures": { "policy": "DeadLetter", "parkingQueue": "broken", "deliveryLimit": 3, "holdingTime": "90s" },
     "scaling": {
         "minReplicas": 0, "maxReplicas": 9, "messagesPerReplica": 7, "pollInterval": "700ms", "scaleDownAfter": "1s"
     },

@@ -1,0 +1,33 @@
+//! Pauses between attempts.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(500);
+
+/// How late a repaired bucket is noticed at most, beside the time of the attempt.
+const LONGEST: Duration = Duration::from_secs(5);
+
+const FIRST_ROTATION: Duration = Duration::from_millis(100);
+const LONGEST_ROTATION: Duration = Duration::from_secs(30);
+
+/// Exponential with full jitter, so that consumers that failed together do not return together.
+#[derive(Debug)]
+pub struct Backoff {
+    random: fastrand::Rng,
+}
+
+impl Backoff {
+    pub fn new(seed: u64) -> Self {
+        Self { random: fastrand::Rng::with_seed(seed) }
+    }
+
+    pub fn after(&mut self, failures: u32) -> Duration {
+        let longest = FIRST.saturating_mul(1 << failures.min(8)).min(LONGEST);
+        longest.mul_f32(self.random.f32())
+    }
+}
+
+/// The pause before the next message is moved to the queue's end: ten within 11 s, later one every 30 s.
+pub fn rotation(rotations: u32) -> Duration {
+    FIRST_ROTATION.mul_f32(1.5_f32.powi(rotations.min(20).try_into().unwrap_or(20))).min(LONGEST_ROTATION)
+}

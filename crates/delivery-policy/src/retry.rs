@@ -1,0 +1,146 @@
+//! When S3 counts as failing, and what is tried again, moved or returned as time passes.
+
+use std::time::Duration;
+
+use crate::backoff;
+use crate::held::{Held, Otherwise, Stage};
+use crate::{Action, Id, Policy, Scope, Time};
+
+/// A process that has never stored an image reports a refusal after this time even if no other message comes to tell
+/// a refused object from refused credentials: the status names a fault within ten seconds.
+const LONE_REFUSAL: Duration = Duration::from_secs(3);
+
+/// The one message that is held on in an outage, to see its end, is held at least this long.
+const SHORTEST_WATCH: Duration = Duration::from_secs(60);
+
+impl Policy {
+    /// An upload has failed: is it S3?
+    pub(crate) fn judge_storage(&mut self, scope: Scope, now: Time) {
+        let promising = self.held.values().any(Held::is_promising);
+        let refused = usize::try_from(self.storage.refused_in_a_row).unwrap_or(usize::MAX);
+        let fails = match scope {
+            Scope::Environment => true,
+            Scope::Store => !promising,
+            Scope::MaybeObject => !promising && refused >= self.most_set_aside(),
+        };
+        if fails || self.storage.failing {
+            self.storage.failing = true;
+            self.storage.next_try = now + self.backoff.after(self.storage.failed_tries);
+            self.storage.failed_tries = self.storage.failed_tries.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn judge_lone_refusal(&mut self, now: Time) {
+        if self.lone_refusal().is_some_and(|due| due <= now) {
+            self.judge_storage(Scope::Environment, now);
+        }
+    }
+
+    fn lone_refusal(&self) -> Option<Time> {
+        let undecided =
+            !self.storage.failing && self.storage.stored_at.is_none() && self.held.values().all(Held::is_set_aside);
+        let first = self.held.values().filter_map(|held| held.trouble).map(|trouble| trouble.since).min();
+        first.filter(|_| undecided).map(|since| since + LONE_REFUSAL)
+    }
+
+    /// When something is due for a message.
+    pub(crate) fn due(&self, held: &Held) -> Option<Time> {
+        let trouble = held.trouble.filter(|_| held.is_idle())?;
+        let ends = trouble.since + trouble.hold_for;
+        let waits_for_storage = self.storage.failing && held.stage == Stage::Ready;
+        Some(if waits_for_storage { ends } else { ends.min(trouble.next_try) })
+    }
+
+    pub(crate) fn next_check(&self) -> Option<Time> {
+        [self.next_try(), self.next_rotation(), self.lone_refusal()].into_iter().flatten().min()
+    }
+
+    /// While S3 fails, one upload at a time shows when it recovers: the one tried longest ago.
+    fn next_try(&self) -> Option<Time> {
+        let waits = |stage| self.held.values().any(|held| held.stage == stage);
+        (self.storage.failing && waits(Stage::Ready) && !waits(Stage::Uploading)).then_some(self.storage.next_try)
+    }
+
+    pub(crate) fn retry(&mut self, now: Time) {
+        for id in self.ids(|held| held.stage == Stage::Unparked && held.is_due(now)) {
+            self.park(id);
+        }
+        if !self.storage.failing {
+            for id in self.ids(|held| held.stage == Stage::Ready && held.is_due(now)) {
+                self.upload(id, now);
+            }
+            return;
+        }
+        let untried = self.ids(|held| held.stage == Stage::Ready && held.trouble.is_none());
+        let only_refused = self.held.values().all(|held| held.trouble.is_none() || held.is_set_aside());
+        if self.next_try().is_some_and(|due| due <= now || (only_refused && !untried.is_empty())) {
+            let tried_at = |held: &Held| held.trouble.map_or(Time::ZERO, |trouble| trouble.failed_at);
+            let ready = self.held.iter().filter(|(_, held)| held.stage == Stage::Ready);
+            let next = ready.min_by_key(|(id, held)| (tried_at(held), **id)).map(|(id, _)| *id);
+            if let Some(id) = next {
+                self.upload(id, now);
+            }
+        }
+    }
+
+    /// Where every message held is refused and there is no room for another, one goes to the queue's end. The next
+    /// may be one that S3 takes.
+    pub(crate) fn rotate(&mut self, now: Time) {
+        if self.next_rotation().is_some_and(|due| due <= now) {
+            let first = self.held.iter().find(|(_, held)| held.is_idle()).map(|(id, _)| *id);
+            if let Some(id) = first {
+                self.storage.next_rotation = now + backoff::rotation(self.storage.rotations);
+                self.storage.rotations = self.storage.rotations.saturating_add(1);
+                self.renew(id, Otherwise::Keep);
+            }
+        }
+    }
+
+    fn next_rotation(&self) -> Option<Time> {
+        let enough = self.held.len() >= self.most_set_aside().min(self.settings.prefetch.into());
+        let all_refused = self.held.values().all(Held::is_set_aside) && self.held.values().any(Held::is_idle);
+        let moving = self.held.values().any(|held| matches!(held.stage, Stage::Renewing(_)));
+        (enough && all_refused && !moving && self.storage.scouts == 0).then_some(self.storage.next_rotation)
+    }
+
+    /// Ends holding what was held as long as it may be.
+    pub(crate) fn end_holding(&mut self, now: Time) {
+        let over = self.ids(|held| held.is_idle() && held.trouble.is_some_and(|trouble| trouble.is_over(now)));
+        for id in over {
+            let Some(held) = self.held.get(&id) else { continue };
+            if self.storage.failing && held.stage == Stage::Ready {
+                return self.hand_back_all_but_one(id, now);
+            }
+            self.renew(id, Otherwise::HandBack);
+        }
+    }
+
+    /// In an outage everything returns to the queue, but for one message that shows when the outage is over. A
+    /// message that was returned or renewed before goes to the queue's end instead, which costs no return.
+    fn hand_back_all_but_one(&mut self, watch: Id, now: Time) {
+        let others: Vec<Id> =
+            self.ids(|held| held.stage == Stage::Ready).into_iter().filter(|id| *id != watch).collect();
+        if others.is_empty() && self.held.len() == 1 {
+            return self.renew(watch, Otherwise::HandBack);
+        }
+        for id in others {
+            if self.held.get(&id).is_some_and(|held| !held.was_moved) {
+                self.held.remove(&id);
+                self.actions.push(Action::HandBack(id));
+            } else {
+                self.renew(id, Otherwise::HandBack);
+            }
+        }
+        let hold_for = self.settings.holding_time.max(SHORTEST_WATCH);
+        for trouble in self.held.values_mut().filter_map(|held| held.trouble.as_mut()) {
+            (trouble.since, trouble.hold_for) = (now, hold_for);
+        }
+    }
+
+    fn renew(&mut self, id: Id, otherwise: Otherwise) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.stage = Stage::Renewing(otherwise);
+            self.actions.push(Action::Renew(id));
+        }
+    }
+}

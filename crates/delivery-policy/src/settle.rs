@@ -1,0 +1,208 @@
+//! What becomes of one message after each step.
+
+use crate::held::{Held, Otherwise, Stage, Trouble};
+use crate::{Action, Id, Policy, Scope, Settings, Storage, Time};
+
+/// Refused objects to remember.
+const MOST_REFUSED: usize = 4096;
+
+impl Policy {
+    pub(crate) fn delivered(&mut self, id: Id, returns: u64, renewals: u64) {
+        // A message that never was returned has nothing to renew, however low the limit.
+        let is_worn = returns >= (self.settings.delivery_limit / 2).max(1);
+        let stage = if is_worn { Stage::Renewing(Otherwise::Work) } else { Stage::Converting };
+        self.storage.scouts = self.storage.scouts.saturating_sub(1);
+        let subscription = self.subscription.number();
+        let held = Held {
+            stage,
+            subscription,
+            trouble: None,
+            object: 0,
+            uploading_since: Time::ZERO,
+            was_moved: returns + renewals > 0,
+            is_worn,
+            is_refused: false,
+        };
+        self.held.insert(id, held);
+        self.actions.push(if is_worn { Action::Renew(id) } else { Action::Convert(id) });
+    }
+
+    pub(crate) fn converted(&mut self, id: Id, now: Time) {
+        if let Some(held) = self.in_stage(id, Stage::Converting) {
+            held.stage = Stage::Ready;
+            if !self.storage.failing || self.stopping {
+                self.upload(id, now);
+            }
+        }
+    }
+
+    pub(crate) fn upload(&mut self, id: Id, now: Time) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.stage = Stage::Uploading;
+            held.uploading_since = now;
+            self.actions.push(Action::Upload(id));
+        }
+    }
+
+    pub(crate) fn stored(&mut self, id: Id, now: Time) {
+        let Some(held) = self.in_stage(id, Stage::Uploading) else { return };
+        let began = held.uploading_since;
+        self.recovered(began, now);
+        self.grow();
+        self.held.remove(&id);
+        self.actions.push(Action::Acknowledge(id));
+    }
+
+    /// An image was stored by an upload that began at `began`.
+    fn recovered(&mut self, began: Time, now: Time) {
+        if self.storage.failing {
+            self.window = 1;
+        }
+        for trouble in self.held.values_mut().filter_map(|held| held.trouble.as_mut()) {
+            let refused = trouble.scope == Some(Scope::MaybeObject) && trouble.failed_at < began;
+            if refused || (self.storage.failing && trouble.scope.is_some()) {
+                trouble.next_try = now;
+            }
+        }
+        let stored_at = self.storage.stored_at.max(Some(began));
+        self.storage = Storage { stored_at, ..Storage::default() };
+    }
+
+    pub(crate) fn upload_failed(&mut self, id: Id, scope: Scope, object: u64, now: Time) {
+        let pause = self.pause(id);
+        let Settings { holding_time, parks, .. } = self.settings;
+        let (stored_at, known) = (self.storage.stored_at, self.refused.get(&object).copied());
+        let Some(held) = self.in_stage(id, Stage::Uploading) else { return };
+        held.stage = Stage::Ready;
+        held.object = object;
+        let mut trouble = Trouble::once_more(held.trouble, Some(scope), now, holding_time, pause);
+        if scope == Scope::MaybeObject {
+            let refused_at = trouble.refused_at.or(known);
+            if parks && refused_at.is_some_and(|refused_at| stored_at > Some(refused_at)) {
+                held.trouble = None;
+                self.refused.remove(&object);
+                return self.park(id);
+            }
+            if trouble.refused_at.is_none() {
+                self.storage.refused_in_a_row = self.storage.refused_in_a_row.saturating_add(1);
+            }
+            trouble.refused_at = refused_at.or(Some(now));
+        }
+        if let Some(held) = self.held.get_mut(&id) {
+            held.trouble = Some(trouble);
+        }
+        match self.stopping {
+            true => self.leave(id),
+            false => self.judge_storage(scope, now),
+        }
+    }
+
+    /// The message's own fault.
+    pub(crate) fn refused(&mut self, id: Id) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        if matches!(held.stage, Stage::Converting | Stage::Uploading) {
+            held.trouble = None;
+            self.park(id);
+        }
+    }
+
+    pub(crate) fn park(&mut self, id: Id) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.stage = Stage::Parking;
+            held.is_refused = true;
+            self.actions.push(Action::Park(id));
+        }
+    }
+
+    pub(crate) fn parked(&mut self, id: Id, now: Time) {
+        if self.in_stage(id, Stage::Parking).is_none() {
+            return;
+        }
+        self.parking_failing = false;
+        for held in self.held.values_mut().filter(|held| held.stage == Stage::Unparked) {
+            if let Some(trouble) = &mut held.trouble {
+                trouble.next_try = now;
+            }
+        }
+        if !self.storage.failing {
+            self.grow();
+        }
+        self.held.remove(&id);
+        self.actions.push(Action::Acknowledge(id));
+    }
+
+    pub(crate) fn park_failed(&mut self, id: Id, now: Time) {
+        let (pause, holding_time) = (self.pause(id), self.settings.holding_time);
+        let Some(held) = self.in_stage(id, Stage::Parking) else { return };
+        // Parked for its returns alone: storing it is the other way not to lose it.
+        if !held.is_refused {
+            return self.convert(id);
+        }
+        held.stage = Stage::Unparked;
+        held.trouble = Some(Trouble::once_more(held.trouble, None, now, holding_time, pause));
+        self.parking_failing = true;
+        if self.stopping {
+            self.leave(id);
+        }
+    }
+
+    pub(crate) fn renewed(&mut self, id: Id) {
+        let Some(held) = self.held.get(&id) else { return };
+        if !matches!(held.stage, Stage::Renewing(_)) {
+            return;
+        }
+        // The next message shows whether S3 refuses every image.
+        if let Some(refused_at) = held.trouble.and_then(|trouble| trouble.refused_at) {
+            self.storage.scouts = self.storage.scouts.saturating_add(1);
+            if self.refused.len() >= MOST_REFUSED {
+                self.refused.clear();
+            }
+            self.refused.insert(held.object, refused_at);
+        }
+        self.held.remove(&id);
+        self.actions.push(Action::Acknowledge(id));
+    }
+
+    pub(crate) fn renew_failed(&mut self, id: Id, refused: bool, now: Time) {
+        let Some(held) = self.held.get_mut(&id) else { return };
+        let Stage::Renewing(otherwise) = held.stage else { return };
+        let is_worn = held.is_worn;
+        if self.stopping && otherwise != Otherwise::Work {
+            return self.leave(id);
+        }
+        match otherwise {
+            Otherwise::Work if refused && self.settings.parks => {
+                held.stage = Stage::Parking;
+                self.actions.push(Action::ParkDeliveredTooOften(id));
+            }
+            Otherwise::Work => self.convert(id),
+            Otherwise::HandBack if !is_worn => {
+                self.held.remove(&id);
+                self.actions.push(Action::HandBack(id));
+            }
+            // Another return could be its last one.
+            Otherwise::Keep | Otherwise::HandBack => held.hold_on(now),
+        }
+    }
+
+    fn pause(&mut self, id: Id) -> Time {
+        let trouble = self.held.get(&id).and_then(|held| held.trouble);
+        self.backoff.after(trouble.map_or(0, |trouble| trouble.failures))
+    }
+
+    fn convert(&mut self, id: Id) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.stage = Stage::Converting;
+            self.actions.push(Action::Convert(id));
+        }
+    }
+
+    pub(crate) fn leave(&mut self, id: Id) {
+        self.held.remove(&id);
+        self.actions.push(Action::Leave(id));
+    }
+
+    fn in_stage(&mut self, id: Id, stage: Stage) -> Option<&mut Held> {
+        self.held.get_mut(&id).filter(|held| held.stage == stage)
+    }
+}

@@ -1,0 +1,123 @@
+//! The subscription: how many messages the broker may send, and when to cancel and begin again with another number.
+//!
+//! A subscription's prefetch never changes (`basic.qos` of a whole channel does not exist for quorum queues), so a
+//! larger window takes a new subscription. It begins once old and new messages together fit the prefetch.
+
+use crate::{Action, Held, Policy};
+
+#[derive(Debug, Default)]
+pub struct Subscription {
+    state: State,
+    /// Of the latest subscription.
+    number: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    #[default]
+    Disconnected,
+    None,
+    Subscribing(u16),
+    Active(u16),
+    Unsubscribing,
+}
+
+impl Subscription {
+    pub fn connected(&mut self) {
+        self.state = State::None;
+    }
+
+    pub fn disconnected(&mut self) {
+        self.state = State::Disconnected;
+    }
+
+    pub fn begun(&mut self) {
+        if let State::Subscribing(prefetch) = self.state {
+            self.state = State::Active(prefetch);
+        }
+    }
+
+    pub fn ended(&mut self) {
+        if self.state != State::Disconnected {
+            self.state = State::None;
+        }
+    }
+
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The prefetch of a subscription that the broker has confirmed.
+    pub fn active(&self) -> Option<u16> {
+        match self.state {
+            State::Active(prefetch) => Some(prefetch),
+            _ => None,
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Disconnected | State::None)
+    }
+}
+
+impl Policy {
+    /// Messages to have at a time, stuck ones not counted; 0: none may come.
+    fn target(&self) -> u16 {
+        let stuck = self.held.values().filter(|held| held.is_stuck()).count();
+        let room = self.settings.prefetch.saturating_sub(u16::try_from(stuck).unwrap_or(u16::MAX));
+        match () {
+            () if self.stopping => 0,
+            () if !self.storage.failing => self.window.min(room),
+            () if self.held.is_empty() => 1,
+            () if self.storage.scouts > 0 => 1.min(room),
+            () if self.held.values().all(Held::is_set_aside) && stuck < self.most_set_aside() => 1.min(room),
+            () => 0,
+        }
+    }
+
+    pub(crate) fn steer_subscription(&mut self) {
+        let target = self.target();
+        match self.subscription.state {
+            State::Active(granted) => {
+                let is_full = self.is_full(granted);
+                let all_stuck = self.held.values().all(Held::is_stuck);
+                if target == 0 || (is_full && (granted < target || all_stuck)) {
+                    self.unsubscribe(is_full);
+                }
+            }
+            State::None if target > 0 && self.held.len() + usize::from(target) <= self.settings.prefetch.into() => {
+                self.subscription.number += 1;
+                self.subscription.state = State::Subscribing(target);
+                self.actions.push(Action::Subscribe { prefetch: target });
+            }
+            _ => {}
+        }
+    }
+
+    /// Begins the larger subscription before the settled message is acknowledged: as long as the window is full no
+    /// delivery is on its way, which would get lost with the subscription.
+    pub(crate) fn grow(&mut self) {
+        self.window = self.window.saturating_mul(2).min(self.settings.prefetch);
+        if let State::Active(granted) = self.subscription.state
+            && self.is_full(granted)
+            && granted < self.target()
+        {
+            self.unsubscribe(true);
+        }
+    }
+
+    pub(crate) fn is_full(&self, granted: u16) -> bool {
+        let number = self.subscription.number;
+        self.held.values().filter(|held| held.subscription == number).count() >= usize::from(granted)
+    }
+
+    /// How many set-aside messages mean that S3 refuses every image.
+    pub(crate) fn most_set_aside(&self) -> usize {
+        usize::from(self.settings.prefetch / 4).max(2)
+    }
+
+    fn unsubscribe(&mut self, is_full: bool) {
+        self.subscription.state = State::Unsubscribing;
+        self.actions.push(Action::Unsubscribe { is_full });
+    }
+}

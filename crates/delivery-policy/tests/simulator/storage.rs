@@ -1,0 +1,38 @@
+//! What S3, the parking queue and the decoder answer in a plan.
+
+use delivery_policy::{Scope, Time};
+use fastrand::Rng;
+
+use super::plan::{Body, Plan};
+
+pub enum Upload {
+    Stored,
+    Failed(Scope),
+}
+
+impl Plan {
+    pub fn upload(&self, body: Body, now: Time, random: &mut Rng) -> Upload {
+        if let Some((_, scope)) = self.storage_outages.iter().find(|(window, _)| window.contains(now)) {
+            return Upload::Failed(*scope);
+        }
+        if body == Body::Refused {
+            return Upload::Failed(Scope::MaybeObject);
+        }
+        if self.flaky_percent > 0 && random.u32(..100) < self.flaky_percent {
+            return Upload::Failed(Scope::Store);
+        }
+        Upload::Stored
+    }
+
+    pub fn parks(&self, now: Time) -> bool {
+        !self.parking_outages.iter().any(|window| window.contains(now))
+    }
+
+    /// `Err`: whether the broker refuses the copy.
+    pub fn renews(&self, now: Time) -> Result<(), bool> {
+        self.renewal_outages
+            .iter()
+            .find(|(window, _)| window.contains(now))
+            .map_or(Ok(()), |(_, refused)| Err(*refused))
+    }
+}

@@ -1,0 +1,415 @@
+//! One schedule: what happens when, and whether a promise is broken.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use delivery_policy::{Action, Event, Id, Policy, Time};
+use fastrand::Rng;
+
+use super::plan::{Body, Fault, Kind, Plan};
+use super::queue::{Message, Queue};
+use super::storage::Upload;
+
+/// Later than any fault, by far.
+const END: Time = Duration::from_secs(40_000);
+
+const BETWEEN_PUBLISHES: Time = Duration::from_secs(2);
+
+struct Consumer {
+    policy: Policy,
+    /// Counts processes and sessions: what an earlier one had under way no longer happens.
+    life: u64,
+    is_up: bool,
+    held: BTreeMap<Id, Message>,
+    /// On their way to the consumer.
+    coming: VecDeque<(Id, Message)>,
+    subscription: Option<Subscription>,
+    next_id: u64,
+    wakes_at: Time,
+}
+
+struct Subscription {
+    prefetch: u16,
+    unacknowledged: Vec<Id>,
+}
+
+#[derive(Debug)]
+enum Happening {
+    Start,
+    Event(Event),
+    Arrival,
+    Crash,
+    Publish,
+    Fault(Fault),
+    Wake,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Fate {
+    stored: bool,
+    parked: bool,
+    copies: u32,
+    returns: u64,
+}
+
+pub struct World {
+    plan: Plan,
+    random: Rng,
+    now: Time,
+    queue: Queue,
+    consumers: Vec<Consumer>,
+    fates: Vec<Fate>,
+    agenda: BinaryHeap<Reverse<(Time, u64)>>,
+    happenings: BTreeMap<u64, (usize, u64, Happening)>,
+    count: u64,
+    /// Faults and publishes to come.
+    from_outside: u64,
+    verbose: bool,
+    last_settled: Time,
+}
+
+impl World {
+    pub fn new(plan: Plan, verbose: bool) -> Self {
+        let mut random = Rng::with_seed(plan.seed.wrapping_mul(31) + 7);
+        let consumers = (0..plan.consumers).map(|_| Consumer::new(&plan, random.u64(..))).collect();
+        let queue = Queue::new(plan.bodies.len(), plan.settings.delivery_limit);
+        let fates = vec![Fate::default(); plan.bodies.len()];
+        let mut world = Self {
+            random,
+            now: Time::ZERO,
+            queue,
+            consumers,
+            fates,
+            agenda: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            count: 0,
+            from_outside: 0,
+            verbose,
+            last_settled: Time::ZERO,
+            plan,
+        };
+        for consumer in 0..world.consumers.len() {
+            world.later(consumer, 100, Happening::Start);
+        }
+        if world.plan.bodies.contains(&Body::Refused) {
+            world.at(BETWEEN_PUBLISHES, 0, Happening::Publish);
+        }
+        for (at, fault) in std::mem::take(&mut world.plan.faults) {
+            world.at(at, 0, Happening::Fault(fault));
+        }
+        world
+    }
+
+    pub fn run(mut self) {
+        while let Some(Reverse((at, number))) = self.agenda.pop() {
+            let Some((consumer, life, happening)) = self.happenings.remove(&number) else { continue };
+            if matches!(happening, Happening::Fault(_) | Happening::Publish) {
+                self.from_outside -= 1;
+            } else if self.consumers[consumer].life != life || self.is_done() {
+                continue;
+            }
+            self.now = at;
+            assert!(at < END, "not done: {} ready", self.queue.ready.len());
+            if self.verbose {
+                eprintln!("{at:>12.3?} {consumer} {happening:?}");
+            }
+            self.happen(consumer, happening);
+        }
+        self.judge();
+    }
+
+    fn is_done(&self) -> bool {
+        self.from_outside == 0
+            && self.queue.ready.is_empty()
+            && self.consumers.iter().all(|c| c.held.is_empty() && c.coming.is_empty())
+    }
+
+    fn happen(&mut self, who: usize, happening: Happening) {
+        match happening {
+            Happening::Start => {
+                self.consumers[who].is_up = true;
+                self.tell(who, Event::Connected);
+            }
+            Happening::Event(event) => {
+                let event = self.outcome(who, event);
+                self.tell(who, event);
+            }
+            Happening::Arrival => self.arrive(who),
+            Happening::Publish => self.publish(),
+            Happening::Wake => {
+                if self.consumers[who].wakes_at <= self.now {
+                    self.consumers[who].wakes_at = END;
+                    self.tell(who, Event::TimePassed);
+                }
+            }
+            Happening::Crash | Happening::Fault(Fault::Kill(_)) => {
+                let who = if let Happening::Fault(Fault::Kill(victim)) = happening { victim } else { who };
+                self.end_process(who);
+            }
+            Happening::Fault(Fault::CloseConnection(victim)) => self.close(victim),
+            Happening::Fault(Fault::BrokerRestart) => {
+                for victim in 0..self.consumers.len() {
+                    self.close(victim);
+                }
+            }
+            Happening::Fault(Fault::Terminate(victim)) => {
+                if self.consumers[victim].is_up {
+                    self.tell(victim, Event::Stopping);
+                }
+            }
+        }
+        self.deliver();
+    }
+
+    /// Another good message, for as long as one is in the queue that only others show to be refused alone.
+    fn publish(&mut self) {
+        let undecided = |(fate, body): (&Fate, &Body)| *body == Body::Refused && !fate.parked;
+        if self.fates.iter().zip(&self.plan.bodies).any(undecided) {
+            self.queue.publish(self.plan.bodies.len(), 0);
+            self.plan.bodies.push(Body::Good);
+            self.fates.push(Fate::default());
+            self.at(self.now + BETWEEN_PUBLISHES, 0, Happening::Publish);
+        }
+    }
+
+    /// What a step that ends now has come to.
+    fn outcome(&mut self, who: usize, event: Event) -> Event {
+        let number = |id: &Id| self.consumers[who].held.get(id).map(|message| message.number);
+        match event {
+            Event::Stored(id) => {
+                let Some(number) = number(&id) else { return event };
+                match self.plan.upload(self.plan.bodies[number], self.now, &mut self.random) {
+                    Upload::Stored => self.fates[number].stored = true,
+                    Upload::Failed(scope) => {
+                        return Event::UploadFailed { id, scope, object: u64::try_from(number).unwrap_or(u64::MAX) };
+                    }
+                }
+            }
+            Event::Parked(id) => {
+                let Some(number) = number(&id) else { return event };
+                if !self.plan.parks(self.now) {
+                    return Event::ParkFailed(id);
+                }
+                self.fates[number].parked = true;
+            }
+            Event::Renewed(id) => {
+                let Some(number) = number(&id) else { return event };
+                if let Err(refused) = self.plan.renews(self.now) {
+                    return Event::RenewFailed { id, refused };
+                }
+                let renewals = self.consumers[who].held[&id].renewals;
+                self.queue.publish(number, renewals + 1);
+                self.fates[number].copies += 1;
+            }
+            _ => {}
+        }
+        event
+    }
+
+    fn tell(&mut self, who: usize, event: Event) {
+        let actions = self.consumers[who].policy.handle(event, self.now);
+        for action in actions {
+            if self.verbose {
+                eprintln!("{:>12.3?} {who}   {action:?}", self.now);
+            }
+            self.act(who, action);
+        }
+        if self.consumers[who].policy.is_finished() {
+            return self.end_process(who);
+        }
+        if let Some(wake) = self.consumers[who].policy.wake_at()
+            && wake < self.consumers[who].wakes_at
+        {
+            self.consumers[who].wakes_at = wake;
+            self.at(wake.max(self.now), who, Happening::Wake);
+        }
+    }
+
+    fn act(&mut self, who: usize, action: Action) {
+        match action {
+            Action::Subscribe { prefetch } => {
+                self.consumers[who].subscription = Some(Subscription { prefetch, unacknowledged: Vec::new() });
+                self.later(who, 5, Happening::Event(Event::Subscribed));
+            }
+            Action::Unsubscribe { is_full } => {
+                let consumer = &mut self.consumers[who];
+                assert!(!is_full || consumer.coming.is_empty(), "a delivery is lost with its subscription");
+                consumer.subscription = None;
+                // Unless the window is full, the session waits for silence before it cancels.
+                for _ in 0..self.consumers[who].coming.len() {
+                    self.later(who, 0, Happening::Arrival);
+                }
+                self.later(who, if is_full { 5 } else { 250 }, Happening::Event(Event::Unsubscribed));
+            }
+            Action::Convert(id) => self.convert(who, id),
+            Action::Upload(id) => {
+                let longest = self.plan.longest_upload;
+                self.later(who, longest, Happening::Event(Event::Stored(id)));
+            }
+            Action::Park(id) => {
+                let number = self.consumers[who].held[&id].number;
+                assert_ne!(self.plan.bodies[number], Body::Good, "good message {number} is parked");
+                self.later(who, 20, Happening::Event(Event::Parked(id)));
+            }
+            Action::ParkDeliveredTooOften(id) => {
+                assert!(!self.plan.renewal_outages.is_empty(), "parked though it could have been renewed");
+                self.later(who, 20, Happening::Event(Event::Parked(id)));
+            }
+            Action::Renew(id) => self.later(who, 20, Happening::Event(Event::Renewed(id))),
+            Action::Acknowledge(id) => self.acknowledge(who, id),
+            Action::HandBack(id) => {
+                let message = self.release(who, id);
+                self.fates[message.number].returns += 1;
+                self.queue.give_back(message);
+            }
+            // It stays unacknowledged until the session ends.
+            Action::Leave(_) => {}
+        }
+    }
+
+    fn convert(&mut self, who: usize, id: Id) {
+        let message = self.consumers[who].held[&id];
+        let happening = match self.plan.bodies[message.number] {
+            Body::Good | Body::Refused => Happening::Event(Event::Converted(id)),
+            Body::Bad => Happening::Event(Event::Refused(id)),
+            Body::Crashing if message.redelivered => Happening::Event(Event::Refused(id)),
+            Body::Crashing => Happening::Crash,
+        };
+        self.later(who, 50, happening);
+    }
+
+    fn acknowledge(&mut self, who: usize, id: Id) {
+        let message = self.release(who, id);
+        let fate = &mut self.fates[message.number];
+        assert!(fate.stored || fate.parked || fate.copies > 0, "message {} is acknowledged unstored", message.number);
+        self.last_settled = self.now;
+    }
+
+    fn release(&mut self, who: usize, id: Id) -> Message {
+        let consumer = &mut self.consumers[who];
+        if let Some(subscription) = &mut consumer.subscription {
+            subscription.unacknowledged.retain(|held| *held != id);
+        }
+        consumer.held.remove(&id).expect("only a held message is settled")
+    }
+
+    /// Sends what is ready to whoever has room, fairly.
+    fn deliver(&mut self) {
+        let count = self.consumers.len();
+        let first = self.random.usize(..count);
+        let mut idle = 0;
+        for who in (0..count).cycle().skip(first) {
+            if self.queue.ready.is_empty() || idle == count {
+                return;
+            }
+            idle += 1;
+            let consumer = &mut self.consumers[who];
+            let Some(subscription) = &mut consumer.subscription else { continue };
+            if subscription.unacknowledged.len() >= subscription.prefetch.into() {
+                continue;
+            }
+            idle = 0;
+            let id = Id(consumer.next_id);
+            consumer.next_id += 1;
+            subscription.unacknowledged.push(id);
+            let message = self.queue.ready.pop_front().expect("not empty");
+            consumer.coming.push_back((id, message));
+            self.later(who, 5, Happening::Arrival);
+        }
+    }
+
+    fn arrive(&mut self, who: usize) {
+        // One channel keeps the order; a wake-up may find that an earlier one took this delivery.
+        if let Some((id, message)) = self.consumers[who].coming.pop_front() {
+            self.consumers[who].held.insert(id, message);
+            self.tell(who, Event::Delivered { id, returns: message.returns, renewals: message.renewals });
+        }
+    }
+
+    /// The session ends: the broker takes back all that is unacknowledged.
+    fn take_back(&mut self, who: usize) {
+        let consumer = &mut self.consumers[who];
+        consumer.subscription = None;
+        let held = std::mem::take(&mut consumer.held).into_values();
+        let all: Vec<Message> = held.chain(consumer.coming.drain(..).map(|(_, message)| message)).collect();
+        for message in &all {
+            self.fates[message.number].returns += 1;
+        }
+        self.queue.give_back_all(all.into_iter());
+    }
+
+    fn close(&mut self, who: usize) {
+        if !self.consumers[who].is_up {
+            return;
+        }
+        self.take_back(who);
+        self.consumers[who].life += 1;
+        self.consumers[who].is_up = false;
+        self.consumers[who].wakes_at = END;
+        self.tell(who, Event::Disconnected);
+        if self.consumers[who].is_up || !self.consumers[who].policy.is_finished() {
+            self.later(who, self.plan.longest_restart, Happening::Start);
+        }
+    }
+
+    fn end_process(&mut self, who: usize) {
+        self.take_back(who);
+        let (life, next_id) = (self.consumers[who].life + 1, self.consumers[who].next_id);
+        let seed = self.random.u64(..);
+        self.consumers[who] = Consumer { life, next_id, ..Consumer::new(&self.plan, seed) };
+        self.later(who, self.plan.longest_restart, Happening::Start);
+    }
+
+    fn later(&mut self, who: usize, longest: u64, happening: Happening) {
+        let delay = if longest == 0 { 0 } else { self.random.u64(1..=longest * 1_000) };
+        self.at(self.now + Duration::from_micros(delay), who, happening);
+    }
+
+    fn at(&mut self, at: Time, who: usize, happening: Happening) {
+        self.count += 1;
+        self.from_outside += u64::from(matches!(happening, Happening::Fault(_) | Happening::Publish));
+        self.agenda.push(Reverse((at, self.count)));
+        self.happenings.insert(self.count, (who, self.consumers[who].life, happening));
+    }
+
+    fn judge(&self) {
+        let held: Vec<&Policy> = self.consumers.iter().map(|c| &c.policy).filter(|policy| policy.held() > 0).collect();
+        assert!(self.is_done(), "not done: {} ready, {held:#?}", self.queue.ready.len());
+        for (number, (fate, body)) in self.fates.iter().zip(&self.plan.bodies).enumerate() {
+            match body {
+                Body::Good if self.plan.renewal_outages.is_empty() => {
+                    assert!(fate.stored, "message {number} is not stored")
+                }
+                Body::Good => assert!(fate.stored || fate.parked, "message {number} is lost"),
+                Body::Bad | Body::Crashing | Body::Refused => {
+                    assert!(fate.parked, "bad message {number} is not parked")
+                }
+            }
+            let most = match (self.plan.kind, body) {
+                (Kind::Outage | Kind::CrashingBody | Kind::Flaky, _) => 1,
+                (Kind::RefusedObjects, _) => 0,
+                (Kind::Everything | Kind::Kills, _) => continue,
+            };
+            assert!(fate.returns <= most, "message {number} was returned {} times", fate.returns);
+        }
+        if self.plan.kind == Kind::RefusedObjects && self.plan.consumers == 1 {
+            assert!(self.last_settled < Duration::from_secs(30), "took {:?}", self.last_settled);
+        }
+    }
+}
+
+impl Consumer {
+    fn new(plan: &Plan, seed: u64) -> Self {
+        Self {
+            policy: Policy::new(plan.settings, seed),
+            life: 0,
+            is_up: false,
+            held: BTreeMap::new(),
+            coming: VecDeque::new(),
+            subscription: None,
+            next_id: 0,
+            wakes_at: END,
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! One session with the broker: reports to the policy (`crates/delivery-policy`) what happens, and does what it
+//! decides. Actions are carried out in their order, so that no acknowledgement overtakes a cancellation.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use delivery_policy::{Action, Event, Id, Policy};
+use futures::StreamExt;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, Interval};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::broker::BrokerError;
+use super::metrics::Outcome;
+use super::session::Sessions;
+use super::state::Dependency;
+use super::watchdog::{Patience, Watchdog};
+use super::work::{Step, Work};
+use super::worker::Worker;
+use crate::queue::{Channel, Connection, Deliveries, Delivery};
+
+/// Silence that means that no delivery is on its way: a quorum queue writes to its disk before it answers an
+/// acknowledgement with the next delivery. lapin drops a delivery that arrives after the end of its consumer, and
+/// the broker would return it with the session.
+const QUIET: Duration = Duration::from_millis(250);
+
+pub struct Drive<'a> {
+    sessions: &'a Sessions,
+    worker: &'a Arc<Worker>,
+    policy: &'a mut Policy,
+    /// The policy's time 0.
+    started: Instant,
+    channel: Channel,
+    deliveries: Option<Deliveries>,
+    works: HashMap<Id, Work>,
+    tasks: JoinSet<(Id, Step)>,
+    events: VecDeque<Event>,
+    delivered: u64,
+    was_subscribed: bool,
+}
+
+impl<'a> Drive<'a> {
+    pub fn new(
+        sessions: &'a Sessions,
+        worker: &'a Arc<Worker>,
+        channel: Channel,
+        policy: &'a mut Policy,
+        started: Instant,
+    ) -> Self {
+        Self {
+            sessions,
+            worker,
+            policy,
+            started,
+            channel,
+            deliveries: None,
+            works: HashMap::new(),
+            tasks: JoinSet::new(),
+            events: VecDeque::from([Event::Connected]),
+            delivered: 0,
+            was_subscribed: false,
+        }
+    }
+
+    /// Works until `stop`, and then until nothing is held.
+    ///
+    /// # Errors
+    /// The session is gone, or of no use.
+    pub async fn run(
+        &mut self,
+        connection: &Connection,
+        stop: &CancellationToken,
+        patience: &mut Patience,
+    ) -> Result<(), BrokerError> {
+        let mut watchdog = Watchdog::new(connection.channel().await?, self.sessions.queue.clone());
+        let (mut polls, mut served, mut stopping) = (polls(*patience), false, false);
+        loop {
+            self.settle_events().await?;
+            if self.policy.is_finished() {
+                return Ok(());
+            }
+            let wake = self.policy.wake_at().map(|at| self.started + at);
+            tokio::select! {
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    info!(in_flight = self.works.len(), "stopping: finishing what is held");
+                    self.events.push_back(Event::Stopping);
+                }
+                next = next(&mut self.deliveries) => {
+                    self.deliver(next.ok_or_else(|| BrokerError::Cancelled(self.sessions.queue.clone()))??);
+                    served = true;
+                    // Where one of several consumers is served, this consumer has its turn now.
+                    if *patience != Patience::default() {
+                        *patience = Patience::default();
+                        polls = self::polls(*patience);
+                    }
+                }
+                Some(done) = self.tasks.join_next() => self.step(done)?,
+                () = sleep_until(wake) => self.events.push_back(Event::TimePassed),
+                _ = polls.tick() => {
+                    if watchdog.is_stalled(served || !self.policy.has_room()).await {
+                        *patience = patience.grown();
+                        return Err(BrokerError::Stalled(self.sessions.queue.clone()));
+                    }
+                    served = false;
+                }
+            }
+        }
+    }
+
+    async fn settle_events(&mut self) -> Result<(), BrokerError> {
+        while let Some(event) = self.events.pop_front() {
+            for action in self.policy.handle(event, self.started.elapsed()) {
+                self.act(action).await?;
+            }
+            self.report();
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let id = Id(self.delivered);
+        self.delivered += 1;
+        let (returns, renewals) = (delivery.returns(), u64::from(delivery.renewals()));
+        if delivery.redelivered() {
+            self.worker.metrics.redelivered();
+        }
+        self.works.insert(id, Work::new(delivery, self.sessions.state.take()));
+        self.events.push_back(Event::Delivered { id, returns, renewals });
+    }
+
+    fn step(&mut self, done: Result<(Id, Step), JoinError>) -> Result<(), BrokerError> {
+        match done {
+            Ok((id, step)) => {
+                if let Some(work) = self.works.get_mut(&id) {
+                    self.events.push_back(self.worker.outcome(id, work, step)?);
+                }
+                Ok(())
+            }
+            // Work on a message that was left.
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(_) => Err(BrokerError::WorkerLost),
+        }
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), BrokerError> {
+        let Sessions { queue, tag, .. } = self.sessions;
+        match action {
+            Action::Subscribe { prefetch } => {
+                self.deliveries = Some(self.channel.consume(queue, tag, prefetch).await?);
+                self.was_subscribed = true;
+                self.events.push_back(Event::Subscribed);
+            }
+            Action::Unsubscribe { is_full } => {
+                self.unsubscribe(is_full).await?;
+                self.events.push_back(Event::Unsubscribed);
+            }
+            Action::Convert(id) => self.spawn(id, Worker::convert),
+            Action::Upload(id) => self.spawn(id, Worker::upload),
+            Action::Park(id) => self.spawn(id, Worker::dispose),
+            Action::ParkDeliveredTooOften(id) => {
+                if let Some(work) = self.works.get_mut(&id) {
+                    work.refuse_delivered_too_often(self.sessions.policy.delivery_limit);
+                }
+                self.spawn(id, Worker::dispose);
+            }
+            Action::Renew(id) => self.spawn(id, Worker::renew),
+            Action::Acknowledge(id) => {
+                if let Some(work) = self.works.remove(&id) {
+                    self.worker.acknowledge(work).await?;
+                }
+            }
+            Action::HandBack(id) => {
+                if let Some(work) = self.works.remove(&id) {
+                    self.worker.ended(work.message(), Outcome::HandedBack, None);
+                    work.message().delivery.requeue().await?;
+                }
+            }
+            Action::Leave(id) => {
+                if let Some(work) = self.works.remove(&id) {
+                    self.worker.ended(work.message(), Outcome::HandedBack, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is on its way, and then ends the consumer. The messages held stay with the channel.
+    async fn unsubscribe(&mut self, is_full: bool) -> Result<(), BrokerError> {
+        while !is_full && let Ok(Some(delivery)) = tokio::time::timeout(QUIET, next(&mut self.deliveries)).await {
+            self.deliver(delivery?);
+        }
+        self.channel.cancel(&self.sessions.tag).await?;
+        if let Some(mut deliveries) = self.deliveries.take() {
+            while let Some(delivery) = deliveries.next().await {
+                self.deliver(delivery?);
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn<F>(&mut self, id: Id, step: impl FnOnce(Arc<Worker>, &mut Work) -> F)
+    where
+        F: Future<Output = Step> + Send + 'static,
+    {
+        if let Some(work) = self.works.get_mut(&id) {
+            let step = step(Arc::clone(self.worker), work);
+            let task = self.tasks.spawn(async move { (id, step.await) });
+            work.follow(task);
+        }
+    }
+
+    /// Tells the state what the policy has concluded.
+    fn report(&self) {
+        let state = &self.sessions.state;
+        let fault = self.policy.fault().map(|fault| match fault {
+            delivery_policy::Dependency::Storage => Dependency::Storage,
+            delivery_policy::Dependency::Parking => Dependency::Parking,
+        });
+        if fault == Some(Dependency::Storage)
+            && let Some(refusal) = self.works.values().find_map(Work::refusal_of_storage)
+        {
+            state.failing(Dependency::Storage, refusal.reason(), refusal.to_string());
+        }
+        if !self.policy.is_parking_stuck() {
+            state.forget_parking_fault();
+        }
+        if self.was_subscribed {
+            state.session(fault, self.deliveries.is_some());
+        }
+    }
+}
+
+/// The next delivery; never comes while there is no subscription.
+async fn next(deliveries: &mut Option<Deliveries>) -> Option<Result<Delivery, crate::queue::QueueError>> {
+    match deliveries {
+        Some(deliveries) => deliveries.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn polls(patience: Patience) -> Interval {
+    tokio::time::interval_at(Instant::now() + patience.interval(), patience.interval())
+}

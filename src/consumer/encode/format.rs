@@ -1,0 +1,26 @@
+//! Names what is no PNG, JPEG, TIFF, WebP or BMP, by its first bytes.
+
+use super::EncodeError;
+
+/// Why a file of none of the formats that are read is refused.
+pub(super) fn refusal(file: &[u8]) -> EncodeError {
+    let found = match file {
+        [] => return EncodeError::UnknownFormat("empty".to_owned()),
+        [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => {
+            let found = "it is a BigTIFF; publish it as a classic TIFF (GDAL: BIGTIFF=NO), or as a PNG";
+            return EncodeError::UnsupportedImage(found.to_owned());
+        }
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => "an AVIF",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] => "a HEIC",
+        [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i' | b's', b'f', b'1', ..] => "a HEIF",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "a video (MP4)",
+        [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => "a JPEG XL",
+        [0xff, 0x4f, 0xff, 0x51, ..] | [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] => "a JPEG 2000",
+        [b'G', b'I', b'F', b'8', ..] => "a GIF",
+        [0, 0, 1, 0, ..] => "an ICO",
+        [b'%', b'P', b'D', b'F', ..] => "a PDF",
+        [0x1f, 0x8b, ..] => "compressed with gzip",
+        _ => return EncodeError::UnknownFormat("of no known format".to_owned()),
+    };
+    EncodeError::UnsupportedImage(format!("it is {found}; publish it as a PNG, JPEG, TIFF, WebP or BMP"))
+}

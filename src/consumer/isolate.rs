@@ -1,0 +1,315 @@
+//! Decoding in a process of its own. A redelivered message may be one that ended its consumer: the second time it
+//! ends only a decoder process, and the consumer parks it. The processor and the memory that a decoder process takes
+//! are counted as if the consumer decoded the image itself.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::join;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tracing::warn;
+
+use super::backoff;
+use super::capacity::{Capacity, Memory};
+use super::decode::{Decoder, ObjectKey};
+use super::encode::Png;
+use super::metrics::{Metrics, Stage};
+use super::settle::Failure;
+
+mod child;
+mod crash;
+mod limits;
+pub mod protocol;
+
+pub use child::decode;
+pub use crash::Crash;
+pub use protocol::Refusal;
+
+use protocol::{GO, MAX_FRAME, Order, Report, SECONDS, Settings, memory_for_body, memory_for_image, seconds_for};
+
+/// The program that is running, also after its file was replaced or deleted.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// What a decoder process takes beside its body and image.
+const PROCESS_BYTES: u64 = 8 << 20;
+
+/// A decoder process that others' signals end this often was not ended for what other messages did.
+const KILLS: u32 = 3;
+
+/// The longest pause before another decoder process is started.
+const RETRY_CAP: Duration = Duration::from_secs(5);
+
+/// The most that is read of a decoder's standard error: the runtime's last words are one line.
+const LAST_WORDS: u64 = 4 << 10;
+
+/// The C library maps pieces of this size and more each for itself, and gives them back when they are freed. By
+/// default it raises the size as it sees fit, and the limit of memory would count what it keeps.
+const MAPPED: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "4194304");
+
+/// Starts decoder processes.
+pub struct Isolation {
+    /// The program whose subcommand `decode` is started.
+    program: PathBuf,
+    settings: Settings,
+    /// Seconds that a phase may take beside those for its bytes.
+    seconds: u64,
+}
+
+/// One message, as a decoder process needs it.
+pub struct Incoming<'a> {
+    /// The body.
+    pub body: &'a Bytes,
+    /// The AMQP timestamp.
+    pub timestamp: Option<u64>,
+    /// The text of a header.
+    pub header: &'a (dyn Fn(&str) -> Option<String> + Sync),
+}
+
+/// What a decoder process made. The memory is held as long as the PNG is.
+pub struct Decoded {
+    /// The object's key.
+    pub key: ObjectKey,
+    /// The PNG.
+    pub png: Png,
+    /// The PNG's memory.
+    pub memory: Memory,
+}
+
+/// Why a decoder process gave no result.
+enum Fault {
+    /// The message's own.
+    Message(Failure),
+    /// The process did not come so far that it could read the body.
+    NotStarted(String),
+}
+
+/// A decoder process. Dropped, it is killed.
+struct Process {
+    seconds: u64,
+    child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    ready: bool,
+}
+
+impl Isolation {
+    /// Decodes by these settings.
+    pub fn new(settings: Settings) -> Self {
+        Self { program: THIS_PROGRAM.into(), settings, seconds: SECONDS }
+    }
+
+    /// The same with another program, which must have the subcommand `decode` of this version.
+    #[must_use]
+    pub fn with_program(self, program: PathBuf) -> Self {
+        Self { program, ..self }
+    }
+
+    /// The same with another deadline.
+    #[must_use]
+    pub fn with_seconds(self, seconds: u64) -> Self {
+        Self { seconds, ..self }
+    }
+
+    /// Decodes and encodes one message. A decoder process that can't be started is no fault of the message: this
+    /// tries again until it can.
+    ///
+    /// # Errors
+    /// The message can never succeed, for the same reasons as without a process, or it ended the process.
+    pub async fn convert(
+        &self,
+        incoming: &Incoming<'_>,
+        decoder: &Decoder,
+        capacity: &Capacity,
+        metrics: &Metrics,
+    ) -> Result<Decoded, Failure> {
+        let (mut failures, mut kills) = (0, 0);
+        loop {
+            let processor = capacity.processor().await;
+            match self.attempt(incoming, decoder, capacity, metrics).await {
+                Ok(decoded) => return Ok(decoded),
+                Err(Fault::Message(Failure::Crashed(crash))) if crash.may_be_of_others() && kills + 1 < KILLS => {
+                    kills += 1;
+                    warn!(%crash, "a decoder process gave no result: trying again");
+                }
+                Err(Fault::Message(failure)) => return Err(failure),
+                Err(Fault::NotStarted(error)) => {
+                    warn!(
+                        error,
+                        "a decoder process can't be started: trying again; look at the pod's process limit and memory"
+                    );
+                }
+            }
+            drop(processor);
+            tokio::time::sleep(backoff::delay(failures, RETRY_CAP)).await;
+            failures += 1;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        incoming: &Incoming<'_>,
+        decoder: &Decoder,
+        capacity: &Capacity,
+        metrics: &Metrics,
+    ) -> Result<Decoded, Fault> {
+        let started = Instant::now();
+        let order = self.order(incoming, decoder).map_err(|error| Fault::NotStarted(error.to_string()))?;
+        let mut process = self.start().map_err(|error| Fault::NotStarted(error.to_string()))?;
+        let needs = process.inspect(&order, incoming.body).await?;
+        metrics.stage(Stage::Decode, started.elapsed());
+
+        let started = Instant::now();
+        let body_bytes = incoming.body.len() as u64;
+        let mut memory = capacity.memory_beside(needs, body_bytes + PROCESS_BYTES).await.map_err(Failure::Encode)?;
+        let (key, png) = process.encode(needs, decoder).await?;
+        memory.keep(png.bytes().len());
+        metrics.stage(Stage::Encode, started.elapsed());
+        Ok(Decoded { key, png, memory })
+    }
+
+    fn order(&self, incoming: &Incoming<'_>, decoder: &Decoder) -> io::Result<Vec<u8>> {
+        let text = |name: &str| Some((name.to_owned(), (incoming.header)(name)?));
+        let headers: BTreeMap<_, _> = decoder.headers().filter_map(text).collect();
+        protocol::frame(&Order {
+            settings: self.settings.clone(),
+            timestamp: incoming.timestamp,
+            headers,
+            body_bytes: incoming.body.len() as u64,
+        })
+    }
+
+    /// The environment is empty, because a variable may hold a credential.
+    fn start(&self) -> io::Result<Process> {
+        let mut command = Command::new(&self.program);
+        command.arg0("image-pipeline").arg("decode").env_clear().env(MAPPED.0, MAPPED.1).kill_on_drop(true);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(io::Error::other("it has no pipes"));
+        };
+        Ok(Process { seconds: self.seconds, child, stdin, stdout, ready: false })
+    }
+}
+
+impl Process {
+    /// Hands over the message; returns the memory that its image needs.
+    async fn inspect(&mut self, order: &[u8], body: &[u8]) -> Result<u64, Fault> {
+        let bytes = body.len() as u64;
+        let (seconds, memory) = (self.seconds + seconds_for(bytes), memory_for_body(bytes));
+        let Self { stdin, stdout, ready, .. } = self;
+        // A decoder that is gone does not take the rest; what it said before counts.
+        let send = async {
+            stdin.write_all(order).await?;
+            stdin.write_all(body).await
+        };
+        let receive = async {
+            let mut report = receive(stdout).await?;
+            if report == Report::Ready {
+                *ready = true;
+                report = receive(stdout).await?;
+            }
+            Ok(report)
+        };
+        match within(seconds, join(send, receive)).await {
+            Some((_, Ok(Report::Needs(needs)))) => Ok(needs),
+            Some((_, Ok(Report::Refused(refusal)))) => Err(Failure::Refused(refusal).into()),
+            Some((_, Ok(Report::Panicked))) => Err(Failure::Panicked.into()),
+            Some((_, Ok(Report::Ready | Report::Done { .. }))) => Err(Failure::Crashed(Crash::Nonsense).into()),
+            Some((_, Err(error))) => Err(self.ended(&error, memory, seconds).await),
+            None if !self.ready => Err(Fault::NotStarted(format!("it was not ready after {seconds} s"))),
+            None => Err(Failure::Crashed(Crash::Deadline(seconds)).into()),
+        }
+    }
+
+    /// Has it go on; returns the result.
+    async fn encode(&mut self, needs: u64, decoder: &Decoder) -> Result<(ObjectKey, Png), Fault> {
+        let (seconds, memory) = (self.seconds + seconds_for(needs), memory_for_image(needs));
+        let Self { stdin, stdout, .. } = self;
+        let result = async {
+            // A decoder that is gone reads nothing; how it ended is judged below.
+            drop(stdin.write_all(&[GO]).await);
+            Ok(match receive(stdout).await? {
+                // A PNG is smaller than its pixels, which are in `needs` more than once.
+                Report::Done { key, digest, bytes } if bytes <= needs => {
+                    let mut png = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
+                    stdout.take(bytes).read_to_end(&mut png).await?;
+                    if png.len() as u64 != bytes {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    let key = decoder.accept(&key).ok_or(Failure::Crashed(Crash::Nonsense));
+                    key.map(|key| (key, Png::of_process(png.into(), digest.into())))
+                }
+                Report::Refused(refusal) => Err(Failure::Refused(refusal)),
+                Report::Panicked => Err(Failure::Panicked),
+                Report::Ready | Report::Needs(_) | Report::Done { .. } => Err(Failure::Crashed(Crash::Nonsense)),
+            })
+        };
+        match within(seconds, result).await {
+            Some(Ok(result)) => result.map_err(Fault::Message),
+            Some(Err(error)) => Err(self.ended(&error, memory, seconds).await),
+            None => Err(Failure::Crashed(Crash::Deadline(seconds)).into()),
+        }
+    }
+
+    /// Why it says nothing more.
+    async fn ended(&mut self, error: &io::Error, memory: u64, seconds: u64) -> Fault {
+        if error.kind() != io::ErrorKind::UnexpectedEof {
+            return Failure::Crashed(Crash::Nonsense).into();
+        }
+        let mut stderr = Vec::new();
+        let status = async {
+            if let Some(pipe) = self.child.stderr.take() {
+                drop(pipe.take(LAST_WORDS).read_to_end(&mut stderr).await);
+            }
+            self.child.wait().await
+        };
+        let status = match within(seconds, status).await {
+            Some(Ok(status)) => status,
+            Some(Err(error)) => return Fault::NotStarted(error.to_string()),
+            None => return Failure::Crashed(Crash::Deadline(seconds)).into(),
+        };
+        let stderr = String::from_utf8_lossy(&stderr);
+        if !self.ready {
+            return Fault::NotStarted(format!("{status}: {}", stderr.trim()));
+        }
+        Failure::Crashed(Crash::judge(status, &stderr, memory, seconds)).into()
+    }
+}
+
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        Fault::Message(failure)
+    }
+}
+
+async fn receive(input: &mut ChildStdout) -> io::Result<Report> {
+    let length = input.read_u32_le().await?;
+    if length > MAX_FRAME {
+        return Err(io::Error::other("a frame is too long"));
+    }
+    let mut json = Vec::new();
+    input.take(length.into()).read_to_end(&mut json).await?;
+    if json.len() as u64 != u64::from(length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&json)?)
+}
+
+/// `None`: the seconds are over. They are counted one by one, so that a pod which was frozen for a minute does not
+/// take the minute for the decoder's.
+async fn within<T>(seconds: u64, work: impl Future<Output = T>) -> Option<T> {
+    let over = async {
+        for _ in 0..seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = over => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! The object that already has an image's key: the same bytes, or another object. Metadata proves nothing:
+//! any writer of the bucket can set it.
+
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use md5::{Digest as _, Md5};
+
+use super::error::{Action, Difference};
+use super::{DIGEST, Object, Store, Stored, UploadError, given, has_etag, status};
+
+/// What was found under a key.
+pub enum Existing {
+    /// The image's own bytes.
+    Same,
+    /// Another object: the message's fault.
+    Other(UploadError),
+    /// Nothing, or nothing that these credentials may read: without `s3:ListBucket`, S3 answers 403 for a key
+    /// without an object, too. Answers to HEAD have no body, so their cause is not known.
+    Unseen(UploadError),
+}
+
+impl Existing {
+    /// The result of a PUT whose precondition failed.
+    pub fn stored(self) -> Result<Stored, UploadError> {
+        match self {
+            Existing::Same => Ok(Stored::AlreadyThere),
+            Existing::Other(error) | Existing::Unseen(error) => Err(error),
+        }
+    }
+}
+
+impl Store {
+    /// Looks for an object under the image's key, and compares it with the image.
+    pub(super) async fn existing(&self, object: &Object<'_>) -> Result<Existing, UploadError> {
+        let destination = &self.destination;
+        let head = self
+            .connection
+            .client()?
+            .head_object()
+            .bucket(&destination.bucket)
+            .key(object.key.as_str())
+            .set_expected_bucket_owner(given(&destination.expected_bucket_owner))
+            .send();
+        let head = match self.in_time(0, head).await? {
+            Ok(head) => head,
+            Err(error) => {
+                let unseen = matches!(status(&error), Some(301 | 307 | 400 | 401 | 403 | 404));
+                let error = UploadError::of(destination, Action::Read, &error);
+                return if unseen { Ok(Existing::Unseen(error)) } else { Err(error) };
+            }
+        };
+        if !has_etag(head.e_tag()) {
+            return Err(UploadError::not_s3(destination, "a success without an ETag"));
+        }
+        let is_same_size = head.content_length().is_some_and(|length| usize::try_from(length) == Ok(object.png.len()));
+        if is_same_size && (is_md5(head.e_tag(), object.png) || self.has_bytes(object).await?) {
+            return Ok(Existing::Same);
+        }
+        Ok(Existing::Other(UploadError::exists(difference(&head, object.digest))))
+    }
+
+    /// Fetches the object, as far as it is the image. Encrypted and replicated objects have ETags of other kinds.
+    async fn has_bytes(&self, object: &Object<'_>) -> Result<bool, UploadError> {
+        let destination = &self.destination;
+        let get = self
+            .connection
+            .client()?
+            .get_object()
+            .bucket(&destination.bucket)
+            .key(object.key.as_str())
+            .set_expected_bucket_owner(given(&destination.expected_bucket_owner));
+        let fetched = async {
+            let answer = get.send().await.map_err(|error| UploadError::of(destination, Action::Read, &error))?;
+            let (mut body, mut rest) = (answer.body, object.png.as_ref());
+            while let Some(part) = body.next().await {
+                let part = part.map_err(|error| UploadError::not_read(destination, &error))?;
+                match rest.strip_prefix(part.as_ref()) {
+                    Some(after) => rest = after,
+                    None => return Ok(false),
+                }
+            }
+            Ok(rest.is_empty())
+        };
+        self.in_time(object.png.len(), fetched).await?
+    }
+}
+
+/// The ETag of an object that was stored by one PUT, unless KMS encrypts it, is the MD5 of its bytes.
+fn is_md5(etag: Option<&str>, png: &[u8]) -> bool {
+    let md5: String = Md5::digest(png).iter().map(|byte| format!("{byte:02x}")).collect();
+    etag.is_some_and(|etag| etag.trim_matches('"').eq_ignore_ascii_case(&md5))
+}
+
+fn difference(head: &HeadObjectOutput, digest: &str) -> Difference {
+    match head.metadata().and_then(|metadata| metadata.get(DIGEST)) {
+        None => Difference::NoDigest,
+        Some(found) if found == digest => Difference::Bytes,
+        Some(_) => Difference::Pixels,
+    }
+}

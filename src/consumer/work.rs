@@ -1,0 +1,151 @@
+//! A message that is held: what is known of it between the steps of its way.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use tokio::task::AbortHandle;
+
+use super::broker::BrokerError;
+use super::capacity::Memory;
+use super::decode::ObjectKey;
+use super::encode::Png;
+use super::message::Message;
+use super::settle::{Failure, Refusal};
+use super::state::InFlight;
+use super::upload::{Scope, Stored, UploadError};
+use crate::queue::Delivery;
+use crate::reason::Reason;
+
+/// What is to be stored. The memory is held as long as the PNG.
+pub struct Converted {
+    pub key: ObjectKey,
+    pub png: Png,
+    pub digest: String,
+    pub _memory: Memory,
+}
+
+/// How one step ended.
+pub enum Step {
+    /// `None`: the process ends before there was a result.
+    Converted(Option<Result<Converted, Failure>>),
+    Uploaded(Result<Stored, UploadError>),
+    /// Parked, or left to the acknowledgement as the policy says.
+    Disposed(Result<(), BrokerError>),
+    Renewed(Result<(), BrokerError>),
+}
+
+/// How a message is settled once the policy asks for its acknowledgement.
+pub enum Settlement {
+    Stored,
+    Renewed,
+    Refused(Refusal),
+}
+
+pub struct Work {
+    message: Message,
+    converted: Option<Arc<Converted>>,
+    failure: Option<UploadError>,
+    settlement: Option<Settlement>,
+    task: Option<Task>,
+    _held: InFlight,
+}
+
+impl Work {
+    pub fn new(delivery: Delivery, held: InFlight) -> Self {
+        let message = Message::new(delivery);
+        Self { message, converted: None, failure: None, settlement: None, task: None, _held: held }
+    }
+
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub fn delivery(&self) -> Arc<Delivery> {
+        Arc::clone(&self.message.delivery)
+    }
+
+    pub fn follow(&mut self, task: AbortHandle) {
+        self.task = Some(Task(task));
+    }
+
+    pub fn converted(&self) -> Option<Arc<Converted>> {
+        self.converted.clone()
+    }
+
+    pub fn set_converted(&mut self, converted: Converted) {
+        self.message.key = Some(converted.key.clone());
+        self.converted = Some(Arc::new(converted));
+    }
+
+    /// Size of the PNG, in bytes.
+    pub fn set_stored(&mut self, stored: Stored) -> usize {
+        self.message.stored = Some(stored);
+        self.failure = None;
+        self.settlement = Some(Settlement::Stored);
+        self.converted.as_ref().map_or(0, |converted| converted.png.bytes().len())
+    }
+
+    pub fn set_failure(&mut self, failure: UploadError) {
+        self.message.attempts = self.message.attempts.saturating_add(1);
+        self.failure = Some(failure);
+    }
+
+    pub fn refuse(&mut self, refusal: Refusal) {
+        // The PNG is of no use any more.
+        self.converted = None;
+        self.settlement = Some(Settlement::Refused(refusal));
+    }
+
+    pub fn refuse_delivered_too_often(&mut self, limit: u64) {
+        let returns = self.message.delivery.returns();
+        let detail = format!(
+            "the broker returned this message {returns} times and drops it after {limit} (failures.deliveryLimit); it \
+             could not be published again to its queue: allow this user to write to the default exchange, or raise the \
+             queue's length limit, and redrive it"
+        );
+        self.settlement = Some(Settlement::Refused(Refusal { reason: Reason::DeliveredTooOften, detail }));
+    }
+
+    pub fn set_renewed(&mut self) {
+        self.settlement = Some(Settlement::Renewed);
+    }
+
+    /// What a parked message says about why. Without a refusal of its own, S3 refused its object alone.
+    pub fn refusal(&mut self) -> Option<&Refusal> {
+        if !matches!(self.settlement, Some(Settlement::Refused(_))) {
+            let (reason, detail) = self.failure.take()?.as_fault_of_object();
+            self.refuse(Refusal { reason, detail });
+        }
+        match &self.settlement {
+            Some(Settlement::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// S3's refusal of an object, which is the storage's fault if S3 refuses every object.
+    pub fn refusal_of_storage(&self) -> Option<&UploadError> {
+        self.failure.as_ref().filter(|failure| failure.scope() == Scope::MaybeObject)
+    }
+
+    /// Tells objects apart.
+    pub fn object(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        if let Some(converted) = &self.converted {
+            (converted.key.as_str(), &converted.digest).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    pub fn settled(&self) -> Option<&Settlement> {
+        self.settlement.as_ref()
+    }
+}
+
+/// A step under way, which ends with the work.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
