@@ -39,6 +39,9 @@ pub use reach::Reach;
 /// How long any one exchange with the broker may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a broker may take that answered on the same connection before.
+const ANSWERS: Duration = Duration::from_secs(2);
+
 /// The longest frame: the broker's own default. Said at the start, or the client library makes
 /// its buffers of 32 frames anew once the broker has said it, and touches every page of them.
 const FRAME_MAX: u32 = 128 << 10;
@@ -143,7 +146,18 @@ impl Connection {
     /// # Errors
     /// As [`Channel::depth`].
     pub async fn depth(&self, queue: &str) -> Result<QueueDepth, QueueError> {
-        self.channel().await?.depth(queue).await
+        let read = self.channel().await?.depth(queue).await;
+        match read {
+            Err(error) => Err(self.cause_of_silence(queue, error).await),
+            read => read,
+        }
+    }
+
+    /// Why the broker did not answer about a queue. RabbitMQ 4 waits for more than a minute for a classic queue
+    /// whose node is down, and answers everything else on the same connection.
+    pub async fn cause_of_silence(&self, queue: &str, error: QueueError) -> QueueError {
+        let answers = async { matches!(tokio::time::timeout(ANSWERS, self.channel()).await, Ok(Ok(_))) };
+        if error.is_timeout() && answers.await { QueueError::unavailable(queue, "it does not answer") } else { error }
     }
 
     /// Whether the connection is still open, as far as this side knows.

@@ -53,7 +53,6 @@ impl Parking {
     ///
     /// # Errors
     /// As `park`.
-    #[allow(dead_code)] // the renewal of messages near the delivery limit calls it
     pub async fn renew(&self, queue: &str, delivery: &Delivery) -> Result<(), BrokerError> {
         let begin = async || Ok(self.channel(None).await?.start_renewing(queue, delivery));
         self.copy(delivery, begin).await

@@ -122,7 +122,10 @@ impl Brokers {
         }
         let connection = self.connections.open(address.await?).await.map_err(trouble)?;
         let channel = connection.channel().await.map_err(trouble)?;
-        let depth = channel.depth(&source.queue).await.map_err(trouble)?;
+        let depth = match channel.depth(&source.queue).await {
+            Ok(depth) => depth,
+            Err(error) => return Err(trouble(connection.cause_of_silence(&source.queue, error).await)),
+        };
         // The depth of a stream never falls, so the size would follow it to the maximum.
         if let Err(error) = connection.ensure_no_stream(&source.queue).await {
             let trouble = trouble(error);

@@ -17,11 +17,18 @@ use crate::reason::Reason;
 /// What to do about a user who is refused, unless more is known.
 const CHECK_LOGIN: &str = "check username and password in the Secret they come from";
 
+const IN_TIME: &str = "did not answer in time";
+
 /// In RabbitMQ's refusals for a limit of connections.
 const LIMIT: &str = "connection limit";
 
 /// In RabbitMQ's refusals of what a stream can't do: consume with a priority, take a single message.
 const STREAM: [&str; 2] = ["of queue type rabbit_stream_queue", "not supported by stream queues"];
+
+/// In RabbitMQ's answers, 404 as for a missing queue, where the node that holds a queue is down: of 3 "home node
+/// 'rabbit@b' of durable queue 'q' in vhost '/' is down or inaccessible", of 4 "failed to perform operation on
+/// queue 'q' in vhost '/' due to timeout".
+const NODE_DOWN: [&str; 2] = ["is down or inaccessible", "due to timeout"];
 
 /// A failure to speak with the broker.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -67,6 +74,10 @@ impl QueueError {
         self.found.contains("PRECONDITION_FAILED")
     }
 
+    pub(super) fn is_timeout(&self) -> bool {
+        self.found.contains(IN_TIME)
+    }
+
     /// Whether the broker has no quorum queues. RabbitMQ 3 has them as a feature flag, and closes the connection
     /// of a client that declares one without it.
     pub fn is_no_quorum(&self) -> bool {
@@ -92,7 +103,7 @@ impl QueueError {
     }
 
     pub(super) fn timed_out(doing: &str) -> Self {
-        Self::new(Reason::BrokerUnreachable, format!("the broker did not answer in time while {doing}"), "")
+        Self::new(Reason::BrokerUnreachable, format!("the broker {IN_TIME} while {doing}"), "")
     }
 
     pub(super) fn too_long(name: &str) -> Self {
@@ -132,6 +143,12 @@ impl QueueError {
         );
         let advice = "check the disks and the nodes of the broker (rabbitmq-queues check_if_node_is_quorum_critical)";
         Self::new(Reason::ParkingRefused, found, advice)
+    }
+
+    pub(super) fn unavailable(queue: &str, detail: &str) -> Self {
+        let found = format!("queue {queue:?} can't be reached, its node is down: {detail}");
+        let advice = "start the node; don't declare the queue again, that would lose its messages";
+        Self::new(Reason::QueueUnavailable, found, advice)
     }
 
     pub(super) fn stream(queue: &str) -> Self {
@@ -232,12 +249,7 @@ impl QueueError {
         };
         let text = amqp.get_message().as_str();
         match code {
-            // RabbitMQ: "home node 'rabbit@b' of durable queue 'q' in vhost '/' is down or inaccessible".
-            Code::NotFound if text.contains("is down or inaccessible") => {
-                let found = format!("queue {queue:?} exists, and the broker's node that holds it is down: {text}");
-                let advice = "start the node; don't declare the queue again, that would lose its messages";
-                Self::new(Reason::QueueUnavailable, found, advice)
-            }
+            Code::NotFound if NODE_DOWN.iter().any(|words| text.contains(words)) => Self::unavailable(queue, text),
             Code::NotFound => {
                 let found = format!("queue {queue:?} does not exist");
                 Self::new(Reason::QueueNotFound, found, "create it, or correct source.rabbitmq.queue")
@@ -317,6 +329,28 @@ fn code(error: &lapin::Error) -> Option<Code> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_whose_node_is_down_is_not_missing() {
+        let answered = |text: &str| {
+            let kind = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
+            let error = lapin::protocol::AMQPError::new(kind, text.into());
+            QueueError::on_queue("q", &ErrorKind::ProtocolError(error).into()).reason()
+        };
+        for (text, expected) in [
+            ("NOT_FOUND - no queue 'q' in vhost '/'", Reason::QueueNotFound),
+            (
+                "NOT_FOUND - home node 'rabbit@b' of durable queue 'q' in vhost '/' is down or inaccessible",
+                Reason::QueueUnavailable,
+            ),
+            (
+                "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout",
+                Reason::QueueUnavailable,
+            ),
+        ] {
+            assert_eq!(answered(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn the_secret_of_a_refused_user_is_named_and_no_other_advice_changed() {

@@ -47,6 +47,11 @@ async fn a_quorum_queue_keeps_a_message_until_the_store_has_answered() {
     held("held-quorum", Version::Four).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quorum_queue_keeps_a_message_until_the_store_has_answered_of_rabbitmq_4_3() {
+    held("held-quorum-4-3", Version::FourThree).await;
+}
+
 /// A store that answers late is not a reason to send a message back, nor to store it twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_late_is_taken() {

@@ -87,6 +87,11 @@ async fn a_broker_with_a_quorum_queue_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_with_a_quorum_queue_restarts_of_rabbitmq_4_3() {
+    restarts("restart-quorum-4-3", Version::FourThree).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_closed_by_an_operator_under_load() {
     let broker = Broker::shared(Version::Four).await;
     let tenant = broker.tenant("closed");

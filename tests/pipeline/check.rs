@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
 use crate::accounting::store_tap::{Fault, Faults};
@@ -12,6 +14,7 @@ use crate::broker::{Broker, Version};
 use crate::host::Host;
 use crate::named::{self, NAMESPACE};
 use crate::operator;
+use crate::plainly::plainly;
 use crate::recorder::Recorder;
 use crate::scene::Scene;
 use crate::store_answers;
@@ -69,6 +72,11 @@ async fn what_a_manifest_needs_is_tried() {
         failed(&check(&host))
     };
     assert_eq!(broken("queue: check", "queue: nowhere"), one("queue", "QueueNotFound"));
+    let plain = plainly(&broker).await;
+    let channel = plain.create_channel().await.expect("a channel");
+    let options = QueueDeclareOptions { auto_delete: true, ..QueueDeclareOptions::durable() };
+    channel.queue_declare("check-goes".into(), options, FieldTable::default()).await.expect("a queue");
+    assert_eq!(broken("queue: check", "queue: check-goes"), one("queue", "QueueTemporary"));
     assert_eq!(broken("bucket: check", "bucket: nowhere"), one("store", "BucketNotFound"));
     assert_eq!(broken("name: rabbit", "name: nobody"), one("broker", "SecretNotFound"));
     assert_eq!(broken("{name: s3}", "{name: nobody}"), one("store", "SecretNotFound"));

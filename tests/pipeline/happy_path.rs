@@ -56,3 +56,8 @@ async fn images_of_every_kind_travel_from_a_classic_queue() {
 async fn images_of_every_kind_travel_from_a_quorum_queue() {
     travel("happy-quorum", Version::Four).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_of_every_kind_travel_from_a_quorum_queue_of_rabbitmq_4_3() {
+    travel("happy-quorum-4-3", Version::FourThree).await;
+}

@@ -179,7 +179,7 @@ async fn a_quorum_parking_queue_is_repaired() {
 /// RabbitMQ 4 drops a message at its 21st return.
 async fn fifty_looks(version: Version) {
     const MESSAGES: u32 = 12;
-    let scene = Scene::new("looks", version).await;
+    let scene = Scene::new(&format!("looks-{version:?}").to_lowercase(), version).await;
     let Settings { parking, .. } = &scene.settings;
     scene.client.declare(parking, version.queue_type()).await;
     let parked = park(&scene.client, &scene.settings, MESSAGES).await;

@@ -112,6 +112,7 @@ async fn a_queue_whose_node_is_down_is_not_missing() {
     let down = crate::eventually::eventually("the node to be missed", LIMIT, async || {
         match connection.ensure_queue("of-one", QuorumQueues::Offered).await {
             Ok(()) => Err("still found".to_owned()),
+            Err(error) if error.is_queue_not_found() => panic!("{error}"),
             Err(error) if error.reason() == Reason::QueueUnavailable => Ok(error),
             Err(error) => Err(error.to_string()),
         }

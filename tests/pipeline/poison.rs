@@ -157,6 +157,11 @@ async fn poison_is_parked_from_a_quorum_queue() {
     set_aside("poison-quorum", Version::Four).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_is_parked_from_a_quorum_queue_of_rabbitmq_4_3() {
+    set_aside("poison-quorum-4-3", Version::FourThree).await;
+}
+
 /// The user's own parking queue is used as it is; where it takes nothing more, or is gone, the message
 /// stays where it was: parked means confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -53,6 +53,11 @@ async fn a_stop_under_load_finishes_what_is_held_of_a_quorum_queue() {
     under_load("stop-quorum", Version::Four).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_finishes_what_is_held_of_a_quorum_queue_of_rabbitmq_4_3() {
+    under_load("stop-quorum-4-3", Version::FourThree).await;
+}
+
 /// Once is chance: each stop must leave nothing behind that was delivered and not finished.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_stops_under_load_give_nothing_back() {
