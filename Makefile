@@ -115,9 +115,9 @@ $(CARGO_DENY) $(CARGO_CYCLONEDX):
 check: $(CARGO_DENY) ## Formatting, lints, what crates may come in, and the tests that need no server
 	cargo fmt --check
 	$(CARGO_DENY) --locked check bans licenses sources
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test pipeline --test crash --test end_to_end -- -D warnings
-	cargo test --locked
+	cargo test --locked --workspace
 
 # Both for this machine's platform, without what only tests and build scripts need. CycloneDX counts some
 # optional crates more, which no feature compiles: cargo metadata, which it asks, does not tell them apart.

@@ -107,7 +107,7 @@ impl Worker {
     /// Publishes a refused message to the parking queue. Under another policy its acknowledgement or rejection is
     /// all that is to do.
     pub fn dispose(self: Arc<Self>, work: &mut Work) -> impl Future<Output = Step> + use<> {
-        let refusal = work.refusal().map(Refusal::clone);
+        let refusal = work.refusal().cloned();
         let Message { delivery, attempts, first_seen, .. } = work.message();
         let (delivery, attempts, first_seen) = (Arc::clone(delivery), *attempts, first_seen.to_string());
         async move {

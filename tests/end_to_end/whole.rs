@@ -38,6 +38,7 @@ fn until(what: &str, is: impl Fn() -> Result<(), String>) {
     let began = Instant::now();
     while let Err(seen) = is() {
         assert!(began.elapsed() < LIMIT, "waited {LIMIT:?} in vain for {what}; last seen: {seen}");
+        #[expect(clippy::disallowed_methods, reason = "between two runs of kubectl, which block this thread as well")]
         std::thread::sleep(PAUSE);
     }
 }

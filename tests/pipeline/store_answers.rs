@@ -16,7 +16,7 @@ use crate::accounting::store_tap::{Fault, Faults, StoreTap};
 use crate::accounting::wire::Wire;
 use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, equal, eventually};
+use crate::eventually::{LIMIT, eventually};
 use crate::images::samples;
 use crate::port::Port;
 use crate::recorder::{Asked, Recorder};

@@ -1,6 +1,8 @@
 //! Drives the policy of 1 to 50 consumers against models of a quorum queue, of S3 and of the network, with faults by
 //! seed, and checks what the product promises. `SEED=n` runs one schedule and prints it.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 mod plan;
