@@ -55,7 +55,7 @@ async fn after_an_upload() {
 
 /// What the data of these consumers may take: enough for the process and small images, and less than the pixels of
 /// `too_large`.
-const DATA: u64 = 192 << 20;
+const DATA: u64 = 128 << 20;
 
 /// A PNG of a few hundred kilobytes whose 147 MB of pixels end a consumer that has no more than `DATA`: the allocation
 /// fails, and the process aborts. Its header is in order, and without a limit of memory it would be stored.
