@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use image_pipeline::reason::Reason;
+use lapin::types::AMQPValue;
 
 use crate::accounted::Accounted;
 use crate::accounting::ledger::Id;
@@ -109,8 +110,9 @@ async fn consumers_that_end(name: &str, consumers: usize, crashing: usize) {
     let delivered = deliveries(&accounted.wire.events());
     assert!(delivered.values().all(|times| *times <= 1 + crashing), "more than one return each: {delivered:?}");
     let parked = client.peek(&settings.parking).await;
-    let detail = parked.properties.headers().as_ref().map(|headers| headers.inner()["x-image-pipeline-detail"].clone());
-    assert!(format!("{detail:?}").contains("more memory"), "{detail:?}");
+    let headers = parked.properties.headers().as_ref().expect("headers").inner();
+    let AMQPValue::LongString(detail) = &headers["x-image-pipeline-detail"] else { panic!("{headers:?}") };
+    assert!(detail.to_string().contains("more memory"), "{detail}");
     let account = accounted.account().await;
     assert_eq!(account.faults(), [""; 0], "{account:?}");
     assert_eq!((account.queued, account.parked), (0, crashing), "{account:?}");
