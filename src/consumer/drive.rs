@@ -38,7 +38,9 @@ pub struct Drive<'a> {
     tasks: JoinSet<(Id, Step)>,
     events: VecDeque<Event>,
     delivered: u64,
-    was_subscribed: bool,
+    /// How many there were in this session, and the latest one's tag.
+    subscriptions: u64,
+    tag: String,
 }
 
 impl<'a> Drive<'a> {
@@ -60,7 +62,8 @@ impl<'a> Drive<'a> {
             tasks: JoinSet::new(),
             events: VecDeque::from([Event::Connected]),
             delivered: 0,
-            was_subscribed: false,
+            subscriptions: 0,
+            tag: String::new(),
         }
     }
 
@@ -149,8 +152,11 @@ impl<'a> Drive<'a> {
         let Sessions { queue, tag, .. } = self.sessions;
         match action {
             Action::Subscribe { prefetch } => {
-                self.deliveries = Some(self.channel.consume(queue, tag, prefetch).await?);
-                self.was_subscribed = true;
+                // A quorum queue takes a tag that it knows for the earlier consumer, and counts the messages that one
+                // still holds against the new prefetch.
+                self.subscriptions += 1;
+                self.tag = format!("{tag}.{}", self.subscriptions);
+                self.deliveries = Some(self.channel.consume(queue, &self.tag, prefetch).await?);
                 self.events.push_back(Event::Subscribed);
             }
             Action::Unsubscribe { is_full } => {
@@ -192,7 +198,7 @@ impl<'a> Drive<'a> {
         while !is_full && let Ok(Some(delivery)) = tokio::time::timeout(QUIET, next(&mut self.deliveries)).await {
             self.deliver(delivery?);
         }
-        self.channel.cancel(&self.sessions.tag).await?;
+        self.channel.cancel(&self.tag).await?;
         if let Some(mut deliveries) = self.deliveries.take() {
             while let Some(delivery) = deliveries.next().await {
                 self.deliver(delivery?);
@@ -227,7 +233,7 @@ impl<'a> Drive<'a> {
         if !self.policy.is_parking_stuck() {
             state.forget_parking_fault();
         }
-        if self.was_subscribed {
+        if self.subscriptions > 0 {
             state.session(fault, self.deliveries.is_some());
         }
     }

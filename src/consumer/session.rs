@@ -32,7 +32,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 pub struct Sessions {
     pub broker: Broker,
     pub queue: String,
-    /// This consumer's tag on the queue.
+    /// Begins this consumer's tags on the queue.
     pub tag: String,
     pub sizes: Sizes,
     pub policy: Settings,
