@@ -202,6 +202,14 @@ impl Channel {
         self.inner.status().connected()
     }
 
+    /// Whether the channel can still be used: without a subscription nothing else shows that it ended.
+    ///
+    /// # Errors
+    /// The channel or its connection is closed, and the broker has returned what was unacknowledged.
+    pub fn ensure_open(&self) -> Result<(), QueueError> {
+        if self.is_open() { Ok(()) } else { Err(QueueError::connection_lost("the broker closed the connection")) }
+    }
+
     /// Reads a queue's depth by a passive declare, which creates nothing.
     ///
     /// # Errors

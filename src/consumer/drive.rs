@@ -26,6 +26,9 @@ use crate::queue::{Channel, Connection, Deliveries, Delivery};
 /// the broker would return it with the session.
 const QUIET: Duration = Duration::from_millis(250);
 
+/// How late the end of a session without a subscription is noticed: a subscription's stream would show it.
+const LOOK: Duration = Duration::from_secs(1);
+
 pub struct Drive<'a> {
     sessions: &'a Sessions,
     worker: &'a Arc<Worker>,
@@ -79,6 +82,7 @@ impl<'a> Drive<'a> {
     ) -> Result<(), BrokerError> {
         let mut watchdog = Watchdog::new(connection.channel().await?, self.sessions.queue.clone());
         let (mut polls, mut served, mut stopping) = (polls(*patience), false, false);
+        let mut looks = tokio::time::interval(LOOK);
         loop {
             self.settle_events().await?;
             if self.policy.is_finished() {
@@ -102,6 +106,7 @@ impl<'a> Drive<'a> {
                 }
                 Some(done) = self.tasks.join_next() => self.step(done)?,
                 () = sleep_until(wake) => self.events.push_back(Event::TimePassed),
+                _ = looks.tick(), if self.deliveries.is_none() => self.channel.ensure_open()?,
                 _ = polls.tick() => {
                     if watchdog.is_stalled(served || !self.policy.has_room()).await {
                         *patience = patience.grown();
