@@ -25,6 +25,12 @@ use crate::api::image::ImageSettings;
 use crate::queue::{Delivery, Parked, QueueError};
 use crate::reason::Reason;
 
+/// The smallest usual limit on a body's size, nginx's: 1 MiB (client_max_body_size).
+const SMALLEST_LIMIT: usize = 1 << 20;
+
+/// So many broken connections in a row are no chance.
+const BREAKS: u32 = 6;
+
 /// What every message needs.
 pub struct Worker {
     pub namespace: String,
@@ -189,8 +195,8 @@ impl Worker {
                 return Event::Refused(id);
             }
             // Only other objects show whether the storage fails: the policy decides.
-            (Scope::MaybeObject, _) => delivery_policy::Scope::MaybeObject,
-            (Scope::Store, kind) => {
+            (Scope::MaybeObject, _) if !is_chance(&error, work) => delivery_policy::Scope::MaybeObject,
+            (Scope::MaybeObject | Scope::Store, kind) => {
                 self.state.failing(Dependency::Storage, error.reason(), error.to_string());
                 if kind == Kind::Environment {
                     delivery_policy::Scope::Environment
@@ -245,6 +251,13 @@ impl From<FailurePolicy> for Outcome {
             FailurePolicy::Discard => Self::Discarded,
         }
     }
+}
+
+/// Whether a broken connection says nothing of the object: connections break by chance as well, and a proxy that
+/// refuses bodies breaks every connection that sends a large one.
+fn is_chance(error: &UploadError, work: &Work) -> bool {
+    let is_small = work.converted().is_none_or(|converted| converted.png.bytes().len() < SMALLEST_LIMIT);
+    error.reason() == Reason::EndpointUnreachable && (is_small || work.message().attempts < BREAKS)
 }
 
 /// How long ago a publisher's timestamp was; clocks may differ a little.
