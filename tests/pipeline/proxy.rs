@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::port::Port;
@@ -99,7 +99,9 @@ impl Proxy {
         let (plan, plans) = watch::channel(Plan { mode, closed: 0 });
         let (port, held) = (Arc::new(port), Arc::default());
         let connecting = Connecting { targets: targets.into(), plans, ears: Arc::new(ears), held: Arc::clone(&held) };
-        tokio::spawn(serve(Arc::clone(&port), connecting));
+        // Before this returns, so that a client that connects next is not refused.
+        let listener = (mode != Mode::Refuse).then(|| listen(&port));
+        tokio::spawn(serve(Arc::clone(&port), listener, connecting));
         Self { port, plan, held }
     }
 
@@ -125,9 +127,10 @@ impl Proxy {
 }
 
 /// Until the proxy is dropped, which the end of `plans` tells.
-async fn serve(port: Arc<Port>, mut connecting: Connecting) {
+async fn serve(port: Arc<Port>, first: Option<TcpListener>, mut connecting: Connecting) {
+    let mut first = first.filter(|_| connecting.plans.borrow().mode != Mode::Refuse);
     while connecting.plans.wait_for(|plan| plan.mode != Mode::Refuse).await.is_ok() {
-        let listener = port.socket().listen(64).expect("a listener on our own port");
+        let listener = first.take().unwrap_or_else(|| listen(&port));
         let mut until_refused = connecting.plans.clone();
         loop {
             tokio::select! {
@@ -141,6 +144,10 @@ async fn serve(port: Arc<Port>, mut connecting: Connecting) {
             }
         }
     }
+}
+
+fn listen(port: &Port) -> TcpListener {
+    port.socket().listen(64).expect("a listener on our own port")
 }
 
 async fn carry(client: TcpStream, connecting: Connecting) {
