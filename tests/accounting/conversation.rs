@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use amq_protocol::frame::AMQPFrame;
-use amq_protocol::protocol::{AMQPClass, BasicProperties, basic, channel, confirm};
+use amq_protocol::protocol::{AMQPClass, basic, channel, confirm};
 
-use super::frames::Frames;
-use super::ledger::{Id, id_of};
+use super::frames::{Frame, Frames};
+use super::head::Head;
+use super::ledger::Id;
 use super::wire::{Event, Wire};
 use crate::proxy::Ear;
 
@@ -40,9 +40,6 @@ struct Consumer {
     automatic: bool,
 }
 
-/// The header of a copy that a consumer publishes to the queue it reads.
-const RENEWALS: &str = "x-image-pipeline-renewals";
-
 struct Published {
     id: Option<Id>,
     queue: Arc<str>,
@@ -66,34 +63,34 @@ impl Conversation {
         (&self.wire, self.channels.entry(number).or_default())
     }
 
-    fn requested(&mut self, frame: AMQPFrame) {
+    fn requested(&mut self, frame: Frame) {
         match frame {
-            AMQPFrame::Method(number, AMQPClass::Channel(channel::AMQPMethod::Open(_))) => {
+            Frame::Method(number, AMQPClass::Channel(channel::AMQPMethod::Open(_))) => {
                 self.channels.insert(number, Channel::default());
             }
-            AMQPFrame::Method(number, AMQPClass::Confirm(confirm::AMQPMethod::Select(_))) => {
+            Frame::Method(number, AMQPClass::Confirm(confirm::AMQPMethod::Select(_))) => {
                 self.channel(number).1.confirms = true;
             }
-            AMQPFrame::Method(number, AMQPClass::Basic(method)) => {
+            Frame::Method(number, AMQPClass::Basic(method)) => {
                 let (wire, channel) = self.channel(number);
                 channel.asked(wire, method);
             }
-            AMQPFrame::Header(number, head) => self.channel(number).1.published(&head.properties),
+            Frame::Head(number, head) => self.channel(number).1.published(&head),
             _ => {}
         }
     }
 
-    fn answered(&mut self, frame: AMQPFrame) {
+    fn answered(&mut self, frame: Frame) {
         match frame {
-            AMQPFrame::Method(number, AMQPClass::Basic(method)) => {
+            Frame::Method(number, AMQPClass::Basic(method)) => {
                 let (wire, channel) = self.channel(number);
                 channel.told(wire, method);
             }
-            AMQPFrame::Header(number, head) => {
+            Frame::Head(number, head) => {
                 let (wire, channel) = self.channel(number);
-                channel.arrived(wire, &head.properties);
+                channel.arrived(wire, &head);
             }
-            _ => {}
+            Frame::Method(..) => {}
         }
     }
 }
@@ -155,12 +152,11 @@ impl Channel {
         settled
     }
 
-    fn published(&mut self, properties: &BasicProperties) {
+    fn published(&mut self, head: &Head) {
         let Some(queue) = self.publishing.take() else { return };
         if self.confirms {
             self.published += 1;
-            let renewed = properties.headers().as_ref().is_some_and(|headers| headers.contains_key(RENEWALS));
-            let published = Published { id: id(properties), queue, renewed, returned: false };
+            let published = Published { id: head.id, queue, renewed: head.is_renewed, returned: false };
             self.unconfirmed.insert(self.published, published);
         }
     }
@@ -183,8 +179,8 @@ impl Channel {
         }
     }
 
-    fn arrived(&mut self, wire: &Wire, properties: &BasicProperties) {
-        let id = id(properties);
+    fn arrived(&mut self, wire: &Wire, head: &Head) {
+        let id = head.id;
         match self.arriving.take() {
             Some(Arriving::Delivery(delivery)) => {
                 let Some(consumer) = self.consumers.get(delivery.consumer_tag.as_str()) else {
@@ -208,10 +204,6 @@ impl Channel {
             None => {}
         }
     }
-}
-
-fn id(properties: &BasicProperties) -> Option<Id> {
-    id_of(properties.message_id().as_ref()?.as_str())
 }
 
 /// Takes out what a tag stands for: itself, or all up to it, of which 0 is the last.

@@ -2,6 +2,9 @@
 //! and the heads of messages are looked at.
 
 use amq_protocol::frame::{AMQPFrame, parse_frame};
+use amq_protocol::protocol::AMQPClass;
+
+use super::head::Head;
 
 /// Type, channel and length.
 const HEAD: usize = 7;
@@ -19,6 +22,14 @@ const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const GREETING: u8 = b'A';
 
+/// A frame that matters, with its channel.
+pub enum Frame {
+    /// A method.
+    Method(u16, AMQPClass),
+    /// The head of a message.
+    Head(u16, Head),
+}
+
 /// One direction of a connection.
 #[derive(Default)]
 pub struct Frames {
@@ -31,7 +42,7 @@ impl Frames {
     ///
     /// # Errors
     /// They are no AMQP. What follows must not be heard.
-    pub fn hear(&mut self, mut bytes: &[u8], mut each: impl FnMut(AMQPFrame)) -> Result<(), String> {
+    pub fn hear(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) -> Result<(), String> {
         while !bytes.is_empty() {
             let skipped = self.skipped.min(bytes.len());
             self.skipped -= skipped;
@@ -43,9 +54,13 @@ impl Frames {
                 continue;
             }
             match self.begun[0] {
-                METHOD | HEADER => {
-                    let (_, frame) = parse_frame(&self.begun[..]).map_err(|error| format!("a frame: {error:?}"))?;
-                    each(frame);
+                METHOD => match parse_frame(&self.begun[..]).map_err(|error| format!("a frame: {error:?}"))?.1 {
+                    AMQPFrame::Method(channel, method) => each(Frame::Method(channel, method)),
+                    other => return Err(format!("{other} as a method")),
+                },
+                HEADER => {
+                    let channel = u16::from_be_bytes([self.begun[1], self.begun[2]]);
+                    each(Frame::Head(channel, Head::read(&self.begun[HEAD..self.begun.len() - END])?));
                 }
                 GREETING => self.skipped = GREETING_REST,
                 _ => self.skipped = self.length() + END,

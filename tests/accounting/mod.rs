@@ -6,6 +6,7 @@ pub mod account;
 pub mod amqp_tap;
 pub mod conversation;
 mod frames;
+pub mod head;
 pub mod ledger;
 pub mod publisher;
 pub mod read_back;

@@ -3,6 +3,7 @@
 
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, gen_frame};
 use amq_protocol::protocol::{AMQPClass, BasicProperties, basic, channel, confirm};
+use base64::Engine as _;
 use proptest::prelude::*;
 
 use super::accounting::conversation::Conversation;
@@ -182,4 +183,43 @@ fn what_is_not_understood_is_said_once() {
     let noise = [ByClient(vec![1; 2000]), ByBroker(vec![2; 2000])];
     let noted = noted(&noise, 9);
     assert_eq!(noted.len(), 2, "{noted:?}");
+}
+
+/// A frame of a head with these properties and an empty body.
+fn head(number: u16, properties: &[u8]) -> Vec<u8> {
+    let mut frame = vec![2];
+    frame.extend(number.to_be_bytes());
+    frame.extend((12 + properties.len() as u32).to_be_bytes());
+    frame.extend(CLASS.to_be_bytes());
+    frame.extend([0; 10]);
+    frame.extend(properties);
+    frame.push(0xCE);
+    frame
+}
+
+/// Delivered with a header whose name is not UTF-8, and published again by a consumer that could not read it.
+#[test]
+fn a_message_is_known_whose_headers_the_library_can_not_read() {
+    let flags = |bits: u16| bits.to_be_bytes().to_vec();
+    let headers = b"\0\0\0\x0b\x04H\xf6heS\0\0\0\x01x";
+    let id = message_id(21);
+    let original = [&flags(1 << 13 | 1 << 7)[..], headers, &[id.len() as u8], id.as_bytes()].concat();
+    let text = base64::prelude::BASE64_STANDARD.encode(&original);
+    let name = "x-image-pipeline-unreadable-properties";
+    let length = |of: usize| (of as u32).to_be_bytes();
+    let entry = [&[name.len() as u8], name.as_bytes(), b"S", &length(text.len()), text.as_bytes()].concat();
+    let copy = [&flags(1 << 13)[..], &length(entry.len()), &entry].concat();
+
+    let ByBroker(delivered) = deliver(1, 1, "", b"") else { unreachable!() };
+    let method = delivered[..delivered.len() - content(1, "", b"").len()].to_vec();
+    let ByClient(published) = publish(2, "", b"") else { unreachable!() };
+    let published = published[..published.len() - content(2, "", b"").len()].to_vec();
+    let said = [
+        consume(1, false),
+        ByBroker([method, head(1, &original)].concat()),
+        confirming(2),
+        ByClient([published, head(2, &copy)].concat()),
+        ByBroker(ack(2, 1, false)),
+    ];
+    assert_eq!(noted(&said, 9), ["delivered Some(21) q false", "confirmed Some(21) q.parked"]);
 }
