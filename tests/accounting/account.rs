@@ -56,6 +56,7 @@ impl Account {
     /// Compares.
     pub fn of(attempts: &[Attempt], found: &Found, events: &[Event]) -> Self {
         let mut settling = Settling::new(attempts, found);
+        settling.refusals(events);
         found.stored.iter().for_each(|stored| settling.stored(stored));
         found.parked.iter().for_each(|parked| settling.parked(parked));
         found.queued.iter().for_each(|queued| settling.queued(queued));
@@ -93,9 +94,20 @@ struct Settling<'a> {
     by_key: HashMap<(&'a str, &'a str), Vec<&'a Attempt>>,
     by_pixels: HashMap<(&'a str, Digest), Vec<&'a Attempt>>,
     objects: HashMap<&'a Object, &'a Stored>,
+    /// What the store, or a proxy before it, refused for the object's own sake: the statuses, by message.
+    refused: HashMap<Id, BTreeSet<u16>>,
     stored: HashSet<Id>,
     parked: HashSet<Id>,
     queued: HashSet<Id>,
+}
+
+/// The reason that a message carries whose upload was refused with this status, and no other's was.
+fn reason_of(status: u16) -> Option<&'static str> {
+    match status {
+        403 => Some("AccessDenied"),
+        413 => Some("ImageTooLarge"),
+        _ => None,
+    }
 }
 
 impl<'a> Settling<'a> {
@@ -119,7 +131,7 @@ impl<'a> Settling<'a> {
         };
         let objects = found.stored.iter().map(|stored| (&stored.object, stored)).collect();
         let [stored, parked, queued] = std::array::from_fn(|_| HashSet::new());
-        Self { account, attempts, by_key, by_pixels, objects, stored, parked, queued }
+        Self { account, attempts, by_key, by_pixels, objects, refused: HashMap::new(), stored, parked, queued }
     }
 
     fn attempt(&self, id: Option<Id>) -> Option<&'a Attempt> {
@@ -134,6 +146,14 @@ impl<'a> Settling<'a> {
         let pixels = self.objects.get(object).and_then(|stored| stored.pixels.clone().ok());
         let alike = pixels.and_then(|pixels| self.by_pixels.get(&(object.bucket.as_str(), pixels)));
         alike.into_iter().flatten().filter(|attempt| attempt.entry.key.matches(&object.key)).copied().collect()
+    }
+
+    fn refusals(&mut self, events: &[Event]) {
+        for event in events {
+            if let Event::Refused { id, status } = event {
+                self.refused.entry(*id).or_default().insert(*status);
+            }
+        }
     }
 
     fn stored(&mut self, stored: &Stored) {
@@ -166,16 +186,18 @@ impl<'a> Settling<'a> {
             return;
         };
         let reason = parked.reason().unwrap_or("no reason");
-        let right = match &attempt.entry.expectation {
-            Expectation::Bad { reason } => Some(reason),
-            Expectation::FirstOfItsKey { reason, .. } if !self.stored.contains(&attempt.id) => Some(reason),
-            _ => None,
+        let mut right: Vec<&str> = match &attempt.entry.expectation {
+            Expectation::Bad { reason } => vec![reason],
+            Expectation::FirstOfItsKey { reason, .. } if !self.stored.contains(&attempt.id) => vec![reason],
+            _ => Vec::new(),
         };
+        if !self.stored.contains(&attempt.id) {
+            right.extend(self.refused.get(&attempt.id).into_iter().flatten().filter_map(|status| reason_of(*status)));
+        }
         let name = title(attempt);
-        if right.is_none_or(|right| right != reason) {
-            self.account
-                .wrongly_parked
-                .push(format!("{name}: {reason}, not {}", right.map_or("parked", |right| right)));
+        if !right.contains(&reason) {
+            let right = if right.is_empty() { "parked".to_owned() } else { right.join(" or ") };
+            self.account.wrongly_parked.push(format!("{name}: {reason}, not {right}"));
         } else if parked.body != attempt.body {
             self.account.wrongly_parked.push(format!("{name}: with another body"));
         }

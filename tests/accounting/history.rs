@@ -18,6 +18,8 @@ pub enum Step {
     PutUntold,
     /// The store refuses it.
     PutRefused,
+    /// The store refuses it and nothing else, with this status.
+    RefusedAlone(u16),
     /// The store has it already, and says so.
     Head,
     /// The parking queue has confirmed it.
@@ -104,6 +106,7 @@ impl History {
             Step::Put => put(200, true),
             Step::PutUntold => put(200, false),
             Step::PutRefused => put(503, true),
+            Step::RefusedAlone(status) => Event::Refused { id, status },
             Step::Head => Event::Head { object, status: 200 },
             Step::Park => Event::Confirmed { id: Some(id), queue, renewed: false },
             Step::Renew => Event::Confirmed { id: Some(id), queue: "q".into(), renewed: true },

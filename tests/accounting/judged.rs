@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::accounting::account::Account;
 use super::accounting::ledger::Entry;
 use super::accounting::wire::Event;
-use super::history::Step::{self, Acknowledge, Deliver, GiveBack, Head, Park, Put, PutRefused, PutUntold, Renew};
+use super::history::Step::{
+    self, Acknowledge, Deliver, GiveBack, Head, Park, Put, PutRefused, PutUntold, RefusedAlone, Renew,
+};
 use super::history::{History, addressed, bad, digest, discarded, first, good, object};
 
 /// What a row is about, and what it changes.
@@ -93,6 +95,14 @@ fn an_honest_history_has_no_fault_and_its_counts() {
                 history.store(&key, pixels);
             }
         }),
+        ("too large for a proxy", |history| {
+            let id = history.publish(good("x.png"));
+            history.steps(id, "x.png", &[Deliver, RefusedAlone(413), Park, Acknowledge]);
+            history.park(id, "ImageTooLarge");
+        }),
+        ("refused alone, and stored later", |history| {
+            stored(history, &[Deliver, RefusedAlone(403), GiveBack, Deliver, Put, Acknowledge]);
+        }),
         ("a probe", |history| history.store("tiles/.image-pipeline-probe", "none")),
     ];
     for (what, change) in rows {
@@ -123,6 +133,11 @@ fn what_is_counted_is_no_fault() {
 #[test]
 fn each_fault_is_named_under_its_own_heading() {
     let rows: &[Row] = &[
+        ("wrongly_parked", |history| {
+            let id = history.publish(good("x.png"));
+            history.steps(id, "x.png", &[Deliver, RefusedAlone(403), Park, Acknowledge]);
+            history.park(id, "ImageTooLarge");
+        }),
         ("lost", |history| {
             history.publish(good("x.png"));
         }),

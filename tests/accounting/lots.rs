@@ -30,3 +30,10 @@ fn the_probe_passes_where_it_shall() {
     assert_eq!(count(&all, Fault::None, "PUT /b/.image-pipeline-probe HTTP/1.1"), REQUESTS);
     assert_eq!(count(&all, Fault::DENIED, "PUT /b/tile.png HTTP/1.1"), REQUESTS);
 }
+
+#[test]
+fn a_limit_of_bytes_lets_smaller_bodies_pass() {
+    let proxy = Faults::from(Fault::Answer(413, "")).for_longer_than(1000);
+    let draw = |length: usize| proxy.draw(0, &format!("PUT /b/tile.png HTTP/1.1\r\ncontent-length: {length}\r\n\r\n"));
+    assert_eq!((draw(1001), draw(1000)), (Fault::Answer(413, ""), Fault::None));
+}

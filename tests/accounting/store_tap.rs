@@ -12,8 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::ledger::{Id, id_of};
 use super::wire::{Event, Object, Wire};
 use crate::port::Port;
+
+const PAGE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +25,8 @@ pub enum Fault {
     None,
     /// It is answered with this status and S3 error code, and never reaches the store.
     Answer(u16, &'static str),
+    /// It is answered 200 with a page, as a login page or a console's port does, and never reaches the store.
+    Page,
     /// It is answered by the store after this time.
     Slow(Duration),
     /// It is read and never answered.
@@ -51,13 +56,14 @@ pub struct Faults {
     probe_passes: bool,
     only: Option<&'static str>,
     unless: Option<&'static str>,
+    longer_than: Option<usize>,
 }
 
 impl Faults {
     /// Each of them for a share of all requests, from 0 to 1; what is left passes. The same seed draws
     /// the same lots.
     pub fn mixed(seed: u64, shares: &[(f64, Fault)]) -> Self {
-        Self { shares: shares.to_vec(), seed, probe_passes: false, only: None, unless: None }
+        Self { shares: shares.to_vec(), seed, probe_passes: false, only: None, unless: None, longer_than: None }
     }
 
     /// The same, but for the request that stores the probe object, which passes.
@@ -76,6 +82,16 @@ impl Faults {
         Self { only: Some("PUT "), unless: Some(part), ..self }
     }
 
+    /// The same for requests whose body has more bytes than this; all else passes. As a proxy's limit does.
+    pub fn for_longer_than(self, bytes: usize) -> Self {
+        Self { longer_than: Some(bytes), ..self }
+    }
+
+    /// Whether a request that meets the fault says nothing of another.
+    fn concern_objects(&self) -> bool {
+        self.only.is_some() || self.longer_than.is_some()
+    }
+
     /// What the request of this number and head meets.
     pub fn draw(&self, number: u64, head: &str) -> Fault {
         let line = head.lines().next().unwrap_or_default();
@@ -83,6 +99,9 @@ impl Faults {
             return Fault::None;
         }
         if self.probe_passes && line.contains("-probe") || self.only.is_some_and(|part| !line.contains(part)) {
+            return Fault::None;
+        }
+        if self.longer_than.is_some_and(|most| length(head) <= most) {
             return Fault::None;
         }
         let mut lot = fastrand::Rng::with_seed(self.seed ^ number).f64();
@@ -173,7 +192,10 @@ impl Carrier {
             let text = String::from_utf8_lossy(&read[..head]).into_owned();
             let whole = head + length(&text);
             let number = self.counts.requests.fetch_add(1, Ordering::SeqCst);
-            let fault = self.faults.borrow_and_update().draw(number, &text);
+            let (fault, alone) = {
+                let faults = self.faults.borrow_and_update();
+                (faults.draw(number, &text), faults.concern_objects())
+            };
             if fault != Fault::None {
                 self.counts.met.fetch_add(1, Ordering::SeqCst);
             }
@@ -185,7 +207,18 @@ impl Carrier {
             }
             let asked = Asked::of(&text, &read[head..wanted]);
             let answer = match fault {
-                Fault::Answer(status, code) => answer(status, code).into_bytes(),
+                Fault::Answer(status, code) => {
+                    if alone && let Some(id) = uploaded(&text) {
+                        self.wire.note(Event::Refused { id, status });
+                    }
+                    answer(status, code).into_bytes()
+                }
+                // What the store has not taken is no upload.
+                Fault::Page => {
+                    client.write_all(PAGE.as_bytes()).await?;
+                    read.drain(..whole);
+                    continue;
+                }
                 // Whoever waits for longer than the test goes on is let down at its end.
                 Fault::Hang | Fault::Stall => return self.faults.changed().await.map_or(Ok(()), |()| Ok(())),
                 Fault::ResetAfterCommit => {
@@ -238,6 +271,18 @@ impl Asked {
     }
 }
 
+/// The message that an upload says it is made of.
+fn uploaded(head: &str) -> Option<Id> {
+    id_of(header(head, "x-amz-meta-image-pipeline-message-id")?)
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (its, value) = line.split_once(':')?;
+        its.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
 fn status(answer: &[u8]) -> Option<u16> {
     let line = answer.split(|byte| *byte == b'\r').next()?;
     std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
@@ -257,11 +302,7 @@ async fn until_head(client: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Resu
 
 /// The length of a body, from its head.
 fn length(head: &str) -> usize {
-    let value = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().expect("a length"))
-    });
-    value.unwrap_or(0)
+    header(head, "content-length").map_or(0, |length| length.parse().expect("a length"))
 }
 
 /// The store's answer to one request; answers to HEAD have no body, whatever length they state.

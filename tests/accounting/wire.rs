@@ -49,6 +49,13 @@ pub enum Event {
         /// Whether the answer was passed on.
         told: bool,
     },
+    /// An upload was refused for what it is itself: other uploads were let through at that time.
+    Refused {
+        /// The message that it is made of.
+        id: Id,
+        /// The status.
+        status: u16,
+    },
     /// The store has told what it has under a key.
     Head {
         /// Which.
