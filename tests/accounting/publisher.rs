@@ -7,6 +7,7 @@ use std::time::Duration;
 use image_pipeline::broker_address::BrokerAddress;
 use jiff::Timestamp;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -30,6 +31,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Publisher {
     address: BrokerAddress,
     ledger: Ledger,
+    properties: BasicProperties,
     session: Arc<Mutex<Option<Session>>>,
 }
 
@@ -42,22 +44,38 @@ struct Session {
 impl Publisher {
     /// Nothing is opened yet.
     pub fn new(address: &BrokerAddress, ledger: &Ledger) -> Self {
-        Self { address: address.clone(), ledger: ledger.clone(), session: Arc::default() }
+        Self {
+            address: address.clone(),
+            ledger: ledger.clone(),
+            properties: BasicProperties::default(),
+            session: Arc::default(),
+        }
     }
 
-    /// Publishes a message through the default exchange.
+    /// The same, with headers in each message.
+    pub fn with_headers(self, headers: FieldTable) -> Self {
+        Self { properties: self.properties.with_headers(headers), ..self }
+    }
+
+    /// Publishes a message through the default exchange, and returns its number.
     ///
     /// # Errors
     /// The broker did not confirm it, whether it has it or not; or, after a minute, it could not be
     /// sent at all, and is no attempt.
-    pub async fn publish(&self, entry: Entry, body: &[u8]) -> Result<(), String> {
+    pub async fn publish(&self, entry: Entry, body: &[u8]) -> Result<Id, String> {
         let channel = self.channel().await?;
         let queue = entry.queue.clone();
         let id = self.ledger.attempt(entry, body);
-        let confirmed = timeout(ANSWER, confirmed(&channel, &queue, body, id)).await;
+        let confirmed = timeout(ANSWER, confirmed(&channel, &queue, body, self.properties(id))).await;
         confirmed.map_err(|_| "no confirm in time".to_owned())??;
         self.ledger.confirm(id);
-        Ok(())
+        Ok(id)
+    }
+
+    fn properties(&self, id: Id) -> BasicProperties {
+        let properties = self.properties.clone().with_content_type("application/json".into());
+        let now = u64::try_from(Timestamp::now().as_second()).unwrap_or_default();
+        properties.with_delivery_mode(PERSISTENT).with_message_id(message_id(id).into()).with_timestamp(now)
     }
 
     async fn channel(&self) -> Result<Channel, String> {
@@ -85,13 +103,8 @@ async fn open(address: &BrokerAddress) -> lapin::Result<Session> {
     Ok(Session { channel, _connection: connection })
 }
 
-async fn confirmed(channel: &Channel, queue: &str, body: &[u8], id: Id) -> Result<(), String> {
+async fn confirmed(channel: &Channel, queue: &str, body: &[u8], properties: BasicProperties) -> Result<(), String> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let properties = BasicProperties::default()
-        .with_content_type("application/json".into())
-        .with_delivery_mode(PERSISTENT)
-        .with_message_id(message_id(id).into())
-        .with_timestamp(u64::try_from(Timestamp::now().as_second()).unwrap_or_default());
     let sent = channel.basic_publish("".into(), queue.into(), options, body, properties).await;
     match sent.map_err(|error| error.to_string())?.await.map_err(|error| error.to_string())? {
         Confirmation::Ack(None) => Ok(()),

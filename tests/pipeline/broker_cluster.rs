@@ -55,10 +55,15 @@ impl Cluster {
 
     /// The place in `nodes` of the node that leads a quorum queue.
     pub fn leader(&self, queue: &str) -> usize {
-        let listed = self.running().control(&["list_queues", "--no-table-headers", "name", "leader"]);
+        let listed = self.control(&["list_queues", "--no-table-headers", "name", "leader"]);
         let leader = listed.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
         let leader = leader.unwrap_or_else(|| panic!("no leader of {queue} in {listed:?}"));
         NODES.iter().position(|node| *node == leader.trim()).unwrap_or_else(|| panic!("no such node: {leader:?}"))
+    }
+
+    /// `rabbitmqctl` on a node that runs, and what it answers.
+    pub fn control(&self, arguments: &[&str]) -> String {
+        self.running().control(arguments)
     }
 
     /// Starts a killed node again.

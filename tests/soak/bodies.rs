@@ -3,6 +3,7 @@
 //! make the message. It must never make one of which it is not known what must become of it.
 
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +32,9 @@ const SMALL: u32 = 60;
 /// Pixels along a side of a huge one.
 const HUGE_SIDE: u32 = 1000;
 
+/// Pixels along a side of one that crashes a consumer with too little memory.
+const CRASHING_SIDE: u32 = 4000;
+
 /// An image file as it is sent, and the digest of its pixels.
 struct Image {
     ending: String,
@@ -44,6 +48,7 @@ pub struct Bodies {
     seed: u64,
     small: Vec<Image>,
     huge: Image,
+    crashing: LazyLock<String>,
 }
 
 /// A way to be bad.
@@ -56,6 +61,7 @@ enum Bad {
     NoImage,
     Name,
     TooLarge,
+    Headers,
 }
 
 impl Image {
@@ -72,7 +78,8 @@ impl Bodies {
             let ending = sample.name.rsplit_once('.').expect("an ending").1.to_owned();
             Image::new(&ending, sample.file)
         });
-        Self { seed, small: small.collect(), huge: Image::new("png", noise(HUGE_SIDE)) }
+        let huge = Image::new("png", noise(HUGE_SIDE));
+        Self { seed, small: small.collect(), huge, crashing: LazyLock::new(|| STANDARD.encode(plain(CRASHING_SIDE))) }
     }
 
     /// The message of a number.
@@ -100,6 +107,13 @@ impl Bodies {
     /// A huge one beside the others, of a number of its own.
     pub fn huge(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
         self.good(plan, &format!("huge-{number:05}"), &self.huge)
+    }
+
+    /// One that crashes a consumer which has less memory left than its pixels take.
+    pub fn crashing(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
+        let name = format!("crashing-{number:05}.jpg");
+        let body = body(&name, &self.crashing);
+        (Entry::bad(plan.name, plan.name, &name, Reason::CrashingMessage.as_str()), body)
     }
 
     fn random(&self, plan: &Plan, number: usize, what: u64) -> Rng {
@@ -134,9 +148,15 @@ impl Bodies {
             Bad::NoImage => (Reason::UnknownFormat, with(b"a line of text, and nothing that could be seen")),
             Bad::Name => (Reason::InvalidName, body(&format!("../../{name}"), &image.encoded)),
             Bad::TooLarge => (Reason::ImageTooLarge, with(&claims(&image.file, 16_384))),
+            Bad::Headers => (Reason::MessageUnreadable, good),
         };
         (Entry::bad(plan.name, plan.name, &name, reason.as_str()), body)
     }
+}
+
+/// Whether a message has to take the way on which its headers become unreadable.
+pub fn has_unreadable_headers(entry: &Entry) -> bool {
+    matches!(&entry.expectation, Expectation::Bad { reason } if reason == Reason::MessageUnreadable.as_str())
 }
 
 fn body(name: &str, encoded: &str) -> Vec<u8> {
@@ -150,6 +170,13 @@ fn noise(side: u32) -> Vec<u8> {
     let image = RgbImage::from_fn(side, side, |_, _| Rgb([random.u8(..), random.u8(..), random.u8(..)]));
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, ImageFormat::Png).expect("a PNG");
+    file.into_inner()
+}
+
+/// A JPEG of this side and of one color. A JPEG is decoded whatever `spec.image.reencode` says.
+fn plain(side: u32) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    RgbImage::from_pixel(side, side, Rgb([90, 120, 60])).write_to(&mut file, ImageFormat::Jpeg).expect("a JPEG");
     file.into_inner()
 }
 
@@ -192,7 +219,7 @@ mod tests {
                 _ => None,
             };
             let reasons: BTreeSet<_> = messages.iter().filter_map(reason).collect();
-            assert_eq!(reasons.len(), 7, "{reasons:?}");
+            assert_eq!(reasons.len(), 8, "{reasons:?}");
             let bad = messages.iter().filter(|(entry, _)| entry.pixels().is_none()).count();
             assert!((150..250).contains(&bad), "{bad} of 4000 are bad");
             assert!(messages.iter().any(|(_, body)| body.len() > 1 << 20), "a huge one");

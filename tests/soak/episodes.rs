@@ -90,7 +90,7 @@ impl Soak {
     /// One fault from its injection to its heal, whose moment is returned.
     async fn fault(&self, episode: usize, Fault { kind, after, length }: Fault, pipeline: usize) -> Instant {
         tokio::time::sleep(after).await;
-        let hit = (!kind.of_all()).then_some(pipeline);
+        let hit = kind.felt_by(pipeline);
         let at = hit.map_or("all", |pipeline| self.scene.pipelines[pipeline].plan.name);
         self.timeline.say(&format!("{:>4}  {} begins, {at}, {:.1} s", episode, kind.name(), length.as_secs_f64()));
         let began = self.timeline.seconds(Instant::now());
@@ -110,7 +110,7 @@ impl Soak {
     /// Waits for the first image of every pipeline that felt one of these faults.
     async fn recovered(&self, hit: usize, healed: &[(Kind, Instant)]) {
         let last = |pipeline: usize| {
-            let felt = healed.iter().filter(|(kind, _)| kind.of_all() || pipeline == hit);
+            let felt = healed.iter().filter(|(kind, _)| kind.felt_by(hit).is_none_or(|hit| hit == pipeline));
             Some((pipeline, felt.map(|(_, at)| *at).max()?))
         };
         let waits =

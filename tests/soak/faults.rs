@@ -10,6 +10,8 @@ use super::scene::Scene;
 mod broker;
 mod cluster;
 mod consumers;
+mod crash;
+mod leader;
 pub mod operator;
 mod release;
 mod resource;
@@ -23,10 +25,12 @@ pub type Heal<'a> = LocalBoxFuture<'a, ()>;
 /// Brings a fault about; `pipeline` is the one that is hit, where it hits one.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     match kind.hold() {
+        Hold::Consumers if kind == Kind::ConsumerCrashed => crash::inject(scene, pipeline).await,
         Hold::Consumers => consumers::inject(scene, kind, pipeline).await,
         Hold::Broker => broker::inject(scene, kind, pipeline).await,
+        Hold::Leader => leader::inject(scene).await,
         Hold::Wire => wire::inject(scene, kind, pipeline),
-        Hold::Store => store::inject(scene, kind, pipeline),
+        Hold::Store => store::inject(scene, kind, pipeline).await,
         Hold::Secrets => secrets::inject(scene, kind, pipeline).await,
         Hold::Operator if matches!(kind, Kind::ReleaseUpgraded | Kind::ReleaseRolledBack) => {
             release::inject(kind).await
@@ -41,9 +45,11 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
 pub async fn heal_all(scene: &Scene) {
     cluster::heal(scene).await;
     consumers::heal();
+    crash::heal();
     operator::heal(scene).await;
     store::heal(scene);
     wire::heal(scene);
+    leader::heal(scene).await;
     broker::heal(scene).await;
     for pipeline in 0..scene.pipelines.len() {
         secrets::renew(scene, pipeline).await;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use strum::{EnumIter, IntoStaticStr};
 
+use super::plan::LED;
+
 /// From the heal of any fault to the first stored image, at most.
 pub const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -21,6 +23,8 @@ pub enum Kind {
     ConsumerStopped,
     /// The kernel kills a consumer for its memory.
     ConsumerOutOfMemory,
+    /// Messages whose images take more memory than there is crash the consumers that decode them.
+    ConsumerCrashed,
     /// The broker is shut down properly and started again.
     BrokerRestarted,
     /// The broker's process is killed.
@@ -33,6 +37,8 @@ pub enum Kind {
     MemoryAlarm,
     /// The queue is deleted, and later made again.
     QueueRecreated,
+    /// The node that leads a quorum queue is killed, and started again later.
+    LeaderKilled,
     /// The store answers 500.
     StoreFails,
     /// The store answers 503 SlowDown.
@@ -47,6 +53,12 @@ pub enum Kind {
     StoreDenies,
     /// The store calls the credentials expired.
     StoreExpired,
+    /// A proxy before the store refuses large bodies.
+    ProxyLimits,
+    /// The credentials hold for a part of the keys.
+    StoreDeniesSome,
+    /// Another server answers in the store's place: 200, with a page.
+    StoreIsAnother,
     /// The bucket is gone, and later there again with all that is in it.
     BucketRemoved,
     /// The broker's user is another, told to the pipeline late.
@@ -82,6 +94,8 @@ pub enum Hold {
     Consumers,
     /// The broker.
     Broker,
+    /// The cluster of brokers that one pipeline has for itself.
+    Leader,
     /// The way to the broker.
     Wire,
     /// The store.
@@ -105,10 +119,13 @@ impl Kind {
     /// What it takes hold of.
     pub fn hold(self) -> Hold {
         match self {
-            Self::ConsumerKilled | Self::ConsumerTerminated | Self::ConsumerStopped | Self::ConsumerOutOfMemory => {
-                Hold::Consumers
-            }
+            Self::ConsumerKilled
+            | Self::ConsumerTerminated
+            | Self::ConsumerStopped
+            | Self::ConsumerOutOfMemory
+            | Self::ConsumerCrashed => Hold::Consumers,
             Self::BrokerRestarted | Self::BrokerKilled | Self::MemoryAlarm | Self::QueueRecreated => Hold::Broker,
+            Self::LeaderKilled => Hold::Leader,
             Self::ConnectionClosed | Self::BrokerBlackholed => Hold::Wire,
             Self::StoreFails
             | Self::StoreThrottles
@@ -117,6 +134,9 @@ impl Kind {
             | Self::StoreResets
             | Self::StoreDenies
             | Self::StoreExpired
+            | Self::StoreDeniesSome
+            | Self::StoreIsAnother
+            | Self::ProxyLimits
             | Self::BucketRemoved => Hold::Store,
             Self::BrokerUserRotated | Self::StoreKeyRotated => Hold::Secrets,
             Self::OperatorKilled
@@ -130,10 +150,18 @@ impl Kind {
     }
 
     /// Whether all pipelines feel it.
-    pub fn of_all(self) -> bool {
+    fn of_all(self) -> bool {
         match self {
             Self::BrokerRestarted | Self::BrokerKilled | Self::MemoryAlarm => true,
             _ => matches!(self.hold(), Hold::Operator | Hold::Cluster),
+        }
+    }
+
+    /// The pipeline that feels it, of which the schedule has drawn one; `None`: all do.
+    pub fn felt_by(self, drawn: usize) -> Option<usize> {
+        match self.hold() {
+            Hold::Leader => Some(LED),
+            _ => (!self.of_all()).then_some(drawn),
         }
     }
 
@@ -149,7 +177,12 @@ impl Kind {
     pub fn goes_with(self, other: Self) -> bool {
         let apart = |one: Self, other: Self| one.hold() == Hold::Cluster && other.needs_cluster();
         // A queue is deleted once it is empty, so that the broker loses nothing by our own order.
-        let alone = |one: Self, other: Self| one == Self::QueueRecreated && other.hold() != Hold::Operator;
+        let alone = |one: Self, other: Self| match one {
+            Self::QueueRecreated => other.hold() != Hold::Operator,
+            // A consumer that starts unseen meanwhile would have the memory, and store the image.
+            Self::ConsumerCrashed => !matches!(other.hold(), Hold::Store | Hold::Leader),
+            _ => false,
+        };
         self.hold() != other.hold()
             && !(apart(self, other) || apart(other, self) || alone(self, other) || alone(other, self))
     }
@@ -161,6 +194,7 @@ impl Kind {
             Self::ConsumerKilled
             | Self::ConsumerTerminated
             | Self::ConsumerOutOfMemory
+            | Self::ConsumerCrashed
             | Self::BrokerKilled
             | Self::ConnectionClosed
             | Self::OperatorKilled
@@ -168,7 +202,7 @@ impl Kind {
             | Self::ReleaseUpgraded
             | Self::ReleaseRolledBack => (0, 0),
             Self::QueueRecreated | Self::BrokerUserRotated | Self::StoreKeyRotated | Self::BrokerRestarted => (2, 6),
-            Self::MemoryAlarm | Self::KubeletRestarted | Self::TwoOperators => (4, 10),
+            Self::LeaderKilled | Self::MemoryAlarm | Self::KubeletRestarted | Self::TwoOperators => (4, 10),
             // Longer than two heartbeats of five seconds, and shorter.
             Self::BrokerBlackholed | Self::ConsumerStopped => (4, 20),
             // Longer than a Lease, shorter than the kubelet's patience.
@@ -182,6 +216,7 @@ impl Kind {
     pub fn effort(self) -> Duration {
         Duration::from_secs(match self {
             Self::BrokerRestarted | Self::BrokerKilled | Self::ReleaseUpgraded | Self::ReleaseRolledBack => 8,
+            Self::LeaderKilled | Self::ConsumerCrashed => 8,
             Self::TwoOperators | Self::LeaderPaused | Self::SpecChanged | Self::QueueRecreated => 8,
             Self::BrokerUserRotated | Self::StoreKeyRotated | Self::MemoryAlarm => 4,
             _ => 2,

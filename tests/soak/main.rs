@@ -15,8 +15,16 @@
 #[path = "../accounting/mod.rs"]
 mod accounting;
 mod bodies;
+#[path = "../pipeline/broker.rs"]
+mod broker;
+#[path = "../pipeline/broker_cluster.rs"]
+mod broker_cluster;
 #[path = "../end_to_end/bucket.rs"]
 mod bucket;
+#[path = "../pipeline/certificates.rs"]
+mod certificates;
+#[path = "../pipeline/client.rs"]
+mod client;
 #[path = "../end_to_end/cluster.rs"]
 mod cluster;
 mod commands;
@@ -34,6 +42,8 @@ mod plainly;
 mod plan;
 #[path = "../pipeline/port.rs"]
 mod port;
+#[path = "../pipeline/process.rs"]
+mod process;
 mod processes;
 #[path = "../pipeline/proxy.rs"]
 mod proxy;
@@ -45,6 +55,7 @@ mod schedule;
 mod seen;
 mod timeline;
 mod traffic;
+mod unreadable;
 #[path = "../end_to_end/whole.rs"]
 mod whole;
 
@@ -139,8 +150,8 @@ fn publish(soak: &Soak, seed: u64) -> impl AsyncFnOnce() {
     let stop = CancellationToken::new();
     let tasks: Vec<_> = (0..soak.scene.pipelines.len())
         .map(|pipeline| {
-            let (scene, stop) = (Arc::clone(&soak.scene), stop.clone());
-            tokio::spawn(traffic::publish(scene, seed, pipeline, stop))
+            let (scene, seen, stop) = (Arc::clone(&soak.scene), Arc::clone(&soak.seen), stop.clone());
+            tokio::spawn(traffic::publish(scene, seen, seed, pipeline, stop))
         })
         .collect();
     async move || {
@@ -173,8 +184,8 @@ async fn found(scene: &Scene) -> Found {
     for pipeline in &scene.pipelines {
         let name = pipeline.plan.name;
         found.stored.extend(buckets.stored(name).await);
-        found.parked.extend(read_back::messages(&scene.broker, &format!("{name}.parked")).await);
-        found.queued.extend(read_back::messages(&scene.broker, name).await);
+        found.parked.extend(read_back::messages(&pipeline.broker, &format!("{name}.parked")).await);
+        found.queued.extend(read_back::messages(&pipeline.broker, name).await);
     }
     found
 }

@@ -23,12 +23,15 @@ pub struct Plan {
     pub key_template: &'static str,
 }
 
-/// The first so many are hit by faults of one pipeline. The last is not: its pods live as long as the
+/// The first so many are hit by faults of one pipeline. The next is not: its pods live as long as the
 /// soak, and what they gather in their memory can be seen.
 pub const HIT: usize = 4;
 
+/// The last has a cluster of three brokers for itself, and is hit when the one that leads its queue is killed.
+pub const LED: usize = HIT + 1;
+
 /// Both types of queue, the three encodings, the three policies.
-pub const PLANS: [Plan; HIT + 1] = [
+pub const PLANS: [Plan; LED + 1] = [
     Plan {
         name: "overwrite",
         queue_type: "quorum",
@@ -69,9 +72,22 @@ pub const PLANS: [Plan; HIT + 1] = [
         on_conflict: "Overwrite",
         key_template: "{name}",
     },
+    Plan {
+        name: "led",
+        queue_type: "quorum",
+        encoding: "Fast",
+        reencode: "Always",
+        on_conflict: "Overwrite",
+        key_template: "{name}",
+    },
 ];
 
 impl Plan {
+    /// What a tenth of the keys of its images have in them, and nothing else in the first line of a request.
+    pub fn a_part_of_keys(&self) -> &'static str {
+        if self.key_template.contains("{digest}") { "7-" } else { "7." }
+    }
+
     /// The ImagePipeline, with the store at this URL.
     pub fn manifest(&self, endpoint: &str) -> Value {
         let Self { name, encoding, reencode, on_conflict, key_template, .. } = *self;
@@ -95,7 +111,7 @@ impl Plan {
                 } },
                 "scaling": { "minReplicas": 2, "maxReplicas": 4, "scaleDownAfter": "20s" },
                 "consumer": { "resources": {
-                    "requests": { "cpu": "20m", "memory": "64Mi" }, "limits": { "memory": "256Mi" },
+                    "requests": { "cpu": "20m", "memory": "64Mi" }, "limits": { "memory": "512Mi" },
                 } },
             },
         })

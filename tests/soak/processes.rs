@@ -79,9 +79,25 @@ pub fn exists(id: u32) -> bool {
 
 /// Bytes that a process has resident; one that waits to be buried has none.
 pub fn resident(id: u32) -> Option<u64> {
+    of_status(id, "VmRSS:")
+}
+
+fn of_status(id: u32, line: &str) -> Option<u64> {
     let status = read(id, "status");
-    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+    let kibibytes = status.lines().find_map(|its| its.strip_prefix(line)?.trim().strip_suffix(" kB"))?;
     Some(kibibytes.parse::<u64>().ok()? * 1024)
+}
+
+/// Bytes of data that a process has mapped, its stacks included.
+pub fn data(id: u32) -> Option<u64> {
+    of_status(id, "VmData:")
+}
+
+/// Bounds the data of a process and of those that it starts from now on; `None`: no more.
+pub fn bound_data(id: u32, bytes: Option<u64>) {
+    assert!(read(id, "cgroup").contains(CLUSTER) || !exists(id), "process {id} is none of the cluster's");
+    let bytes = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+    Command::new("prlimit").args([format!("--pid={id}"), format!("--data={bytes}")]).output().expect("prlimit");
 }
 
 /// A process of the cluster's own, by the name that tests/cluster/process recorded it under.

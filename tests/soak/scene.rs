@@ -15,23 +15,28 @@ use kube::{Api, Client, ResourceExt as _};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use super::accounting::amqp_tap;
-use super::accounting::ledger::Ledger;
+use super::accounting::ledger::{Entry, Id, Ledger};
+use super::accounting::publisher::Publisher;
 use super::accounting::store_tap::StoreTap;
 use super::accounting::wire::Wire;
-use super::bodies::Bodies;
+use super::bodies::{self, Bodies};
+use super::broker::Version;
+use super::broker_cluster::Cluster;
 use super::bucket::Storage;
 use super::cluster::{self, Namespace};
 use super::commands;
 use super::eventually::{LIMIT, eventually};
 use super::faults::secrets;
 use super::plainly::try_plainly;
-use super::plan::{PLANS, Plan};
+use super::plan::{LED, PLANS, Plan};
 use super::port::Port;
 use super::proxy::Proxy;
 use super::restarts::Pods;
+use super::unreadable;
 
 /// Of everything.
 pub const NAMESPACE: &str = "soak";
@@ -47,8 +52,13 @@ pub struct Pipeline {
     pub amqp: Proxy,
     /// Between it and the store.
     pub store: StoreTap,
+    /// Where its broker is, from here, with all rights.
+    pub broker: BrokerAddress,
     /// One for each message that may be on its way.
     pub sending: Arc<Semaphore>,
+    publisher: Publisher,
+    /// Publishes messages whose headers the consumers' library can't read.
+    unreadable: Publisher,
     turns: AtomicUsize,
 }
 
@@ -56,8 +66,10 @@ pub struct Pipeline {
 pub struct Scene {
     /// The API server.
     pub client: Client,
-    /// Where the broker is, from here, with all rights.
-    pub broker: BrokerAddress,
+    /// The brokers of the pipeline that has a cluster for itself.
+    pub cluster: Mutex<Cluster>,
+    /// Between that pipeline and those brokers.
+    _front: Proxy,
     /// The store, with all rights: URL, access key and secret key.
     pub store: [String; 3],
     /// The uid of the broker's pod, and of the store's.
@@ -85,21 +97,36 @@ impl Scene {
         let [access, secret] = root;
         let (ledger, wire) = (Ledger::default(), Wire::default());
         let bridge = bridge_address(&namespace);
-        let at = |way: &cluster::Way| SocketAddr::new(way.host.parse().expect("an address"), way.port);
-        let pipeline = |plan: &Plan| Pipeline {
-            plan: *plan,
-            amqp: amqp_tap::start(Port::at(SocketAddr::new(bridge, 0)), at(&rabbit), &wire),
-            store: StoreTap::start(Port::at(SocketAddr::new(bridge, 0)), at(&s3), &wire),
-            sending: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
-            turns: AtomicUsize::new(0),
-        };
+        let at = |host: &str, port| SocketAddr::new(host.parse().expect("an address"), port);
+        let brokers = Cluster::start(Version::FourThree).await;
+        let front = brokers.front();
+        let mut pipelines = Vec::new();
+        for plan in &PLANS {
+            let shared = namespace.broker(&rabbit);
+            let own = BrokerAddress { port: front.address().port(), ..brokers.nodes[0].address() };
+            let broker = if plan.name == PLANS[LED].name { own } else { shared };
+            let listener = at(&broker.host, broker.port);
+            let way = unreadable::before(listener).await;
+            let changed = BrokerAddress { host: way.ip().to_string(), port: way.port(), ..broker.clone() };
+            pipelines.push(Pipeline {
+                plan: *plan,
+                amqp: amqp_tap::start(Port::at(SocketAddr::new(bridge, 0)), listener, &wire),
+                store: StoreTap::start(Port::at(SocketAddr::new(bridge, 0)), at(&s3.host, s3.port), &wire),
+                publisher: Publisher::new(&broker, &ledger),
+                unreadable: Publisher::new(&changed, &ledger).with_headers(unreadable::headers()),
+                broker,
+                sending: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
+                turns: AtomicUsize::new(0),
+            });
+        }
         let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
         let uid = async |pod: &str| pods.get(pod).await.expect("a pod").uid().expect("a uid");
         let scene = Self {
-            broker: namespace.broker(&rabbit),
+            cluster: Mutex::new(brokers),
+            _front: front,
             store: [format!("http://{}:{}", s3.host, s3.port), access, secret],
             parts: [uid("rabbit-0").await, uid("s3-0").await],
-            pipelines: PLANS.iter().map(pipeline).collect(),
+            pipelines,
             pods: Pods::default(),
             bodies: Bodies::draw(seed),
             client,
@@ -141,14 +168,14 @@ impl Scene {
 
     /// Declares a pipeline's queue.
     pub async fn declare(&self, pipeline: usize) {
-        let Plan { name, queue_type, .. } = self.pipelines[pipeline].plan;
+        let Pipeline { plan: Plan { name, queue_type, .. }, broker, .. } = &self.pipelines[pipeline];
         eventually(&format!("the queue {name}"), LIMIT, async || {
             let mut arguments = FieldTable::default();
-            arguments.insert("x-queue-type".into(), AMQPValue::LongString(queue_type.into()));
+            arguments.insert("x-queue-type".into(), AMQPValue::LongString((*queue_type).into()));
             let declared = async {
-                let connection = try_plainly(&self.broker).await?;
+                let connection = try_plainly(broker).await?;
                 let channel = connection.create_channel().await?;
-                channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await?;
+                channel.queue_declare((*name).into(), QueueDeclareOptions::durable(), arguments).await?;
                 connection.close(200, "declared".into()).await
             };
             let answered = tokio::time::timeout(Duration::from_secs(10), declared).await;
@@ -157,10 +184,27 @@ impl Scene {
         .await;
     }
 
+    /// Publishes a message to a pipeline; awaited, it says whether the broker has confirmed it.
+    pub fn send(&self, pipeline: usize, (entry, body): (Entry, Vec<u8>)) -> JoinHandle<Result<Id, String>> {
+        let Pipeline { publisher, unreadable, .. } = &self.pipelines[pipeline];
+        let publisher = if bodies::has_unreadable_headers(&entry) { unreadable } else { publisher }.clone();
+        tokio::spawn(async move { publisher.publish(entry, &body).await })
+    }
+
+    /// A huge image for a pipeline.
+    pub fn huge(&self, pipeline: usize) -> (Entry, Vec<u8>) {
+        self.bodies.huge(&self.pipelines[pipeline].plan, self.turn(pipeline))
+    }
+
+    /// An image that crashes a consumer with too little memory.
+    pub fn crashing(&self, pipeline: usize) -> (Entry, Vec<u8>) {
+        self.bodies.crashing(&self.pipelines[pipeline].plan, self.turn(pipeline))
+    }
+
     /// Waits until the broker takes connections.
     pub async fn broker_answers(&self) {
         eventually("the broker to answer", LIMIT * 2, async || {
-            let connected = tokio::time::timeout(Duration::from_secs(10), try_plainly(&self.broker)).await;
+            let connected = tokio::time::timeout(Duration::from_secs(10), try_plainly(&self.pipelines[0].broker)).await;
             let connection = connected.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
             connection.close(200, "answered".into()).await.map_err(|error| error.to_string())
         })
@@ -181,7 +225,8 @@ impl Scene {
     /// Messages of each pipeline's queue, those that are delivered and not acknowledged too; `None`:
     /// there is no such queue.
     pub async fn depths(&self) -> Vec<Option<u64>> {
-        let said = self.ctl(&["list_queues", "--no-table-headers", "name", "messages"]).await;
+        let question = ["list_queues", "--no-table-headers", "name", "messages"];
+        let said = self.ctl(&question).await + "\n" + &self.cluster.lock().await.control(&question);
         let of = |pipeline: &Pipeline| {
             let line = said.lines().find_map(|line| line.strip_prefix(pipeline.plan.name)?.strip_prefix('\t'));
             line.and_then(|count| count.trim().parse().ok())

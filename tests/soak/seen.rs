@@ -1,9 +1,11 @@
-//! When which pipeline stored an image, as the tap before the store saw it. It must never count an
-//! upload whose answer the consumer was not given.
+//! When which pipeline stored an image, as the tap before the store saw it, and how many messages it has
+//! acknowledged. An upload whose answer the consumer did not receive does not count.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::accounting::ledger::Id;
 use super::accounting::wire::{Event, Wire};
 
 /// Between two looks: short against every time that is measured.
@@ -13,13 +15,23 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct Seen {
     names: Vec<&'static str>,
     stored: Mutex<Vec<Vec<Instant>>>,
+    settled: Mutex<Settled>,
+}
+
+#[derive(Default)]
+struct Settled {
+    /// The message of each delivery, by the delivery's place.
+    delivered: HashMap<usize, (usize, Id)>,
+    /// Messages that were acknowledged once or more, by pipeline.
+    acknowledged: Vec<HashSet<Id>>,
 }
 
 impl Seen {
     /// Of the pipelines with these names, which are their buckets' too.
     pub fn of(names: Vec<&'static str>) -> Self {
         let stored = Mutex::new(vec![Vec::new(); names.len()]);
-        Self { names, stored }
+        let settled = Settled { acknowledged: vec![HashSet::new(); names.len()], ..Settled::default() };
+        Self { names, stored, settled: Mutex::new(settled) }
     }
 
     /// Looks until it is cancelled.
@@ -28,9 +40,10 @@ impl Seen {
         loop {
             looks.tick().await;
             let events = wire.since(place);
-            place += events.len();
             for event in &events {
                 self.note(event, Instant::now());
+                self.settle(event, place);
+                place += 1;
             }
         }
     }
@@ -45,6 +58,29 @@ impl Seen {
     /// All moments of a pipeline.
     pub fn all(&self, pipeline: usize) -> Vec<Instant> {
         self.stored.lock().unwrap()[pipeline].clone()
+    }
+
+    /// How many of a pipeline's messages were acknowledged.
+    pub fn acknowledged(&self, pipeline: usize) -> usize {
+        self.settled.lock().unwrap().acknowledged[pipeline].len()
+    }
+
+    fn settle(&self, event: &Event, place: usize) {
+        let mut settled = self.settled.lock().unwrap();
+        match event {
+            Event::Delivered { id: Some(id), queue, .. } => {
+                if let Some(pipeline) = self.names.iter().position(|name| **name == **queue) {
+                    settled.delivered.insert(place, (pipeline, *id));
+                }
+            }
+            Event::Acknowledged { delivery } => {
+                if let Some((pipeline, id)) = settled.delivered.remove(delivery) {
+                    settled.acknowledged[pipeline].insert(id);
+                }
+            }
+            Event::GivenUp { delivery, .. } => drop(settled.delivered.remove(delivery)),
+            _ => {}
+        }
     }
 
     fn note(&self, event: &Event, now: Instant) {
@@ -87,5 +123,21 @@ mod tests {
         assert_eq!(seen.first_since(0, start), Some(at(6)));
         assert_eq!((seen.first_since(0, at(7)), seen.first_since(0, at(9))), (Some(at(8)), None));
         assert_eq!(seen.all(1), [at(1)]);
+    }
+
+    #[test]
+    fn a_message_that_is_acknowledged_again_counts_once() {
+        let seen = Seen::of(vec!["one"]);
+        let delivered = |id| Event::Delivered { id: Some(id), queue: "one".into(), redelivered: false };
+        let events = [
+            delivered(7),
+            delivered(8),
+            Event::GivenUp { delivery: 1, requeue: true },
+            delivered(7),
+            Event::Acknowledged { delivery: 0 },
+            Event::Acknowledged { delivery: 3 },
+        ];
+        events.iter().enumerate().for_each(|(place, event)| seen.settle(event, place));
+        assert_eq!(seen.acknowledged(0), 1);
     }
 }

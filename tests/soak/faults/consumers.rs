@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::FutureExt as _;
 
-use super::super::accounting::publisher::Publisher;
 use super::super::eventually::{LIMIT, eventually};
 use super::super::kind::Kind;
 use super::super::processes::{self, Process};
@@ -68,7 +67,6 @@ async fn victim(scene: &Scene, pipeline: usize) -> Process {
 /// the process that asks for more. The container that follows has a limit of its own.
 async fn starve(scene: &Scene, pipeline: usize, id: u32) {
     let limit = processes::memory_limit(id).expect("a control group that bounds memory");
-    let publisher = Publisher::new(&scene.broker, &scene.ledger);
     let (mut allowed, mut given) = (processes::resident(id).unwrap_or_default(), 0);
     eventually(&format!("the kernel to kill process {id}"), LIMIT * 2, async || {
         if !processes::exists(id) {
@@ -80,9 +78,8 @@ async fn starve(scene: &Scene, pipeline: usize, id: u32) {
             allowed = less;
         } else if given < ENOUGH {
             given += 1;
-            let (entry, body) = scene.bodies.huge(&scene.pipelines[pipeline].plan, scene.turn(pipeline));
             // A broker that is away may be among the faults.
-            let _unconfirmed = publisher.publish(entry, &body).await;
+            let _unconfirmed = scene.send(pipeline, scene.huge(pipeline)).await;
         } else {
             // It may be so short of memory that it only reads its own program again and again, and takes nothing.
             (allowed, given) = (processes::resident(id).unwrap_or_default() + BREATH, 0);

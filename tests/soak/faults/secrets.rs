@@ -5,10 +5,12 @@
 use std::process::Command;
 
 use futures::future::FutureExt as _;
+use image_pipeline::broker_address::BrokerAddress;
 use serde_json::json;
 
 use super::super::commands;
 use super::super::kind::Kind;
+use super::super::plan::LED;
 use super::super::scene::Scene;
 use super::Heal;
 
@@ -25,7 +27,8 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
 
 /// Gives a pipeline credentials that hold.
 pub async fn renew(scene: &Scene, pipeline: usize) {
-    let user = new_broker_user(scene, pipeline).await;
+    let BrokerAddress { username, password, .. } = scene.pipelines[pipeline].broker.clone();
+    let user = if pipeline == LED { (username, password) } else { new_broker_user(scene, pipeline).await };
     tell_broker_user(scene, pipeline, &user).await;
     let user = new_store_user(scene, pipeline).await;
     tell_store_user(scene, pipeline, &user).await;

@@ -15,11 +15,17 @@ use super::Heal;
 /// Longer than a message's next try, shorter than the time in which an upload is given up.
 const LATE: Duration = Duration::from_secs(2);
 
+/// More bytes than small images have, fewer than huge ones.
+const PROXY_LIMIT: usize = 1 << 20;
+
+/// Huge images that meet the proxy's limit.
+const HUGE: usize = 3;
+
 /// Where versitygw has its buckets.
 const BUCKETS: &str = "data/buckets";
 
 /// Brings one about.
-pub fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
+pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     let tap = &scene.pipelines[pipeline].store;
     let faults: Faults = match kind {
         Kind::StoreFails => Fault::INTERNAL_ERROR.into(),
@@ -29,12 +35,21 @@ pub fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
         Kind::StoreResets => Faults::mixed(3, &[(0.8, Fault::ResetAfterCommit)]),
         Kind::StoreDenies => Fault::DENIED.into(),
         Kind::StoreExpired => Fault::EXPIRED.into(),
+        Kind::StoreDeniesSome => Faults::from(Fault::DENIED).only_for(scene.pipelines[pipeline].plan.a_part_of_keys()),
+        Kind::StoreIsAnother => Fault::Page.into(),
+        Kind::ProxyLimits => Faults::from(Fault::Answer(413, "")).for_longer_than(PROXY_LIMIT),
         _ => {
             remove_bucket(scene, pipeline);
             return async move { restore_bucket(scene, pipeline) }.boxed_local();
         }
     };
     tap.set(faults);
+    if kind == Kind::ProxyLimits {
+        for _ in 0..HUGE {
+            // A broker that is away may be among the faults.
+            drop(scene.send(pipeline, scene.huge(pipeline)));
+        }
+    }
     async move { tap.set(Fault::None) }.boxed_local()
 }
 
