@@ -93,7 +93,6 @@ fn an_honest_history_has_no_fault_and_its_counts() {
                 history.store(&key, pixels);
             }
         }),
-        ("a probe", |history| history.store("tiles/.image-pipeline-probe", "none")),
     ];
     for (what, change) in rows {
         let account = account(change);

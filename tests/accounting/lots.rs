@@ -21,12 +21,3 @@ fn each_fault_has_its_share_of_the_requests() {
     };
     assert!(lots(7) == lots(7) && lots(7) != lots(8));
 }
-
-#[test]
-fn the_probe_passes_where_it_shall() {
-    let all = Faults::from(Fault::DENIED);
-    assert_eq!(count(&all, Fault::DENIED, "PUT /b/.image-pipeline-probe HTTP/1.1"), REQUESTS);
-    let all = all.but_for_the_probe();
-    assert_eq!(count(&all, Fault::None, "PUT /b/.image-pipeline-probe HTTP/1.1"), REQUESTS);
-    assert_eq!(count(&all, Fault::DENIED, "PUT /b/tile.png HTTP/1.1"), REQUESTS);
-}
