@@ -6,14 +6,13 @@
 
 #[path = "mod.rs"]
 mod accounting;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
 #[path = "../pipeline/port.rs"]
 mod port;
 #[path = "../pipeline/proxy.rs"]
 mod proxy;
 
 mod history;
+mod independent;
 mod judged;
 mod lots;
 mod overheard;

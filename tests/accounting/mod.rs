@@ -3,6 +3,7 @@
 //! read back are understood here by other means.
 
 pub mod account;
+pub mod amqp;
 pub mod amqp_tap;
 pub mod conversation;
 mod frames;

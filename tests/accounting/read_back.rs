@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use futures::StreamExt;
-use image_pipeline::broker_address::BrokerAddress;
 use lapin::message::Delivery;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
+use super::amqp::connect;
 use super::ledger::{Digest, Id, id_of, pixels};
 use super::wire::Object;
-use crate::plainly::plainly;
 
 /// Objects that are read at once.
 const AT_ONCE: usize = 4;
@@ -119,8 +118,8 @@ fn png_pixels(file: &[u8]) -> Result<Digest, String> {
 
 /// Everything that is ready in a queue, which has it all again afterwards. One that is missing holds
 /// nothing.
-pub async fn messages(address: &BrokerAddress, queue: &str) -> Vec<Queued> {
-    let connection = plainly(address).await;
+pub async fn messages(uri: &str, queue: &str) -> Vec<Queued> {
+    let connection = connect(uri).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let mut found = Vec::new();

@@ -8,8 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use image::{ImageFormat, Rgb, RgbImage};
-use image_pipeline::message::{ImageMetadata, Message};
-use image_pipeline::reason::Reason;
+use serde_json::json;
 use strum::IntoEnumIterator as _;
 
 use super::accounting::ledger::{Digest, Entry, Expectation, Key, pixels};
@@ -114,7 +113,7 @@ impl Bodies {
             entry.key = Key::Around(format!("{stem}-"), ".png".to_owned());
         }
         if plan.on_conflict == FAIL && stem.ends_with("-both") {
-            let reason = Reason::ObjectExists.as_str().to_owned();
+            let reason = "ObjectExists".to_owned();
             entry.expectation = Expectation::FirstOfItsKey { pixels: image.pixels, reason };
         }
         (entry, body(&name, &image.encoded))
@@ -127,21 +126,20 @@ impl Bodies {
         let good = body(&name, &image.encoded);
         let with = |file: &[u8]| body(&name, &STANDARD.encode(file));
         let (reason, body) = match bad {
-            Bad::Json => (Reason::InvalidJson, good[..good.len() - 1 - random.usize(0..20)].to_vec()),
-            Bad::Field => (Reason::MissingField, format!("{{\"image\": {:?}}}", image.encoded).into_bytes()),
-            Bad::Base64 => (Reason::InvalidBase64, body(&name, &image.encoded.replacen('A', "!", 1))),
-            Bad::Truncated => (Reason::InvalidImage, with(&image.file[..image.file.len() / 2])),
-            Bad::NoImage => (Reason::UnknownFormat, with(b"a line of text, and nothing that could be seen")),
-            Bad::Name => (Reason::InvalidName, body(&format!("../../{name}"), &image.encoded)),
-            Bad::TooLarge => (Reason::ImageTooLarge, with(&claims(&image.file, 16_384))),
+            Bad::Json => ("InvalidJson", good[..good.len() - 1 - random.usize(0..20)].to_vec()),
+            Bad::Field => ("MissingField", format!("{{\"image\": {:?}}}", image.encoded).into_bytes()),
+            Bad::Base64 => ("InvalidBase64", body(&name, &image.encoded.replacen('A', "!", 1))),
+            Bad::Truncated => ("InvalidImage", with(&image.file[..image.file.len() / 2])),
+            Bad::NoImage => ("UnknownFormat", with(b"a line of text, and nothing that could be seen")),
+            Bad::Name => ("InvalidName", body(&format!("../../{name}"), &image.encoded)),
+            Bad::TooLarge => ("ImageTooLarge", with(&claims(&image.file, 16_384))),
         };
-        (Entry::bad(plan.name, plan.name, &name, reason.as_str()), body)
+        (Entry::bad(plan.name, plan.name, &name, reason), body)
     }
 }
 
 fn body(name: &str, encoded: &str) -> Vec<u8> {
-    let image_metadata = ImageMetadata { image_name: name.into() };
-    serde_json::to_vec(&Message { image: encoded.into(), image_metadata }).expect("JSON")
+    serde_json::to_vec(&json!({ "image": encoded, "image_metadata": { "image_name": name } })).expect("JSON")
 }
 
 /// A PNG of this side that can't be made smaller.

@@ -29,8 +29,6 @@ mod images;
 mod kind;
 mod memory;
 mod outcome;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
 mod plan;
 #[path = "../pipeline/port.rs"]
 mod port;

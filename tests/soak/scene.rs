@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use image_pipeline::api::ImagePipeline;
-use image_pipeline::broker_address::BrokerAddress;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt as _};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::accounting::amqp::connect;
 use super::accounting::amqp_tap;
 use super::accounting::ledger::Ledger;
 use super::accounting::store_tap::StoreTap;
@@ -27,7 +27,6 @@ use super::cluster::{self, Namespace};
 use super::commands;
 use super::eventually::{LIMIT, eventually};
 use super::faults::secrets;
-use super::plainly::try_plainly;
 use super::plan::{PLANS, Plan};
 use super::port::Port;
 use super::proxy::Proxy;
@@ -56,8 +55,8 @@ pub struct Pipeline {
 pub struct Scene {
     /// The API server.
     pub client: Client,
-    /// Where the broker is, from here, with all rights.
-    pub broker: BrokerAddress,
+    /// The URI of the broker, from here, of the user with all rights.
+    pub broker: String,
     /// The store, with all rights: URL, access key and secret key.
     pub store: [String; 3],
     /// The uid of the broker's pod, and of the store's.
@@ -96,7 +95,7 @@ impl Scene {
         let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
         let uid = async |pod: &str| pods.get(pod).await.expect("a pod").uid().expect("a uid");
         let scene = Self {
-            broker: namespace.broker(&rabbit),
+            broker: namespace.broker_uri(&rabbit),
             store: [format!("http://{}:{}", s3.host, s3.port), access, secret],
             parts: [uid("rabbit-0").await, uid("s3-0").await],
             pipelines: PLANS.iter().map(pipeline).collect(),
@@ -119,7 +118,7 @@ impl Scene {
 
     /// Changes a pipeline's spec; `null` takes a field away.
     pub async fn change(&self, pipeline: usize, spec: Value) {
-        let api: Api<ImagePipeline> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let api = self.resources();
         let patch = Patch::Merge(json!({ "spec": spec }));
         let name = self.pipelines[pipeline].plan.name;
         eventually(&format!("a change of {name}"), LIMIT, async || {
@@ -146,7 +145,7 @@ impl Scene {
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString(queue_type.into()));
             let declared = async {
-                let connection = try_plainly(&self.broker).await?;
+                let connection = connect(&self.broker).await?;
                 let channel = connection.create_channel().await?;
                 channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await?;
                 connection.close(200, "declared".into()).await
@@ -160,7 +159,7 @@ impl Scene {
     /// Waits until the broker takes connections.
     pub async fn broker_answers(&self) {
         eventually("the broker to answer", LIMIT * 2, async || {
-            let connected = tokio::time::timeout(Duration::from_secs(10), try_plainly(&self.broker)).await;
+            let connected = tokio::time::timeout(Duration::from_secs(10), connect(&self.broker)).await;
             let connection = connected.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
             connection.close(200, "answered".into()).await.map_err(|error| error.to_string())
         })
@@ -206,21 +205,28 @@ impl Scene {
         self.declare(index).await;
         storage.ensure(plan.name).await;
         secrets::renew(self, index).await;
-        let pipeline = plan.manifest(&store.url());
-        let pipeline: ImagePipeline = serde_json::from_value(pipeline).expect("an ImagePipeline");
-        let api = Api::namespaced(self.client.clone(), NAMESPACE);
-        api.create(&PostParams::default(), &pipeline).await.expect("a new ImagePipeline");
+        let pipeline = serde_json::from_value(plan.manifest(&store.url())).expect("a resource");
+        self.resources().create(&PostParams::default(), &pipeline).await.expect("a new ImagePipeline");
     }
 
     async fn ready(&self, name: &str) {
-        let api: Api<ImagePipeline> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let api = self.resources();
         eventually(&format!("{name} to be ready"), LIMIT * 2, async || {
-            let status = api.get(name).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
-            let conditions = status.conditions;
-            let is = |kind: &str| conditions.iter().any(|one| one.type_ == kind && one.status == "True");
-            if is("Ready") && is("ConsumersAvailable") { Ok(()) } else { Err(format!("{conditions:?}")) }
+            let resource = api.get(name).await.map_err(|error| error.to_string())?;
+            let conditions = &resource.data["status"]["conditions"];
+            let is = |kind: &str| {
+                let mut conditions = conditions.as_array().into_iter().flatten();
+                conditions.any(|one| one["type"] == kind && one["status"] == "True")
+            };
+            if is("Ready") && is("ConsumersAvailable") { Ok(()) } else { Err(conditions.to_string()) }
         })
         .await;
+    }
+
+    /// The ImagePipelines of the soak, without the product's types.
+    fn resources(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("greench.dev", "v1alpha1", "ImagePipeline");
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
     }
 }
 
