@@ -6,11 +6,14 @@
 
 #[path = "mod.rs"]
 mod accounting;
+#[path = "../pipeline/images.rs"]
+mod images;
 #[path = "../pipeline/port.rs"]
 mod port;
 #[path = "../pipeline/proxy.rs"]
 mod proxy;
 
+mod decoded;
 mod history;
 mod independent;
 mod judged;

@@ -8,6 +8,7 @@ pub mod amqp_tap;
 pub mod conversation;
 mod frames;
 pub mod ledger;
+pub mod pixels;
 pub mod publisher;
 pub mod read_back;
 pub mod store_tap;

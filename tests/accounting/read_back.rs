@@ -11,7 +11,8 @@ use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
 use super::amqp::connect;
-use super::ledger::{Digest, Id, id_of, pixels};
+use super::ledger::{Digest, Id, id_of};
+use super::pixels::{self, Decoded};
 use super::wire::Object;
 
 /// Objects that are read at once.
@@ -30,7 +31,7 @@ pub struct Stored {
     /// The digest of the file.
     pub body: Digest,
     /// The digest of its pixels, or why it is no PNG.
-    pub pixels: Result<Digest, String>,
+    pub pixels: Decoded,
 }
 
 /// A message in a queue.
@@ -103,16 +104,8 @@ impl Buckets {
         let object = self.client.get_object().bucket(bucket).key(&key).send().await.expect("an object");
         let file = object.body.collect().await.expect("a body").into_bytes();
         let object = Object { bucket: bucket.to_owned(), key };
-        let read = move || Stored { object, body: blake3::hash(&file), pixels: png_pixels(&file) };
-        tokio::task::spawn_blocking(read).await.expect("the decoder does not panic")
-    }
-}
-
-fn png_pixels(file: &[u8]) -> Result<Digest, String> {
-    match image::guess_format(file) {
-        Ok(image::ImageFormat::Png) => pixels(file),
-        Ok(other) => Err(format!("it is {other:?}")),
-        Err(error) => Err(error.to_string()),
+        let read = move || Stored { object, body: blake3::hash(&file), pixels: pixels::stored(&file) };
+        tokio::task::spawn_blocking(read).await.expect("a decoder that answers")
     }
 }
 

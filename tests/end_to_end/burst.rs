@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::accounting::account::Account;
-use super::accounting::ledger::{Entry, Ledger, pixels};
+use super::accounting::ledger::{Entry, Ledger};
+use super::accounting::pixels;
 use super::accounting::publisher::Publisher;
 use super::accounting::read_back::{self, Buckets, Found};
 use super::bucket::Storage;
@@ -32,7 +33,7 @@ async fn a_burst_ends_in_the_bucket() {
     let publisher = Publisher::new(&messages.uri, &ledger);
     for index in 0..TILES {
         let (name, file) = (messages::tiles(320).name(index), messages::tiles(320).file(index).expect("a PNG"));
-        let entry = Entry::good("burst", "burst", "tiles/", &name, pixels(&file).expect("an image"));
+        let entry = Entry::good("burst", "burst", "tiles/", &name, pixels::expected(&file).expect("an image"));
         publisher.publish(entry, &messages::tile(index)).await.expect("confirmed");
     }
     let bad = b"{\"image\": \"not base64!\", \"image_metadata\": {\"image_name\": \"bad.png\"}}";

@@ -3,7 +3,8 @@
 
 use super::accounting::account::Account;
 use super::accounting::amqp_tap;
-use super::accounting::ledger::{Entry, Ledger, pixels};
+use super::accounting::ledger::{Entry, Ledger};
+use super::accounting::pixels;
 use super::accounting::publisher::Publisher;
 use super::accounting::read_back::{Buckets, Found, messages};
 use super::accounting::store_tap::StoreTap;
@@ -50,7 +51,7 @@ impl Accounted {
     /// Publishes images; those that the broker does not confirm are attempts.
     pub async fn publish(&self, samples: &[Sample]) {
         for sample in samples {
-            let digest = pixels(&sample.file).expect("an image of our own");
+            let digest = pixels::expected(&sample.file).expect("an image of our own");
             let settings = &self.scene.settings;
             let entry = Entry::good(&settings.queue, &settings.bucket, &settings.prefix, &sample.name, digest);
             drop(self.publisher.publish(entry, &sample.body()).await);

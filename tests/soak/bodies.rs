@@ -11,7 +11,8 @@ use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::json;
 use strum::IntoEnumIterator as _;
 
-use super::accounting::ledger::{Digest, Entry, Expectation, Key, pixels};
+use super::accounting::ledger::{Digest, Entry, Expectation, Key};
+use super::accounting::pixels;
 use super::images;
 use super::plan::{FAIL, Plan};
 
@@ -59,7 +60,7 @@ enum Bad {
 
 impl Image {
     fn new(ending: &str, file: Vec<u8>) -> Self {
-        let (encoded, pixels) = (STANDARD.encode(&file), pixels(&file).expect("an image of our own"));
+        let (encoded, pixels) = (STANDARD.encode(&file), pixels::expected(&file).expect("an image of our own"));
         Self { ending: ending.to_owned(), file, encoded, pixels }
     }
 }
