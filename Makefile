@@ -71,6 +71,7 @@ soaking: install
 	@$(CARGO_TARGET_DIR)/release/examples/soak --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED))
 
 $(BENCH_PYTHON)/installed:
+	@$(CLUSTER_SCRIPTS)/packages
 	@python3 -m venv --clear $(BENCH_PYTHON)
 	@$(BENCH_PYTHON)/bin/pip install --quiet --disable-pip-version-check --requirement tests/bench/requirements.txt
 	@touch $@

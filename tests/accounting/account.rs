@@ -9,9 +9,6 @@ use super::ledger::{Attempt, Digest, Expectation, Id, Key};
 use super::read_back::{Found, Queued, Stored};
 use super::wire::{Event, Object};
 
-/// The last part of the key that consumers try a store with.
-const PROBE: &str = ".image-pipeline-probe";
-
 /// So many are named in a sentence.
 const NAMED: usize = 5;
 
@@ -124,7 +121,7 @@ impl<'a> Settling<'a> {
         let account = Account {
             attempted: attempts.len(),
             confirmed: attempts.iter().filter(|attempt| attempt.confirmed).count(),
-            stored: found.stored.iter().filter(|stored| !is_probe(&stored.object)).count(),
+            stored: found.stored.len(),
             parked: found.parked.len(),
             queued: found.queued.len(),
             ..Account::default()
@@ -160,9 +157,7 @@ impl<'a> Settling<'a> {
         let owners = self.owners(&stored.object);
         let name = named(&stored.object);
         if owners.is_empty() {
-            if !is_probe(&stored.object) {
-                self.account.unexpected.push(name);
-            }
+            self.account.unexpected.push(name);
             return;
         }
         match &stored.pixels {
@@ -230,9 +225,7 @@ impl<'a> Settling<'a> {
     fn uploads(&mut self, events: &[Event]) {
         let mut uploads = BTreeMap::<&Object, Vec<Digest>>::new();
         for event in events {
-            if let Event::Put { object, body, status: 200..300, .. } = event
-                && !is_probe(object)
-            {
+            if let Event::Put { object, body, status: 200..300, .. } = event {
                 uploads.entry(object).or_default().push(*body);
             }
         }
@@ -303,10 +296,6 @@ impl<'a> Settling<'a> {
             self.account.early_ack.push(title(attempt));
         }
     }
-}
-
-fn is_probe(object: &Object) -> bool {
-    object.key.ends_with(PROBE)
 }
 
 fn named(object: &Object) -> String {

@@ -9,11 +9,12 @@ use super::ledger::{Id, id_of};
 /// Class, weight and size of the body come before the properties.
 const BEFORE_PROPERTIES: usize = 12;
 
-/// The header of a copy that a consumer publishes to the queue it reads.
-const RENEWALS: &[u8] = b"x-image-pipeline-renewals";
+/// The header of a copy that a consumer publishes to the queue it reads, as a table has it: after its length.
+const RENEWALS: &[u8] = b"\x19x-image-pipeline-renewals";
 
-/// The header that has the original properties of a message whose headers could not be read, in base64.
-const UNREADABLE: &[u8] = b"x-image-pipeline-unreadable-properties";
+/// The header that has the original properties of a message whose headers could not be read, in base64; as a table has
+/// it, since a text in the table may name it.
+const UNREADABLE: &[u8] = b"\x26x-image-pipeline-unreadable-properties";
 
 /// The type of a text in a table.
 const LONG_STRING: u8 = b'S';
@@ -69,7 +70,7 @@ impl Head {
                 Property::Table => {
                     let table = long(&mut rest)?;
                     head.is_renewed = position(table, RENEWALS).is_some();
-                    head.id = original(table).and_then(|original| original.id);
+                    head.id = original(table);
                 }
             }
         }
@@ -77,13 +78,18 @@ impl Head {
     }
 }
 
-/// The head that the consumer could not read, from the copy that it parked.
-fn original(table: &[u8]) -> Option<Head> {
+/// The message whose original properties are these, in base64.
+pub fn id_of_original(properties: &[u8]) -> Option<Id> {
+    Head::of_properties(&STANDARD.decode(properties).ok()?)?.id
+}
+
+/// The message whose head the consumer could not read, from the copy that it parked.
+fn original(table: &[u8]) -> Option<Id> {
     let mut rest = table.get(position(table, UNREADABLE)? + UNREADABLE.len()..)?;
     if take(&mut rest, 1)? != [LONG_STRING] {
         return None;
     }
-    Head::of_properties(&STANDARD.decode(long(&mut rest)?).ok()?)
+    id_of_original(long(&mut rest)?)
 }
 
 fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {

@@ -103,7 +103,6 @@ fn an_honest_history_has_no_fault_and_its_counts() {
         ("refused alone, and stored later", |history| {
             stored(history, &[Deliver, RefusedAlone(403), GiveBack, Deliver, Put, Acknowledge]);
         }),
-        ("a probe", |history| history.store("tiles/.image-pipeline-probe", "none")),
     ];
     for (what, change) in rows {
         let account = account(change);

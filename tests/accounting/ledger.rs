@@ -3,8 +3,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use image::DynamicImage;
-
 /// Of a body or of pixels.
 pub type Digest = blake3::Hash;
 
@@ -149,16 +147,4 @@ pub fn message_id(id: Id) -> String {
 /// The number of a message id; another's message has none.
 pub fn id_of(message_id: &str) -> Option<Id> {
     message_id.strip_prefix(MESSAGE_ID)?.parse().ok()
-}
-
-/// The digest of what a decoder makes of an image file: its size, its kind of pixels, and them all.
-pub fn pixels(file: &[u8]) -> Result<Digest, String> {
-    image::load_from_memory(file).map(|image| pixels_of(&image)).map_err(|error| error.to_string())
-}
-
-fn pixels_of(image: &DynamicImage) -> Digest {
-    let mut digest = blake3::Hasher::new();
-    digest.update(format!("{:?} {} {} ", image.color(), image.width(), image.height()).as_bytes());
-    digest.update(image.as_bytes());
-    digest.finalize()
 }

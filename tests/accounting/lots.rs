@@ -23,15 +23,6 @@ fn each_fault_has_its_share_of_the_requests() {
 }
 
 #[test]
-fn the_probe_passes_where_it_shall() {
-    let all = Faults::from(Fault::DENIED);
-    assert_eq!(count(&all, Fault::DENIED, "PUT /b/.image-pipeline-probe HTTP/1.1"), REQUESTS);
-    let all = all.but_for_the_probe();
-    assert_eq!(count(&all, Fault::None, "PUT /b/.image-pipeline-probe HTTP/1.1"), REQUESTS);
-    assert_eq!(count(&all, Fault::DENIED, "PUT /b/tile.png HTTP/1.1"), REQUESTS);
-}
-
-#[test]
 fn a_limit_of_bytes_lets_smaller_bodies_pass() {
     let proxy = Faults::from(Fault::Answer(413, "")).for_longer_than(1000);
     let draw = |length: usize| proxy.draw(0, &format!("PUT /b/tile.png HTTP/1.1\r\ncontent-length: {length}\r\n\r\n"));

@@ -6,14 +6,16 @@
 
 #[path = "mod.rs"]
 mod accounting;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
+#[path = "../pipeline/images.rs"]
+mod images;
 #[path = "../pipeline/port.rs"]
 mod port;
 #[path = "../pipeline/proxy.rs"]
 mod proxy;
 
+mod decoded;
 mod history;
+mod independent;
 mod judged;
 mod lots;
 mod overheard;

@@ -3,11 +3,13 @@
 //! read back are understood here by other means.
 
 pub mod account;
+pub mod amqp;
 pub mod amqp_tap;
 pub mod conversation;
 mod frames;
 pub mod head;
 pub mod ledger;
+pub mod pixels;
 pub mod publisher;
 pub mod read_back;
 pub mod store_tap;

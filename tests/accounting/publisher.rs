@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use image_pipeline::broker_address::BrokerAddress;
 use jiff::Timestamp;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::FieldTable;
@@ -12,8 +11,8 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::amqp::connect;
 use super::ledger::{Entry, Id, Ledger, message_id};
-use crate::plainly::try_plainly;
 
 const PERSISTENT: u8 = 2;
 
@@ -29,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// One connection at a time, whoever breaks it. Clones share it, and may publish at once.
 #[derive(Clone)]
 pub struct Publisher {
-    address: BrokerAddress,
+    uri: String,
     ledger: Ledger,
     properties: BasicProperties,
     session: Arc<Mutex<Option<Session>>>,
@@ -42,10 +41,10 @@ struct Session {
 }
 
 impl Publisher {
-    /// Nothing is opened yet.
-    pub fn new(address: &BrokerAddress, ledger: &Ledger) -> Self {
+    /// Connects to the broker at this URI when the first message is published.
+    pub fn new(uri: &str, ledger: &Ledger) -> Self {
         Self {
-            address: address.clone(),
+            uri: uri.to_owned(),
             ledger: ledger.clone(),
             properties: BasicProperties::default(),
             session: Arc::default(),
@@ -86,7 +85,7 @@ impl Publisher {
             {
                 return Ok(channel.clone());
             }
-            match timeout(ANSWER, open(&self.address)).await {
+            match timeout(ANSWER, open(&self.uri)).await {
                 Ok(Ok(session)) => *slot = Some(session),
                 Ok(Err(error)) if Instant::now() > deadline => return Err(error.to_string()),
                 Err(_) if Instant::now() > deadline => return Err("the broker does not answer".to_owned()),
@@ -96,8 +95,8 @@ impl Publisher {
     }
 }
 
-async fn open(address: &BrokerAddress) -> lapin::Result<Session> {
-    let connection = try_plainly(address).await?;
+async fn open(uri: &str) -> lapin::Result<Session> {
+    let connection = connect(uri).await?;
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     Ok(Session { channel, _connection: connection })

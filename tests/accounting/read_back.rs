@@ -6,22 +6,26 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use futures::StreamExt;
-use image_pipeline::broker_address::BrokerAddress;
 use lapin::message::Delivery;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use super::ledger::{Digest, Id, id_of, pixels};
+use super::amqp::connect;
+use super::head::id_of_original;
+use super::ledger::{Digest, Id, id_of};
+use super::pixels::{self, Decoded};
 use super::wire::Object;
-use crate::plainly::plainly;
 
 /// Objects that are read at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
 
 /// The header that says why the product parked a message.
 const REASON: &str = "x-image-pipeline-reason";
 /// The header that says why the broker put a message aside.
 const BROKERS_REASON: &str = "x-first-death-reason";
+
+/// The header with the properties of a message whose headers the product could not read.
+const ORIGINAL_PROPERTIES: &str = "x-image-pipeline-unreadable-properties";
 
 /// An object in a bucket.
 #[derive(Clone, Debug)]
@@ -31,7 +35,7 @@ pub struct Stored {
     /// The digest of the file.
     pub body: Digest,
     /// The digest of its pixels, or why it is no PNG.
-    pub pixels: Result<Digest, String>,
+    pub pixels: Decoded,
 }
 
 /// A message in a queue.
@@ -104,23 +108,15 @@ impl Buckets {
         let object = self.client.get_object().bucket(bucket).key(&key).send().await.expect("an object");
         let file = object.body.collect().await.expect("a body").into_bytes();
         let object = Object { bucket: bucket.to_owned(), key };
-        let read = move || Stored { object, body: blake3::hash(&file), pixels: png_pixels(&file) };
-        tokio::task::spawn_blocking(read).await.expect("the decoder does not panic")
-    }
-}
-
-fn png_pixels(file: &[u8]) -> Result<Digest, String> {
-    match image::guess_format(file) {
-        Ok(image::ImageFormat::Png) => pixels(file),
-        Ok(other) => Err(format!("it is {other:?}")),
-        Err(error) => Err(error.to_string()),
+        let read = move || Stored { object, body: blake3::hash(&file), pixels: pixels::stored(&file) };
+        tokio::task::spawn_blocking(read).await.expect("a decoder that answers")
     }
 }
 
 /// Everything that is ready in a queue, which has it all again afterwards. One that is missing holds
 /// nothing.
-pub async fn messages(address: &BrokerAddress, queue: &str) -> Vec<Queued> {
-    let connection = plainly(address).await;
+pub async fn messages(uri: &str, queue: &str) -> Vec<Queued> {
+    let connection = connect(uri).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let mut found = Vec::new();
@@ -138,12 +134,10 @@ pub async fn messages(address: &BrokerAddress, queue: &str) -> Vec<Queued> {
 fn queued(queue: &str, message: &Delivery) -> Queued {
     let properties = &message.properties;
     let headers = properties.headers().iter().flat_map(FieldTable::inner);
-    Queued {
-        queue: queue.to_owned(),
-        id: properties.message_id().as_ref().and_then(|id| id_of(id.as_str())),
-        body: blake3::hash(&message.data),
-        headers: headers.map(|(name, value)| (name.to_string(), text(value))).collect(),
-    }
+    let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.to_string(), text(value))).collect();
+    let own = properties.message_id().as_ref().and_then(|id| id_of(id.as_str()));
+    let original = || id_of_original(headers.get(ORIGINAL_PROPERTIES)?.as_bytes());
+    Queued { queue: queue.to_owned(), id: own.or_else(original), body: blake3::hash(&message.data), headers }
 }
 
 fn text(value: &AMQPValue) -> String {

@@ -53,7 +53,6 @@ impl Fault {
 pub struct Faults {
     shares: Vec<(f64, Fault)>,
     seed: u64,
-    probe_passes: bool,
     only: Option<&'static str>,
     unless: Option<&'static str>,
     longer_than: Option<usize>,
@@ -63,12 +62,7 @@ impl Faults {
     /// Each of them for a share of all requests, from 0 to 1; what is left passes. The same seed draws
     /// the same lots.
     pub fn mixed(seed: u64, shares: &[(f64, Fault)]) -> Self {
-        Self { shares: shares.to_vec(), seed, probe_passes: false, only: None, unless: None, longer_than: None }
-    }
-
-    /// The same, but for the request that stores the probe object, which passes.
-    pub fn but_for_the_probe(self) -> Self {
-        Self { probe_passes: true, ..self }
+        Self { shares: shares.to_vec(), seed, only: None, unless: None, longer_than: None }
     }
 
     /// The same, but for requests that don't have this in their first line, which pass.
@@ -98,7 +92,7 @@ impl Faults {
         if self.unless.is_some_and(|part| head.to_ascii_lowercase().contains(part)) {
             return Fault::None;
         }
-        if self.probe_passes && line.contains("-probe") || self.only.is_some_and(|part| !line.contains(part)) {
+        if self.only.is_some_and(|part| !line.contains(part)) {
             return Fault::None;
         }
         if self.longer_than.is_some_and(|most| length(head) <= most) {

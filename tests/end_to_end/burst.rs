@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::accounting::account::Account;
-use super::accounting::ledger::{Entry, Ledger, pixels};
+use super::accounting::ledger::{Entry, Ledger};
+use super::accounting::pixels;
 use super::accounting::publisher::Publisher;
 use super::accounting::read_back::{self, Buckets, Found};
 use super::bucket::Storage;
@@ -29,10 +30,10 @@ async fn a_burst_ends_in_the_bucket() {
     };
 
     let ledger = Ledger::default();
-    let publisher = Publisher::new(&messages.address, &ledger);
+    let publisher = Publisher::new(&messages.uri, &ledger);
     for index in 0..TILES {
         let (name, file) = (messages::tiles(320).name(index), messages::tiles(320).file(index).expect("a PNG"));
-        let entry = Entry::good("burst", "burst", "tiles/", &name, pixels(&file).expect("an image"));
+        let entry = Entry::good("burst", "burst", "tiles/", &name, pixels::expected(&file).expect("an image"));
         publisher.publish(entry, &messages::tile(index)).await.expect("confirmed");
     }
     let bad = b"{\"image\": \"not base64!\", \"image_metadata\": {\"image_name\": \"bad.png\"}}";
@@ -48,8 +49,8 @@ async fn a_burst_ends_in_the_bucket() {
     eventually("the size to be 0 again", LIMIT, async || equal(pipeline.size(), Some(0))).await;
     let found = Found {
         stored: Buckets::of(storage.client.clone()).stored("burst").await,
-        parked: read_back::messages(&messages.address, "burst.parked").await,
-        queued: read_back::messages(&messages.address, "burst").await,
+        parked: read_back::messages(&messages.uri, "burst.parked").await,
+        queued: read_back::messages(&messages.uri, "burst").await,
     };
     let account = Account::of(&ledger.attempts(), &found, &[]);
     assert_eq!((account.stored, account.parked, account.queued, account.faults()), (TILES as usize, 1, 0, vec![]));

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image_pipeline::broker_address::BrokerAddress;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::whole;
 
@@ -166,5 +167,12 @@ impl Namespace {
             password: self.secret("rabbit-default-user", "password"),
             tls: None,
         }
+    }
+
+    /// The AMQP URI of the broker, at the end of a way to it.
+    pub fn broker_uri(&self, way: &Way) -> String {
+        let [user, password] = ["username", "password"].map(|key| self.secret("rabbit-default-user", key));
+        let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        format!("amqp://{}:{}@{}:{}", encoded(&user), encoded(&password), way.host, way.port)
     }
 }

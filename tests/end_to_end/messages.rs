@@ -32,6 +32,8 @@ pub struct Messages {
     plain: lapin::Channel,
     /// Where the broker is, from here.
     pub address: BrokerAddress,
+    /// The same as a URI, for the accountant.
+    pub uri: String,
     _connections: (Connection, lapin::Connection, Way),
 }
 
@@ -43,13 +45,13 @@ impl Messages {
         let flavor = tokio::runtime::Handle::current().runtime_flavor();
         assert_eq!(flavor, tokio::runtime::RuntimeFlavor::MultiThread, "the test needs a runtime with worker threads");
         let way = namespace.way_to("rabbit", 5672);
-        let address = namespace.broker(&way);
+        let (address, uri) = (namespace.broker(&way), namespace.broker_uri(&way));
         let connection = Connection::open(&address, "end-to-end tests").await.expect("a connection");
         let publisher = connection.channel().await.expect("a channel");
         publisher.confirm().await.expect("confirm mode");
         let plain_connection = plainly(&address).await;
         let plain = plain_connection.create_channel().await.expect("a channel");
-        Self { publisher, plain, address, _connections: (connection, plain_connection, way) }
+        Self { publisher, plain, address, uri, _connections: (connection, plain_connection, way) }
     }
 
     /// Declares a durable quorum queue.

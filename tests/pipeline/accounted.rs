@@ -1,12 +1,10 @@
 //! A scene with an accountant: taps before its broker and its store, a publisher that keeps the
 //! ledger, and the account at the end. It must never look at what the consumer says of itself.
 
-use image_pipeline::broker_address::BrokerAddress;
-use image_pipeline::reason::Reason;
-
 use super::accounting::account::Account;
 use super::accounting::amqp_tap;
-use super::accounting::ledger::{Entry, Ledger, pixels};
+use super::accounting::ledger::{Entry, Ledger};
+use super::accounting::pixels;
 use super::accounting::publisher::Publisher;
 use super::accounting::read_back::{Buckets, Found, messages};
 use super::accounting::store_tap::StoreTap;
@@ -29,7 +27,8 @@ pub struct Accounted {
     pub ledger: Ledger,
     /// What was seen.
     pub wire: Wire,
-    address: BrokerAddress,
+    /// The URI of the tap before the broker.
+    pub uri: String,
     publisher: Publisher,
 }
 
@@ -40,27 +39,29 @@ impl Accounted {
         let (broker, wire, ledger) = (Broker::shared(version).await, Wire::default(), Ledger::default());
         let tap = amqp_tap::start(Port::reserve(), broker.listener(), &wire);
         let store = StoreTap::start(Port::reserve(), scene.store.address(), &wire);
-        let through = BrokerAddress { port: tap.address().port(), ..broker.address() };
+        let mut through = broker.address();
+        through.port = tap.address().port();
         scene.settings.write_broker_secret(&through);
         scene.settings.endpoint = store.url();
-        let publisher = Publisher::new(&through, &ledger);
-        Self { scene, broker: tap, store, ledger, wire, address: broker.address(), publisher }
+        let uri = Broker::uri(tap.address());
+        let publisher = Publisher::new(&uri, &ledger);
+        Self { scene, broker: tap, store, ledger, wire, uri, publisher }
     }
 
     /// Publishes images; those that the broker does not confirm are attempts.
     pub async fn publish(&self, samples: &[Sample]) {
         for sample in samples {
-            let digest = pixels(&sample.file).expect("an image of our own");
+            let digest = pixels::expected(&sample.file).expect("an image of our own");
             let settings = &self.scene.settings;
             let entry = Entry::good(&settings.queue, &settings.bucket, &settings.prefix, &sample.name, digest);
             drop(self.publisher.publish(entry, &sample.body()).await);
         }
     }
 
-    /// Publishes a message that is to be parked.
-    pub async fn publish_bad(&self, name: &str, body: &[u8], reason: Reason) {
+    /// Publishes a message that consumers must park with this reason.
+    pub async fn publish_bad(&self, name: &str, body: &[u8], reason: &str) {
         let settings = &self.scene.settings;
-        let entry = Entry::bad(&settings.queue, &settings.bucket, name, reason.as_str());
+        let entry = Entry::bad(&settings.queue, &settings.bucket, name, reason);
         drop(self.publisher.publish(entry, body).await);
     }
 
@@ -75,8 +76,8 @@ impl Accounted {
         let client = store.client(&format!("http://{}", store.address()));
         let found = Found {
             stored: Buckets::of(client).stored(&settings.bucket).await,
-            parked: messages(&self.address, &settings.parking).await,
-            queued: messages(&self.address, &settings.queue).await,
+            parked: messages(&self.uri, &settings.parking).await,
+            queued: messages(&self.uri, &settings.queue).await,
         };
         Account::of(&self.ledger.attempts(), &found, &self.wire.events())
     }

@@ -10,17 +10,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
 use image::{DynamicImage, ImageFormat};
-use image_pipeline::broker_address::BrokerAddress;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
 
 use crate::accounted::Accounted;
 use crate::accounting::account::Account;
+use crate::accounting::amqp::connect;
 use crate::accounting::store_tap::Fault;
-use crate::broker::{Broker, Version};
+use crate::broker::Version;
 use crate::images::samples;
-use crate::plainly::plainly;
 
 const IMAGES: u32 = 8;
 
@@ -44,9 +43,7 @@ async fn consumed(name: &str, fault: Fault, automatic: bool, deeds: &[Deed]) -> 
     let accounted = Accounted::new(name, Version::Four).await;
     accounted.store.set(fault);
     accounted.publish(&samples(IMAGES)).await;
-    let broker = Broker::shared(Version::Four).await;
-    let through = BrokerAddress { port: accounted.broker.address().port(), ..broker.address() };
-    let connection = plainly(&through).await;
+    let connection = connect(&accounted.uri).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     let queue = accounted.scene.settings.queue.as_str();
     let options = BasicConsumeOptions { no_ack: automatic, ..BasicConsumeOptions::default() };

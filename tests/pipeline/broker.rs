@@ -146,6 +146,11 @@ impl Broker {
         })
     }
 
+    /// The AMQP URI of a broker or proxy at this address, for the default user and virtual host.
+    pub fn uri(address: SocketAddr) -> String {
+        format!("amqp://guest:guest@{address}")
+    }
+
     /// Where TLS is spoken, for the user of `address`.
     pub fn with_tls(&self, host: &str, address: &BrokerAddress) -> BrokerAddress {
         BrokerAddress { host: host.to_owned(), port: self.home.tls.number(), ..address.clone() }

@@ -1,12 +1,12 @@
 //! Images as devices publish them: every kind that is read, full of noise, always the same for the
-//! same number. It must never use the product's own encoder.
+//! same number. It must never use the product's own code.
 
 use std::io::Cursor;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::{DynamicImage, ImageBuffer, ImageFormat, Rgba};
-use image_pipeline::message::{ImageMetadata, Message};
+use serde_json::json;
 
 /// An image file and its name.
 #[derive(Clone, Debug)]
@@ -20,9 +20,8 @@ pub struct Sample {
 impl Sample {
     /// The message that carries it.
     pub fn body(&self) -> Vec<u8> {
-        let image_metadata = ImageMetadata { image_name: self.name.as_str().into() };
-        let message = Message { image: STANDARD.encode(&self.file).into(), image_metadata };
-        serde_json::to_vec(&message).expect("JSON")
+        let image = STANDARD.encode(&self.file);
+        serde_json::to_vec(&json!({ "image": image, "image_metadata": { "image_name": self.name } })).expect("JSON")
     }
 
     /// Its pixels, as the format's decoder gives them.

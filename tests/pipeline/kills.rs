@@ -6,7 +6,6 @@ use std::io::Cursor;
 use std::time::Duration;
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
-use image_pipeline::reason::Reason;
 use lapin::types::AMQPValue;
 
 use crate::accounted::Accounted;
@@ -87,7 +86,7 @@ async fn consumers_that_end(name: &str, consumers: usize, crashing: usize) {
     let images = samples(30);
     for (number, images) in images.chunks(30 / crashing).enumerate() {
         let bad = too_large(number);
-        accounted.publish_bad(&bad.name, &bad.body(), Reason::CrashingMessage).await;
+        accounted.publish_bad(&bad.name, &bad.body(), "CrashingMessage").await;
         accounted.publish(images).await;
     }
     let mut running: Vec<Consumer> = (0..consumers).map(|_| Consumer::start(settings)).collect();

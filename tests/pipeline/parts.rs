@@ -79,7 +79,7 @@ async fn the_publisher_outlives_its_connections() {
     accounted.publish(&images[3..4]).await;
     broker.set(Mode::Pass);
     accounted.publish(&images[4..5]).await;
-    let address = Broker::shared(Version::Four).await.address();
+    let address = Broker::uri(Broker::shared(Version::Four).await.listener());
     let there = messages(&address, &queue).await.len();
     assert!(there >= 3, "{there}");
     assert_eq!(messages(&address, &queue).await.len(), there, "what is read back stays");

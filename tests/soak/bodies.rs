@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use image::{ImageFormat, Rgb, RgbImage};
-use image_pipeline::message::{ImageMetadata, Message};
-use image_pipeline::reason::Reason;
+use serde_json::json;
 use strum::IntoEnumIterator as _;
 
-use super::accounting::ledger::{Digest, Entry, Expectation, Key, pixels};
+use super::accounting::ledger::{Digest, Entry, Expectation, Key};
+use super::accounting::pixels;
 use super::images;
 use super::plan::{FAIL, Plan};
 
@@ -32,8 +32,11 @@ const SMALL: u32 = 60;
 /// Pixels along a side of a huge one.
 const HUGE_SIDE: u32 = 1000;
 
+/// The reason of messages whose headers the library of the consumer can't read.
+const UNREADABLE: &str = "MessageUnreadable";
+
 /// Pixels along a side of one that crashes a consumer with too little memory.
-const CRASHING_SIDE: u32 = 4000;
+const CRASHING_SIDE: u32 = 4400;
 
 /// An image file as it is sent, and the digest of its pixels.
 struct Image {
@@ -66,7 +69,7 @@ enum Bad {
 
 impl Image {
     fn new(ending: &str, file: Vec<u8>) -> Self {
-        let (encoded, pixels) = (STANDARD.encode(&file), pixels(&file).expect("an image of our own"));
+        let (encoded, pixels) = (STANDARD.encode(&file), pixels::expected(&file).expect("an image of our own"));
         Self { ending: ending.to_owned(), file, encoded, pixels }
     }
 }
@@ -113,7 +116,7 @@ impl Bodies {
     pub fn crashing(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
         let name = format!("crashing-{number:05}.jpg");
         let body = body(&name, &self.crashing);
-        (Entry::bad(plan.name, plan.name, &name, Reason::CrashingMessage.as_str()), body)
+        (Entry::bad(plan.name, plan.name, &name, "CrashingMessage"), body)
     }
 
     fn random(&self, plan: &Plan, number: usize, what: u64) -> Rng {
@@ -128,7 +131,7 @@ impl Bodies {
             entry.key = Key::Around(format!("{stem}-"), ".png".to_owned());
         }
         if plan.on_conflict == FAIL && stem.ends_with("-both") {
-            let reason = Reason::ObjectExists.as_str().to_owned();
+            let reason = "ObjectExists".to_owned();
             entry.expectation = Expectation::FirstOfItsKey { pixels: image.pixels, reason };
         }
         (entry, body(&name, &image.encoded))
@@ -141,27 +144,26 @@ impl Bodies {
         let good = body(&name, &image.encoded);
         let with = |file: &[u8]| body(&name, &STANDARD.encode(file));
         let (reason, body) = match bad {
-            Bad::Json => (Reason::InvalidJson, good[..good.len() - 1 - random.usize(0..20)].to_vec()),
-            Bad::Field => (Reason::MissingField, format!("{{\"image\": {:?}}}", image.encoded).into_bytes()),
-            Bad::Base64 => (Reason::InvalidBase64, body(&name, &image.encoded.replacen('A', "!", 1))),
-            Bad::Truncated => (Reason::InvalidImage, with(&image.file[..image.file.len() / 2])),
-            Bad::NoImage => (Reason::UnknownFormat, with(b"a line of text, and nothing that could be seen")),
-            Bad::Name => (Reason::InvalidName, body(&format!("../../{name}"), &image.encoded)),
-            Bad::TooLarge => (Reason::ImageTooLarge, with(&claims(&image.file, 16_384))),
-            Bad::Headers => (Reason::MessageUnreadable, good),
+            Bad::Json => ("InvalidJson", good[..good.len() - 1 - random.usize(0..20)].to_vec()),
+            Bad::Field => ("MissingField", format!("{{\"image\": {:?}}}", image.encoded).into_bytes()),
+            Bad::Base64 => ("InvalidBase64", body(&name, &image.encoded.replacen('A', "!", 1))),
+            Bad::Truncated => ("InvalidImage", with(&image.file[..image.file.len() / 2])),
+            Bad::NoImage => ("UnknownFormat", with(b"a line of text, and nothing that could be seen")),
+            Bad::Name => ("InvalidName", body(&format!("../../{name}"), &image.encoded)),
+            Bad::TooLarge => ("ImageTooLarge", with(&claims(&image.file, 16_384))),
+            Bad::Headers => (UNREADABLE, good),
         };
-        (Entry::bad(plan.name, plan.name, &name, reason.as_str()), body)
+        (Entry::bad(plan.name, plan.name, &name, reason), body)
     }
 }
 
 /// Whether a message has to take the way on which its headers become unreadable.
 pub fn has_unreadable_headers(entry: &Entry) -> bool {
-    matches!(&entry.expectation, Expectation::Bad { reason } if reason == Reason::MessageUnreadable.as_str())
+    matches!(&entry.expectation, Expectation::Bad { reason } if reason == UNREADABLE)
 }
 
 fn body(name: &str, encoded: &str) -> Vec<u8> {
-    let image_metadata = ImageMetadata { image_name: name.into() };
-    serde_json::to_vec(&Message { image: encoded.into(), image_metadata }).expect("JSON")
+    serde_json::to_vec(&json!({ "image": encoded, "image_metadata": { "image_name": name } })).expect("JSON")
 }
 
 /// A PNG of this side that can't be made smaller.

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use image_pipeline::api::ImagePipeline;
-use image_pipeline::broker_address::BrokerAddress;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt as _};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -18,20 +17,20 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
+use super::accounting::amqp::connect;
 use super::accounting::amqp_tap;
 use super::accounting::ledger::{Entry, Id, Ledger};
 use super::accounting::publisher::Publisher;
 use super::accounting::store_tap::StoreTap;
 use super::accounting::wire::Wire;
 use super::bodies::{self, Bodies};
-use super::broker::Version;
+use super::broker::{Broker, Version};
 use super::broker_cluster::Cluster;
 use super::bucket::Storage;
 use super::cluster::{self, Namespace};
 use super::commands;
 use super::eventually::{LIMIT, eventually};
 use super::faults::secrets;
-use super::plainly::try_plainly;
 use super::plan::{LED, PLANS, Plan};
 use super::port::Port;
 use super::proxy::Proxy;
@@ -52,8 +51,8 @@ pub struct Pipeline {
     pub amqp: Proxy,
     /// Between it and the store.
     pub store: StoreTap,
-    /// Where its broker is, from here, with all rights.
-    pub broker: BrokerAddress,
+    /// The URI of its broker, from here, of the user with all rights.
+    pub broker: String,
     /// One for each message that may be on its way.
     pub sending: Arc<Semaphore>,
     publisher: Publisher,
@@ -102,12 +101,13 @@ impl Scene {
         let front = brokers.front();
         let mut pipelines = Vec::new();
         for plan in &PLANS {
-            let shared = namespace.broker(&rabbit);
-            let own = BrokerAddress { port: front.address().port(), ..brokers.nodes[0].address() };
-            let broker = if plan.name == PLANS[LED].name { own } else { shared };
-            let listener = at(&broker.host, broker.port);
-            let way = unreadable::before(listener).await;
-            let changed = BrokerAddress { host: way.ip().to_string(), port: way.port(), ..broker.clone() };
+            let (listener, broker) = if plan.name == PLANS[LED].name {
+                (front.address(), Broker::uri(front.address()))
+            } else {
+                (at(&rabbit.host, rabbit.port), namespace.broker_uri(&rabbit))
+            };
+            let changing = unreadable::before(listener).await;
+            let changed = broker.replace(&listener.to_string(), &changing.to_string());
             pipelines.push(Pipeline {
                 plan: *plan,
                 amqp: amqp_tap::start(Port::at(SocketAddr::new(bridge, 0)), listener, &wire),
@@ -146,7 +146,7 @@ impl Scene {
 
     /// Changes a pipeline's spec; `null` takes a field away.
     pub async fn change(&self, pipeline: usize, spec: Value) {
-        let api: Api<ImagePipeline> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let api = self.resources();
         let patch = Patch::Merge(json!({ "spec": spec }));
         let name = self.pipelines[pipeline].plan.name;
         eventually(&format!("a change of {name}"), LIMIT, async || {
@@ -173,7 +173,7 @@ impl Scene {
             let mut arguments = FieldTable::default();
             arguments.insert("x-queue-type".into(), AMQPValue::LongString((*queue_type).into()));
             let declared = async {
-                let connection = try_plainly(broker).await?;
+                let connection = connect(broker).await?;
                 let channel = connection.create_channel().await?;
                 channel.queue_declare((*name).into(), QueueDeclareOptions::durable(), arguments).await?;
                 connection.close(200, "declared".into()).await
@@ -204,7 +204,7 @@ impl Scene {
     /// Waits until the broker takes connections.
     pub async fn broker_answers(&self) {
         eventually("the broker to answer", LIMIT * 2, async || {
-            let connected = tokio::time::timeout(Duration::from_secs(10), try_plainly(&self.pipelines[0].broker)).await;
+            let connected = tokio::time::timeout(Duration::from_secs(10), connect(&self.pipelines[0].broker)).await;
             let connection = connected.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
             connection.close(200, "answered".into()).await.map_err(|error| error.to_string())
         })
@@ -251,21 +251,28 @@ impl Scene {
         self.declare(index).await;
         storage.ensure(plan.name).await;
         secrets::renew(self, index).await;
-        let pipeline = plan.manifest(&store.url());
-        let pipeline: ImagePipeline = serde_json::from_value(pipeline).expect("an ImagePipeline");
-        let api = Api::namespaced(self.client.clone(), NAMESPACE);
-        api.create(&PostParams::default(), &pipeline).await.expect("a new ImagePipeline");
+        let pipeline = serde_json::from_value(plan.manifest(&store.url())).expect("a resource");
+        self.resources().create(&PostParams::default(), &pipeline).await.expect("a new ImagePipeline");
     }
 
     async fn ready(&self, name: &str) {
-        let api: Api<ImagePipeline> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let api = self.resources();
         eventually(&format!("{name} to be ready"), LIMIT * 2, async || {
-            let status = api.get(name).await.map_err(|error| error.to_string())?.status.unwrap_or_default();
-            let conditions = status.conditions;
-            let is = |kind: &str| conditions.iter().any(|one| one.type_ == kind && one.status == "True");
-            if is("Ready") && is("ConsumersAvailable") { Ok(()) } else { Err(format!("{conditions:?}")) }
+            let resource = api.get(name).await.map_err(|error| error.to_string())?;
+            let conditions = &resource.data["status"]["conditions"];
+            let is = |kind: &str| {
+                let mut conditions = conditions.as_array().into_iter().flatten();
+                conditions.any(|one| one["type"] == kind && one["status"] == "True")
+            };
+            if is("Ready") && is("ConsumersAvailable") { Ok(()) } else { Err(conditions.to_string()) }
         })
         .await;
+    }
+
+    /// The ImagePipelines of the soak, without the product's types.
+    fn resources(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("greench.dev", "v1alpha1", "ImagePipeline");
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
     }
 }
 

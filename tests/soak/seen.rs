@@ -85,10 +85,6 @@ impl Seen {
 
     fn note(&self, event: &Event, now: Instant) {
         let Event::Put { object, status: 200..300, told: true, .. } = event else { return };
-        // Without images the store is tried with an object of this name.
-        if object.key.ends_with("-probe") {
-            return;
-        }
         if let Some(pipeline) = self.names.iter().position(|name| *name == object.bucket) {
             self.stored.lock().unwrap()[pipeline].push(now);
         }
@@ -113,7 +109,6 @@ mod tests {
             (put("two", "a.png", 200, true), 1),
             (put("one", "a.png", 500, true), 2),
             (put("one", "a.png", 200, false), 3),
-            (put("one", ".image-pipeline-probe", 200, true), 4),
             (put("other", "a.png", 200, true), 5),
             (put("one", "a.png", 200, true), 6),
             (put("one", "b.png", 200, true), 8),

@@ -14,24 +14,28 @@ use super::{Heal, nothing};
 /// So many at once. Each may end one consumer.
 const BODIES: usize = 2;
 
-/// Bytes of data that a consumer may have more than before: enough for all other images, and fewer than the pixels of
-/// `Bodies::crashing`.
-const MORE: u64 = 40 << 20;
+/// Bytes of data that a consumer may have more than it needs: enough for all other images, and fewer than the
+/// pixels of `Bodies::crashing`.
+const MORE: u64 = 32 << 20;
 
 /// Between two looks: shorter than the time a consumer takes from its start to its first message.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// In so many looks, a consumer that is at work has little at some moment.
+const LOOKS: usize = 100;
+
 /// The consumers of a pipeline, each bounded when it is first seen.
-#[derive(Default)]
 struct Bounded {
-    /// The process in each pod, and how often another took its place.
-    pods: BTreeMap<String, (u32, usize)>,
+    /// Bytes of data.
+    most: u64,
+    /// The processes that each pod has had.
+    pods: BTreeMap<String, Vec<u32>>,
 }
 
 /// Publishes the messages, and returns once all of them are settled.
 pub async fn inject(scene: &Scene, pipeline: usize) -> Heal<'_> {
     let name = scene.pipelines[pipeline].plan.name;
-    let mut bounded = Bounded::default();
+    let mut bounded = Bounded::by_need(name).await;
     bounded.look(name);
     let place = scene.wire.len();
     let sent: Vec<_> = (0..BODIES).map(|_| scene.send(pipeline, scene.crashing(pipeline))).collect();
@@ -52,8 +56,8 @@ pub async fn inject(scene: &Scene, pipeline: usize) -> Heal<'_> {
         () = settling => {}
     }
     heal();
-    for (pod, (_, restarts)) in bounded.pods {
-        (0..restarts).for_each(|_| scene.pods.cause(&pod));
+    for (pod, processes) in bounded.pods {
+        processes.iter().skip(1).for_each(|_| scene.pods.cause(&pod));
     }
     nothing()
 }
@@ -78,6 +82,21 @@ fn settled(events: &[Event], place: usize) -> Vec<Id> {
 }
 
 impl Bounded {
+    /// The bound of consumers that are at work: what the one which needs most has had at least, and a little more.
+    async fn by_need(pipeline: &str) -> Self {
+        let mut least = BTreeMap::<u32, u64>::new();
+        let mut looks = tokio::time::interval(LOOK);
+        for _ in 0..LOOKS {
+            looks.tick().await;
+            for Process { id, .. } in processes::consumers(pipeline) {
+                let data = processes::data(id).unwrap_or(u64::MAX);
+                least.entry(id).and_modify(|least| *least = data.min(*least)).or_insert(data);
+            }
+        }
+        let need = least.into_values().filter(|least| *least < u64::MAX).max().expect("a consumer");
+        Self { most: need + MORE, pods: BTreeMap::new() }
+    }
+
     /// Bounds processes as they come, until it is canceled.
     async fn follow(&mut self, pipeline: &str) {
         let mut looks = tokio::time::interval(LOOK);
@@ -90,15 +109,12 @@ impl Bounded {
     /// Bounds the processes that were not seen before.
     fn look(&mut self, pipeline: &str) {
         for Process { id, pod, .. } in processes::consumers(pipeline) {
-            let (last, restarts) = self.pods.entry(pod).or_insert((0, 0));
-            if *last == id {
+            let seen = self.pods.entry(pod).or_default();
+            if seen.contains(&id) {
                 continue;
             }
-            *restarts += usize::from(*last != 0);
-            *last = id;
-            if let Some(data) = processes::data(id) {
-                processes::bound_data(id, Some(data + MORE));
-            }
+            seen.push(id);
+            processes::bound_data(id, Some(self.most));
         }
     }
 }

@@ -1,0 +1,8 @@
+//! The accountant's connections to a broker, by AMQP URI, through lapin alone.
+
+use lapin::{Connection, ConnectionProperties};
+
+/// Connects to a broker, which may be away.
+pub async fn connect(uri: &str) -> lapin::Result<Connection> {
+    Connection::connect(uri, ConnectionProperties::default()).await
+}
