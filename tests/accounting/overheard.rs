@@ -208,7 +208,8 @@ fn a_message_is_known_whose_headers_the_library_can_not_read() {
     let name = "x-image-pipeline-unreadable-properties";
     let length = |of: usize| (of as u32).to_be_bytes();
     // Another header may name it in its text.
-    let other = [b"\x01aS", &length(name.len())[..], name.as_bytes()].concat();
+    let detail = format!("the original is in the header {name}, in base64");
+    let other = [b"\x01aS", &length(detail.len())[..], detail.as_bytes()].concat();
     let entry = [&other[..], &[name.len() as u8], name.as_bytes(), b"S", &length(text.len()), text.as_bytes()].concat();
     let copy = [&flags(1 << 13)[..], &length(entry.len()), &entry].concat();
 
