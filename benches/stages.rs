@@ -7,16 +7,20 @@
 //! cargo bench -- encode              one stage
 //! cargo bench -- pixels              cost against pixels; throughput in pixels
 //! cargo bench -- redelivered         both stages in the consumer, and in a process of their own
+//! cargo bench -- frames              reading one message from a socket's bytes, with and without the frame filter
 //! ```
 #![allow(missing_docs, clippy::expect_used)]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures::executor::block_on;
+use futures::io::{AsyncRead, AsyncReadExt as _, Cursor};
 use image_pipeline::api::destination::S3Destination;
 use image_pipeline::api::image::{ImageSettings, PngEncoding, Reencode};
 use image_pipeline::api::message::MessageFormat;
@@ -27,6 +31,7 @@ use image_pipeline::consumer::isolate::protocol::Settings;
 use image_pipeline::consumer::isolate::{self, Isolation};
 use image_pipeline::consumer::metrics::Metrics;
 use image_pipeline::publish::{Format, SampleArgs, Size};
+use image_pipeline::queue::frame_filter::{FrameFilter, Frames};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
@@ -130,12 +135,58 @@ fn redelivered(criterion: &mut Criterion) {
     }
 }
 
+/// A frame of AMQP 0-9-1.
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    [&[kind, 0, 1][..], &length, payload, &[0xCE]].concat()
+}
+
+/// What a broker sends for one message: `basic.deliver`, the head, and the body in frames of 128 KiB.
+fn delivered(body: &[u8]) -> Vec<u8> {
+    let deliver = [&[0, 60, 0, 60, 1, b't'][..], &7_u64.to_be_bytes(), &[0, 0, 5], b"tiles"].concat();
+    let size = (body.len() as u64).to_be_bytes();
+    let properties = b"\x90\x80\x10application/json\x02\x0aaccounted7";
+    let head = [&[0, 60, 0, 0][..], &size, properties].concat();
+    let bodies = body.chunks((128 << 10) - 8).flat_map(|part| frame(3, part));
+    [frame(1, &deliver), frame(2, &head)].into_iter().flatten().chain(bodies).collect()
+}
+
+async fn read_all(mut from: impl AsyncRead + Unpin, buffer: &mut [u8]) -> usize {
+    let mut all = 0;
+    while let Ok(length @ 1..) = from.read(buffer).await {
+        all += black_box(length);
+    }
+    all
+}
+
+fn frames(criterion: &mut Criterion) {
+    // Without it no frame may be longer than 16 KiB: class 10, method 30, channels, bytes in a frame, seconds.
+    let tune = frame(1, &[0, 10, 0, 30, 7, 255, 0, 2, 0, 0, 0, 60]);
+    let mut group = criterion.benchmark_group("frames");
+    let mut buffer = vec![0; 64 << 10];
+    for (name, format) in FORMATS {
+        let image = STANDARD.encode(tile(640, format));
+        let body = json!({"image": image, "image_metadata": {"image_name": "north/7.png"}}).to_string();
+        let bytes = [&tune[..], &delivered(body.as_bytes())].concat();
+        let plain = || Cursor::new(&bytes[..]);
+        let filtered = || FrameFilter::new(plain(), Frames::new(128 << 10, Arc::default()));
+        assert_eq!(block_on(read_all(filtered(), &mut buffer)), bytes.len());
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(BenchmarkId::new("plain", name), |bench| {
+            bench.iter(|| block_on(read_all(plain(), &mut buffer)));
+        });
+        group.bench_function(BenchmarkId::new("filtered", name), |bench| {
+            bench.iter(|| block_on(read_all(filtered(), &mut buffer)));
+        });
+    }
+}
+
 criterion_group! {
     name = stages;
     config = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = decode_stage, encode_stage, cost_against_pixels, redelivered
+    targets = decode_stage, encode_stage, cost_against_pixels, redelivered, frames
 }
 criterion_main!(stages);

@@ -8,14 +8,13 @@ use image::{DynamicImage, ImageFormat};
 
 use super::accounting::ledger::{Digest, Entry};
 use super::accounting::pixels::Decoder;
-use super::history::{History, Step, object};
+use super::history::{History, Step};
 use super::images::{Sample, sample, samples};
-use crate::accounting::read_back::Stored;
 
 /// The kinds of `images::sample`.
 const KINDS: u32 = 15;
 
-/// One more than `NEAR` in `pixels.py`.
+/// Two decoders of JPEG may differ by as much in a sample, but not in one sample of a pixel alone.
 const CHANGE: u8 = 3;
 
 fn png(image: &DynamicImage) -> Vec<u8> {
@@ -26,8 +25,8 @@ fn png(image: &DynamicImage) -> Vec<u8> {
 
 /// The image with the sample in its middle changed by this much.
 fn changed(sample: &Sample, by: u8) -> DynamicImage {
-    let change = |byte: &mut u8| *byte = byte.checked_add(by).unwrap_or(*byte - by);
-    let change_deep = |value: &mut u16| *value = value.checked_add(by.into()).unwrap_or(*value - u16::from(by));
+    let change = |byte: &mut u8| *byte = byte.checked_add(by).unwrap_or_else(|| *byte - by);
+    let change_deep = |value: &mut u16| *value = value.checked_add(by.into()).unwrap_or_else(|| *value - u16::from(by));
     let mut image = sample.pixels();
     match &mut image {
         DynamicImage::ImageLuma8(pixels) => change(&mut pixels.get_pixel_mut(20, 15).0[0]),
@@ -50,8 +49,21 @@ fn every_kind_of_image_is_known_again_unless_one_sample_is_changed() {
         let mut stored = |image: &DynamicImage| decoder.stored(&png(image)).expect("a PNG");
         assert_eq!(stored(&sample.pixels()), expected, "{} as it is", sample.name);
         assert_ne!(stored(&changed(&sample, CHANGE)), expected, "{} changed by {CHANGE}", sample.name);
-        let is_jpeg = sample.name.ends_with(".jpg");
-        assert_eq!(stored(&changed(&sample, 1)) == expected, is_jpeg, "{} changed by 1", sample.name);
+        if !sample.name.ends_with(".jpg") {
+            assert_ne!(stored(&changed(&sample, 1)), expected, "{} changed by 1", sample.name);
+        }
+    }
+}
+
+/// The image crate and Pillow differ by 3 in some samples of tile-0121 and tile-0151.
+#[test]
+fn a_jpeg_is_known_again_from_another_decoder() {
+    let mut decoder = Decoder::start();
+    let jpegs: Vec<_> = (0..40).map(|number| sample(1 + number * KINDS)).collect();
+    let expected: Vec<_> = jpegs.iter().map(|jpeg| decoder.expected(&jpeg.file).expect("an image")).collect();
+    for (jpeg, expected) in jpegs.iter().zip(expected) {
+        assert_eq!(decoder.stored(&png(&jpeg.pixels())), Ok(expected), "{}", jpeg.name);
+        assert_ne!(decoder.stored(&png(&changed(jpeg, CHANGE))), Ok(expected), "{}", jpeg.name);
     }
 }
 
@@ -66,8 +78,8 @@ fn the_account_names_an_object_with_one_changed_pixel() {
             let id = history.publish(Entry::good("q", "b", "", &image.name, pixels));
             history.steps(id, &image.name, &[Step::Deliver, Step::Put, Step::Acknowledge]);
             let file = png(&changed(&image, change));
-            let (body, pixels) = (super::history::digest(&image.name), decoder.stored(&file));
-            history.found.stored.push(Stored { object: object(&image.name), body, pixels });
+            history.store(id, &image.name);
+            history.found.stored.last_mut().unwrap().pixels = decoder.stored(&file);
         }
         history.account()
     };

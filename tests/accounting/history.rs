@@ -20,7 +20,9 @@ pub enum Step {
     PutRefused,
     /// The store refuses it and nothing else, with this status.
     RefusedAlone(u16),
-    /// The store has it already, and says so.
+    /// The store refuses it because its key has an object.
+    PutKeyTaken,
+    /// The store describes the object of its key.
     Head,
     /// The parking queue has confirmed it.
     Park,
@@ -96,8 +98,12 @@ impl History {
 
     /// One step of a message whose object has this key; returns the place of the last delivery.
     pub fn step(&mut self, id: Id, key: &str, step: Step, delivery: usize) -> usize {
-        let (object, body, queue) = (object(key), digest(key), "q.parked".into());
-        let put = |status, told| Event::Put { object: object.clone(), body, status, told };
+        let (object, queue) = (object(key), "q.parked".into());
+        let (body, pixels) = self.image(id, key);
+        let put = |status, told| {
+            let pixels = pixels.filter(|_| status == 200);
+            Event::Put { object: object.clone(), id: Some(id), body, pixels, status, told }
+        };
         let event = match step {
             Step::Deliver => {
                 let (id, queue) = (Some(id), "q".into());
@@ -107,6 +113,7 @@ impl History {
             Step::PutUntold => put(200, false),
             Step::PutRefused => put(503, true),
             Step::RefusedAlone(status) => Event::Refused { id, status },
+            Step::PutKeyTaken => put(412, true),
             Step::Head => Event::Head { object, status: 200 },
             Step::Park => Event::Confirmed { id: Some(id), queue, renewed: false },
             Step::Renew => Event::Confirmed { id: Some(id), queue: "q".into(), renewed: true },
@@ -122,10 +129,17 @@ impl History {
         steps.iter().fold(usize::MAX, |delivery, step| self.step(id, key, *step, delivery));
     }
 
-    /// Puts an object there, with the bytes that `Put` uploads.
-    pub fn store(&mut self, key: &str, pixels: &str) {
-        let stored = Stored { object: object(key), body: digest(key), pixels: Ok(digest(pixels)) };
-        self.found.stored.push(stored);
+    /// Puts an object there: what a message's `Put` to this key uploads.
+    pub fn store(&mut self, id: Id, key: &str) {
+        let (body, pixels) = self.image(id, key);
+        let pixels = pixels.ok_or_else(|| "a message that has no image".to_owned());
+        self.found.stored.push(Stored { object: object(key), id: Some(id), body, pixels });
+    }
+
+    /// The digests of the file and of the pixels that a message uploads to a key.
+    fn image(&self, id: Id, key: &str) -> (Digest, Option<Digest>) {
+        let pixels = self.ledger.attempts()[id as usize].entry.pixels();
+        (digest(&format!("{key} {pixels:?}")), pixels)
     }
 
     /// A message as a queue has it.

@@ -18,4 +18,6 @@ mod history;
 mod independent;
 mod judged;
 mod lots;
+mod mixtures;
+mod one_key;
 mod overheard;

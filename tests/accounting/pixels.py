@@ -9,13 +9,16 @@ KIND is L, LA, RGB or RGBA and the bits of a sample. A palette counts as the col
 it stands for. DIGEST is the SHA-256 of KIND, width, height and all samples, with 16
 bits big-endian.
 
-Decoders of JPEG round differently. A stored image that differs from an expected JPEG
-by at most NEAR in every sample gets the digest of that JPEG.
+Decoders of JPEG round differently: by 1 in a sample of Y, Cb and Cr, and so by up to
+3 in one of red and blue. A stored image all of whose pixels such a rounding explains
+gets the digest of the expected JPEG. JPEGs with fewer samples of chroma (4:2:0), which
+decoders interpolate in their own ways, are refused.
 """
 
 import array
 import hashlib
 import io
+import itertools
 import struct
 import sys
 import zlib
@@ -26,8 +29,12 @@ from PIL import Image, ImageChops
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-# The largest difference between a sample of a JPEG as two decoders give it.
-NEAR = 2
+# How two decoders may differ in Y, Cb and Cr.
+ROUNDINGS = tuple(itertools.product((-1, 0, 1), repeat=3))
+
+# More than that makes in a sample of RGB, and more than a half, to which samples are rounded.
+FAR = 4
+HALF = 0.6
 
 # The accountant's own images are no bombs, and a stored one of another size is a fault.
 Image.MAX_IMAGE_PIXELS = None
@@ -102,20 +109,51 @@ class Pixels:
         if operation == b"E":
             self.expected.add(digest)
             if file.startswith(b"\xff\xd8"):
-                self.jpegs.setdefault(alike, {})[digest] = image
+                self.jpegs.setdefault(alike, {})[digest] = image, luma_and_chroma(file, image)
         elif not file.startswith(SIGNATURE):
             raise ValueError("no PNG")
         elif digest not in self.expected:
             jpegs = self.jpegs.get(alike, {})
-            near = (known for known, jpeg in jpegs.items() if difference(jpeg, image) <= NEAR)
+            near = (known for known, jpeg in jpegs.items() if is_near(*jpeg, image))
             digest = next(near, digest)
         return f"ok {kind} {width} {height} {digest}"
 
 
-def difference(one, other):
-    """The largest difference between two samples of 8-bit images of one kind and size."""
-    extrema = ImageChops.difference(one, other).getextrema()
-    return max(most for _, most in extrema) if isinstance(extrema[0], tuple) else extrema[1]
+def triples(samples):
+    return zip(samples[0::3], samples[1::3], samples[2::3])
+
+
+def luma_and_chroma(file, image):
+    """The pixels of a JPEG before they are made RGB; None of a gray one."""
+    if image.mode == "L":
+        return None
+    before = Image.open(io.BytesIO(file))
+    before.draft("YCbCr", before.size)
+    before.load()
+    if before.mode != "YCbCr" or any(layer[1:3] != (1, 1) for layer in before.layer):
+        raise ValueError("a JPEG that is not YCbCr with all samples of chroma, which cannot be compared")
+    return before.tobytes()
+
+
+def is_near(jpeg, before, image):
+    """Whether another decoder may have made this image of the JPEG."""
+    extrema = ImageChops.difference(jpeg, image).getextrema()
+    if before is None:
+        return extrema[1] <= 1
+    if max(most for _, most in extrema) >= FAR:
+        return False
+    pixels = zip(triples(before), triples(jpeg.tobytes()), triples(image.tobytes()))
+    return all(same == other or is_rounded(pixel, other) for pixel, same, other in pixels)
+
+
+def is_rounded(pixel, other):
+    """Whether this RGB is that of a pixel of Y, Cb and Cr, each 1 more or less (JFIF 1.02, page 3)."""
+    for luma, blue, red in ROUNDINGS:
+        y, cb, cr = pixel[0] + luma, pixel[1] + blue - 128, pixel[2] + red - 128
+        made = y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb
+        if all(abs(min(max(one, 0), 255) - two) <= HALF for one, two in zip(made, other)):
+            return True
+    return False
 
 
 def main():

@@ -16,9 +16,9 @@ pub type Decoded = Result<Digest, String>;
 const EXPECT: u8 = b'E';
 const STORED: u8 = b'S';
 
-/// The Python process. It ends when this process does, which closes its standard input.
+/// The Python process. It ends when its standard input is closed: with this, or with the process that holds it.
 pub struct Decoder {
-    _process: Child,
+    process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
     /// By the file's digest: a soak stores few images many times.
@@ -31,8 +31,8 @@ pub fn expected(file: &[u8]) -> Decoded {
     shared().expected(file)
 }
 
-/// The digest of the pixels of a stored PNG. A PNG that differs from an expected JPEG by no more than two
-/// decoders do has the digest of that JPEG.
+/// The digest of the pixels of a stored PNG. A PNG that another decoder may have made of an expected JPEG has
+/// the digest of that JPEG.
 pub fn stored(file: &[u8]) -> Decoded {
     shared().stored(file)
 }
@@ -49,7 +49,7 @@ impl Decoder {
         let found = Command::new(script).stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("a shell");
         assert!(found.status.success(), "{script} ended with {}", found.status);
         let python = String::from_utf8(found.stdout).expect("a path");
-        let mut child = Command::new(python.trim())
+        let mut process = Command::new(python.trim())
             .args(["-I", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/accounting/pixels.py")])
             // An interrupt from the terminal is for the tests alone.
             .process_group(0)
@@ -57,14 +57,8 @@ impl Decoder {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the accountant's Python");
-        let (requests, answers) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        Self {
-            _process: child,
-            requests,
-            answers: BufReader::new(answers),
-            expected: HashMap::new(),
-            stored: HashMap::new(),
-        }
+        let (requests, answers) = (process.stdin.take().expect("piped"), process.stdout.take().expect("piped"));
+        Self { process, requests, answers: BufReader::new(answers), expected: HashMap::new(), stored: HashMap::new() }
     }
 
     /// As the function of this name.
@@ -105,5 +99,13 @@ impl Decoder {
             Some(("no", why)) => Err(why.to_owned()),
             _ => panic!("the decoder answers {answer:?}"),
         }
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // It holds nothing that could be lost.
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }

@@ -26,12 +26,16 @@ const BROKERS_REASON: &str = "x-first-death-reason";
 
 /// The header with the properties of a message whose headers the product could not read.
 const ORIGINAL_PROPERTIES: &str = "x-image-pipeline-unreadable-properties";
+/// The metadata field that says which message an object came by.
+const MESSAGE_ID: &str = "image-pipeline-message-id";
 
 /// An object in a bucket.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// Where it is.
     pub object: Object,
+    /// The number in the ledger of the message whose id its metadata has.
+    pub id: Option<Id>,
     /// The digest of the file.
     pub body: Digest,
     /// The digest of its pixels, or why it is no PNG.
@@ -105,10 +109,11 @@ impl Buckets {
     }
 
     async fn object(&self, bucket: &str, key: String) -> Stored {
-        let object = self.client.get_object().bucket(bucket).key(&key).send().await.expect("an object");
-        let file = object.body.collect().await.expect("a body").into_bytes();
+        let answer = self.client.get_object().bucket(bucket).key(&key).send().await.expect("an object");
+        let id = answer.metadata().and_then(|metadata| id_of(metadata.get(MESSAGE_ID)?));
+        let file = answer.body.collect().await.expect("a body").into_bytes();
         let object = Object { bucket: bucket.to_owned(), key };
-        let read = move || Stored { object, body: blake3::hash(&file), pixels: pixels::stored(&file) };
+        let read = move || Stored { object, id, body: blake3::hash(&file), pixels: pixels::stored(&file) };
         tokio::task::spawn_blocking(read).await.expect("a decoder that answers")
     }
 }

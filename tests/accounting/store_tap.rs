@@ -12,10 +12,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::ledger::{Id, id_of};
+use super::ledger::{Digest, Id, id_of};
+use super::pixels;
 use super::wire::{Event, Object, Wire};
 use crate::port::Port;
 
+/// The header that says which message an object comes by.
+const MESSAGE_ID: &str = "x-amz-meta-image-pipeline-message-id";
+
+/// What a login page answers, or the port of a console.
 const PAGE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
 
 /// What happens to a request.
@@ -199,10 +204,11 @@ impl Carrier {
                     return Ok(());
                 }
             }
-            let asked = Asked::of(&text, &read[head..wanted]);
+            let asked = Asked::of(&text);
+            let body = head..wanted;
             let answer = match fault {
                 Fault::Answer(status, code) => {
-                    if alone && let Some(id) = uploaded(&text) {
+                    if alone && let Some(id) = header(&text, MESSAGE_ID).and_then(id_of) {
                         self.wire.note(Event::Refused { id, status });
                     }
                     answer(status, code).into_bytes()
@@ -217,7 +223,7 @@ impl Carrier {
                 Fault::Hang | Fault::Stall => return self.faults.changed().await.map_or(Ok(()), |()| Ok(())),
                 Fault::ResetAfterCommit => {
                     let answer = ask(self.store, &read[..whole]).await?;
-                    self.note(asked, &answer, false);
+                    self.note(asked, &read[body], &answer, false).await;
                     return Ok(());
                 }
                 Fault::Slow(time) => {
@@ -226,31 +232,34 @@ impl Carrier {
                 }
                 Fault::None => ask(self.store, &read[..whole]).await?,
             };
-            self.note(asked, &answer, true);
+            self.note(asked, &read[body], &answer, true).await;
             client.write_all(&answer).await?;
             read.drain(..whole);
         }
     }
 
-    fn note(&self, asked: Option<Asked>, answer: &[u8], told: bool) {
+    async fn note(&self, asked: Option<Asked>, body: &[u8], answer: &[u8], told: bool) {
         let Some(status) = status(answer) else { return };
         match asked {
-            Some(Asked::Put(object, body)) => self.wire.note(Event::Put { object, body, status, told }),
-            Some(Asked::Head(object)) if told => self.wire.note(Event::Head { object, status }),
-            _ => return,
-        };
+            Some(Asked::Put(object, id)) => {
+                let pixels = if (200..300).contains(&status) { pixels_of(body.to_vec()).await } else { None };
+                self.wire.note(Event::Put { object, id, body: blake3::hash(body), pixels, status, told });
+            }
+            Some(Asked::Head(object)) if told => drop(self.wire.note(Event::Head { object, status })),
+            _ => {}
+        }
     }
 }
 
 /// A request that the accountant wants to know of.
 enum Asked {
-    Put(Object, blake3::Hash),
+    Put(Object, Option<Id>),
     Head(Object),
 }
 
 impl Asked {
     /// The bucket is the first part of the path.
-    fn of(head: &str, body: &[u8]) -> Option<Self> {
+    fn of(head: &str) -> Option<Self> {
         let mut line = head.lines().next()?.split(' ');
         let (method, target) = (line.next()?, line.next()?);
         let path = target.split('?').next()?.strip_prefix('/')?;
@@ -258,23 +267,11 @@ impl Asked {
         let decoded = |part| percent_decode_str(part).decode_utf8_lossy().into_owned();
         let object = Object { bucket: decoded(bucket), key: decoded(key) };
         match method {
-            "PUT" => Some(Self::Put(object, blake3::hash(body))),
+            "PUT" => Some(Self::Put(object, header(head, MESSAGE_ID).and_then(id_of))),
             "HEAD" => Some(Self::Head(object)),
             _ => None,
         }
     }
-}
-
-/// The message that an upload says it is made of.
-fn uploaded(head: &str) -> Option<Id> {
-    id_of(header(head, "x-amz-meta-image-pipeline-message-id")?)
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    head.lines().find_map(|line| {
-        let (its, value) = line.split_once(':')?;
-        its.eq_ignore_ascii_case(name).then(|| value.trim())
-    })
 }
 
 fn status(answer: &[u8]) -> Option<u16> {
@@ -296,7 +293,21 @@ async fn until_head(client: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Resu
 
 /// The length of a body, from its head.
 fn length(head: &str) -> usize {
-    header(head, "content-length").map_or(0, |length| length.parse().expect("a length"))
+    header(head, "content-length").map_or(0, |value| value.parse().expect("a length"))
+}
+
+/// The value of a header in a head.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (other, value) = line.split_once(':')?;
+        other.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// The digest of the pixels of a body that S3 took.
+async fn pixels_of(body: Vec<u8>) -> Option<Digest> {
+    let decoded = tokio::task::spawn_blocking(move || pixels::stored(&body).ok()).await;
+    decoded.expect("a decoder that answers")
 }
 
 /// The store's answer to one request; answers to HEAD have no body, whatever length they state.

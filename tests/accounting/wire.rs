@@ -42,8 +42,12 @@ pub enum Event {
     Put {
         /// Where to.
         object: Object,
+        /// The number in the ledger of the message whose id the object's metadata has.
+        id: Option<Id>,
         /// The digest of the body.
         body: Digest,
+        /// The digest of the pixels, if the store took a PNG.
+        pixels: Option<Digest>,
         /// The status.
         status: u16,
         /// Whether the answer was passed on.

@@ -1,6 +1,7 @@
 //! Consumers that do wrong, each in its own way, and the account that says so: without them nobody
 //! would know that it can.
 
+use std::collections::HashSet;
 use std::io::Cursor;
 use std::time::Duration;
 
@@ -19,9 +20,12 @@ use crate::accounting::account::Account;
 use crate::accounting::amqp::connect;
 use crate::accounting::store_tap::Fault;
 use crate::broker::Version;
-use crate::images::samples;
+use crate::images::{Sample, samples};
 
 const IMAGES: u32 = 8;
+
+/// The metadata field that says which message an object came by.
+const MESSAGE_ID: &str = "image-pipeline-message-id";
 
 /// An upload takes its time, or who acknowledges first could be overtaken by it.
 const SLOW: Fault = Fault::Slow(Duration::from_millis(100));
@@ -33,28 +37,32 @@ enum Deed {
     Store,
     /// Stores another in its place.
     StoreAnother,
+    /// Stores the image if it has stored none of this name.
+    StoreNewName,
     /// Acknowledges, and nothing that was acknowledged comes again.
     Acknowledge,
 }
-use Deed::{Acknowledge, Store, StoreAnother};
+use Deed::{Acknowledge, Store, StoreAnother, StoreNewName};
 
 /// A consumer written here, without any of the product's code.
-async fn consumed(name: &str, fault: Fault, automatic: bool, deeds: &[Deed]) -> Account {
+async fn consumed(name: &str, images: &[Sample], fault: Fault, automatic: bool, deeds: &[Deed]) -> Account {
     let accounted = Accounted::new(name, Version::Four).await;
     accounted.store.set(fault);
-    accounted.publish(&samples(IMAGES)).await;
+    accounted.publish(images).await;
     let connection = connect(&accounted.uri).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
     let queue = accounted.scene.settings.queue.as_str();
     let options = BasicConsumeOptions { no_ack: automatic, ..BasicConsumeOptions::default() };
     let deliveries = channel.basic_consume(queue.into(), "t".into(), options, FieldTable::default()).await;
-    let mut deliveries = deliveries.expect("a consumer").take(IMAGES as usize);
+    let mut deliveries = deliveries.expect("a consumer").take(images.len());
+    let mut names = HashSet::new();
     while let Some(delivery) = deliveries.next().await {
         let delivery = delivery.expect("a delivery");
         for deed in deeds {
             match deed {
                 Acknowledge => drop(delivery.acker.ack(BasicAckOptions::default()).await.expect("sent")),
-                Store | StoreAnother => store(&accounted, &delivery, *deed == StoreAnother).await,
+                StoreNewName if !names.insert(key(&delivery)) => {}
+                Store | StoreAnother | StoreNewName => store(&accounted, &delivery, *deed == StoreAnother).await,
             }
         }
     }
@@ -63,28 +71,35 @@ async fn consumed(name: &str, fault: Fault, automatic: bool, deeds: &[Deed]) -> 
     accounted.account().await
 }
 
+fn message(delivery: &Delivery) -> serde_json::Value {
+    serde_json::from_slice(&delivery.data).expect("JSON")
+}
+
+fn key(delivery: &Delivery) -> String {
+    message(delivery)["image_metadata"]["image_name"].as_str().expect("text").to_owned()
+}
+
 async fn store(accounted: &Accounted, delivery: &Delivery, inverted: bool) {
-    let message: serde_json::Value = serde_json::from_slice(&delivery.data).expect("JSON");
-    let file = STANDARD.decode(message["image"].as_str().expect("text")).expect("base64");
+    let file = STANDARD.decode(message(delivery)["image"].as_str().expect("text")).expect("base64");
     let mut image: DynamicImage = image::load_from_memory(&file).expect("an image");
     if inverted {
         image.invert();
     }
     let mut png = Cursor::new(Vec::new());
     image.write_to(&mut png, ImageFormat::Png).expect("a PNG");
-    let key = message["image_metadata"]["image_name"].as_str().expect("text");
     let settings = &accounted.scene.settings;
     let client = accounted.scene.store.client(&settings.endpoint);
     let body = ByteStream::from(png.into_inner());
     let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
-    let request = client.put_object().bucket(&settings.bucket).key(key).body(body);
+    let id = delivery.properties.message_id().as_ref().expect("a message id").to_string();
+    let request = client.put_object().bucket(&settings.bucket).key(key(delivery)).metadata(MESSAGE_ID, id).body(body);
     // Whatever it answers: who does right has a store without faults here.
     drop(request.customize().config_override(once).send().await);
 }
 
 /// The headings under which there are faults, one for each image.
 async fn is_caught(name: &str, fault: Fault, automatic: bool, deeds: &[Deed], headings: &[&str]) {
-    let account = consumed(name, fault, automatic, deeds).await;
+    let account = consumed(name, &samples(IMAGES), fault, automatic, deeds).await;
     assert_eq!((account.attempted, account.confirmed), (IMAGES as usize, IMAGES as usize), "{account:?}");
     assert_eq!(account.faults().len(), headings.len(), "{:?}", account.faults());
     let lists = serde_json::to_value(&account).expect("JSON");
@@ -122,10 +137,24 @@ async fn one_that_drops_is_caught() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_stores_wrong_pixels_is_caught() {
-    is_caught("wrong-pixels", SLOW, false, &[StoreAnother, Acknowledge], &["wrong_pixels"]).await;
+    is_caught("wrong-pixels", SLOW, false, &[StoreAnother, Acknowledge], &["early_ack", "wrong_pixels"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_stores_different_bytes_is_caught() {
     is_caught("different-bytes", SLOW, false, &[StoreAnother, Store, Acknowledge], &["differing"]).await;
+}
+
+/// Half of the images have a name that another image has, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_stores_one_image_of_each_name_is_caught() {
+    let (first, other) = (samples(IMAGES), samples(2 * IMAGES).split_off(IMAGES as usize));
+    let other = other.into_iter().zip(&first).map(|(image, first)| Sample { name: first.name.clone(), ..image });
+    let images: Vec<_> = first.iter().cloned().chain(other).collect();
+    let right = consumed("two-of-a-name", &images, SLOW, false, &[Store, Acknowledge]).await;
+    assert_eq!(right.faults(), [""; 0], "{right:?}");
+    let account = consumed("one-of-a-name", &images, SLOW, false, &[StoreNewName, Acknowledge]).await;
+    let names: Vec<_> = first.iter().map(|image| format!("{:?} of one-of-a-name", image.name)).collect();
+    assert_eq!((account.early_ack.as_slice(), account.lost.as_slice()), (&names[..], &names[..]));
+    assert_eq!(account.faults().len(), 2, "{account:?}");
 }

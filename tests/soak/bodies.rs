@@ -35,8 +35,11 @@ const HUGE_SIDE: u32 = 1000;
 /// The reason of messages whose headers the library of the consumer can't read.
 const UNREADABLE: &str = "MessageUnreadable";
 
-/// Pixels along a side of one that crashes a consumer with too little memory.
-const CRASHING_SIDE: u32 = 4400;
+/// Pixels along a side of one that crashes a consumer with too little memory: nearly as many as `maxPixels` allows.
+const CRASHING_SIDE: u32 = 7000;
+
+/// Bytes of the pixels of one that crashes a consumer.
+pub const CRASHING_PIXELS: u64 = 3 * CRASHING_SIDE as u64 * CRASHING_SIDE as u64;
 
 /// An image file as it is sent, and the digest of its pixels.
 struct Image {

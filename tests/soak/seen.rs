@@ -98,7 +98,7 @@ mod tests {
 
     fn put(bucket: &str, key: &str, status: u16, told: bool) -> Event {
         let object = Object { bucket: bucket.to_owned(), key: key.to_owned() };
-        Event::Put { object, body: blake3::hash(b""), status, told }
+        Event::Put { object, id: None, body: blake3::hash(b""), pixels: None, status, told }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::accounting::ledger::Id;
 use super::super::accounting::wire::Event;
+use super::super::bodies::CRASHING_PIXELS;
 use super::super::eventually::{LIMIT, eventually};
 use super::super::processes::{self, Process};
 use super::super::scene::Scene;
@@ -94,7 +95,10 @@ impl Bounded {
             }
         }
         let need = least.into_values().filter(|least| *least < u64::MAX).max().expect("a consumer");
-        Self { most: need + MORE, pods: BTreeMap::new() }
+        let most = need + MORE;
+        // The decoder process of a message that was delivered before has all of it for the image.
+        assert!(most < CRASHING_PIXELS, "consumers need {need} bytes: the image would be stored");
+        Self { most, pods: BTreeMap::new() }
     }
 
     /// Bounds processes as they come, until it is canceled.

@@ -1,0 +1,105 @@
+//! Follows the wire and names the messages that a consumer acknowledged before it had proof that they are
+//! safe. A proof comes after the delivery, and the acknowledgement after the proof. Proofs are:
+//!
+//! - S3 took an upload with the message's id and its pixels, to its key, and the consumer received the answer;
+//! - S3 refused such an upload because the key has an object (412), the object has the same bytes, and the
+//!   consumer received the object's HEAD;
+//! - the broker confirmed a copy of the message in another queue, or a renewed copy in its own.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::ledger::{Attempt, Digest, Expectation, Id};
+use super::settling::{Settling, belongs, title};
+use super::wire::{Event, Object};
+
+/// What a consumer has received of an object that its message's key already has.
+#[derive(Default)]
+struct Comparison {
+    refused: bool,
+    seen: bool,
+}
+
+/// The proofs, as far as the wire is followed.
+pub struct Proofs<'s, 'a> {
+    settling: &'s mut Settling<'a>,
+    /// Deliveries without a proof, by message and place.
+    open: HashMap<Id, BTreeMap<usize, Comparison>>,
+    delivered: HashMap<usize, Option<Id>>,
+    /// The digest of what each object holds.
+    contents: HashMap<&'a Object, Digest>,
+}
+
+impl<'s, 'a> Proofs<'s, 'a> {
+    pub fn new(settling: &'s mut Settling<'a>) -> Self {
+        Self { settling, open: HashMap::new(), delivered: HashMap::new(), contents: HashMap::new() }
+    }
+
+    /// Follows all that the wire saw.
+    pub fn follow(mut self, events: &'a [Event]) {
+        for (place, event) in events.iter().enumerate() {
+            match event {
+                Event::Delivered { id, redelivered, .. } => {
+                    self.settling.account.redelivered += usize::from(*redelivered);
+                    self.delivered.insert(place, *id);
+                    if let Some(id) = id {
+                        self.open.entry(*id).or_default().insert(place, Comparison::default());
+                    }
+                }
+                Event::Put { object, id, body, pixels, status: 200..300, told } => {
+                    self.contents.insert(object, *body);
+                    let own =
+                        self.own(*id, object).filter(|own| own.entry.pixels().is_some_and(|own| Some(own) == *pixels));
+                    if let Some(attempt) = own.filter(|_| *told) {
+                        self.open.remove(&attempt.id);
+                    }
+                }
+                Event::Put { object, id, body, status: 412, told: true, .. } => {
+                    let own = self.own(*id, object).filter(|_| self.contents.get(object) == Some(body));
+                    self.compare(own, |comparison| comparison.refused = true);
+                }
+                Event::Head { object, status: 200 } if self.contents.contains_key(object) => {
+                    let owners = self.settling.owners(object);
+                    self.compare(owners, |comparison| comparison.seen = true);
+                }
+                Event::Confirmed { id: Some(id), queue, renewed } if *renewed || self.is_moved(*id, queue) => {
+                    self.open.remove(id);
+                }
+                Event::Acknowledged { delivery } => self.acknowledged(*delivery),
+                Event::Unclear(what) => self.settling.account.unclear.push(what.clone()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The message of an id, if the object is its own.
+    fn own(&self, id: Option<Id>, object: &Object) -> Option<&'a Attempt> {
+        self.settling.attempt(id).filter(|attempt| belongs(attempt, object))
+    }
+
+    /// Notes a part of the comparison for every open delivery of these messages.
+    fn compare(&mut self, attempts: impl IntoIterator<Item = &'a Attempt>, note: impl Fn(&mut Comparison)) {
+        for attempt in attempts {
+            if let Some(deliveries) = self.open.get_mut(&attempt.id) {
+                deliveries.values_mut().for_each(&note);
+                deliveries.retain(|_, comparison| !(comparison.refused && comparison.seen));
+            }
+        }
+    }
+
+    /// The confirm of a message's publisher is no proof.
+    fn is_moved(&self, id: Id, queue: &str) -> bool {
+        self.settling.attempt(Some(id)).is_some_and(|attempt| attempt.entry.queue != queue)
+    }
+
+    fn acknowledged(&mut self, delivery: usize) {
+        let Some(attempt) = self.delivered.get(&delivery).and_then(|id| self.settling.attempt(*id)) else {
+            let what = "an acknowledgement of a message that nobody published";
+            self.settling.account.unclear.push(what.to_owned());
+            return;
+        };
+        let unproven = self.open.get(&attempt.id).is_some_and(|deliveries| deliveries.contains_key(&delivery));
+        if unproven && !matches!(attempt.entry.expectation, Expectation::Discarded) {
+            self.settling.account.early_ack.push(title(attempt));
+        }
+    }
+}
