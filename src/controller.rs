@@ -32,6 +32,7 @@ mod listed;
 pub mod metrics;
 mod observe;
 mod observed;
+mod renewals;
 mod rewatch;
 mod scope;
 mod status;
@@ -286,6 +287,7 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     let status = status::status(&previous, pipeline, &observed, &decision, &applied, now);
     context.instruments.console.note(pipeline, &observed, &status, now);
     context.report(pipeline, &previous, status, &decision, now).await?;
+    context.report_renewals(pipeline, now).await?;
     annotated.map_err(Error::Write)?;
     context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))

@@ -62,8 +62,9 @@ pub enum Reason {
     // Secrets.
     SecretInvalid,
     SecretNotFound,
-    // Parking.
+    // Parking and renewal.
     MessagesParked,
+    MessagesRenewed,
     ParkingAvailable,
     ParkingRefused,
     // Storage.

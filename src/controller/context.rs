@@ -16,6 +16,7 @@ use super::instruments::Instruments;
 use super::metrics::PipelineLabels;
 use super::observe::Sources;
 use super::observed::Observed;
+use super::renewals::Renewals;
 use super::{Error, Guarded, status};
 use crate::api::conditions::ConditionType;
 use crate::api::source::RabbitmqSource;
@@ -47,6 +48,7 @@ pub struct Remembered {
     foreign: Option<(RabbitmqSource, Foreign)>,
     written: Option<(ImagePipelineStatus, Timestamp)>,
     invalid: Option<String>,
+    renewals: Renewals,
 }
 
 impl Context {
@@ -93,9 +95,11 @@ impl Context {
         let key = ObjectRef::from_obj(pipeline);
         let memory = self.remembered().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
         let (decision, memory) = decide(&Asked::from(&pipeline.spec), &Load::of(observed), &memory, self.now());
-        self.remembered().entry(key).or_default().memory = memory;
+        self.remembered().entry(key.clone()).or_default().memory = memory;
         let unknown = observed.depth.as_ref().err().map(|trouble| trouble.reason);
         let labels = labels_of(pipeline.namespace(), pipeline.name_any());
+        let renewed = self.remembered().entry(key).or_default().renewals.count(&observed.pods);
+        self.instruments.metrics.renewed(&labels, renewed);
         self.instruments.metrics.decided(&labels, &decision, unknown);
         self.instruments.metrics.parked(&labels, observed.parked);
         decision
@@ -133,14 +137,38 @@ impl Context {
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
         let transitions = status::transitions(previous, &status, decision);
         self.remembered().entry(key.clone()).or_default().written = Some((status, now));
-        for status::Transition { warning, reason, note } in &transitions {
+        self.publish(pipeline, &transitions, now).await
+    }
+
+    /// Publishes how many messages the consumers renewed, if that is due.
+    ///
+    /// # Errors
+    /// The API server refused. The next reconcile publishes the event again.
+    pub async fn report_renewals(&self, pipeline: &ImagePipeline, now: Timestamp) -> Result<(), Error> {
+        let (key, queue) = (ObjectRef::from_obj(pipeline), &pipeline.spec.source.rabbitmq.queue);
+        let due = self.remembered().get(&key).and_then(|remembered| remembered.renewals.event(queue, now));
+        let Some(event) = due else { return Ok(()) };
+        self.publish(pipeline, &[event], now).await?;
+        self.remembered().entry(key).or_default().renewals.reported(now);
+        Ok(())
+    }
+
+    /// Writes changes to the log and publishes them as events.
+    async fn publish(
+        &self,
+        pipeline: &ImagePipeline,
+        transitions: &[status::Transition],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let pipeline_name = shown(&ObjectRef::from_obj(pipeline));
+        for status::Transition { warning, reason, note } in transitions {
             if *warning {
-                tracing::warn!(pipeline = shown(&key), %reason, "{note}");
+                tracing::warn!(pipeline = pipeline_name, %reason, "{note}");
             } else {
-                tracing::info!(pipeline = shown(&key), %reason, "{note}");
+                tracing::info!(pipeline = pipeline_name, %reason, "{note}");
             }
         }
-        self.writer.publish(pipeline, &transitions, now).await.map_err(Error::Write)
+        self.writer.publish(pipeline, transitions, now).await.map_err(Error::Write)
     }
 
     /// Says in the resource's own status that it can't be read, once per content.

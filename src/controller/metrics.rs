@@ -37,6 +37,7 @@ struct ReasonLabels {
 pub struct Metrics {
     queue_messages: Family<PipelineLabels, Gauge>,
     parked_messages: Family<PipelineLabels, Gauge>,
+    renewed_messages: Family<PipelineLabels, Counter>,
     desired_replicas: Family<PipelineLabels, Gauge>,
     conditions: Conditions,
     decisions: Family<ReasonLabels, Counter>,
@@ -50,6 +51,7 @@ impl Default for Metrics {
         Self {
             queue_messages: Family::default(),
             parked_messages: Family::default(),
+            renewed_messages: Family::default(),
             desired_replicas: Family::default(),
             conditions: Conditions::default(),
             decisions: Family::default(),
@@ -65,6 +67,7 @@ impl Metrics {
         let Self {
             queue_messages,
             parked_messages,
+            renewed_messages,
             desired_replicas,
             conditions,
             decisions,
@@ -73,6 +76,8 @@ impl Metrics {
         } = self;
         registry.register("queue_messages", "Messages ready or in flight, as last read", queue_messages.clone());
         registry.register("parked_messages", "Messages in the parking queue, as last read", parked_messages.clone());
+        let renewed = "Messages that consumers published again before a delivery limit dropped them";
+        registry.register("renewed_messages", renewed, renewed_messages.clone());
         registry.register("desired_replicas", "Size last decided", desired_replicas.clone());
         registry.register_collector(Box::new(conditions.clone()));
         registry.register("decisions", "Decisions by reason", decisions.clone());
@@ -102,6 +107,11 @@ impl Metrics {
         }
     }
 
+    /// Counts renewed messages. A series begins at 0: Prometheus sees no increase in the first value of a series.
+    pub fn renewed(&self, pipeline: &PipelineLabels, messages: u64) {
+        self.renewed_messages.get_or_create(pipeline).inc_by(messages);
+    }
+
     /// Shows the conditions that a pipeline has now.
     pub fn told(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
         self.conditions.set(pipeline, conditions);
@@ -112,6 +122,7 @@ impl Metrics {
         self.conditions.clear();
         self.queue_messages.clear();
         self.parked_messages.clear();
+        self.renewed_messages.clear();
         self.desired_replicas.clear();
     }
 
@@ -120,6 +131,7 @@ impl Metrics {
         self.conditions.remove(pipeline);
         self.queue_messages.remove(pipeline);
         self.parked_messages.remove(pipeline);
+        self.renewed_messages.remove(pipeline);
         self.desired_replicas.remove(pipeline);
     }
 }

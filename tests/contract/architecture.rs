@@ -32,6 +32,7 @@ const BORDERS: &[Border] = &[
             "src/controller/build.rs",
             "src/controller/console/",
             "src/controller/observe/pod.rs",
+            "src/controller/renewals.rs",
             "src/controller/status.rs",
             "src/controller/status/transitions.rs",
             "src/api.rs",

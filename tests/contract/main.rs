@@ -19,4 +19,5 @@ mod namespaces;
 mod operator;
 mod reconcile;
 mod reference;
+mod renewals;
 mod secrets;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::{Instant, interval_at};
 
 use crate::accounted::Accounted;
 use crate::accounting::store_tap::{Fault, Faults};
@@ -15,6 +16,8 @@ use crate::images::samples;
 /// More often than the limit.
 const ENDS: usize = 25;
 
+const KILLED_EVERY: Duration = Duration::from_millis(4_500);
+
 /// No upload is finished between two ends.
 const UPLOAD: Duration = Duration::from_millis(2_500);
 
@@ -25,18 +28,24 @@ async fn meets_more(accounted: &Accounted, met: usize) {
     .await;
 }
 
-/// 25 consumers, one after the other, are killed while they upload.
+/// 25 consumers, one after the other, are killed within two minutes. An upload takes 6 s and a consumer is killed every
+/// 4.5 s, so no consumer lives to see an upload end. The interval is the fault, not a wait for something.
 async fn kills(name: &str, version: Version) {
-    let accounted = Accounted::new(name, version).await;
+    let mut accounted = Accounted::new(name, version).await;
+    accounted.scene.settings.spec = json!({ "source": { "rabbitmq": { "prefetch": 10 } } });
     let images = samples(50);
     accounted.publish(&images).await;
-    accounted.store.set(Fault::Slow(UPLOAD));
+    accounted.store.set(Fault::Slow(Duration::from_secs(6)));
+    let began = Instant::now();
+    let mut kills = interval_at(began + KILLED_EVERY, KILLED_EVERY);
     for _ in 0..ENDS {
         let met = accounted.store.met();
         let mut consumer = Consumer::start(&accounted.scene.settings);
         meets_more(&accounted, met).await;
+        kills.tick().await;
         consumer.kill();
     }
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
     finishes(&accounted, images.len()).await;
 }
 

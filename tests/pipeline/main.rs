@@ -41,6 +41,7 @@ mod acknowledgement;
 mod bad_consumers;
 mod broker_faults;
 mod check;
+mod cluster_limit;
 mod console;
 mod controller;
 mod happy_path;

@@ -61,7 +61,7 @@ fn every_alert_says_how_grave_it_is_and_what_to_do() {
         let known = ["alert", "annotations", "expr", "for", "labels"];
         assert!(alert.as_object().unwrap().keys().all(|key| known.contains(&key.as_str())), "{alert}");
     }
-    for matters in ["BacklogNotDraining", "ParkedGrowing", "StorageUnavailable", "DepthUnknown"] {
+    for matters in ["BacklogNotDraining", "ParkedGrowing", "MessagesRenewed", "StorageUnavailable", "DepthUnknown"] {
         assert!(names.contains(&*format!("ImagePipeline{matters}")), "{names:?}");
     }
 }

@@ -56,6 +56,7 @@ fn operators() -> Told {
     metrics.decided(&pipeline, &decision, None);
     metrics.decided(&pipeline, &Decision { backlog: None, ..decision }, Some(Reason::BrokerUnreachable));
     metrics.parked(&pipeline, Some(2));
+    metrics.renewed(&pipeline, 1);
     let condition = Condition {
         type_: ConditionType::Ready.as_str().to_owned(),
         status: "True".to_owned(),
@@ -156,7 +157,8 @@ fn can_be(label: &str, value: &str) -> bool {
         "reason" => Reason::iter().any(|reason| reason.as_str() == value),
         "status" => ["True", "False", "Unknown"].contains(&value),
         "outcome" => {
-            ["stored", "parked", "dead_lettered", "discarded", "handed_back", "acknowledgement_lost"].contains(&value)
+            ["stored", "parked", "dead_lettered", "discarded", "renewed", "handed_back", "acknowledgement_lost"]
+                .contains(&value)
         }
         _ => true,
     }

@@ -33,6 +33,7 @@ fn exposed() -> [String; 2] {
     operator.decided(&pipeline, &decision(Some(1)), None);
     operator.decided(&pipeline, &decision(None), None);
     operator.parked(&pipeline, Some(1));
+    operator.renewed(&pipeline, 1);
     let consumer = Consumer::register(of_consumer);
     for outcome in OUTCOMES {
         consumer.message(outcome, None);
@@ -45,11 +46,12 @@ fn exposed() -> [String; 2] {
     })
 }
 
-const OUTCOMES: [Outcome; 6] = [
+const OUTCOMES: [Outcome; 7] = [
     Outcome::Stored,
     Outcome::Parked,
     Outcome::DeadLettered,
     Outcome::Discarded,
+    Outcome::Renewed,
     Outcome::HandedBack,
     Outcome::AcknowledgementLost,
 ];

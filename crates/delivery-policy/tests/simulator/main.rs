@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+mod consumer;
 mod plan;
 mod queue;
 mod storage;

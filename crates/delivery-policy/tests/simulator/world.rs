@@ -1,38 +1,21 @@
 //! One schedule: what happens when, and whether a promise is broken.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use delivery_policy::{Action, Event, Id, Policy, Time};
 use fastrand::Rng;
 
+use super::consumer::{Consumer, Subscription};
 use super::plan::{Body, Fault, Kind, Plan};
 use super::queue::{Message, Queue};
 use super::storage::Upload;
 
 /// Later than any fault, by far.
-const END: Time = Duration::from_secs(40_000);
+pub const END: Time = Duration::from_secs(40_000);
 
 const BETWEEN_PUBLISHES: Time = Duration::from_secs(2);
-
-struct Consumer {
-    policy: Policy,
-    /// Counts processes and sessions: what an earlier one had under way no longer happens.
-    life: u64,
-    is_up: bool,
-    held: BTreeMap<Id, Message>,
-    /// On their way to the consumer.
-    coming: VecDeque<(Id, Message)>,
-    subscription: Option<Subscription>,
-    next_id: u64,
-    wakes_at: Time,
-}
-
-struct Subscription {
-    prefetch: u16,
-    unacknowledged: Vec<Id>,
-}
 
 #[derive(Debug)]
 enum Happening {
@@ -127,6 +110,8 @@ impl World {
 
     fn happen(&mut self, who: usize, happening: Happening) {
         match happening {
+            // The end of a stopping process may have scheduled a start before the end of its session does.
+            Happening::Start if self.consumers[who].is_up => {}
             Happening::Start => {
                 self.consumers[who].is_up = true;
                 self.tell(who, Event::Connected);
@@ -208,6 +193,7 @@ impl World {
     }
 
     fn tell(&mut self, who: usize, event: Event) {
+        self.consumers[who].hears(event);
         let actions = self.consumers[who].policy.handle(event, self.now);
         for action in actions {
             if self.verbose {
@@ -283,6 +269,7 @@ impl World {
         let message = self.release(who, id);
         let fate = &mut self.fates[message.number];
         assert!(fate.stored || fate.parked || fate.copies > 0, "message {} is acknowledged unstored", message.number);
+        self.consumers[who].settled += 1;
         self.last_settled = self.now;
     }
 
@@ -291,12 +278,14 @@ impl World {
         if let Some(subscription) = &mut consumer.subscription {
             subscription.unacknowledged.retain(|held| *held != id);
         }
+        consumer.stuck.remove(&id);
         consumer.held.remove(&id).expect("only a held message is settled")
     }
 
     /// Sends what is ready to whoever has room, fairly.
     fn deliver(&mut self) {
         let count = self.consumers.len();
+        self.consumers.iter().for_each(Consumer::takes_nothing_in_an_outage);
         let first = self.random.usize(..count);
         let mut idle = 0;
         for who in (0..count).cycle().skip(first) {
@@ -330,7 +319,9 @@ impl World {
     /// The session ends: the broker takes back all that is unacknowledged.
     fn take_back(&mut self, who: usize) {
         let consumer = &mut self.consumers[who];
-        consumer.subscription = None;
+        consumer.began_slowly();
+        (consumer.settled, consumer.subscription) = (0, None);
+        consumer.stuck.clear();
         let held = std::mem::take(&mut consumer.held).into_values();
         let all: Vec<Message> = held.chain(consumer.coming.drain(..).map(|(_, message)| message)).collect();
         for message in &all {
@@ -395,21 +386,6 @@ impl World {
         }
         if self.plan.kind == Kind::RefusedObjects && self.plan.consumers == 1 {
             assert!(self.last_settled < Duration::from_secs(30), "took {:?}", self.last_settled);
-        }
-    }
-}
-
-impl Consumer {
-    fn new(plan: &Plan, seed: u64) -> Self {
-        Self {
-            policy: Policy::new(plan.settings, seed),
-            life: 0,
-            is_up: false,
-            held: BTreeMap::new(),
-            coming: VecDeque::new(),
-            subscription: None,
-            next_id: 0,
-            wakes_at: END,
         }
     }
 }

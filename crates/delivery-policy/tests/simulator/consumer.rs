@@ -1,0 +1,78 @@
+//! One consumer of a schedule, with what must be true of it at any time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use delivery_policy::{Dependency, Event, Id, Policy, Scope, Time};
+
+use super::plan::Plan;
+use super::queue::Message;
+use super::world::END;
+
+pub struct Consumer {
+    pub policy: Policy,
+    /// Counts processes and sessions: what an earlier one had under way no longer happens.
+    pub life: u64,
+    pub is_up: bool,
+    pub held: BTreeMap<Id, Message>,
+    /// On their way to the consumer.
+    pub coming: VecDeque<(Id, Message)>,
+    pub subscription: Option<Subscription>,
+    pub next_id: u64,
+    pub wakes_at: Time,
+    /// Messages that failed and are tried again.
+    pub stuck: BTreeSet<Id>,
+    /// Whether S3 refused an object that may be the only one it refuses.
+    pub has_refused: bool,
+    /// Messages settled in this session.
+    pub settled: u32,
+}
+
+pub struct Subscription {
+    pub prefetch: u16,
+    pub unacknowledged: Vec<Id>,
+}
+
+impl Consumer {
+    pub fn new(plan: &Plan, seed: u64) -> Self {
+        Self {
+            policy: Policy::new(plan.settings, seed),
+            life: 0,
+            is_up: false,
+            held: BTreeMap::new(),
+            coming: VecDeque::new(),
+            subscription: None,
+            next_id: 0,
+            wakes_at: END,
+            stuck: BTreeSet::new(),
+            has_refused: false,
+            settled: 0,
+        }
+    }
+
+    /// Notes what the policy is about to hear.
+    pub fn hears(&mut self, event: Event) {
+        match event {
+            Event::UploadFailed { id, scope, .. } => {
+                self.has_refused |= scope == Scope::MaybeObject;
+                self.stuck.insert(id);
+            }
+            Event::ParkFailed(id) => drop(self.stuck.insert(id)),
+            _ => {}
+        }
+    }
+
+    /// While S3 fails, a consumer that holds a message takes no other one: another pod may have handed it back.
+    /// Refused objects are the exception, since only another object shows whether S3 refuses every object.
+    pub fn takes_nothing_in_an_outage(&self) {
+        let is_failing = self.policy.fault() == Some(Dependency::Storage) && !self.stuck.is_empty();
+        assert!(!is_failing || self.has_refused || !self.policy.has_room(), "takes messages in an outage");
+    }
+
+    /// The end of a session returns one message if the session settled none. Each settled message doubles what a
+    /// session may hold, on top of what it held before; stuck messages don't count.
+    pub fn began_slowly(&self) {
+        let working = self.held.len() + self.coming.len() - self.stuck.len();
+        let most = 2_usize.saturating_pow(self.settled + 1) - 1;
+        assert!(working <= most, "{working} messages at work after {} were settled", self.settled);
+    }
+}

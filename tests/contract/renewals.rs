@@ -1,0 +1,117 @@
+//! The Warning event for messages that consumers publish again before the delivery limit drops them: pods report the
+//! number, and the operator reports its growth.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::routing::get;
+use axum::{Json, Router};
+use image_pipeline::api::names;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::api_server::ApiServer;
+use super::operator::{self, until};
+
+/// A consumer that answers `/status`.
+#[derive(Clone, Default)]
+struct Consumer {
+    renewed: Arc<AtomicU64>,
+    polls: Arc<AtomicU64>,
+}
+
+impl Consumer {
+    /// Starts it, and returns its address.
+    async fn start(&self) -> Ipv4Addr {
+        let consumer = self.clone();
+        let router = Router::new().route("/status", get(async move || Json(consumer.status())));
+        let (listener, address) = listen().await;
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        address
+    }
+
+    fn status(&self) -> Value {
+        self.polls.fetch_add(1, Ordering::SeqCst);
+        json!({
+            "state": "Running", "consuming": true, "inFlight": 0, "processed": 0, "parked": 0,
+            "renewed": self.renewed.load(Ordering::SeqCst),
+            "broker": "Unknown", "storage": "Unknown", "parking": "Unknown", "lastError": null,
+        })
+    }
+
+    /// Returns when the operator has finished a reconcile with the present count.
+    async fn is_read(&self) {
+        let polls = self.polls.load(Ordering::SeqCst);
+        until("the pod to be read", || self.polls.load(Ordering::SeqCst) >= polls + 3).await;
+    }
+}
+
+/// The port of a consumer is fixed, so each consumer needs an address of its own.
+async fn listen() -> (TcpListener, Ipv4Addr) {
+    for _ in 0..50 {
+        let address = Ipv4Addr::new(127, fastrand::u8(1..255), fastrand::u8(..), fastrand::u8(1..255));
+        if let Ok(listener) = TcpListener::bind((address, names::HTTP_PORT)).await {
+            return (listener, address);
+        }
+    }
+    panic!("port {} is taken on every address of loopback", names::HTTP_PORT);
+}
+
+fn pipeline() -> Value {
+    json!({
+        "apiVersion": "greench.dev/v1alpha1",
+        "kind": "ImagePipeline",
+        "metadata": { "name": "tiles", "namespace": "forest", "uid": "tiles", "generation": 1 },
+        "spec": {
+            "source": { "rabbitmq": { "queue": "flights", "rabbitmqClusterReference": { "name": "rabbit" } } },
+            "destination": { "s3": { "bucket": "tiles" } },
+            "scaling": { "minReplicas": 1, "pollInterval": "500ms" },
+        },
+    })
+}
+
+fn pod(name: &str, address: Ipv4Addr) -> Value {
+    let mut pod = operator::pod(name, "tiles");
+    pod["status"] = json!({
+        "phase": "Running",
+        "podIP": address,
+        "conditions": [{ "type": "Ready", "status": "True" }],
+        "containerStatuses": [{
+            "name": names::CONTAINER, "image": "", "imageID": "", "ready": true, "restartCount": 0,
+            "state": { "running": {} },
+        }],
+    });
+    pod
+}
+
+#[tokio::test]
+async fn messages_that_are_renewed_are_an_event_that_names_queue_cause_and_next_step() {
+    let (server, client) = ApiServer::start(vec![pipeline()], vec![], vec![]).await;
+    let [one, other] = [Consumer::default(), Consumer::default()];
+    one.renewed.store(7, Ordering::SeqCst);
+    server.put("pods", pod("tiles-1", one.start().await));
+    let told =
+        || -> Vec<Value> { server.events().into_iter().filter(|event| event["reason"] == "MessagesRenewed").collect() };
+    operator::during(client, async {
+        one.is_read().await;
+        let going = server.put("pods", pod("tiles-2", other.start().await));
+        other.is_read().await;
+        server.delete("pods", &going);
+        one.is_read().await;
+        assert_eq!(told(), Vec::<Value>::new(), "renewed before this operator, and a pod that is gone");
+        one.renewed.store(10, Ordering::SeqCst);
+        until("an event", || told().len() == 1).await;
+        one.is_read().await;
+    })
+    .await;
+    let told = told();
+    assert_eq!(told.len(), 1, "no growth, no event: {told:#?}");
+    assert_eq!((&told[0]["type"], &told[0]["regarding"]["name"]), (&json!("Warning"), &json!("tiles")));
+    let note = told[0]["note"].as_str().unwrap();
+    for part in
+        ["3 messages", "queue \"flights\"", "crashed", "closed connections", "storage outage", "kubectl get pods"]
+    {
+        assert!(note.contains(part), "{part:?} in {note}");
+    }
+}

@@ -1,0 +1,177 @@
+//! The delivery limit on a cluster of three RabbitMQ 4.3 nodes. Messages of a quorum queue with the default limit
+//! survive leaders that are killed under load, and returns that would have dropped them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use image_pipeline::broker_address::BrokerAddress;
+
+use crate::accounting::account::Account;
+use crate::accounting::amqp_tap;
+use crate::accounting::ledger::{Entry, Ledger, pixels};
+use crate::accounting::publisher::Publisher;
+use crate::accounting::read_back::{Buckets, Found, messages};
+use crate::accounting::store_tap::{Fault, StoreTap};
+use crate::accounting::wire::{Event, Wire};
+use crate::broker::Version;
+use crate::broker_cluster::Cluster;
+use crate::client::Client;
+use crate::consumer::Consumer;
+use crate::eventually::{LIMIT, eventually};
+use crate::images::{Sample, samples};
+use crate::port::Port;
+use crate::proxy::Proxy;
+use crate::scene::Scene;
+
+/// A cluster with a queue and a bucket. Consumer and publisher reach the nodes through one address, which a tap
+/// overhears.
+struct Clustered {
+    cluster: Cluster,
+    scene: Scene,
+    /// One address for all nodes.
+    front: BrokerAddress,
+    tap: Proxy,
+    store: StoreTap,
+    ledger: Ledger,
+    wire: Wire,
+    publisher: Publisher,
+    _front: Proxy,
+}
+
+impl Clustered {
+    async fn start(name: &str) -> Self {
+        let cluster = Cluster::start(Version::FourThree).await;
+        let (wire, ledger, proxy) = (Wire::default(), Ledger::default(), cluster.front());
+        let front = BrokerAddress { port: proxy.address().port(), ..cluster.nodes[0].address() };
+        let mut scene = Scene::at(name, Version::FourThree, &front).await;
+        let tap = amqp_tap::start(Port::reserve(), proxy.address(), &wire);
+        let store = StoreTap::start(Port::reserve(), scene.store.address(), &wire);
+        let through = BrokerAddress { port: tap.address().port(), ..front.clone() };
+        scene.settings.write_broker_secret(&through);
+        scene.settings.endpoint = store.url();
+        let publisher = Publisher::new(&through, &ledger);
+        Self { cluster, scene, front, tap, store, ledger, wire, publisher, _front: proxy }
+    }
+
+    fn entry(&self, image: &Sample) -> Entry {
+        let digest = pixels(&image.file).expect("an image of our own");
+        let settings = &self.scene.settings;
+        Entry::good(&settings.queue, &settings.bucket, &settings.prefix, &image.name, digest)
+    }
+
+    /// Waits for something about the number of uploads that S3 took, or that met a fault on their way.
+    async fn uploads(&self, what: &str, enough: impl Fn(usize, usize) -> bool) {
+        eventually(what, LIMIT, async || {
+            let (stored, met) = (stored(&self.wire), self.store.met());
+            if enough(stored, met) { Ok(()) } else { Err(format!("{stored} stored, {met} begun")) }
+        })
+        .await;
+    }
+
+    /// Kills the leader once messages are in flight, and starts its node again after another node's leader has had
+    /// images stored.
+    async fn replaces_leader(&mut self) {
+        let before = stored(&self.wire);
+        self.uploads("images to be stored by the leader", |stored, _| stored >= before + 5).await;
+        let killed = self.cluster.kill_leader(&self.scene.settings.queue);
+        let before = stored(&self.wire);
+        self.uploads("images to be stored by another leader", |stored, _| stored >= before + 10).await;
+        self.cluster.restart(killed).await;
+    }
+
+    /// Waits until every confirmed message is stored, ends the consumer, and counts bucket and queues.
+    async fn account(mut self, consumer: Consumer) -> Account {
+        self.scene.client = Client::connect(&self.front).await.expect("a connection");
+        let (queue, client) = (&self.scene.settings.queue, &self.scene.client);
+        eventually("an empty queue", LIMIT, async || {
+            let (status, ready) = (consumer.status().await?, client.ready(queue).await?);
+            if ready == 0 && status.in_flight == 0 { Ok(()) } else { Err(format!("{ready} {status:?}")) }
+        })
+        .await;
+        self.scene.ends_with_parked(consumer, 0).await;
+        let (settings, store) = (&self.scene.settings, self.scene.store);
+        let found = Found {
+            stored: Buckets::of(store.client(&format!("http://{}", store.address()))).stored(&settings.bucket).await,
+            parked: messages(&self.front, &settings.parking).await,
+            queued: messages(&self.front, &settings.queue).await,
+        };
+        Account::of(&self.ledger.attempts(), &found, &self.wire.events())
+    }
+}
+
+fn stored(wire: &Wire) -> usize {
+    wire.events().iter().filter(|event| matches!(event, Event::Put { status: 200, .. })).count()
+}
+
+/// Publishes image after image, each confirmed, without getting far ahead of the consumer.
+async fn load(entries: Vec<(Entry, Vec<u8>)>, publisher: Publisher, wire: Wire, done: &AtomicBool) -> usize {
+    let mut published = 0;
+    for (entry, body) in entries {
+        if done.load(Ordering::SeqCst) {
+            break;
+        }
+        // Without a confirm it is an attempt, which may be in the queue or not.
+        published += usize::from(publisher.publish(entry, &body).await.is_ok());
+        let behind = published.saturating_sub(30);
+        eventually("the consumer to follow", LIMIT, async || match stored(&wire) {
+            stored if stored >= behind || done.load(Ordering::SeqCst) => Ok(()),
+            stored => Err(format!("{stored} of {published} stored")),
+        })
+        .await;
+    }
+    published
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_killed_under_load_lose_nothing() {
+    let mut clustered = Clustered::start("limit-leaders").await;
+    clustered.store.set(Fault::Slow(Duration::from_millis(100)));
+    let rounds = (0..40).flat_map(|round| {
+        samples(50).into_iter().map(move |image| Sample { name: format!("round-{round}/{}", image.name), ..image })
+    });
+    let entries = rounds.map(|image| (clustered.entry(&image), image.body())).collect();
+    let (publisher, wire, done) = (clustered.publisher.clone(), clustered.wire.clone(), AtomicBool::new(false));
+    let consumer = Consumer::start(&clustered.scene.settings);
+    let faults = async {
+        for _ in 0..3 {
+            clustered.replaces_leader().await;
+        }
+        done.store(true, Ordering::SeqCst);
+    };
+    let (confirmed, ()) = tokio::join!(load(entries, publisher, wire, &done), faults);
+    assert!(confirmed < 2000, "the load ended before the faults");
+    clustered.store.set(Fault::None);
+    let account = clustered.account(consumer).await;
+    assert_eq!((account.parked, account.queued, account.faults()), (0, 0, vec![]), "{account:?}");
+    assert!(account.stored >= confirmed, "{confirmed} confirmed: {account:?}");
+}
+
+/// More closed connections than the limit has returns, with a new leader in between, which knows the count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_returned_more_often_than_the_limit_are_renewed_and_stored() {
+    const RETURNS: usize = 22;
+    let mut clustered = Clustered::start("limit-returns").await;
+    clustered.store.set(Fault::Slow(Duration::from_secs(10)));
+    let images = samples(5);
+    for image in &images {
+        let confirmed = clustered.publisher.publish(clustered.entry(image), &image.body()).await;
+        confirmed.expect("confirmed");
+    }
+    let consumer = Consumer::start(&clustered.scene.settings);
+    for number in 0..RETURNS {
+        let before = clustered.store.met();
+        clustered.uploads("an upload to begin", |_, met| met > before).await;
+        if number == RETURNS / 4 {
+            let killed = clustered.cluster.kill_leader(&clustered.scene.settings.queue);
+            clustered.cluster.restart(killed).await;
+        }
+        clustered.tap.close_all();
+    }
+    clustered.store.set(Fault::None);
+    clustered.uploads("all to be stored", |stored, _| stored >= images.len()).await;
+    let wire = clustered.wire.clone();
+    let account = clustered.account(consumer).await;
+    assert_eq!((account.stored, account.parked, account.faults()), (images.len(), 0, vec![]), "{account:?}");
+    let renewed = wire.events().iter().filter(|event| matches!(event, Event::Confirmed { renewed: true, .. })).count();
+    assert!(renewed > 0, "no message was renewed");
+}
