@@ -8,12 +8,13 @@ use image_pipeline::broker_address::BrokerAddress;
 
 use crate::accounting::account::Account;
 use crate::accounting::amqp_tap;
-use crate::accounting::ledger::{Entry, Ledger, pixels};
+use crate::accounting::ledger::{Entry, Ledger};
+use crate::accounting::pixels;
 use crate::accounting::publisher::Publisher;
 use crate::accounting::read_back::{Buckets, Found, messages};
 use crate::accounting::store_tap::{Fault, StoreTap};
 use crate::accounting::wire::{Event, Wire};
-use crate::broker::Version;
+use crate::broker::{Broker, Version};
 use crate::broker_cluster::Cluster;
 use crate::client::Client;
 use crate::consumer::Consumer;
@@ -35,7 +36,7 @@ struct Clustered {
     ledger: Ledger,
     wire: Wire,
     publisher: Publisher,
-    _front: Proxy,
+    proxy: Proxy,
 }
 
 impl Clustered {
@@ -49,12 +50,12 @@ impl Clustered {
         let through = BrokerAddress { port: tap.address().port(), ..front.clone() };
         scene.settings.write_broker_secret(&through);
         scene.settings.endpoint = store.url();
-        let publisher = Publisher::new(&through, &ledger);
-        Self { cluster, scene, front, tap, store, ledger, wire, publisher, _front: proxy }
+        let publisher = Publisher::new(&Broker::uri(tap.address()), &ledger);
+        Self { cluster, scene, front, tap, store, ledger, wire, publisher, proxy }
     }
 
     fn entry(&self, image: &Sample) -> Entry {
-        let digest = pixels(&image.file).expect("an image of our own");
+        let digest = pixels::expected(&image.file).expect("an image of our own");
         let settings = &self.scene.settings;
         Entry::good(&settings.queue, &settings.bucket, &settings.prefix, &image.name, digest)
     }
@@ -90,10 +91,11 @@ impl Clustered {
         .await;
         self.scene.ends_with_parked(consumer, 0).await;
         let (settings, store) = (&self.scene.settings, self.scene.store);
+        let front = Broker::uri(self.proxy.address());
         let found = Found {
             stored: Buckets::of(store.client(&format!("http://{}", store.address()))).stored(&settings.bucket).await,
-            parked: messages(&self.front, &settings.parking).await,
-            queued: messages(&self.front, &settings.queue).await,
+            parked: messages(&front, &settings.parking).await,
+            queued: messages(&front, &settings.queue).await,
         };
         Account::of(&self.ledger.attempts(), &found, &self.wire.events())
     }
