@@ -19,7 +19,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use futures::executor::block_on;
 use futures::io::{AsyncRead, AsyncReadExt as _, Cursor};
 use image_pipeline::api::destination::S3Destination;
 use image_pipeline::api::image::{ImageSettings, PngEncoding, Reencode};
@@ -164,19 +163,20 @@ fn frames(criterion: &mut Criterion) {
     let tune = frame(1, &[0, 10, 0, 30, 7, 255, 0, 2, 0, 0, 0, 60]);
     let mut group = criterion.benchmark_group("frames");
     let mut buffer = vec![0; 64 << 10];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     for (name, format) in FORMATS {
         let image = STANDARD.encode(tile(640, format));
         let body = json!({"image": image, "image_metadata": {"image_name": "north/7.png"}}).to_string();
         let bytes = [&tune[..], &delivered(body.as_bytes())].concat();
         let plain = || Cursor::new(&bytes[..]);
         let filtered = || FrameFilter::new(plain(), Frames::new(128 << 10, Arc::default()));
-        assert_eq!(block_on(read_all(filtered(), &mut buffer)), bytes.len());
+        assert_eq!(runtime.block_on(read_all(filtered(), &mut buffer)), bytes.len());
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(BenchmarkId::new("plain", name), |bench| {
-            bench.iter(|| block_on(read_all(plain(), &mut buffer)));
+            bench.iter(|| runtime.block_on(read_all(plain(), &mut buffer)));
         });
         group.bench_function(BenchmarkId::new("filtered", name), |bench| {
-            bench.iter(|| block_on(read_all(filtered(), &mut buffer)));
+            bench.iter(|| runtime.block_on(read_all(filtered(), &mut buffer)));
         });
     }
 }

@@ -1,6 +1,6 @@
 //! Faults are drawn as their shares say, and always the same.
 
-use super::accounting::store_tap::{Fault, Faults};
+use super::accounting::store_faults::{Fault, Faults};
 
 const REQUESTS: u64 = 10_000;
 

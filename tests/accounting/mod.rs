@@ -14,5 +14,6 @@ mod proofs;
 pub mod publisher;
 pub mod read_back;
 mod settling;
+pub mod store_faults;
 pub mod store_tap;
 pub mod wire;

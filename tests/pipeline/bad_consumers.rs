@@ -18,7 +18,7 @@ use lapin::types::FieldTable;
 use crate::accounted::Accounted;
 use crate::accounting::account::Account;
 use crate::accounting::amqp::connect;
-use crate::accounting::store_tap::Fault;
+use crate::accounting::store_faults::Fault;
 use crate::broker::Version;
 use crate::images::{Sample, samples};
 

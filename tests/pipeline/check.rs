@@ -8,7 +8,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
-use crate::accounting::store_tap::{Fault, Faults};
+use crate::accounting::store_faults::{Fault, Faults};
 use crate::api_server::ApiServer;
 use crate::broker::{Broker, Version};
 use crate::host::Host;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, interval_at};
 
 use crate::accounted::Accounted;
-use crate::accounting::store_tap::{Fault, Faults};
+use crate::accounting::store_faults::{Fault, Faults};
 use crate::broker::Version;
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, eventually};

@@ -10,7 +10,7 @@ use lapin::types::AMQPValue;
 
 use crate::accounted::Accounted;
 use crate::accounting::ledger::Id;
-use crate::accounting::store_tap::Fault;
+use crate::accounting::store_faults::Fault;
 use crate::accounting::wire::Event;
 use crate::broker::Version;
 use crate::consumer::{Consumer, GRACE_SECONDS};

@@ -9,7 +9,7 @@ use lapin::types::AMQPValue;
 use serde_json::json;
 
 use crate::accounted::Accounted;
-use crate::accounting::store_tap::{Fault, Faults};
+use crate::accounting::store_faults::{Fault, Faults};
 use crate::broker::Version;
 use crate::consumer::Consumer;
 use crate::eventually::{LIMIT, equal, eventually};

@@ -12,7 +12,8 @@ use image_pipeline::pod_status::PodStatus;
 use image_pipeline::reason::Reason;
 use serde_json::json;
 
-use crate::accounting::store_tap::{Fault, Faults, StoreTap};
+use crate::accounting::store_faults::{Fault, Faults};
+use crate::accounting::store_tap::StoreTap;
 use crate::accounting::wire::Wire;
 use crate::broker::Version;
 use crate::consumer::Consumer;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::accounted::Accounted;
-use crate::accounting::store_tap::{Fault, Faults};
+use crate::accounting::store_faults::{Fault, Faults};
 use crate::broker::Version;
 use crate::consumer::{Consumer, GRACE_SECONDS};
 use crate::eventually::{LIMIT, eventually};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::FutureExt as _;
 
-use super::super::accounting::store_tap::{Fault, Faults};
+use super::super::accounting::store_faults::{Fault, Faults};
 use super::super::kind::Kind;
 use super::super::processes;
 use super::super::scene::Scene;
