@@ -91,6 +91,14 @@ fn overwriting_proves_nothing_for_another_message() {
         ("early_ack, lost", |history| {
             beside(history, [good("x.png"), other()], &[Deliver, PutRefused, Acknowledge]);
         }),
+        // Both are delivered before one of them is stored.
+        ("early_ack, lost", |history| {
+            let unstored = history.publish(other());
+            let delivery = history.step(unstored, "x.png", Deliver, 0);
+            let id = another(history, good("x.png"), &[Deliver, Put, Acknowledge]);
+            history.store(id, "x.png");
+            history.step(unstored, "x.png", Acknowledge, delivery);
+        }),
         ("early_ack", |history| replaced(history, &[Deliver, PutUntold, Acknowledge])),
         ("early_ack", |history| replaced(history, &[Deliver, Acknowledge, Put])),
         // The first upload of the other message had the wrong pixels, and is replaced.
