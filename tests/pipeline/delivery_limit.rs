@@ -100,7 +100,7 @@ async fn uploads_that_fail_now_and_then_lose_nothing() {
     let mut accounted = Accounted::new("limit-flaky", Version::Four).await;
     accounted.scene.settings.spec =
         json!({ "failures": { "holdingTime": "1s" }, "source": { "rabbitmq": { "prefetch": 600 } } });
-    accounted.store.set(Faults::mixed(7, &[(0.05, Fault::DENIED), (0.05, Fault::SLOW_DOWN)]));
+    accounted.store.set(Faults::mixed(7, &[(0.05, Fault::INTERNAL_ERROR), (0.05, Fault::SLOW_DOWN)]));
     let images = samples(620);
     accounted.publish(&images).await;
     let consumer = Consumer::start(&accounted.scene.settings);

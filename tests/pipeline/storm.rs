@@ -38,9 +38,9 @@ async fn publish(accounted: &Accounted, images: &[Sample]) {
     }
 }
 
-/// Waits until the store has taken so many uploads.
+/// Waits until the store has taken so many uploads. Every fourth fails, and each failure begins another slow start.
 async fn taken(accounted: &Accounted, uploads: usize) {
-    eventually(&format!("{uploads} uploads"), LIMIT, async || match accounted.uploads() {
+    eventually(&format!("{uploads} uploads"), LIMIT * 3, async || match accounted.uploads() {
         taken if taken >= uploads => Ok(()),
         taken => Err(taken.to_string()),
     })
