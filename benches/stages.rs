@@ -8,7 +8,7 @@
 //! cargo bench -- pixels              cost against pixels; throughput in pixels
 //! cargo bench -- redelivered         both stages in the consumer, and in a process of their own
 //! ```
-#![allow(missing_docs, clippy::expect_used)]
+#![allow(clippy::expect_used)]
 
 use std::hint::black_box;
 use std::time::Duration;
