@@ -9,7 +9,7 @@
 //! cargo bench -- redelivered         both stages in the consumer, and in a process of their own
 //! cargo bench -- frames              reading one message from a socket's bytes, with and without the frame filter
 //! ```
-#![allow(missing_docs, clippy::expect_used)]
+#![allow(clippy::expect_used)]
 
 use std::hint::black_box;
 use std::sync::Arc;

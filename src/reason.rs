@@ -22,7 +22,6 @@ use strum::{EnumIter, IntoStaticStr};
     PartialEq,
     Serialize,
 )]
-#[allow(missing_docs)] // the names are the documentation; the groups say where they belong
 pub enum Reason {
     // A message's own fault: it is parked.
     BodyTooLarge,

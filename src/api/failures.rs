@@ -19,8 +19,9 @@ pub struct Failures {
     /// in the log and a count in the metrics.
     #[serde(default)]
     pub policy: FailurePolicy,
-    /// The parking queue, in the source's virtual host. One that does not exist is declared durable,
-    /// one that does is used as it is. Absent: the source queue's name followed by `.parked`.
+    /// The parking queue, in the source's virtual host. A consumer declares a queue that does not exist: as a
+    /// quorum queue where the broker offers them, otherwise as a durable classic queue. An existing queue is used
+    /// unchanged. Absent: the source queue's name followed by `.parked`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 255))]
     pub parking_queue: String,

@@ -64,8 +64,8 @@ impl BrokerError {
 
 impl BrokerError {
     /// Whether the broker refused what was published, rather than being unable to answer.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, BrokerError::Queue(error) if error.is_refusal())
+    pub fn is_publish_refused(&self) -> bool {
+        matches!(self, BrokerError::Queue(error) if error.is_publish_refused())
     }
 }
 

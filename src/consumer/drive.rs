@@ -44,6 +44,8 @@ pub struct Drive<'a> {
     /// How many there were in this session, and the latest one's tag.
     subscriptions: u64,
     tag: String,
+    /// Whether the status may show a fault of parking.
+    parking_failed: bool,
 }
 
 impl<'a> Drive<'a> {
@@ -67,6 +69,7 @@ impl<'a> Drive<'a> {
             delivered: 0,
             subscriptions: 0,
             tag: String::new(),
+            parking_failed: false,
         }
     }
 
@@ -120,6 +123,7 @@ impl<'a> Drive<'a> {
 
     async fn settle_events(&mut self) -> Result<(), BrokerError> {
         while let Some(event) = self.events.pop_front() {
+            self.parking_failed |= matches!(event, Event::ParkFailed(_));
             for action in self.policy.handle(event, self.started.elapsed()) {
                 self.act(action).await?;
             }
@@ -224,7 +228,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Tells the state what the policy has concluded.
-    fn report(&self) {
+    fn report(&mut self) {
         let state = &self.sessions.state;
         let fault = self.policy.fault().map(|fault| match fault {
             delivery_policy::Dependency::Storage => Dependency::Storage,
@@ -235,7 +239,8 @@ impl<'a> Drive<'a> {
         {
             state.failing(Dependency::Storage, refusal.reason(), refusal.to_string());
         }
-        if !self.policy.is_parking_stuck() {
+        if self.parking_failed && !self.policy.is_parking_stuck() {
+            self.parking_failed = false;
             state.forget_parking_fault();
         }
         if self.subscriptions > 0 {

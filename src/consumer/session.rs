@@ -89,12 +89,10 @@ impl Sessions {
     }
 
     async fn channel(&self, connection: &Connection) -> Result<Channel, QueueError> {
-        let channel = connection.channel().await?;
-        match channel.depth(&self.queue).await {
-            Ok(_) => Ok(channel),
-            // Some brokers let a user read a queue and not declare it passively. The refusal closed the channel.
-            Err(error) if error.reason() == Reason::DeclareRefused => connection.channel().await,
-            Err(error) => Err(error),
+        match connection.depth(&self.queue).await {
+            // Some brokers let a user read a queue and not declare it passively.
+            Err(error) if error.reason() != Reason::DeclareRefused => Err(error),
+            _ => connection.channel().await,
         }
     }
 

@@ -177,7 +177,7 @@ impl Worker {
                 work.set_renewed();
                 Event::Renewed(id)
             }
-            Step::Renewed(Err(error)) => Event::RenewFailed { id, refused: error.is_refusal() },
+            Step::Renewed(Err(error)) => Event::RenewFailed { id, refused: error.is_publish_refused() },
         })
     }
 

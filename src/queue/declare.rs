@@ -92,7 +92,7 @@ impl Connection {
                 Refusal::Stream => Err(QueueError::stream(queue)),
                 Refusal::Other => Ok(()),
             },
-            Err(error) if error.is_access_refused() => Ok(()),
+            Err(error) if error.lacks_permission() => Ok(()),
             declared => declared,
         }
     }

@@ -37,7 +37,7 @@ pub struct QueueError {
     found: String,
     /// In terms of an ImagePipeline; may be empty.
     advice: String,
-    is_refusal: bool,
+    is_publish_refused: bool,
 }
 
 impl std::fmt::Display for QueueError {
@@ -60,8 +60,8 @@ impl QueueError {
     }
 
     /// Whether the broker refused what was published, rather than being unable to answer.
-    pub fn is_refusal(&self) -> bool {
-        self.is_refusal
+    pub fn is_publish_refused(&self) -> bool {
+        self.is_publish_refused
     }
 
     /// Whether the broker said that there is no such queue.
@@ -85,7 +85,7 @@ impl QueueError {
     }
 
     /// Whether the user lacks a permission.
-    pub(super) fn is_access_refused(&self) -> bool {
+    pub(super) fn lacks_permission(&self) -> bool {
         self.reason == Reason::DeclareRefused
     }
 
@@ -98,8 +98,8 @@ impl QueueError {
     }
 
     fn new(reason: Reason, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        let is_refusal = reason == Reason::DeclareRefused;
-        Self { reason, found: found.into(), advice: advice.into(), is_refusal }
+        let is_publish_refused = reason == Reason::DeclareRefused;
+        Self { reason, found: found.into(), advice: advice.into(), is_publish_refused }
     }
 
     pub(super) fn timed_out(doing: &str) -> Self {
@@ -127,7 +127,7 @@ impl QueueError {
     pub(super) fn not_confirmed(queue: &str) -> Self {
         let found = format!("the broker did not take a message for queue {queue:?}: it does not exist, or is full");
         let advice = "create it, or let this user declare it, or raise its limit";
-        Self { is_refusal: true, ..Self::new(Reason::ParkingRefused, found, advice) }
+        Self { is_publish_refused: true, ..Self::new(Reason::ParkingRefused, found, advice) }
     }
 
     pub(super) fn blocked() -> Self {

@@ -55,12 +55,6 @@ impl Clustered {
         Self { cluster, scene, front, tap, store, ledger, wire, publisher, proxy }
     }
 
-    fn entry(&self, image: &Sample) -> Entry {
-        let digest = pixels::expected(&image.file).expect("an image of our own");
-        let settings = &self.scene.settings;
-        Entry::good(&settings.queue, &settings.bucket, &settings.prefix, &image.name, digest)
-    }
-
     /// Waits for something about the number of uploads that S3 took, or that met a fault on their way.
     async fn uploads(&self, what: &str, enough: impl Fn(usize, usize) -> bool) {
         eventually(what, LIMIT, async || {
@@ -102,37 +96,41 @@ impl Clustered {
     }
 }
 
+/// An image for the queue and the bucket of this name.
+fn entry(name: &str, image: &Sample) -> Entry {
+    Entry::good(name, name, "", &image.name, pixels::expected(&image.file).expect("an image of our own"))
+}
+
 fn stored(wire: &Wire) -> usize {
     wire.events().iter().filter(|event| matches!(event, Event::Put { status: 200, .. })).count()
 }
 
-/// Publishes image after image, each confirmed, without getting far ahead of the consumer.
-async fn load(entries: Vec<(Entry, Vec<u8>)>, publisher: Publisher, wire: Wire, done: &AtomicBool) -> usize {
-    let mut published = 0;
-    for (entry, body) in entries {
-        if done.load(Ordering::SeqCst) {
-            break;
-        }
+/// Publishes image after image, each confirmed, without getting far ahead of the consumer, until `done`. Returns the
+/// number of confirmed images.
+async fn load(name: &str, publisher: Publisher, wire: Wire, done: &AtomicBool) -> usize {
+    let images = samples(50);
+    let rounds =
+        (0..).flat_map(|round| images.iter().map(move |image| (format!("round-{round}/{}", image.name), image)));
+    let mut confirmed = 0;
+    for (key, image) in rounds.take_while(|_| !done.load(Ordering::SeqCst)) {
+        let image = Sample { name: key, file: image.file.clone() };
         // Without a confirm it is an attempt, which may be in the queue or not.
-        published += usize::from(publisher.publish(entry, &body).await.is_ok());
-        let behind = published.saturating_sub(30);
+        confirmed += usize::from(publisher.publish(entry(name, &image), &image.body()).await.is_ok());
+        let behind = confirmed.saturating_sub(30);
         eventually("the consumer to follow", LIMIT, async || match stored(&wire) {
             stored if stored >= behind || done.load(Ordering::SeqCst) => Ok(()),
-            stored => Err(format!("{stored} of {published} stored")),
+            stored => Err(format!("{stored} of {confirmed} stored")),
         })
         .await;
     }
-    published
+    confirmed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_killed_under_load_lose_nothing() {
-    let mut clustered = Clustered::start("limit-leaders").await;
-    clustered.store.set(Fault::Slow(Duration::from_millis(100)));
-    let rounds = (0..40).flat_map(|round| {
-        samples(50).into_iter().map(move |image| Sample { name: format!("round-{round}/{}", image.name), ..image })
-    });
-    let entries = rounds.map(|image| (clustered.entry(&image), image.body())).collect();
+    const NAME: &str = "limit-leaders";
+    let mut clustered = Clustered::start(NAME).await;
+    clustered.store.set(Fault::Slow(Duration::from_millis(200)));
     let (publisher, wire, done) = (clustered.publisher.clone(), clustered.wire.clone(), AtomicBool::new(false));
     let consumer = Consumer::start(&clustered.scene.settings);
     let faults = async {
@@ -141,8 +139,7 @@ async fn leaders_killed_under_load_lose_nothing() {
         }
         done.store(true, Ordering::SeqCst);
     };
-    let (confirmed, ()) = tokio::join!(load(entries, publisher, wire, &done), faults);
-    assert!(confirmed < 2000, "the load ended before the faults");
+    let (confirmed, ()) = tokio::join!(load(NAME, publisher, wire, &done), faults);
     clustered.store.set(Fault::None);
     let account = clustered.account(consumer).await;
     assert_eq!((account.parked, account.queued, account.faults()), (0, 0, vec![]), "{account:?}");
@@ -157,7 +154,7 @@ async fn messages_returned_more_often_than_the_limit_are_renewed_and_stored() {
     clustered.store.set(Fault::Slow(Duration::from_secs(10)));
     let images = samples(5);
     for image in &images {
-        let confirmed = clustered.publisher.publish(clustered.entry(image), &image.body()).await;
+        let confirmed = clustered.publisher.publish(entry("limit-returns", image), &image.body()).await;
         confirmed.expect("confirmed");
     }
     let consumer = Consumer::start(&clustered.scene.settings);

@@ -4,13 +4,22 @@
 use std::time::{Duration, Instant};
 
 use image_pipeline::api::names::SECRETS_ANNOTATION;
+use image_pipeline::pod_status::PodStatus;
 use image_pipeline::queue::Connection;
+use image_pipeline::reason::Reason;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
 use crate::api_server::ApiServer;
 use crate::broker::{Broker, Version};
-use crate::client::Client;
+use crate::broker_cluster::Cluster;
+use crate::client::{Client, QueueType};
+use crate::consumer::Consumer;
+use crate::eventually::LIMIT;
 use crate::operator::{self, until};
+use crate::plainly::plainly;
+use crate::scene::Scene;
 
 /// One of a namespace, which reads as the reader there.
 fn reading(namespace: &str) -> Value {
@@ -227,4 +236,51 @@ async fn others_that_consume_the_queue_are_named_while_no_pod_runs() {
     })
     .await;
     assert_eq!(told(), ["Warning"], "no news");
+}
+
+/// The depth of a stream never falls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_as_source_is_refused_by_name_and_gets_no_pod() {
+    let here = Broker::shared(Version::Four).await.tenant("operator-stream");
+    let channel = plainly(&here).await.create_channel().await.expect("a channel");
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+    channel.queue_declare("tiles".into(), QueueDeclareOptions::durable(), arguments).await.expect("a stream");
+    let device = Client::connect(&here).await.expect("a connection");
+    device.publish("tiles", b"body").await;
+    let reader = secret("reader", &[("username", "operator-stream"), ("password", "operator-stream")]);
+    let secrets = vec![connection(here.port, "nobody", "nobody"), reader];
+    let (server, client) = ApiServer::start(vec![pipeline(1, "operator-stream", "500ms")], secrets, vec![]).await;
+    let found = || server.condition("tiles", "QueueFound");
+    operator::during(client, until("a refusal", || found().starts_with("False StreamNotSupported"))).await;
+    assert!(found().contains("use a quorum or classic queue"), "{}", found());
+    assert_eq!(server.status("tiles")["desiredReplicas"], 0);
+}
+
+/// Such a queue exists: nobody may declare it again. Both halves say so, and go on when the node is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operator_and_consumer_name_a_queue_whose_node_is_down() {
+    let mut cluster = Cluster::start(Version::FourThree).await;
+    let owner = Client::connect(&cluster.nodes[0].address()).await.expect("a connection");
+    owner.declare("tiles", QueueType::Classic).await;
+    drop(owner);
+    let other = cluster.nodes[1].address();
+    let scene = Scene::bare("tiles", &other).await;
+    scene.store.create_bucket("tiles");
+    let reader = secret("reader", &[("username", "guest"), ("password", "guest")]);
+    let secrets = vec![connection(other.port, "nobody", "nobody"), reader];
+    let (server, client) = ApiServer::start(vec![pipeline(1, "/", "500ms")], secrets, vec![]).await;
+    let found = || server.condition("tiles", "QueueFound");
+    cluster.nodes[0].kill();
+    let consumer = Consumer::start(&scene.settings);
+    operator::during(client, async {
+        until("the operator to name it", || found().starts_with("False QueueUnavailable")).await;
+        let named = |reason| reason == Some(Reason::QueueUnavailable);
+        let unavailable = |status: &PodStatus| named(status.broker.fault().map(|fault| fault.reason));
+        consumer.status_is("to name it", LIMIT, unavailable).await;
+        cluster.restart(0).await;
+        until("the queue to be found", || found().starts_with("True QueueFound")).await;
+        consumer.status_is("to consume", LIMIT, |status| status.consuming).await;
+    })
+    .await;
 }
