@@ -97,6 +97,12 @@ fn an_honest_history_has_no_fault_and_its_counts() {
             history.steps(id, "x.png", &[Deliver, RefusedAlone(413), Park, Acknowledge]);
             history.park(id, "ImageTooLarge");
         }),
+        ("stored, delivered again, and then too large for a proxy", |history| {
+            let id = history.publish(good("x.png"));
+            history.steps(id, "x.png", &[Deliver, Put, Deliver, RefusedAlone(413), Park, Acknowledge]);
+            history.store(id, "x.png");
+            history.park(id, "ImageTooLarge");
+        }),
         ("refused alone, and stored later", |history| {
             stored(history, &[Deliver, RefusedAlone(403), GiveBack, Deliver, Put, Acknowledge]);
         }),

@@ -67,6 +67,17 @@ fn honest_messages_of_one_key_have_no_fault() {
         ("ContentAddressed: the same image again", |history| {
             addressed_twice(history, &[Deliver, PutKeyTaken, Head, Acknowledge]);
         }),
+        ("ContentAddressed: refused on the wire before the answer to the first upload", |history| {
+            let [one, other] = ["1", "1"].map(|pixels| history.publish(addressed("x", pixels)));
+            let [first, second] = [one, other].map(|id| history.step(id, "x-1.png", Deliver, 0));
+            history.step(other, "x-1.png", PutKeyTaken, second);
+            history.step(one, "x-1.png", Put, first);
+            history.step(other, "x-1.png", Head, second);
+            for (id, delivery) in [(one, first), (other, second)] {
+                history.step(id, "x-1.png", Acknowledge, delivery);
+            }
+            history.store(one, "x-1.png");
+        }),
         ("ContentAddressed: two images, each under a key of its own", |history| {
             for pixels in ["1", "2"] {
                 let key = format!("x-{pixels}.png");

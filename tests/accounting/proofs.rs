@@ -6,7 +6,7 @@
 //!   consumer received the object's HEAD;
 //! - the broker confirmed a copy of the message in another queue, or a renewed copy in its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::ledger::{Attempt, Digest, Expectation, Id};
 use super::settling::{Settling, belongs, title};
@@ -25,17 +25,23 @@ pub struct Proofs<'s, 'a> {
     /// Deliveries without a proof, by message and place.
     open: HashMap<Id, BTreeMap<usize, Comparison>>,
     delivered: HashMap<usize, Option<Id>>,
-    /// The digest of what each object holds.
-    contents: HashMap<&'a Object, Digest>,
+    /// The digests of all uploads that S3 took. A 412 is never earlier than the upload it is for, but its answer may be
+    /// on the wire before that upload's.
+    taken: HashMap<&'a Object, HashSet<Digest>>,
 }
 
 impl<'s, 'a> Proofs<'s, 'a> {
     pub fn new(settling: &'s mut Settling<'a>) -> Self {
-        Self { settling, open: HashMap::new(), delivered: HashMap::new(), contents: HashMap::new() }
+        Self { settling, open: HashMap::new(), delivered: HashMap::new(), taken: HashMap::new() }
     }
 
     /// Follows all that the wire saw.
     pub fn follow(mut self, events: &'a [Event]) {
+        for event in events {
+            if let Event::Put { object, body, status: 200..300, .. } = event {
+                self.taken.entry(object).or_default().insert(*body);
+            }
+        }
         for (place, event) in events.iter().enumerate() {
             match event {
                 Event::Delivered { id, redelivered, .. } => {
@@ -45,8 +51,7 @@ impl<'s, 'a> Proofs<'s, 'a> {
                         self.open.entry(*id).or_default().insert(place, Comparison::default());
                     }
                 }
-                Event::Put { object, id, body, pixels, status: 200..300, told } => {
-                    self.contents.insert(object, *body);
+                Event::Put { object, id, pixels, status: 200..300, told, .. } => {
                     let own =
                         self.own(*id, object).filter(|own| own.entry.pixels().is_some_and(|own| Some(own) == *pixels));
                     if let Some(attempt) = own.filter(|_| *told) {
@@ -54,10 +59,12 @@ impl<'s, 'a> Proofs<'s, 'a> {
                     }
                 }
                 Event::Put { object, id, body, status: 412, told: true, .. } => {
-                    let own = self.own(*id, object).filter(|_| self.contents.get(object) == Some(body));
+                    let own = self
+                        .own(*id, object)
+                        .filter(|_| self.taken.get(object).is_some_and(|taken| taken.contains(body)));
                     self.compare(own, |comparison| comparison.refused = true);
                 }
-                Event::Head { object, status: 200 } if self.contents.contains_key(object) => {
+                Event::Head { object, status: 200 } if self.taken.contains_key(object) => {
                     let owners = self.settling.owners(object);
                     self.compare(owners, |comparison| comparison.seen = true);
                 }

@@ -122,9 +122,8 @@ impl<'a> Settling<'a> {
             Expectation::FirstOfItsKey { reason, .. } if !is_there => vec![reason],
             _ => Vec::new(),
         };
-        if !is_there {
-            right.extend(self.refused.get(&attempt.id).into_iter().flatten().filter_map(|status| reason_of(*status)));
-        }
+        // Also where the object is there: a message that was stored may be delivered again, and then be refused.
+        right.extend(self.refused.get(&attempt.id).into_iter().flatten().filter_map(|status| reason_of(*status)));
         let name = title(attempt);
         if !right.contains(&reason) {
             let right = if right.is_empty() { "parked".to_owned() } else { right.join(" or ") };

@@ -57,9 +57,9 @@ pub async fn inject(scene: &Scene, pipeline: usize) -> Heal<'_> {
         () = settling => {}
     }
     heal();
-    for (pod, processes) in bounded.pods {
-        processes.iter().skip(1).for_each(|_| scene.pods.cause(&pod));
-    }
+    let ended: Vec<_> = bounded.ended().collect();
+    assert!(!ended.is_empty(), "no consumer crashed");
+    ended.into_iter().for_each(|pod| scene.pods.cause(pod));
     nothing()
 }
 
@@ -120,5 +120,12 @@ impl Bounded {
             seen.push(id);
             processes::bound_data(id, Some(self.most));
         }
+    }
+
+    /// The pods whose processes ended, each as often as one did.
+    fn ended(&self) -> impl Iterator<Item = &str> {
+        self.pods
+            .iter()
+            .flat_map(|(pod, seen)| seen.iter().filter(|id| !processes::exists(**id)).map(move |_| pod.as_str()))
     }
 }
