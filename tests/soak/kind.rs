@@ -23,8 +23,6 @@ pub enum Kind {
     ConsumerStopped,
     /// The kernel kills a consumer for its memory.
     ConsumerOutOfMemory,
-    /// Messages whose images take more memory than there is crash the consumers that decode them.
-    ConsumerCrashed,
     /// The broker is shut down properly and started again.
     BrokerRestarted,
     /// The broker's process is killed.
@@ -119,11 +117,9 @@ impl Kind {
     /// What it takes hold of.
     pub fn hold(self) -> Hold {
         match self {
-            Self::ConsumerKilled
-            | Self::ConsumerTerminated
-            | Self::ConsumerStopped
-            | Self::ConsumerOutOfMemory
-            | Self::ConsumerCrashed => Hold::Consumers,
+            Self::ConsumerKilled | Self::ConsumerTerminated | Self::ConsumerStopped | Self::ConsumerOutOfMemory => {
+                Hold::Consumers
+            }
             Self::BrokerRestarted | Self::BrokerKilled | Self::MemoryAlarm | Self::QueueRecreated => Hold::Broker,
             Self::LeaderKilled => Hold::Leader,
             Self::ConnectionClosed | Self::BrokerBlackholed => Hold::Wire,
@@ -179,8 +175,6 @@ impl Kind {
         // A queue is deleted once it is empty, so that the broker loses nothing by our own order.
         let alone = |one: Self, other: Self| match one {
             Self::QueueRecreated => other.hold() != Hold::Operator,
-            // A consumer that starts unseen meanwhile would have the memory, and store the image.
-            Self::ConsumerCrashed => !matches!(other.hold(), Hold::Store | Hold::Leader),
             _ => false,
         };
         self.hold() != other.hold()
@@ -194,7 +188,6 @@ impl Kind {
             Self::ConsumerKilled
             | Self::ConsumerTerminated
             | Self::ConsumerOutOfMemory
-            | Self::ConsumerCrashed
             | Self::BrokerKilled
             | Self::ConnectionClosed
             | Self::OperatorKilled
@@ -216,7 +209,7 @@ impl Kind {
     pub fn effort(self) -> Duration {
         Duration::from_secs(match self {
             Self::BrokerRestarted | Self::BrokerKilled | Self::ReleaseUpgraded | Self::ReleaseRolledBack => 8,
-            Self::LeaderKilled | Self::ConsumerCrashed => 8,
+            Self::LeaderKilled => 8,
             Self::TwoOperators | Self::LeaderPaused | Self::SpecChanged | Self::QueueRecreated => 8,
             Self::BrokerUserRotated | Self::StoreKeyRotated | Self::MemoryAlarm => 4,
             _ => 2,

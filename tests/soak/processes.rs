@@ -93,25 +93,6 @@ fn first_of_status(id: u32, line: &str) -> Option<String> {
     rest.split_whitespace().next().map(str::to_owned)
 }
 
-/// Bytes of data that a process has mapped, its stacks included.
-pub fn data(id: u32) -> Option<u64> {
-    of_status(id, "VmData:")
-}
-
-/// Bounds the data of a process and of those that it starts from now on; `None`: no more. As the process's own user,
-/// who may do so without a capability.
-pub fn bound_data(id: u32, bytes: Option<u64>) {
-    assert!(read(id, "cgroup").contains(CLUSTER) || !exists(id), "process {id} is none of the cluster's");
-    let [Some(user), Some(group)] = ["Uid:", "Gid:"].map(|line| first_of_status(id, line)) else { return };
-    let bytes = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
-    let mut command = Command::new("setpriv");
-    command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]);
-    // The limit that the kernel applies, and not the one that bounds it.
-    command.args(["prlimit".to_owned(), format!("--pid={id}"), format!("--data={bytes}:")]);
-    let output = command.output().expect("setpriv");
-    assert!(output.status.success() || !exists(id), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// A process of the cluster's own, by the name that tests/cluster/process recorded it under.
 pub fn part(name: &str) -> u32 {
     let recorded = cluster_directory().join("pid").join(name);

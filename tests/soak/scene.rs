@@ -196,11 +196,6 @@ impl Scene {
         self.bodies.huge(&self.pipelines[pipeline].plan, self.turn(pipeline))
     }
 
-    /// An image that crashes a consumer with too little memory.
-    pub fn crashing(&self, pipeline: usize) -> (Entry, Vec<u8>) {
-        self.bodies.crashing(&self.pipelines[pipeline].plan, self.turn(pipeline))
-    }
-
     /// Waits until the broker takes connections.
     pub async fn broker_answers(&self) {
         eventually("the broker to answer", LIMIT * 2, async || {
