@@ -95,10 +95,14 @@ impl Context {
         let key = ObjectRef::from_obj(pipeline);
         let memory = self.remembered().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
         let (decision, memory) = decide(&Asked::from(&pipeline.spec), &Load::of(observed), &memory, self.now());
-        self.remembered().entry(key.clone()).or_default().memory = memory;
+        let renewed = {
+            let mut remembered = self.remembered();
+            let of_pipeline = remembered.entry(key).or_default();
+            of_pipeline.memory = memory;
+            of_pipeline.renewals.count(&observed.pods)
+        };
         let unknown = observed.depth.as_ref().err().map(|trouble| trouble.reason);
         let labels = labels_of(pipeline.namespace(), pipeline.name_any());
-        let renewed = self.remembered().entry(key).or_default().renewals.count(&observed.pods);
         self.instruments.metrics.renewed(&labels, renewed);
         self.instruments.metrics.decided(&labels, &decision, unknown);
         self.instruments.metrics.parked(&labels, observed.parked);

@@ -14,6 +14,7 @@ mod examples;
 mod images;
 mod isolation;
 mod leader;
+mod loopback;
 mod named;
 mod namespaces;
 mod operator;

@@ -9,9 +9,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use image_pipeline::api::names;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::api_server::ApiServer;
+use super::loopback::listen;
 use super::operator::{self, until};
 
 /// A consumer that answers `/status`.
@@ -45,17 +45,6 @@ impl Consumer {
         let polls = self.polls.load(Ordering::SeqCst);
         until("the pod to be read", || self.polls.load(Ordering::SeqCst) >= polls + 3).await;
     }
-}
-
-/// The port of a consumer is fixed, so each consumer needs an address of its own.
-async fn listen() -> (TcpListener, Ipv4Addr) {
-    for _ in 0..50 {
-        let address = Ipv4Addr::new(127, fastrand::u8(1..255), fastrand::u8(..), fastrand::u8(1..255));
-        if let Ok(listener) = TcpListener::bind((address, names::HTTP_PORT)).await {
-            return (listener, address);
-        }
-    }
-    panic!("port {} is taken on every address of loopback", names::HTTP_PORT);
 }
 
 fn pipeline() -> Value {

@@ -18,8 +18,9 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+use super::loopback::listen;
 
 /// The pods of one namespace, for as long as this lives.
 pub struct Kubelet {
@@ -51,17 +52,6 @@ impl Kubelet {
     pub fn started(&self) -> usize {
         self.started.lock().expect("the pods").len()
     }
-}
-
-/// The port of a consumer is fixed, so each namespace has an address of its own.
-async fn listen() -> (TcpListener, Ipv4Addr) {
-    for _ in 0..50 {
-        let address = Ipv4Addr::new(127, fastrand::u8(1..255), fastrand::u8(..), fastrand::u8(1..255));
-        if let Ok(listener) = TcpListener::bind((address, names::HTTP_PORT)).await {
-            return (listener, address);
-        }
-    }
-    panic!("port {} is taken on every address of loopback", names::HTTP_PORT);
 }
 
 fn says_of_itself(holding: &AtomicU64) -> PodStatus {

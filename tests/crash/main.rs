@@ -16,6 +16,8 @@ mod client;
 #[path = "../pipeline/eventually.rs"]
 #[allow(dead_code)] // as above
 mod eventually;
+#[path = "../contract/loopback.rs"]
+mod loopback;
 #[path = "../pipeline/plainly.rs"]
 mod plainly;
 #[path = "../pipeline/port.rs"]

@@ -173,10 +173,7 @@ impl Kind {
     pub fn goes_with(self, other: Self) -> bool {
         let apart = |one: Self, other: Self| one.hold() == Hold::Cluster && other.needs_cluster();
         // A queue is deleted once it is empty, so that the broker loses nothing by our own order.
-        let alone = |one: Self, other: Self| match one {
-            Self::QueueRecreated => other.hold() != Hold::Operator,
-            _ => false,
-        };
+        let alone = |one: Self, other: Self| one == Self::QueueRecreated && other.hold() != Hold::Operator;
         self.hold() != other.hold()
             && !(apart(self, other) || apart(other, self) || alone(self, other) || alone(other, self))
     }
@@ -209,8 +206,9 @@ impl Kind {
     pub fn effort(self) -> Duration {
         Duration::from_secs(match self {
             Self::BrokerRestarted | Self::BrokerKilled | Self::ReleaseUpgraded | Self::ReleaseRolledBack => 8,
-            Self::LeaderKilled => 8,
-            Self::TwoOperators | Self::LeaderPaused | Self::SpecChanged | Self::QueueRecreated => 8,
+            Self::LeaderKilled | Self::TwoOperators | Self::LeaderPaused | Self::SpecChanged | Self::QueueRecreated => {
+                8
+            }
             Self::BrokerUserRotated | Self::StoreKeyRotated | Self::MemoryAlarm => 4,
             _ => 2,
         })

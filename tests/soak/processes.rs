@@ -79,18 +79,9 @@ pub fn exists(id: u32) -> bool {
 
 /// Bytes that a process has resident; one that waits to be buried has none.
 pub fn resident(id: u32) -> Option<u64> {
-    of_status(id, "VmRSS:")
-}
-
-fn of_status(id: u32, line: &str) -> Option<u64> {
-    Some(first_of_status(id, line)?.parse::<u64>().ok()? * 1024)
-}
-
-/// The first word of a line of a process's status.
-fn first_of_status(id: u32, line: &str) -> Option<String> {
     let status = read(id, "status");
-    let rest = status.lines().find_map(|its| its.strip_prefix(line))?;
-    rest.split_whitespace().next().map(str::to_owned)
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
+    Some(kibibytes.parse::<u64>().ok()? * 1024)
 }
 
 /// A process of the cluster's own, by the name that tests/cluster/process recorded it under.

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::accounting::amqp::connect;
 use super::accounting::amqp_tap;
-use super::accounting::ledger::{Entry, Id, Ledger};
+use super::accounting::ledger::{Entry, Ledger};
 use super::accounting::publisher::Publisher;
 use super::accounting::store_tap::StoreTap;
 use super::accounting::wire::Wire;
@@ -185,7 +185,7 @@ impl Scene {
     }
 
     /// Publishes a message to a pipeline; awaited, it says whether the broker has confirmed it.
-    pub fn send(&self, pipeline: usize, (entry, body): (Entry, Vec<u8>)) -> JoinHandle<Result<Id, String>> {
+    pub fn send(&self, pipeline: usize, (entry, body): (Entry, Vec<u8>)) -> JoinHandle<Result<(), String>> {
         let Pipeline { publisher, unreadable, .. } = &self.pipelines[pipeline];
         let publisher = if bodies::has_unreadable_headers(&entry) { unreadable } else { publisher }.clone();
         tokio::spawn(async move { publisher.publish(entry, &body).await })
