@@ -56,19 +56,19 @@ impl Publisher {
         Self { properties: self.properties.with_headers(headers), ..self }
     }
 
-    /// Publishes a message through the default exchange.
+    /// Publishes a message through the default exchange, and returns its number.
     ///
     /// # Errors
     /// The broker did not confirm it, whether it has it or not; or, after a minute, it could not be
     /// sent at all, and is no attempt.
-    pub async fn publish(&self, entry: Entry, body: &[u8]) -> Result<(), String> {
+    pub async fn publish(&self, entry: Entry, body: &[u8]) -> Result<Id, String> {
         let channel = self.channel().await?;
         let queue = entry.queue.clone();
         let id = self.ledger.attempt(entry, body);
         let confirmed = timeout(ANSWER, confirmed(&channel, &queue, body, self.properties(id))).await;
         confirmed.map_err(|_| "no confirm in time".to_owned())??;
         self.ledger.confirm(id);
-        Ok(())
+        Ok(id)
     }
 
     fn properties(&self, id: Id) -> BasicProperties {

@@ -2,13 +2,15 @@
 //! never take a message out of its queue, nor ask anything of the product's own code.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use futures::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use tokio::time::timeout;
 
 use super::amqp::connect;
 use super::head::id_of_original;
@@ -16,8 +18,11 @@ use super::ledger::{Digest, Id, id_of};
 use super::pixels::{self, Decoded};
 use super::wire::Object;
 
-/// Objects that are read at once.
-const AT_ONCE: usize = 16;
+/// Objects that are read at once. One alone waits 40 ms for a delayed acknowledgement of TCP.
+const AT_ONCE: usize = 128;
+
+/// For a message that the broker has counted.
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// The header that says why the product parked a message.
 const REASON: &str = "x-image-pipeline-reason";
@@ -125,10 +130,12 @@ pub async fn messages(uri: &str, queue: &str) -> Vec<Queued> {
     let channel = connection.create_channel().await.expect("a channel");
     let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let mut found = Vec::new();
-    if channel.queue_declare(queue.into(), look, FieldTable::default()).await.is_ok() {
-        while let Some(message) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer")
-        {
-            found.push(queued(queue, &message.delivery));
+    if let Ok(declared) = channel.queue_declare(queue.into(), look, FieldTable::default()).await {
+        let options = BasicConsumeOptions::default();
+        let deliveries = channel.basic_consume(queue.into(), "accountant".into(), options, FieldTable::default()).await;
+        let mut deliveries = deliveries.expect("a subscription").take(declared.message_count() as usize);
+        while let Some(message) = timeout(ANSWER, deliveries.next()).await.expect("as many as the broker has counted") {
+            found.push(queued(queue, &message.expect("a delivery")));
         }
     }
     // What nobody has acknowledged goes back.

@@ -94,6 +94,11 @@ impl Wire {
         events.len() - 1
     }
 
+    /// How much was seen so far.
+    pub fn len(&self) -> usize {
+        self.events.lock().expect("nobody panics with it").len()
+    }
+
     /// All that was seen so far.
     pub fn events(&self) -> Vec<Event> {
         self.since(0)

@@ -3,6 +3,7 @@
 //! make the message. It must never make one of which it is not known what must become of it.
 
 use std::io::Cursor;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +35,12 @@ const HUGE_SIDE: u32 = 1000;
 /// The reason of messages whose headers the library of the consumer can't read.
 const UNREADABLE: &str = "MessageUnreadable";
 
+/// Pixels along a side of one that crashes a consumer with too little memory: nearly as many as `maxPixels` allows.
+const CRASHING_SIDE: u32 = 7000;
+
+/// Bytes of the pixels of one that crashes a consumer.
+pub const CRASHING_PIXELS: u64 = 3 * CRASHING_SIDE as u64 * CRASHING_SIDE as u64;
+
 /// An image file as it is sent, and the digest of its pixels.
 struct Image {
     ending: String,
@@ -47,6 +54,7 @@ pub struct Bodies {
     seed: u64,
     small: Vec<Image>,
     huge: Image,
+    crashing: LazyLock<String>,
 }
 
 /// A way to be bad.
@@ -77,7 +85,7 @@ impl Bodies {
             Image::new(&ending, sample.file)
         });
         let huge = Image::new("png", noise(HUGE_SIDE));
-        Self { seed, small: small.collect(), huge }
+        Self { seed, small: small.collect(), huge, crashing: LazyLock::new(|| STANDARD.encode(plain(CRASHING_SIDE))) }
     }
 
     /// The message of a number.
@@ -105,6 +113,13 @@ impl Bodies {
     /// A huge one beside the others, of a number of its own.
     pub fn huge(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
         self.good(plan, &format!("huge-{number:05}"), &self.huge)
+    }
+
+    /// One that crashes a consumer which has less memory left than its pixels take.
+    pub fn crashing(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
+        let name = format!("crashing-{number:05}.jpg");
+        let body = body(&name, &self.crashing);
+        (Entry::bad(plan.name, plan.name, &name, "CrashingMessage"), body)
     }
 
     fn random(&self, plan: &Plan, number: usize, what: u64) -> Rng {
@@ -160,6 +175,13 @@ fn noise(side: u32) -> Vec<u8> {
     let image = RgbImage::from_fn(side, side, |_, _| Rgb([random.u8(..), random.u8(..), random.u8(..)]));
     let mut file = Cursor::new(Vec::new());
     image.write_to(&mut file, ImageFormat::Png).expect("a PNG");
+    file.into_inner()
+}
+
+/// A JPEG of this side and of one color. A JPEG is decoded whatever `spec.image.reencode` says.
+fn plain(side: u32) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    RgbImage::from_pixel(side, side, Rgb([90, 120, 60])).write_to(&mut file, ImageFormat::Jpeg).expect("a JPEG");
     file.into_inner()
 }
 

@@ -10,6 +10,7 @@ use super::scene::Scene;
 mod broker;
 mod cluster;
 mod consumers;
+mod crash;
 mod leader;
 pub mod operator;
 mod release;
@@ -24,6 +25,7 @@ pub type Heal<'a> = LocalBoxFuture<'a, ()>;
 /// Brings a fault about; `pipeline` is the one that is hit, where it hits one.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     match kind.hold() {
+        Hold::Consumers if kind == Kind::ConsumerCrashed => crash::inject(scene, pipeline).await,
         Hold::Consumers => consumers::inject(scene, kind, pipeline).await,
         Hold::Broker => broker::inject(scene, kind, pipeline).await,
         Hold::Leader => leader::inject(scene).await,
@@ -43,6 +45,7 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
 pub async fn heal_all(scene: &Scene) {
     cluster::heal(scene).await;
     consumers::heal();
+    crash::heal(scene).await;
     operator::heal(scene).await;
     store::heal(scene);
     wire::heal(scene);

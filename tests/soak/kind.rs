@@ -23,6 +23,8 @@ pub enum Kind {
     ConsumerStopped,
     /// The kernel kills a consumer for its memory.
     ConsumerOutOfMemory,
+    /// Messages whose images take more memory than there is crash the consumers that decode them.
+    ConsumerCrashed,
     /// The broker is shut down properly and started again.
     BrokerRestarted,
     /// The broker's process is killed.
@@ -117,9 +119,11 @@ impl Kind {
     /// What it takes hold of.
     pub fn hold(self) -> Hold {
         match self {
-            Self::ConsumerKilled | Self::ConsumerTerminated | Self::ConsumerStopped | Self::ConsumerOutOfMemory => {
-                Hold::Consumers
-            }
+            Self::ConsumerKilled
+            | Self::ConsumerTerminated
+            | Self::ConsumerStopped
+            | Self::ConsumerOutOfMemory
+            | Self::ConsumerCrashed => Hold::Consumers,
             Self::BrokerRestarted | Self::BrokerKilled | Self::MemoryAlarm | Self::QueueRecreated => Hold::Broker,
             Self::LeaderKilled => Hold::Leader,
             Self::ConnectionClosed | Self::BrokerBlackholed => Hold::Wire,
@@ -173,7 +177,12 @@ impl Kind {
     pub fn goes_with(self, other: Self) -> bool {
         let apart = |one: Self, other: Self| one.hold() == Hold::Cluster && other.needs_cluster();
         // A queue is deleted once it is empty, so that the broker loses nothing by our own order.
-        let alone = |one: Self, other: Self| one == Self::QueueRecreated && other.hold() != Hold::Operator;
+        let alone = |one: Self, other: Self| match one {
+            Self::QueueRecreated => other.hold() != Hold::Operator,
+            // A consumer that starts unseen meanwhile would have the memory, and store the image.
+            Self::ConsumerCrashed => !matches!(other.hold(), Hold::Store | Hold::Leader),
+            _ => false,
+        };
         self.hold() != other.hold()
             && !(apart(self, other) || apart(other, self) || alone(self, other) || alone(other, self))
     }
@@ -185,6 +194,7 @@ impl Kind {
             Self::ConsumerKilled
             | Self::ConsumerTerminated
             | Self::ConsumerOutOfMemory
+            | Self::ConsumerCrashed
             | Self::BrokerKilled
             | Self::ConnectionClosed
             | Self::OperatorKilled
@@ -206,9 +216,8 @@ impl Kind {
     pub fn effort(self) -> Duration {
         Duration::from_secs(match self {
             Self::BrokerRestarted | Self::BrokerKilled | Self::ReleaseUpgraded | Self::ReleaseRolledBack => 8,
-            Self::LeaderKilled | Self::TwoOperators | Self::LeaderPaused | Self::SpecChanged | Self::QueueRecreated => {
-                8
-            }
+            Self::TwoOperators | Self::LeaderPaused | Self::SpecChanged | Self::QueueRecreated => 8,
+            Self::LeaderKilled | Self::ConsumerCrashed => 8,
             Self::BrokerUserRotated | Self::StoreKeyRotated | Self::MemoryAlarm => 4,
             _ => 2,
         })

@@ -111,7 +111,7 @@ impl Plan {
                 } },
                 "scaling": { "minReplicas": 2, "maxReplicas": 4, "scaleDownAfter": "20s" },
                 "consumer": { "resources": {
-                    "requests": { "cpu": "20m", "memory": "64Mi" }, "limits": { "memory": "512Mi" },
+                    "requests": { "cpu": "20m", "memory": "64Mi" }, "limits": { "memory": "1Gi" },
                 } },
             },
         })

@@ -79,9 +79,41 @@ pub fn exists(id: u32) -> bool {
 
 /// Bytes that a process has resident; one that waits to be buried has none.
 pub fn resident(id: u32) -> Option<u64> {
+    of_status(id, "VmRSS:")
+}
+
+fn of_status(id: u32, line: &str) -> Option<u64> {
+    Some(first_of_status(id, line)?.parse::<u64>().ok()? * 1024)
+}
+
+/// The first word of a line of a process's status.
+fn first_of_status(id: u32, line: &str) -> Option<String> {
     let status = read(id, "status");
-    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))?;
-    Some(kibibytes.parse::<u64>().ok()? * 1024)
+    let rest = status.lines().find_map(|its| its.strip_prefix(line))?;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
+/// Bytes of data that a process has mapped, its stacks included.
+pub fn data(id: u32) -> Option<u64> {
+    of_status(id, "VmData:")
+}
+
+/// Whether the data of a process was bounded.
+pub fn is_bounded(id: u32) -> bool {
+    let limits = read(id, "limits");
+    limits.lines().any(|line| line.starts_with("Max data size") && !line.contains("unlimited"))
+}
+
+/// Bounds the data of a process and of those that it starts from now on, for as long as they live. As the process's
+/// own user, who may lower its bounds, and can't raise them again.
+pub fn bound_data(id: u32, bytes: u64) {
+    assert!(read(id, "cgroup").contains(CLUSTER) || !exists(id), "process {id} is none of the cluster's");
+    let [Some(user), Some(group)] = ["Uid:", "Gid:"].map(|line| first_of_status(id, line)) else { return };
+    let mut command = Command::new("setpriv");
+    command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]);
+    command.args(["prlimit".to_owned(), format!("--pid={id}"), format!("--data={bytes}:{bytes}")]);
+    let output = command.output().expect("setpriv");
+    assert!(output.status.success() || !exists(id), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A process of the cluster's own, by the name that tests/cluster/process recorded it under.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt as _};
 use lapin::options::QueueDeclareOptions;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::accounting::amqp::connect;
 use super::accounting::amqp_tap;
-use super::accounting::ledger::{Entry, Ledger};
+use super::accounting::ledger::{Entry, Id, Ledger};
 use super::accounting::publisher::Publisher;
 use super::accounting::store_tap::StoreTap;
 use super::accounting::wire::Wire;
@@ -185,7 +185,7 @@ impl Scene {
     }
 
     /// Publishes a message to a pipeline; awaited, it says whether the broker has confirmed it.
-    pub fn send(&self, pipeline: usize, (entry, body): (Entry, Vec<u8>)) -> JoinHandle<Result<(), String>> {
+    pub fn send(&self, pipeline: usize, (entry, body): (Entry, Vec<u8>)) -> JoinHandle<Result<Id, String>> {
         let Pipeline { publisher, unreadable, .. } = &self.pipelines[pipeline];
         let publisher = if bodies::has_unreadable_headers(&entry) { unreadable } else { publisher }.clone();
         tokio::spawn(async move { publisher.publish(entry, &body).await })
@@ -194,6 +194,24 @@ impl Scene {
     /// A huge image for a pipeline.
     pub fn huge(&self, pipeline: usize) -> (Entry, Vec<u8>) {
         self.bodies.huge(&self.pipelines[pipeline].plan, self.turn(pipeline))
+    }
+
+    /// An image that crashes a consumer with too little memory.
+    pub fn crashing(&self, pipeline: usize) -> (Entry, Vec<u8>) {
+        self.bodies.crashing(&self.pipelines[pipeline].plan, self.turn(pipeline))
+    }
+
+    /// Deletes the pods of these uids, whose places others take.
+    pub async fn delete_pods(&self, uids: &[&str]) {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let pods = api.list(&ListParams::default()).await.expect("pods").items;
+        for pod in pods.into_iter().filter(|pod| pod.uid().is_some_and(|uid| uids.contains(&uid.as_str()))) {
+            match api.delete(&pod.name_any(), &DeleteParams::default()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.is_not_found() => {}
+                Err(error) => panic!("{} is not deleted: {error}", pod.name_any()),
+            }
+        }
     }
 
     /// Waits until the broker takes connections.

@@ -51,7 +51,7 @@ pub async fn publish(scene: Arc<Scene>, seen: Arc<Seen>, seed: u64, pipeline: us
             let confirmed = Arc::clone(&confirmed);
             tokio::spawn(async move {
                 // What was not confirmed is in the ledger as that.
-                if let Ok(Ok(())) = sent.await {
+                if let Ok(Ok(_)) = sent.await {
                     confirmed.fetch_add(1, Ordering::Relaxed);
                 }
                 drop(permit);
