@@ -21,7 +21,8 @@ help:
 
 demo: install ## Bring a cluster up and carry 300 images from a queue into a bucket; see target/demo/report.html
 	@$(CLUSTER_SCRIPTS)/parts greench
-	@cargo run --quiet --release --locked --example demo
+	@cargo build --quiet --release --locked --bins --package image-pipeline --package demo
+	@$(CARGO_TARGET_DIR)/release/demo
 ifeq ($(CLUSTER),)
 	@echo 'The cluster stays up until make down. To look around in it, as README.md tells:'
 	@echo '  export KUBECONFIG=$(KUBECONFIG) PATH=$(CLUSTER_BIN):$(CARGO_TARGET_DIR)/release:$$PATH'
@@ -30,16 +31,16 @@ endif
 
 demo-local: ## Without Kubernetes: RabbitMQ, an S3 server and one process, 100 images, in a minute
 	@$(CLUSTER_SCRIPTS)/build
-	@cargo build --quiet --release --locked --bin image-pipeline --example demo-local
-	@$(CARGO_TARGET_DIR)/release/examples/demo-local --program $(OPERATOR)
+	@cargo build --quiet --release --locked --bins --package image-pipeline --package demo-local
+	@$(CARGO_TARGET_DIR)/release/demo-local --program $(OPERATOR)
 
 # Keyed by what goes in, and outside the tree, as all that is built once.
 BENCH_PYTHON := $(CLUSTER_CACHE)/bench-python-$(shell sha256sum tests/bench/requirements.txt | cut -c1-12)
 
 bench: $(BENCH_PYTHON)/installed ## Ours against the service it replaces, 10 minutes; QUICK=1: 2 minutes; LONG=1: memory over 10,000 messages
 	@$(CLUSTER_SCRIPTS)/build
-	@cargo build --release --locked --bin image-pipeline --example bench
-	@$(CARGO_TARGET_DIR)/release/examples/bench --python $(BENCH_PYTHON)/bin/python \
+	@cargo build --release --locked --bins --package image-pipeline --package bench
+	@$(CARGO_TARGET_DIR)/release/bench --python $(BENCH_PYTHON)/bin/python \
 		$(if $(QUICK),--quick) $(if $(LONG),--long)
 
 # Needs /proc of the operator's process and the API server's audit log. Taken down however it ends.
@@ -53,8 +54,8 @@ else
 endif
 
 scaling: install
-	@cargo build --quiet --release --locked --example bench-scaling
-	@$(CARGO_TARGET_DIR)/release/examples/bench-scaling $(if $(QUICK),--quick)
+	@cargo build --quiet --release --locked --package bench-scaling
+	@$(CARGO_TARGET_DIR)/release/bench-scaling $(if $(QUICK),--quick)
 
 # Needs the processes of the cluster and of its pods. Taken down however it ends, and with it every fault.
 soak: ## Messages through every kind of fault, HOURS=1; SEED=n gives the same again; see target/soak/report.html
@@ -67,8 +68,8 @@ else
 endif
 
 soaking: install
-	@cargo build --quiet --release --locked --example soak
-	@$(CARGO_TARGET_DIR)/release/examples/soak --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED))
+	@cargo build --quiet --release --locked --package soak
+	@$(CARGO_TARGET_DIR)/release/soak --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED))
 
 $(BENCH_PYTHON)/installed:
 	@$(CLUSTER_SCRIPTS)/packages
@@ -152,4 +153,4 @@ install: $(if $(CLUSTER),,operator) cluster ## Install the operator with the cha
 
 # The demo with it: built alone, either would have cargo compile some of the other's dependencies again.
 operator:
-	cargo build --release --locked --bin image-pipeline --example demo
+	cargo build --release --locked --bins --package image-pipeline --package demo

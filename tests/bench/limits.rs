@@ -5,7 +5,7 @@ use super::rows::median;
 use super::run::{Bench, Measured, Running, run};
 use super::service::{Mode, Service};
 use super::tiles::{Input, Tiles};
-use super::usage;
+use support::usage;
 
 const FAST: Service = Service::ImagePipeline(Mode::Fast);
 

@@ -12,46 +12,27 @@
 //! Exit code 0: every figure is there, whether or not it meets its target. 1: an object was
 //! missing or wrong, or a message was not acknowledged.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// Modules are shared with the pipeline tests, and this uses a part of them.
-#![allow(dead_code)]
 
-#[path = "../pipeline/broker.rs"]
-mod broker;
-#[path = "../pipeline/certificates.rs"]
-mod certificates;
-#[path = "../pipeline/client.rs"]
-mod client;
-#[path = "../pipeline/eventually.rs"]
-mod eventually;
 mod limits;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
-#[path = "../pipeline/port.rs"]
-mod port;
-#[path = "../pipeline/process.rs"]
-mod process;
 mod report;
 mod rows;
 mod run;
 mod service;
-#[path = "../pipeline/store.rs"]
-mod store;
 mod tiles;
-mod usage;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use broker::{Broker, Version};
 use clap::Parser as _;
 use limits::Amounts;
 use rows::Row;
 use run::{Bench, run};
+use servers::broker::{Broker, Version};
+use servers::store::Store;
 use service::{Mode, Places, Service};
-use store::Store;
+use support::usage::Machine;
 use tiles::{Input, Tiles};
-use usage::Machine;
 
 /// Services alternate in this order, and in the reverse one in every second round.
 const SERVICES: [Service; 6] = [
@@ -189,7 +170,7 @@ fn loads(quick: bool) -> [Load; 2] {
 /// Beside this program, where one build puts both.
 fn binary() -> PathBuf {
     let this = std::env::current_exe().expect("the path of this program");
-    let binary = this.ancestors().nth(2).expect("a target directory").join("image-pipeline");
+    let binary = this.parent().expect("a target directory").join("image-pipeline");
     assert!(binary.is_file(), "{binary:?} is missing: make bench builds it");
     binary
 }
@@ -205,7 +186,7 @@ async fn warn_if_busy() {
 
 fn write(rows: &[Row], quick: bool) -> PathBuf {
     let name = if quick { "data-plane-quick.json" } else { "data-plane.json" };
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench").join(name);
+    let file = support::repository().join("target/bench").join(name);
     std::fs::create_dir_all(file.parent().expect("a directory")).expect("target/bench");
     let records: Vec<_> = rows.iter().map(|row| row.record(rows)).collect();
     let text = serde_json::to_string_pretty(&serde_json::json!({"rows": records})).expect("JSON");

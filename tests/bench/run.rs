@@ -12,13 +12,13 @@ use image_pipeline::publish::send;
 use image_pipeline::queue::{Connection, QueueDepth};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, QueueType};
-use super::eventually::{LIMIT, eventually};
-use super::process::Process;
 use super::service::{Places, Service};
-use super::store::Store;
 use super::tiles::Tiles;
-use super::usage::{self, Machine};
+use servers::client::{Client, QueueType};
+use servers::store::Store;
+use support::eventually::{LIMIT, eventually};
+use support::process::Process;
+use support::usage::{self, Machine};
 
 /// Messages before the measuring: what is done once is done by then.
 const WARM_UP: u32 = 2;

@@ -7,14 +7,14 @@ use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::controller::build::MEMORY;
 use serde_json::json;
 
-use super::port::Port;
-use super::process::{Process, directory, write};
-use super::store::Credentials;
+use servers::store::Credentials;
+use support::port::Port;
+use support::process::{Process, directory, write};
 
 /// What our consumer may take to end; it has nothing to do by then.
 const GRACE_SECONDS: &str = "20";
 
-const ORIGINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/original.py");
+const ORIGINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/original.py");
 
 /// One that is measured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

@@ -39,8 +39,6 @@ struct Tile {
 pub struct Tiles {
     /// Their width and height.
     pub size: Size,
-    /// Their formats.
-    pub input: Input,
     tiles: Arc<Vec<Tile>>,
 }
 
@@ -54,7 +52,7 @@ impl Tiles {
         for drawn in drawing.collect::<Vec<_>>() {
             tiles.push(drawn.await.expect("a tile"));
         }
-        Self { size, input, tiles: Arc::new(tiles) }
+        Self { size, tiles: Arc::new(tiles) }
     }
 
     /// What makes the message of a number, for `publish::send`.

@@ -14,9 +14,9 @@ use lapin::options::{QueueDeleteOptions, QueuePurgeOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
 
-use super::cluster::{Namespace, Way};
-use super::messages;
-use super::plainly::plainly;
+use servers::cluster::{Namespace, Way};
+use servers::messages;
+use servers::plainly::plainly;
 
 /// Messages that are redelivered, of all protocols and queue types, since the broker's start.
 const REDELIVERED: &str = "lists:sum([maps:get(messages_redelivered_total, Counters, 0) \
@@ -147,9 +147,9 @@ impl Broker {
     }
 
     fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = super::cluster::kubectl();
+        let mut command = servers::cluster::kubectl();
         command.args(["--namespace", &self.namespace, "exec", "rabbit-0", "--", "rabbitmqctl"]);
-        super::cluster::run(command.args(arguments))
+        servers::cluster::run(command.args(arguments))
     }
 
     /// Publishes evenly in time, whatever the broker does meanwhile; waits for all the confirms.

@@ -122,8 +122,8 @@ async fn shrink_at_work(scene: &Scene, sizes: &Sizes, messages: usize) {
         let told = |sizes: &Vec<Size>| sizes.last().filter(|seen| seen.asked == size).copied();
         sizes.until("one pod fewer", LIMIT, told).await;
     }
-    super::eventually::eventually("the queue to be empty", LIMIT, async || {
-        super::eventually::equal(scene.broker.ready(NAME).await, 0)
+    support::eventually::eventually("the queue to be empty", LIMIT, async || {
+        support::eventually::equal(scene.broker.ready(NAME).await, 0)
     })
     .await;
     scene.change(namespace, NAME, json!({ "replicas": 0 })).await;
@@ -133,7 +133,7 @@ async fn shrink_at_work(scene: &Scene, sizes: &Sizes, messages: usize) {
 
 /// Publishes a backlog, as `image-pipeline publish` does.
 async fn fill(scene: &Scene, prefix: &'static str, messages: usize) {
-    let tiles = super::messages::tiles(SIDE);
+    let tiles = servers::messages::tiles(SIDE);
     let files: std::sync::Arc<Vec<Vec<u8>>> =
         std::sync::Arc::new((0..16).map(|index| tiles.file(index).expect("a PNG")).collect());
     let source = |number: usize| {

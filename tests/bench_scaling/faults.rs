@@ -10,9 +10,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
-use super::certificates::Authority;
 use super::follow::has;
 use super::scene::Scene;
+use support::certificates::Authority;
 
 /// A silent broker is given up after ten seconds, and looked at by its pipeline alone.
 const NAMED_WITHIN: Duration = Duration::from_secs(60);

@@ -10,39 +10,19 @@
 //!
 //! Exit code 0: every target is met. 1: one is missed, or a figure could not be had.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// Modules are shared with other tests, and this uses a part of them.
-#![allow(dead_code)]
 
 mod broker;
-#[path = "../end_to_end/bucket.rs"]
-mod bucket;
-#[path = "../pipeline/certificates.rs"]
-mod certificates;
-#[path = "../end_to_end/cluster.rs"]
-mod cluster;
 mod consumers;
 mod crowd;
 mod decision;
 mod drain;
-#[path = "../pipeline/eventually.rs"]
-mod eventually;
 mod faults;
 mod figures;
 mod follow;
-#[path = "../end_to_end/messages.rs"]
-mod messages;
 mod operator;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
-#[path = "../pipeline/process.rs"]
-mod process;
 mod report;
 mod scene;
 mod steady;
-#[path = "../bench/usage.rs"]
-mod usage;
-#[path = "../end_to_end/whole.rs"]
-mod whole;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 
-use super::usage;
+use support::usage;
 
 const NAMESPACE: &str = "image-pipeline-system";
 const SELECTOR: &str = "app.kubernetes.io/name=image-pipeline,app.kubernetes.io/component=operator";

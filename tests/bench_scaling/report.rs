@@ -2,7 +2,7 @@
 //! must never round a target to met.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
@@ -37,7 +37,7 @@ pub fn record(figures: &[Figure], circumstances: &[(&str, Value)]) -> Value {
 
 /// Writes the record and says where.
 pub fn write(record: &Value) -> PathBuf {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench/scaling.json");
+    let file = support::repository().join("target/bench/scaling.json");
     std::fs::create_dir_all(file.parent().expect("a directory")).expect("target/bench");
     let text = serde_json::to_string_pretty(record).expect("JSON");
     std::fs::write(&file, text + "\n").expect("the results");

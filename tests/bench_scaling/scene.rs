@@ -11,10 +11,10 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::broker::Broker;
-use super::bucket::Storage;
-use super::cluster::{self, Namespace};
 use super::follow::Statuses;
 use super::operator::Operator;
+use servers::bucket::Storage;
+use servers::cluster::{self, Namespace};
 
 /// The bucket of every pipeline.
 pub const BUCKET: &str = "bench-scaling";

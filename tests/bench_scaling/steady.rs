@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::broker::{QueueType, Tiles};
-use super::eventually::{equal, eventually};
 use super::figures::{flaps, scale_ins};
 use super::follow::{Size, Sizes};
 use super::scene::{LIMIT, Scene};
+use support::eventually::{equal, eventually};
 
 /// The pipeline and its queue.
 const NAME: &str = "steady";

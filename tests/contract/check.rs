@@ -6,8 +6,10 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use super::api_server::ApiServer;
-use super::named::{NAMESPACE, check, check_with};
+use servers::named::{NAMESPACE, check, check_with};
+use support::api_server::ApiServer;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_image-pipeline");
 
 fn pipeline(spec: &Value) -> Value {
     json!({
@@ -30,7 +32,7 @@ async fn what_an_api_server_does_not_give_is_named() {
         "destination": { "s3": { "bucket": "tiles" } },
     });
     let (server, _) = ApiServer::start(vec![pipeline(&spec)], vec![], vec![]).await;
-    let said = |arguments: &[&str], expected: &str| says(&check(&server.uri, arguments), expected);
+    let said = |arguments: &[&str], expected: &str| says(&check(PROGRAM, &server.uri, arguments), expected);
     said(&["nobody"], "there is no ImagePipeline \"nobody\" in namespace \"forest\"");
     said(&["tiles", "-n", "meadow"], "there is no ImagePipeline \"tiles\" in namespace \"meadow\"");
     server.forbid("/secrets/");
@@ -45,8 +47,8 @@ async fn what_an_api_server_does_not_give_is_named() {
 #[test]
 fn an_api_server_that_is_not_there_is_named() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let output = check(&format!("http://{free}").parse().unwrap(), &["tiles"]);
+    let output = check(PROGRAM, &format!("http://{free}").parse().unwrap(), &["tiles"]);
     says(&output, &format!("the API server at http://{free}/ gives no answer"));
     says(&output, "Connection refused");
-    says(&check_with(Path::new("/nonexistent"), &["tiles"]), "no cluster: run this in a pod");
+    says(&check_with(PROGRAM, Path::new("/nonexistent"), &["tiles"]), "no cluster: run this in a pod");
 }

@@ -15,10 +15,8 @@ use strum::IntoEnumIterator;
 use super::{crd, examples};
 
 mod metrics;
-mod page;
-mod tried;
 
-use page::{Command, Page, pages, root};
+use support::page::{Command, Page, pages, root};
 
 /// Names in backticks that are not ours: of Kubernetes, AMQP, S3, RabbitMQ, and of what we are compared with.
 const OF_OTHERS: &[&str] = &[

@@ -23,7 +23,7 @@ use image_pipeline::reason::Reason;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use super::images::{Sample, sample, samples};
+use support::images::{Sample, sample, samples};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_image-pipeline");
 

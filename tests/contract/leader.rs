@@ -14,8 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::api_server::{ApiServer, LEASE};
-use super::operator::{self, until};
+use servers::operator::{self, until};
+use support::api_server::{ApiServer, LEASE};
 
 /// As long as others wait for a leader that is gone without a word, and what is promised of them.
 const LEASE_DURATION: Duration = Duration::from_secs(15);

@@ -4,8 +4,8 @@
 use image_pipeline::controller::Instruments;
 use serde_json::{Value, json};
 
-use super::api_server::ApiServer;
-use super::operator::{self, until};
+use servers::operator::{self, until};
+use support::api_server::ApiServer;
 
 fn pipeline(namespace: &str) -> Value {
     json!({

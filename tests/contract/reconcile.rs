@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use image_pipeline::api::names;
 use serde_json::{Value, json};
 
-use super::api_server::{ApiServer, REFUSED};
-use super::operator::{self, until};
+use servers::operator::{self, until};
+use support::api_server::{ApiServer, REFUSED};
 
 const FOREST: &str = "forest";
 

@@ -10,9 +10,9 @@ use axum::{Json, Router};
 use image_pipeline::api::names;
 use serde_json::{Value, json};
 
-use super::api_server::ApiServer;
-use super::loopback::listen;
-use super::operator::{self, until};
+use servers::loopback::listen;
+use servers::operator::{self, until};
+use support::api_server::ApiServer;
 
 /// A consumer that answers `/status`.
 #[derive(Clone, Default)]

@@ -6,8 +6,8 @@ use image_pipeline::controller::Settings;
 use image_pipeline::queue::Reach;
 use serde_json::{Value, json};
 
-use super::api_server::ApiServer;
-use super::operator::{self, until};
+use servers::operator::{self, until};
+use support::api_server::ApiServer;
 
 const FOREST: &str = "forest";
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";

@@ -12,10 +12,10 @@ use kube::{Api, CustomResourceExt as _};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::certificates::Authority;
-use crate::eventually::{LIMIT, eventually};
-use crate::port::Port;
-use crate::process::{Process, directory, run, write};
+use support::certificates::Authority;
+use support::eventually::{LIMIT, eventually};
+use support::port::Port;
+use support::process::{Process, directory, run, write};
 
 /// What turns Deployments into pods and takes away what has lost its owner.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,garbage-collector-controller,\

@@ -9,10 +9,10 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use strum::{EnumIter, IntoEnumIterator as _};
 
-use crate::eventually::{LIMIT, eventually};
 use crate::scenario::lacking;
 use crate::scene::{BROKER_SECRET, Scene};
 use crate::world::World;
+use support::eventually::{LIMIT, eventually};
 
 /// What a pipeline is like when it is deleted.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, PartialEq)]

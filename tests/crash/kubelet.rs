@@ -20,7 +20,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::loopback::listen;
+use servers::loopback::listen;
 
 /// The pods of one namespace, for as long as this lives.
 pub struct Kubelet {

@@ -4,31 +4,6 @@
 //! tests/cluster/build builds. It must never reach a cluster that it did not start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../pipeline/broker.rs"]
-#[allow(dead_code)] // the pipeline tests need more of it
-mod broker;
-#[path = "../pipeline/certificates.rs"]
-#[allow(dead_code)] // as above
-mod certificates;
-#[path = "../pipeline/client.rs"]
-#[allow(dead_code)] // as above
-mod client;
-#[path = "../pipeline/eventually.rs"]
-#[allow(dead_code)] // as above
-mod eventually;
-#[path = "../contract/loopback.rs"]
-mod loopback;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
-#[path = "../pipeline/port.rs"]
-mod port;
-#[path = "../pipeline/process.rs"]
-#[allow(dead_code)] // as above
-mod process;
-#[path = "../pipeline/proxy.rs"]
-#[allow(dead_code)] // as above
-mod proxy;
-
 mod control_plane;
 mod fault;
 mod gate;

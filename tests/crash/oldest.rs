@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::control_plane::{ApiServer, oldest_api_server, programs};
-use crate::eventually::{LIMIT, eventually};
-use crate::process::{directory, write};
+use support::eventually::{LIMIT, eventually};
+use support::process::{directory, write};
 
 const CRD: &str = "crds/imagepipelines.yaml";
 

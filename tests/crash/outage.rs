@@ -8,9 +8,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::proxy::Mode;
 use crate::scene::Scene;
 use crate::world::{USERS, World};
+use support::proxy::Mode;
 
 /// Longer than a request may wait for its answer.
 const AWAY: Duration = Duration::from_secs(12);

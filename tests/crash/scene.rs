@@ -11,15 +11,15 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Po
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::eventually::{LIMIT, eventually};
 use crate::fault::{Fault, Write};
 use crate::gate::Gate;
 use crate::kubelet::Kubelet;
 use crate::lives::Operator;
-use crate::proxy::{Mode, Proxy};
 use crate::scenario::lacking;
 use crate::state::{self, State};
 use crate::world::{USERS, VERSION, World};
+use support::eventually::{LIMIT, eventually};
+use support::proxy::{Mode, Proxy};
 
 /// The pipeline's name.
 pub const NAME: &str = "tiles";

@@ -8,10 +8,10 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::proxy::Mode;
 use crate::scenario::lacking;
 use crate::scene::Scene;
 use crate::world::{USERS, World};
+use support::proxy::Mode;
 
 /// What the operator is not there to see.
 #[derive(Clone, Copy, Debug)]

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use image_pipeline::broker_address::BrokerAddress;
 use tokio::sync::OnceCell;
 
-use crate::broker::{Broker, Version};
-use crate::client::Client;
 use crate::control_plane::ControlPlane;
+use servers::broker::{Broker, Version};
+use servers::client::Client;
 
 /// The virtual host, and the two users that may read it, each with its name as its password.
 pub const USERS: [&str; 2] = ["crash", "other"];

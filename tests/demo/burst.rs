@@ -7,7 +7,7 @@ use image_pipeline::publish::{self, Body, Outcome, SampleArgs};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::messages::Messages;
+use servers::messages::Messages;
 
 const IN_FLIGHT: usize = 16;
 

@@ -2,41 +2,25 @@
 //! image in the bucket. It must never claim what it has not counted: the last line comes from the
 //! bucket's own listing and the parking queue's own depth.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// Modules are shared between the demo and the end-to-end tests, and each uses a part of them.
-#![allow(dead_code)]
 
-#[path = "../end_to_end/bucket.rs"]
-mod bucket;
 mod burst;
-#[path = "../end_to_end/cluster.rs"]
-mod cluster;
-#[path = "../pipeline/eventually.rs"]
-mod eventually;
-#[path = "../end_to_end/messages.rs"]
-mod messages;
-#[path = "../end_to_end/pipeline.rs"]
-mod pipeline;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
 mod recording;
 mod report;
 mod watch;
-#[path = "../end_to_end/whole.rs"]
-mod whole;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bucket::Storage;
 use burst::Burst;
-use cluster::Namespace;
 use image_pipeline::publish::SampleArgs;
 use jiff::Timestamp;
-use messages::Messages;
-use pipeline::Pipeline;
 use recording::{Outcome, Recording, Sample, Size};
 use report::Picture;
+use servers::bucket::Storage;
+use servers::cluster::Namespace;
+use servers::messages::{Messages, tiles};
+use servers::pipeline::Pipeline;
 use watch::{History, Watch};
 
 const EXAMPLE: &str = include_str!("../../examples/imagepipeline.yaml");
@@ -67,8 +51,8 @@ async fn main() -> ExitCode {
     println!("Preparing {IMAGES} tiles of 640 × 640 as a device would …");
     // Under names of this run, so that what an earlier one left does not count.
     let prefix = format!("demo-{}/", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
-    let tiles = SampleArgs { prefix: prefix.clone(), ..messages::tiles(640) };
-    let bodies = burst::prepare(&tiles, IMAGES);
+    let samples = SampleArgs { prefix: prefix.clone(), ..tiles(640) };
+    let bodies = burst::prepare(&samples, IMAGES);
     let watch = Watch::start(&namespace, PIPELINE, QUEUE, BUCKET, &prefix).await;
     let (burst, history) = tokio::join!(burst::publish(&messages, QUEUE, bodies), watch.until_done(IMAGES as usize));
     println!("{burst}");
@@ -123,7 +107,7 @@ fn write_report(recording: &Recording, objects: Vec<(String, Vec<u8>)>) -> PathB
     // A file that is no image has no picture.
     let pictures: Vec<Picture> =
         objects.into_iter().filter_map(|(key, object)| Picture::of(key, &object).ok()).collect();
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/demo");
+    let directory = support::repository().join("target/demo");
     std::fs::create_dir_all(&directory).expect("a directory");
     let path = directory.join("report.html");
     std::fs::write(&path, report::page(recording, &pictures)).expect("written");

@@ -14,9 +14,9 @@ use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::task::JoinHandle;
 
-use super::bucket::Storage;
-use super::cluster::{self, Namespace};
-use super::messages::Messages;
+use servers::bucket::Storage;
+use servers::cluster::{self, Namespace};
+use servers::messages::Messages;
 
 /// How long the whole may take before it is given up.
 const LIMIT: Duration = Duration::from_secs(300);

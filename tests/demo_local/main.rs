@@ -2,39 +2,18 @@
 //! gone at the end. It must never claim what it has not counted: the last line comes from the bucket's
 //! own folder and the queues' own depths.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// Modules are shared with the pipeline tests, and each uses a part of them.
-#![allow(dead_code)]
-
-#[path = "../pipeline/broker.rs"]
-mod broker;
-#[path = "../pipeline/certificates.rs"]
-mod certificates;
-#[path = "../pipeline/client.rs"]
-mod client;
-#[path = "../pipeline/eventually.rs"]
-mod eventually;
-#[path = "../pipeline/host.rs"]
-mod host;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
-#[path = "../pipeline/port.rs"]
-mod port;
-#[path = "../pipeline/process.rs"]
-mod process;
-#[path = "../pipeline/store.rs"]
-mod store;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use broker::{Broker, Version};
 use clap::Parser as _;
-use client::Client;
-use eventually::{LIMIT, equal, eventually};
-use host::Host;
-use port::Port;
-use store::Store;
+use servers::broker::{Broker, Version};
+use servers::client::Client;
+use servers::host::Host;
+use servers::store::Store;
+use support::eventually::{LIMIT, equal, eventually};
+use support::port::Port;
 
 const QUEUE: &str = "segmented-images";
 const BUCKET: &str = "bucket-greench";

@@ -3,16 +3,16 @@
 
 use std::time::Duration;
 
-use super::accounting::account::Account;
-use super::accounting::ledger::{Entry, Ledger};
-use super::accounting::pixels;
-use super::accounting::publisher::Publisher;
-use super::accounting::read_back::{self, Buckets, Found};
-use super::bucket::Storage;
-use super::cluster::{Namespace, way_to_console};
-use super::eventually::{LIMIT, equal, eventually};
-use super::messages::{self, Messages};
-use super::pipeline::{NAMED_WITHIN, Pipeline};
+use accounting::account::Account;
+use accounting::ledger::{Entry, Ledger};
+use accounting::pixels;
+use accounting::publisher::Publisher;
+use accounting::read_back::{self, Buckets, Found};
+use servers::bucket::Storage;
+use servers::cluster::{Namespace, way_to_console};
+use servers::messages::{self, Messages};
+use servers::pipeline::{NAMED_WITHIN, Pipeline};
+use support::eventually::{LIMIT, equal, eventually};
 
 const TILES: u32 = 59;
 

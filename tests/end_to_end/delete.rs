@@ -1,9 +1,9 @@
 //! Deleting never waits for anything outside Kubernetes: not for the operator, not for the broker.
 
-use super::cluster::{Namespace, kubectl, run};
-use super::eventually::{LIMIT, eventually};
-use super::messages::Messages;
-use super::pipeline::Pipeline;
+use servers::cluster::{Namespace, kubectl, run};
+use servers::messages::Messages;
+use servers::pipeline::Pipeline;
+use support::eventually::{LIMIT, eventually};
 
 const S3: &str = "bucket: forest, credentialsSecret: {name: s3}";
 const OPERATOR: &str = "image-pipeline-system";

@@ -1,9 +1,9 @@
 //! Two operators: when the one that leads is taken away, the other goes on with the work.
 
-use super::cluster::{Namespace, kubectl, run};
-use super::eventually::{LIMIT, equal, eventually};
-use super::messages::Messages;
-use super::pipeline::{NAMED_WITHIN, Pipeline};
+use servers::cluster::{Namespace, kubectl, run};
+use servers::messages::Messages;
+use servers::pipeline::{NAMED_WITHIN, Pipeline};
+use support::eventually::{LIMIT, equal, eventually};
 
 const OPERATOR: &str = "image-pipeline-system";
 

@@ -2,35 +2,14 @@
 //! chart. `make test` brings all that up. The tests share the cluster. Each waits for its turn, which
 //! `Namespace::with_parts` gives to one test at a time, once what the last test stopped or scaled works again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// Modules are shared between the demo and the end-to-end tests, and each uses a part of them.
-#![allow(dead_code)]
 
-#[path = "../accounting/mod.rs"]
-mod accounting;
-mod bucket;
 mod burst;
-mod cluster;
 mod delete;
-#[path = "../pipeline/eventually.rs"]
-mod eventually;
 mod leader;
-mod messages;
 mod outage;
-#[path = "../contract/docs/page.rs"]
-mod page;
 mod pages;
-mod pipeline;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
-#[path = "../pipeline/port.rs"]
-mod port;
-#[path = "../pipeline/proxy.rs"]
-mod proxy;
 mod refused;
 mod release;
 mod rights;
 mod scale;
-#[path = "../contract/docs/tried.rs"]
-mod tried;
 mod trouble;
-mod whole;

@@ -4,11 +4,11 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::bucket::Storage;
-use super::cluster::{Namespace, own_kubeconfig, run};
-use super::eventually::{LIMIT, equal, eventually};
-use super::messages::{self, Messages};
-use super::pipeline::{NAMED_WITHIN, Pipeline};
+use servers::bucket::Storage;
+use servers::cluster::{Namespace, own_kubeconfig, run};
+use servers::messages::{self, Messages};
+use servers::pipeline::{NAMED_WITHIN, Pipeline};
+use support::eventually::{LIMIT, equal, eventually};
 
 /// Longer than an operator leads without renewing its Lease.
 const AWAY: Duration = Duration::from_secs(60);

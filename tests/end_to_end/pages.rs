@@ -1,17 +1,17 @@
 //! The pages' commands as a person types them, in a cluster that is as after `make demo`. What is not tried
-//! here is listed with its reason in tests/contract/docs/tried.rs.
+//! here is listed with its reason in tests/support/src/tried.rs.
 
 use std::path::Path;
 use std::process::Command;
 
 use image_pipeline::api::names::SPEC_ANNOTATION;
 
-use super::bucket::Storage;
-use super::cluster::{Namespace, own_kubeconfig};
-use super::eventually::{LIMIT, equal, eventually};
-use super::messages::{self, Messages};
-use super::pipeline::Pipeline;
-use super::tried::{BLOCKS, Tried, block};
+use servers::bucket::Storage;
+use servers::cluster::{Namespace, own_kubeconfig};
+use servers::messages::{self, Messages};
+use servers::pipeline::Pipeline;
+use support::eventually::{LIMIT, equal, eventually};
+use support::tried::{BLOCKS, Tried, block};
 
 const EXAMPLE: &str = include_str!("../../examples/imagepipeline.yaml");
 

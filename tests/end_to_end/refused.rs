@@ -1,11 +1,11 @@
 //! What keeps consumer pods from running, as a real Kubernetes says it: named in the resource's
 //! status, and gone from it once it is mended.
 
-use super::bucket::Storage;
-use super::cluster::Namespace;
-use super::eventually::LIMIT;
-use super::messages::Messages;
-use super::pipeline::{NAMED_WITHIN, Pipeline};
+use servers::bucket::Storage;
+use servers::cluster::Namespace;
+use servers::messages::Messages;
+use servers::pipeline::{NAMED_WITHIN, Pipeline};
+use support::eventually::LIMIT;
 
 const QUOTA: &str = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {\"pods\": \"0\"}}\n";
 

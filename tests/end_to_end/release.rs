@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::bucket::Storage;
-use super::cluster::{Namespace, kubectl, own_kubeconfig, run};
-use super::eventually::{LIMIT, equal, eventually};
-use super::messages::{self, Messages};
-use super::pipeline::Pipeline;
+use servers::bucket::Storage;
+use servers::cluster::{Namespace, kubectl, own_kubeconfig, run};
+use servers::messages::{self, Messages};
+use servers::pipeline::Pipeline;
+use support::eventually::{LIMIT, equal, eventually};
 
 const OPERATOR: &str = "image-pipeline-system";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/image-pipeline");

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::Value;
 
-use super::cluster::{kubectl, run};
+use servers::cluster::{kubectl, run};
 
 const OPERATOR: &str = "system:serviceaccount:image-pipeline-system:image-pipeline";
 

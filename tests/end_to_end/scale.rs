@@ -1,11 +1,11 @@
 //! The size in the user's hands: fixed and handed back with kubectl alone, frozen, stopped, or left to a
 //! HorizontalPodAutoscaler.
 
-use super::bucket::Storage;
-use super::cluster::Namespace;
-use super::eventually::{LIMIT, equal, eventually};
-use super::messages::{self, Messages};
-use super::pipeline::{NAMED_WITHIN, Pipeline};
+use servers::bucket::Storage;
+use servers::cluster::Namespace;
+use servers::messages::{self, Messages};
+use servers::pipeline::{NAMED_WITHIN, Pipeline};
+use support::eventually::{LIMIT, equal, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {

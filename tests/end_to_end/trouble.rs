@@ -1,11 +1,11 @@
 //! What a beginner gets wrong, each with its own name in the resource's status, and mended without
 //! a restart once the cause is gone.
 
-use super::bucket::Storage;
-use super::cluster::{Namespace, kubectl};
-use super::eventually::{LIMIT, eventually};
-use super::messages::{self, Messages};
-use super::pipeline::{NAMED_WITHIN, Pipeline};
+use servers::bucket::Storage;
+use servers::cluster::{Namespace, kubectl};
+use servers::messages::{self, Messages};
+use servers::pipeline::{NAMED_WITHIN, Pipeline};
+use support::eventually::{LIMIT, eventually};
 
 const GOOD_S3: &str = "bucket: forest, credentialsSecret: {name: s3-user}";
 

@@ -1,19 +1,19 @@
 //! A scene with an accountant: taps before its broker and its store, a publisher that keeps the
 //! ledger, and the account at the end. It must never look at what the consumer says of itself.
 
-use super::accounting::account::Account;
-use super::accounting::amqp_tap;
-use super::accounting::ledger::{Entry, Ledger};
-use super::accounting::pixels;
-use super::accounting::publisher::Publisher;
-use super::accounting::read_back::{Buckets, Found, messages};
-use super::accounting::store_tap::StoreTap;
-use super::accounting::wire::{Event, Wire};
-use super::broker::{Broker, Version};
-use super::images::Sample;
-use super::port::Port;
-use super::proxy::Proxy;
 use super::scene::Scene;
+use accounting::account::Account;
+use accounting::amqp_tap;
+use accounting::ledger::{Entry, Ledger};
+use accounting::pixels;
+use accounting::publisher::Publisher;
+use accounting::read_back::{Buckets, Found, messages};
+use accounting::store_tap::StoreTap;
+use accounting::wire::{Event, Wire};
+use servers::broker::{Broker, Version};
+use support::images::Sample;
+use support::port::Port;
+use support::proxy::Proxy;
 
 /// A scene whose consumers are overheard.
 pub struct Accounted {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, eventually};
-use crate::images::samples;
-use crate::proxy::Mode;
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::eventually::{LIMIT, eventually};
+use support::images::samples;
+use support::proxy::Mode;
 
 async fn held(name: &str, version: Version) {
     let mut scene = Scene::new(name, version).await;

@@ -16,11 +16,11 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
 
 use crate::accounted::Accounted;
-use crate::accounting::account::Account;
-use crate::accounting::amqp::connect;
-use crate::accounting::store_faults::Fault;
-use crate::broker::Version;
-use crate::images::{Sample, samples};
+use accounting::account::Account;
+use accounting::amqp::connect;
+use accounting::store_faults::Fault;
+use servers::broker::Version;
+use support::images::{Sample, samples};
 
 const IMAGES: u32 = 8;
 

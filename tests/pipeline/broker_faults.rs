@@ -7,13 +7,13 @@ use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::pod_status::{Fault, PodStatus};
 use image_pipeline::reason::Reason;
 
-use crate::broker::{Broker, Version};
-use crate::client::Client;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, equal, eventually};
-use crate::images::{Sample, samples};
-use crate::proxy::{Mode, Proxy};
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use servers::client::Client;
+use support::eventually::{LIMIT, equal, eventually};
+use support::images::{Sample, samples};
+use support::proxy::{Mode, Proxy};
 
 /// A fault that a pod can see is named within this time.
 const NAMED: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::process;
+use support::process;
 
 /// Whatever is waited for takes a fraction of it.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -8,16 +8,16 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use serde_json::{Value, json};
 
-use crate::accounting::store_faults::{Fault, Faults};
-use crate::api_server::ApiServer;
-use crate::broker::{Broker, Version};
-use crate::host::Host;
-use crate::named::{self, NAMESPACE};
-use crate::operator;
-use crate::plainly::plainly;
 use crate::recorder::Recorder;
 use crate::scene::Scene;
 use crate::store_answers;
+use accounting::store_faults::{Fault, Faults};
+use servers::broker::{Broker, Version};
+use servers::host::Host;
+use servers::named::{self, NAMESPACE};
+use servers::operator;
+use servers::plainly::plainly;
+use support::api_server::ApiServer;
 
 const ALL: [&str; 4] = ["broker", "queue", "parking", "store"];
 
@@ -176,7 +176,7 @@ async fn what_a_name_in_a_cluster_needs_is_tried_without_a_file() {
     let host = Host::new(&broker, &settings.queue, &settings.endpoint, &scene.store.root(), &settings.bucket);
     let secrets = ["rabbit-default-user", "s3"].map(|name| secret(&host, name, &[]));
     let (server, _) = ApiServer::start(vec![pipeline(&host)], secrets.to_vec(), vec![]).await;
-    let check = || named::check(&server.uri, &["tiles", "--output", "json"]);
+    let check = || named::check(env!("CARGO_BIN_EXE_image-pipeline"), &server.uri, &["tiles", "--output", "json"]);
     let output = check();
     assert_eq!(checks(&output), ALL);
     assert_eq!(failed(&output), []);
@@ -211,7 +211,7 @@ async fn the_identity_of_pods_is_not_tried_from_elsewhere() {
     host.edit(", credentialsSecret: {name: s3}", "");
     let secrets = vec![secret(&host, "rabbit-default-user", &[])];
     let (server, _) = ApiServer::start(vec![pipeline(&host)], secrets, vec![]).await;
-    let output = named::check(&server.uri, &["tiles", "--output", "json"]);
+    let output = named::check(env!("CARGO_BIN_EXE_image-pipeline"), &server.uri, &["tiles", "--output", "json"]);
     assert_eq!((checks(&output), failed(&output)), (ALL.map(str::to_owned).to_vec(), vec![]));
     assert!(said(&output).contains("was not tried"), "{}", said(&output));
     assert_eq!(scene.store.objects(&settings.bucket).len(), 0);

@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use image_pipeline::broker_address::BrokerAddress;
 
-use crate::accounting::account::Account;
-use crate::accounting::amqp_tap;
-use crate::accounting::ledger::{Entry, Ledger};
-use crate::accounting::pixels;
-use crate::accounting::publisher::Publisher;
-use crate::accounting::read_back::{Buckets, Found, messages};
-use crate::accounting::store_faults::Fault;
-use crate::accounting::store_tap::StoreTap;
-use crate::accounting::wire::{Event, Wire};
-use crate::broker::{Broker, Version};
-use crate::broker_cluster::Cluster;
-use crate::client::Client;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, eventually};
-use crate::images::{Sample, samples};
-use crate::port::Port;
-use crate::proxy::Proxy;
 use crate::scene::Scene;
+use accounting::account::Account;
+use accounting::amqp_tap;
+use accounting::ledger::{Entry, Ledger};
+use accounting::pixels;
+use accounting::publisher::Publisher;
+use accounting::read_back::{Buckets, Found, messages};
+use accounting::store_faults::Fault;
+use accounting::store_tap::StoreTap;
+use accounting::wire::{Event, Wire};
+use servers::broker::{Broker, Version};
+use servers::broker_cluster::Cluster;
+use servers::client::Client;
+use support::eventually::{LIMIT, eventually};
+use support::images::{Sample, samples};
+use support::port::Port;
+use support::proxy::Proxy;
 
 /// A cluster with a queue and a bucket. Consumer and publisher reach the nodes through one address, which a tap
 /// overhears.

@@ -9,13 +9,13 @@ use image_pipeline::controller::console::About;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::api_server::ApiServer;
-use crate::broker::{Broker, Version};
 use crate::browser::Browser;
-use crate::client::Client;
 use crate::controller::secret;
-use crate::operator::{self, until};
-use crate::port::Port;
+use servers::broker::{Broker, Version};
+use servers::client::Client;
+use servers::operator::{self, until};
+use support::api_server::ApiServer;
+use support::port::Port;
 
 /// Of every element with a text of its own: contrast of its colour with what is behind it, by WCAG 2.2, 1.4.3.
 const FAINT: &str = r"(() => {

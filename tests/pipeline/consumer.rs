@@ -12,10 +12,10 @@ use image_pipeline::pod_status::PodStatus;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::eventually::{LIMIT, eventually};
-use super::port::Port;
-use super::process::{Process, directory, write};
-use super::store::Credentials;
+use servers::store::Credentials;
+use support::eventually::{LIMIT, eventually};
+use support::port::Port;
+use support::process::{Process, directory, write};
 
 /// Seconds that the consumer may take to end.
 pub const GRACE_SECONDS: u16 = 20;

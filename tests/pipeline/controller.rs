@@ -11,15 +11,15 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
-use crate::api_server::ApiServer;
-use crate::broker::{Broker, Version};
-use crate::broker_cluster::Cluster;
-use crate::client::{Client, QueueType};
 use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
-use crate::operator::{self, until};
-use crate::plainly::plainly;
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use servers::broker_cluster::Cluster;
+use servers::client::{Client, QueueType};
+use servers::operator::{self, until};
+use servers::plainly::plainly;
+use support::api_server::ApiServer;
+use support::eventually::LIMIT;
 
 /// One of a namespace, which reads as the reader there.
 fn reading(namespace: &str) -> Value {

@@ -7,11 +7,11 @@ use serde_json::json;
 use tokio::time::{Instant, interval_at};
 
 use crate::accounted::Accounted;
-use crate::accounting::store_faults::{Fault, Faults};
-use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, eventually};
-use crate::images::samples;
+use accounting::store_faults::{Fault, Faults};
+use servers::broker::Version;
+use support::eventually::{LIMIT, eventually};
+use support::images::samples;
 
 /// More often than the limit.
 const ENDS: usize = 25;

@@ -1,10 +1,10 @@
 //! Images travel: every kind that devices send, from both versions of the broker.
 
-use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
-use crate::images::{Sample, samples};
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::eventually::LIMIT;
+use support::images::{Sample, samples};
 
 async fn travel(name: &str, version: Version) {
     let mut scene = Scene::new(name, version).await;

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::broker::{Broker, Version};
 use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
-use crate::images::{Sample, sample, samples};
 use crate::memory_group::MemoryGroup;
 use crate::parked::done;
-use crate::plainly::plainly;
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use servers::plainly::plainly;
+use support::eventually::LIMIT;
+use support::images::{Sample, sample, samples};
 
 /// What the process may have had in memory at its most, in KiB. All bodies that may be delivered at
 /// once, and what decoding them may take, fit in far less.

@@ -13,14 +13,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use url::form_urlencoded;
 
-use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, equal, eventually};
-use crate::images::{Sample, samples};
-use crate::process::{directory, write};
-use crate::proxy::{Mode, Proxy};
 use crate::recorder::{Asked, Recorder};
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::eventually::{LIMIT, equal, eventually};
+use support::images::{Sample, samples};
+use support::process::{directory, write};
+use support::proxy::{Mode, Proxy};
 
 /// A fault that a pod can see is named within this time.
 const NAMED: Duration = Duration::from_secs(10);

@@ -9,13 +9,13 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use lapin::types::AMQPValue;
 
 use crate::accounted::Accounted;
-use crate::accounting::ledger::Id;
-use crate::accounting::store_faults::Fault;
-use crate::accounting::wire::Event;
-use crate::broker::Version;
 use crate::consumer::{Consumer, GRACE_SECONDS};
-use crate::eventually::{LIMIT, equal, eventually};
-use crate::images::{Sample, samples};
+use accounting::ledger::Id;
+use accounting::store_faults::Fault;
+use accounting::wire::Event;
+use servers::broker::Version;
+use support::eventually::{LIMIT, equal, eventually};
+use support::images::{Sample, samples};
 
 /// Kills the consumer while the fault is met, and lets another one finish.
 async fn killed(name: &str, version: Version, fault: Fault, taken_before: usize) {

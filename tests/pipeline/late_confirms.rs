@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
-use super::port::Port;
+use support::port::Port;
 
 /// AMQP's frame: type, channel and size before the payload, and one byte behind it.
 const HEAD: usize = 7;

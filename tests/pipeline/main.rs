@@ -5,37 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod accounted;
-#[path = "../accounting/mod.rs"]
-#[allow(dead_code)] // the soak needs more of it
-mod accounting;
-#[path = "../contract/api_server.rs"]
-#[allow(dead_code)] // the contract tests need more of it
-mod api_server;
-mod broker;
-mod broker_cluster;
 mod browser;
-mod certificates;
-mod client;
 mod consumer;
 mod delivery_limit;
-mod eventually;
-mod host;
-mod images;
 mod late_confirms;
 mod memory_group;
-#[path = "../contract/named.rs"]
-#[allow(dead_code)] // as above
-mod named;
-#[path = "../contract/operator.rs"]
-#[allow(dead_code)] // as above
-mod operator;
-mod plainly;
-mod port;
-mod process;
-mod proxy;
 mod recorder;
 mod scene;
-mod store;
 
 mod acknowledgement;
 mod bad_consumers;

@@ -9,11 +9,11 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
-use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
-use crate::images::{Sample, sample, samples};
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::eventually::LIMIT;
+use support::images::{Sample, sample, samples};
 
 fn headers(pairs: &[(&str, &str)]) -> FieldTable {
     let mut headers = FieldTable::default();

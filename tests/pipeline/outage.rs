@@ -9,13 +9,13 @@ use lapin::types::AMQPValue;
 use serde_json::json;
 
 use crate::accounted::Accounted;
-use crate::accounting::store_faults::{Fault, Faults};
-use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, equal, eventually};
-use crate::images::samples;
 use crate::scene::Scene;
 use crate::store_answers::scene;
+use accounting::store_faults::{Fault, Faults};
+use servers::broker::Version;
+use support::eventually::{LIMIT, equal, eventually};
+use support::images::samples;
 
 fn is_waiting(status: &PodStatus) -> bool {
     status.state == ConsumerState::Waiting

@@ -12,13 +12,13 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, Version};
-use crate::client::Client;
 use crate::consumer::{Consumer, Settings};
-use crate::eventually::{LIMIT, eventually};
-use crate::images::samples;
-use crate::process::{Process, directory};
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use servers::client::Client;
+use support::eventually::{LIMIT, eventually};
+use support::images::samples;
+use support::process::{Process, directory};
 
 /// Puts `image-pipeline parked` together; the verb comes first.
 fn parked(command: &mut Command, settings: &Settings, what: &[&str]) {

@@ -9,11 +9,11 @@ use image_pipeline::queue::{Connection, QueueError, QuorumQueues};
 use image_pipeline::reason::Reason;
 use serde_json::json;
 
-use crate::broker::{Broker, Version};
 use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
 use crate::late_confirms;
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use support::eventually::LIMIT;
 
 /// A fault that a pod can see is named within this time.
 const NAMED: Duration = Duration::from_secs(10);
@@ -100,8 +100,8 @@ fn refusal(outcome: Result<(), QueueError>) -> (Reason, String) {
 /// A queue whose node is down exists: nobody may declare it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_whose_node_is_down_is_not_missing() {
-    use crate::broker_cluster::Cluster;
-    use crate::client::{Client, QueueType};
+    use servers::broker_cluster::Cluster;
+    use servers::client::{Client, QueueType};
     let mut cluster = Cluster::start(Version::FourThree).await;
     let client = Client::connect(&cluster.nodes[0].address()).await.expect("a connection");
     client.declare("of-one", QueueType::Classic).await;
@@ -109,7 +109,7 @@ async fn a_queue_whose_node_is_down_is_not_missing() {
     let connection = Connection::open(&cluster.nodes[1].address(), "pipeline tests").await.expect("a connection");
     connection.ensure_queue("of-one", QuorumQueues::Offered).await.expect("it is up");
     cluster.nodes[0].kill();
-    let down = crate::eventually::eventually("the node to be missed", LIMIT, async || {
+    let down = support::eventually::eventually("the node to be missed", LIMIT, async || {
         match connection.ensure_queue("of-one", QuorumQueues::Offered).await {
             Ok(()) => Err("still found".to_owned()),
             Err(error) if error.is_queue_not_found() => panic!("{error}"),

@@ -4,13 +4,13 @@
 use tokio::net::TcpStream;
 
 use crate::accounted::Accounted;
-use crate::accounting::read_back::messages;
-use crate::broker::{Broker, Version};
-use crate::client::Client;
-use crate::eventually::{LIMIT, eventually};
-use crate::images::samples;
-use crate::proxy::{Mode, Proxy};
-use crate::store::Store;
+use accounting::read_back::messages;
+use servers::broker::{Broker, Version};
+use servers::client::Client;
+use servers::store::Store;
+use support::eventually::{LIMIT, eventually};
+use support::images::samples;
+use support::proxy::{Mode, Proxy};
 
 async fn health(proxy: &Proxy) -> Result<reqwest::StatusCode, reqwest::Error> {
     reqwest::get(format!("http://{}/health", proxy.address())).await.map(|answer| answer.status())

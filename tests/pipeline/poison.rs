@@ -10,11 +10,11 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::json;
 
-use crate::broker::Version;
 use crate::consumer::{Consumer, Settings};
-use crate::eventually::{LIMIT, equal, eventually};
-use crate::images::{Sample, sample, samples};
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::eventually::{LIMIT, equal, eventually};
+use support::images::{Sample, sample, samples};
 
 /// A fault that a pod can see is named within this time.
 const NAMED: Duration = Duration::from_secs(10);

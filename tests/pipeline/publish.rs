@@ -7,12 +7,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image_pipeline::message::Message;
 
-use crate::broker::Version;
 use crate::consumer::{Consumer, Settings};
-use crate::eventually::LIMIT;
-use crate::images::samples;
-use crate::process::directory;
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::eventually::LIMIT;
+use support::images::samples;
+use support::process::directory;
 
 /// Runs `image-pipeline publish` to the queue of `settings`.
 fn publish(settings: &Settings, what: &[&str]) -> Output {
@@ -90,7 +90,7 @@ async fn what_cannot_be_published_is_said() {
     scene.settings.queue = queue;
     let wrong = image_pipeline::broker_address::BrokerAddress {
         password: "guest-password".to_owned(),
-        ..crate::broker::Broker::shared(Version::Four).await.address()
+        ..servers::broker::Broker::shared(Version::Four).await.address()
     };
     scene.settings.write_broker_secret(&wrong);
     refused(&scene.settings, "user \"guest\"; check --username and the password");

@@ -11,12 +11,12 @@ use image_pipeline::reason::Reason;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::broker::{Broker, Version};
-use crate::broker_cluster::Cluster;
-use crate::client::{Client, QueueType};
 use crate::consumer::{Consumer, Settings};
-use crate::eventually::{LIMIT, eventually};
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use servers::broker_cluster::Cluster;
+use servers::client::{Client, QueueType};
+use support::eventually::{LIMIT, eventually};
 
 /// Within this an alarm is known: less than any exchange with the broker may take.
 const TOLD: Duration = Duration::from_secs(5);

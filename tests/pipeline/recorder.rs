@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use tokio::task::AbortHandle;
 
-use super::port::Port;
+use support::port::Port;
 
 /// One request.
 #[derive(Clone, Debug)]

@@ -7,11 +7,11 @@ use image_pipeline::reason::Reason;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 
-use crate::broker::{Broker, Version};
 use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
-use crate::plainly::plainly;
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use servers::plainly::plainly;
+use support::eventually::LIMIT;
 
 const ALL: [Version; 3] = [Version::Three, Version::Four, Version::FourThree];
 

@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::broker::{Broker, Version};
-use crate::eventually::{LIMIT, eventually};
-use crate::host::Host;
-use crate::images::samples;
-use crate::port::Port;
-use crate::process::Process;
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use servers::host::Host;
+use support::eventually::{LIMIT, eventually};
+use support::images::samples;
+use support::port::Port;
+use support::process::Process;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_image-pipeline");
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use image_pipeline::broker_address::BrokerAddress;
 
-use super::broker::{Broker, Version};
-use super::client::Client;
 use super::consumer::{Consumer, GRACE_SECONDS, Settings};
-use super::eventually::eventually;
-use super::images::Sample;
-use super::proxy::{Mode, Proxy};
-use super::store::Store;
+use servers::broker::{Broker, Version};
+use servers::client::Client;
+use servers::store::Store;
+use support::eventually::eventually;
+use support::images::Sample;
+use support::proxy::{Mode, Proxy};
 
 /// A queue, a bucket, and who looks at them.
 pub struct Scene {

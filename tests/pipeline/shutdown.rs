@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use lapin::message::Delivery;
 
-use crate::broker::Version;
 use crate::consumer::{Consumer, GRACE_SECONDS};
-use crate::eventually::LIMIT;
-use crate::images::{Sample, samples};
-use crate::proxy::Mode;
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::eventually::LIMIT;
+use support::images::{Sample, samples};
+use support::proxy::Mode;
 
 /// What is still in the queue once the consumer is gone.
 fn names(left: &[Delivery]) -> BTreeSet<String> {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use image_pipeline::pod_status::{Fault, PodStatus};
 use image_pipeline::reason::Reason;
 
-use crate::broker::{Broker, Version};
 use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
-use crate::images::samples;
-use crate::proxy::Mode;
 use crate::scene::Scene;
+use servers::broker::{Broker, Version};
+use support::eventually::LIMIT;
+use support::images::samples;
+use support::proxy::Mode;
 
 /// Two looks, half a minute apart, are needed to know a stall.
 const KNOWN: Duration = Duration::from_secs(75);

@@ -6,13 +6,13 @@ use std::time::Duration;
 use image_pipeline::pod_status::Fault;
 use image_pipeline::reason::Reason;
 
-use crate::broker::{Broker, Version};
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, eventually};
-use crate::images::samples;
-use crate::proxy::Mode;
 use crate::scene::Scene;
-use crate::store::Credentials;
+use servers::broker::{Broker, Version};
+use servers::store::Credentials;
+use support::eventually::{LIMIT, eventually};
+use support::images::samples;
+use support::proxy::Mode;
 
 /// A fault that a pod can see is named within this time.
 const NAMED: Duration = Duration::from_secs(10);

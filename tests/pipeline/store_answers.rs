@@ -12,16 +12,16 @@ use image_pipeline::pod_status::PodStatus;
 use image_pipeline::reason::Reason;
 use serde_json::json;
 
-use crate::accounting::store_faults::{Fault, Faults};
-use crate::accounting::store_tap::StoreTap;
-use crate::accounting::wire::Wire;
-use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::{LIMIT, eventually};
-use crate::images::samples;
-use crate::port::Port;
 use crate::recorder::{Asked, Recorder};
 use crate::scene::Scene;
+use accounting::store_faults::{Fault, Faults};
+use accounting::store_tap::StoreTap;
+use accounting::wire::Wire;
+use servers::broker::Version;
+use support::eventually::{LIMIT, eventually};
+use support::images::samples;
+use support::port::Port;
 
 /// A fault that a pod can see is named within this time.
 const NAMED: Duration = Duration::from_secs(12);

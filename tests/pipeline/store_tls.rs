@@ -8,11 +8,11 @@ use image_pipeline::pod_status::{Fault, PodStatus};
 use image_pipeline::reason::Reason;
 use serde_json::json;
 
-use crate::broker::Version;
-use crate::certificates::Authority;
 use crate::consumer::Consumer;
-use crate::images::samples;
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::certificates::Authority;
+use support::images::samples;
 
 /// A fault is named, or gone, by the next attempt but one.
 const NOTICED: Duration = Duration::from_secs(20);

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use crate::accounted::Accounted;
-use crate::accounting::store_faults::{Fault, Faults};
-use crate::broker::Version;
 use crate::consumer::{Consumer, GRACE_SECONDS};
-use crate::eventually::{LIMIT, eventually};
-use crate::images::{Sample, samples};
+use accounting::store_faults::{Fault, Faults};
+use servers::broker::Version;
+use support::eventually::{LIMIT, eventually};
+use support::images::{Sample, samples};
 
 const IMAGES: u32 = 160;
 

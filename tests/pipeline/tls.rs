@@ -9,12 +9,12 @@ use image_pipeline::queue::Connection;
 use image_pipeline::reason::Reason;
 use serde_json::json;
 
-use crate::broker::{Broker, Tls, Version};
-use crate::certificates::{Authority, Certificate};
-use crate::client::Client;
 use crate::consumer::Consumer;
-use crate::images::samples;
 use crate::scene::Scene;
+use servers::broker::{Broker, Tls, Version};
+use servers::client::Client;
+use support::certificates::{Authority, Certificate};
+use support::images::samples;
 
 /// A fault that a pod can see is named within this time.
 const NAMED: Duration = Duration::from_secs(10);

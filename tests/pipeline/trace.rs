@@ -9,12 +9,12 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
-use crate::broker::Version;
 use crate::consumer::Consumer;
-use crate::eventually::LIMIT;
-use crate::images::{Sample, sample};
 use crate::parked::done;
 use crate::scene::Scene;
+use servers::broker::Version;
+use support::eventually::LIMIT;
+use support::images::{Sample, sample};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

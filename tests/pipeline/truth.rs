@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api_server::ApiServer;
-use crate::broker::{Broker, Tls, Version};
-use crate::certificates::Authority;
-use crate::client::Client;
-use crate::eventually::eventually;
-use crate::operator;
+use servers::broker::{Broker, Tls, Version};
+use servers::client::Client;
+use servers::operator;
+use support::api_server::ApiServer;
+use support::certificates::Authority;
+use support::eventually::eventually;
 
 /// The promise, in both directions.
 const NAMED_WITHIN: Duration = Duration::from_secs(10);
@@ -91,7 +91,7 @@ fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
 }
 
 fn faults() -> Vec<(&'static str, &'static str, Fault)> {
-    let closed = crate::port::Port::reserve().number();
+    let closed = support::port::Port::reserve().number();
     let other = Authority::new("other").certificate;
     let broker = "BrokerReachable";
     vec![

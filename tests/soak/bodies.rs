@@ -12,10 +12,10 @@ use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::json;
 use strum::IntoEnumIterator as _;
 
-use super::accounting::ledger::{Digest, Entry, Expectation, Key};
-use super::accounting::pixels;
-use super::images;
 use super::plan::{FAIL, Plan};
+use accounting::ledger::{Digest, Entry, Expectation, Key};
+use accounting::pixels;
+use support::images;
 
 /// Of a hundred messages so many are bad.
 const BAD_PERCENT: usize = 5;

@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::cluster::kubectl;
-use super::eventually::eventually;
+use servers::cluster::kubectl;
+use support::eventually::eventually;
 
 /// For one run.
 const LIMIT: Duration = Duration::from_secs(60);

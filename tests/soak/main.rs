@@ -9,44 +9,16 @@
 //!
 //! Exit code 0: nothing is lost, nothing is wrong. 1: something is, and said.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// Modules are shared with other tests, and this uses a part of them.
-#![allow(dead_code)]
 
-#[path = "../accounting/mod.rs"]
-mod accounting;
 mod bodies;
-#[path = "../pipeline/broker.rs"]
-mod broker;
-#[path = "../pipeline/broker_cluster.rs"]
-mod broker_cluster;
-#[path = "../end_to_end/bucket.rs"]
-mod bucket;
-#[path = "../pipeline/certificates.rs"]
-mod certificates;
-#[path = "../pipeline/client.rs"]
-mod client;
-#[path = "../end_to_end/cluster.rs"]
-mod cluster;
 mod commands;
 mod episodes;
-#[path = "../pipeline/eventually.rs"]
-mod eventually;
 mod faults;
-#[path = "../pipeline/images.rs"]
-mod images;
 mod kind;
 mod memory;
 mod outcome;
-#[path = "../pipeline/plainly.rs"]
-mod plainly;
 mod plan;
-#[path = "../pipeline/port.rs"]
-mod port;
-#[path = "../pipeline/process.rs"]
-mod process;
 mod processes;
-#[path = "../pipeline/proxy.rs"]
-mod proxy;
 mod recovery;
 mod report;
 mod restarts;
@@ -56,8 +28,6 @@ mod seen;
 mod timeline;
 mod traffic;
 mod unreadable;
-#[path = "../end_to_end/whole.rs"]
-mod whole;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::accounting::account::Account;
 use super::kind::{Kind, RECOVERS_WITHIN};
 use super::memory::Memory;
 use super::recovery::Recovery;
 use super::restarts::Restarts;
 use super::timeline::Record;
+use accounting::account::Account;
 
 /// MiB that a process may gain in an hour: what a page cache and an allocator do by themselves.
 const SLOPE_PER_HOUR: f64 = 16.0;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::eventually::eventually;
+use support::eventually::eventually;
 
 /// As the kernel calls the product's process.
 const COMMAND: &str = "image-pipeline\n";

@@ -1,7 +1,7 @@
 //! The report: one HTML file that needs nothing else, and the figures for programs. It must show only
 //! what was recorded.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use image_pipeline::html::{Page, escape};
 
@@ -26,7 +26,7 @@ const PARTS: usize = 120;
 
 /// Writes both files and says where the page is.
 pub fn write(outcome: &Outcome, stored: &[Vec<f64>]) -> PathBuf {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/soak");
+    let directory = support::repository().join("target/soak");
     std::fs::create_dir_all(&directory).expect("a directory");
     let text = serde_json::to_string_pretty(&outcome.json()).expect("JSON");
     std::fs::write(directory.join("report.json"), text + "\n").expect("the figures");

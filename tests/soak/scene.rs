@@ -17,25 +17,25 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::accounting::amqp::connect;
-use super::accounting::amqp_tap;
-use super::accounting::ledger::{Entry, Id, Ledger};
-use super::accounting::publisher::Publisher;
-use super::accounting::store_tap::StoreTap;
-use super::accounting::wire::Wire;
 use super::bodies::{self, Bodies};
-use super::broker::{Broker, Version};
-use super::broker_cluster::Cluster;
-use super::bucket::Storage;
-use super::cluster::{self, Namespace};
 use super::commands;
-use super::eventually::{LIMIT, eventually};
 use super::faults::secrets;
 use super::plan::{LED, PLANS, Plan};
-use super::port::Port;
-use super::proxy::Proxy;
 use super::restarts::Pods;
 use super::unreadable;
+use accounting::amqp::connect;
+use accounting::amqp_tap;
+use accounting::ledger::{Entry, Id, Ledger};
+use accounting::publisher::Publisher;
+use accounting::store_tap::StoreTap;
+use accounting::wire::Wire;
+use servers::broker::{Broker, Version};
+use servers::broker_cluster::Cluster;
+use servers::bucket::Storage;
+use servers::cluster::{self, Namespace};
+use support::eventually::{LIMIT, eventually};
+use support::port::Port;
+use support::proxy::Proxy;
 
 /// Of everything.
 pub const NAMESPACE: &str = "soak";

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::accounting::ledger::Id;
-use super::accounting::wire::{Event, Wire};
+use accounting::ledger::Id;
+use accounting::wire::{Event, Wire};
 
 /// Between two looks: short against every time that is measured.
 const LOOK: Duration = Duration::from_millis(50);
@@ -93,8 +93,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use super::super::accounting::wire::Object;
     use super::*;
+    use accounting::wire::Object;
 
     fn put(bucket: &str, key: &str, status: u16, told: bool) -> Event {
         let object = Object { bucket: bucket.to_owned(), key: key.to_owned() };

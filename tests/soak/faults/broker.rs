@@ -4,11 +4,11 @@
 
 use futures::future::FutureExt as _;
 
-use super::super::eventually::{LIMIT, equal, eventually};
 use super::super::kind::Kind;
 use super::super::processes;
 use super::super::scene::Scene;
 use super::{Heal, nothing};
+use support::eventually::{LIMIT, equal, eventually};
 
 /// As the kernel calls the broker's process.
 const BROKER: &str = "beam.smp";

@@ -9,11 +9,11 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::super::commands;
-use super::super::eventually::{LIMIT, eventually};
 use super::super::kind::Kind;
 use super::super::processes;
 use super::super::scene::Scene;
 use super::Heal;
+use support::eventually::{LIMIT, eventually};
 
 const API_SERVER: &str = "kube-apiserver";
 
@@ -43,7 +43,7 @@ pub async fn heal(scene: &Scene) {
 
 async fn kubelet(what: &'static str) {
     commands::persist(|| {
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/kubelet"));
+        let mut command = Command::new(support::repository().join("tests/cluster/kubelet"));
         command.arg(what);
         command
     })

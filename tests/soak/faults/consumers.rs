@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::future::FutureExt as _;
 
-use super::super::eventually::{LIMIT, eventually};
 use super::super::kind::Kind;
 use super::super::processes::{self, Process};
 use super::super::scene::Scene;
 use super::{Heal, nothing};
+use support::eventually::{LIMIT, eventually};
 
 /// So many huge images are enough for each of the pipeline's pods to have several at once.
 const ENOUGH: usize = 40;

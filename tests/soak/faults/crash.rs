@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::accounting::ledger::Id;
-use super::super::accounting::wire::Event;
 use super::super::bodies::CRASHING_PIXELS;
-use super::super::eventually::{LIMIT, eventually};
 use super::super::processes::{self, Process};
 use super::super::scene::Scene;
 use super::{Heal, nothing};
+use accounting::ledger::Id;
+use accounting::wire::Event;
+use support::eventually::{LIMIT, eventually};
 
 /// So many at once. Each may end one consumer.
 const BODIES: usize = 2;
@@ -42,7 +42,7 @@ pub async fn inject(scene: &Scene, pipeline: usize) -> Heal<'_> {
     let name = scene.pipelines[pipeline].plan.name;
     let mut bounded = Bounded::by_need(name).await;
     bounded.look(name);
-    let place = scene.wire.len();
+    let place = scene.wire.next_place();
     let sent: Vec<_> = (0..BODIES).map(|_| scene.send(pipeline, scene.crashing(pipeline))).collect();
     let settling = async {
         let mut ids = Vec::new();

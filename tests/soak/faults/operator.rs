@@ -11,11 +11,11 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use super::super::eventually::{LIMIT, eventually};
 use super::super::kind::Kind;
 use super::super::processes::{self, Process};
 use super::super::scene::Scene;
 use super::{Heal, nothing};
+use support::eventually::{LIMIT, eventually};
 
 /// Its namespace.
 pub const NAMESPACE: &str = "image-pipeline-system";

@@ -1,15 +1,14 @@
 //! The release upgraded and rolled back by helm, as its owner does it: the operator's pod is replaced
 //! each time, and no consumer may be. It must never change what the operator runs.
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::cluster::own_kubeconfig;
 use super::super::commands;
 use super::super::kind::Kind;
 use super::operator::{NAME, NAMESPACE};
 use super::{Heal, nothing};
+use servers::cluster::own_kubeconfig;
 
 /// Brings one about.
 pub async fn inject<'a>(kind: Kind) -> Heal<'a> {
@@ -28,7 +27,7 @@ pub async fn inject<'a>(kind: Kind) -> Heal<'a> {
 async fn upgrade() {
     static NUMBER: AtomicUsize = AtomicUsize::new(1);
     let annotation = format!("podAnnotations.soak=upgrade-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/image-pipeline");
+    let chart = support::repository().join("charts/image-pipeline");
     let chart = chart.to_str().expect("text");
     commands::persist(|| {
         helm(&["upgrade", NAME, chart, "--reuse-values", "--set", &annotation, "--wait", "--timeout=50s"])

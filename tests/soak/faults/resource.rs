@@ -7,10 +7,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::super::eventually::{LIMIT, eventually};
 use super::super::kind::Kind;
 use super::super::scene::{NAMESPACE, Scene};
 use super::{Heal, nothing};
+use support::eventually::{LIMIT, eventually};
 
 /// Brings one about.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::future::FutureExt as _;
 
-use super::super::accounting::store_faults::{Fault, Faults};
 use super::super::kind::Kind;
 use super::super::processes;
 use super::super::scene::Scene;
 use super::Heal;
+use accounting::store_faults::{Fault, Faults};
 
 /// Longer than a message's next try, shorter than the time in which an upload is given up.
 const LATE: Duration = Duration::from_secs(2);

@@ -4,9 +4,9 @@
 use futures::future::FutureExt as _;
 
 use super::super::kind::Kind;
-use super::super::proxy::Mode;
 use super::super::scene::Scene;
 use super::{Heal, nothing};
+use support::proxy::Mode;
 
 /// Brings one about.
 pub fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {

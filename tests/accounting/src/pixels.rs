@@ -1,0 +1,111 @@
+//! The pixels of an image file, decoded by Python libraries that the product does not use. One Python
+//! process serves the whole run.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use super::ledger::Digest;
+
+/// The digest of an image's pixels, or why the file is no image.
+pub type Decoded = Result<Digest, String>;
+
+/// Requests of `pixels.py`.
+const EXPECT: u8 = b'E';
+const STORED: u8 = b'S';
+
+/// The Python process. It ends when its standard input is closed: with this, or with the process that holds it.
+pub struct Decoder {
+    process: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    /// By the file's digest: a soak stores few images many times.
+    expected: HashMap<Digest, Decoded>,
+    stored: HashMap<Digest, Decoded>,
+}
+
+/// The digest of the pixels of an image that is about to be published.
+pub fn expected(file: &[u8]) -> Decoded {
+    shared().expected(file)
+}
+
+/// The digest of the pixels of a stored PNG. A PNG that another decoder may have made of an expected JPEG has
+/// the digest of that JPEG.
+pub fn stored(file: &[u8]) -> Decoded {
+    shared().stored(file)
+}
+
+fn shared() -> MutexGuard<'static, Decoder> {
+    static DECODER: OnceLock<Mutex<Decoder>> = OnceLock::new();
+    DECODER.get_or_init(|| Mutex::new(Decoder::start())).lock().expect("a decoder that answers")
+}
+
+impl Decoder {
+    /// Starts Python, for which `python` makes an environment if there is none.
+    pub fn start() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python");
+        let found = Command::new(script).stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("a shell");
+        assert!(found.status.success(), "{script} ended with {}", found.status);
+        let python = String::from_utf8(found.stdout).expect("a path");
+        let mut process = Command::new(python.trim())
+            .args(["-I", concat!(env!("CARGO_MANIFEST_DIR"), "/pixels.py")])
+            // An interrupt from the terminal is for the tests alone.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the accountant's Python");
+        let (requests, answers) = (process.stdin.take().expect("piped"), process.stdout.take().expect("piped"));
+        Self { process, requests, answers: BufReader::new(answers), expected: HashMap::new(), stored: HashMap::new() }
+    }
+
+    /// As the function of this name.
+    pub fn expected(&mut self, file: &[u8]) -> Decoded {
+        let name = blake3::hash(file);
+        if let Some(known) = self.expected.get(&name) {
+            return known.clone();
+        }
+        let decoded = self.decode(EXPECT, file);
+        self.expected.insert(name, decoded.clone());
+        // A PNG that was stored before may be close to this image.
+        self.stored.clear();
+        decoded
+    }
+
+    /// As the function of this name.
+    pub fn stored(&mut self, file: &[u8]) -> Decoded {
+        let name = blake3::hash(file);
+        if let Some(known) = self.stored.get(&name) {
+            return known.clone();
+        }
+        let decoded = self.decode(STORED, file);
+        self.stored.insert(name, decoded.clone());
+        decoded
+    }
+
+    fn decode(&mut self, request: u8, file: &[u8]) -> Decoded {
+        let length = u32::try_from(file.len()).expect("a file of less than 4 GiB");
+        let sent = self.requests.write_all(&[&[request][..], &length.to_be_bytes()].concat());
+        sent.and_then(|()| self.requests.write_all(file)).expect("a decoder that reads");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("a decoder that answers");
+        match answer.trim_end().split_once(' ') {
+            Some(("ok", image)) => {
+                let digest = image.rsplit(' ').next().and_then(|digest| Digest::from_hex(digest).ok());
+                Ok(digest.expect("a digest"))
+            }
+            Some(("no", why)) => Err(why.to_owned()),
+            _ => panic!("the decoder answers {answer:?}"),
+        }
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // It holds nothing that could be lost.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}

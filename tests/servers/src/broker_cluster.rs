@@ -1,0 +1,87 @@
+//! A cluster of three RabbitMQ nodes on loopback, whose queues' leaders a test may kill. Like a single
+//! broker, it shares nothing with a broker of this machine.
+
+use std::sync::Arc;
+
+use super::broker::{Broker, Version};
+use support::eventually::{LIMIT, eventually};
+use support::port::Port;
+use support::process::Process;
+use support::proxy::Proxy;
+
+const NODES: [&str; 3] = ["one@localhost", "two@localhost", "three@localhost"];
+
+/// Three nodes that know each other.
+pub struct Cluster {
+    /// The nodes, in the order of their names: one, two, three.
+    pub nodes: [Broker; 3],
+    /// Registers the nodes' names; on its own, so that it outlives each node.
+    _registry: Process,
+}
+
+impl Cluster {
+    /// Starts one, and returns when all nodes are members and take connections.
+    pub async fn start(version: Version) -> Self {
+        let names = Arc::new(Port::reserve());
+        let mut settings = "cluster_formation.peer_discovery_backend = classic_config\n\
+                            cluster_formation.target_cluster_size_hint = 3\n"
+            .to_owned();
+        for (number, node) in NODES.iter().enumerate() {
+            settings += &format!("cluster_formation.classic_config.nodes.{} = {node}\n", number + 1);
+        }
+        let registry = Broker::epmd(version, &names);
+        let nodes = NODES.map(|node| Broker::member(version, node, &names, &settings));
+        let cluster = Self { nodes, _registry: registry };
+        for node in &cluster.nodes {
+            node.ready().await;
+        }
+        cluster.has_members(NODES.len()).await;
+        cluster
+    }
+
+    /// One address for all nodes, as a Service has: a connection goes to the first node that takes it.
+    pub fn front(&self) -> Proxy {
+        let nodes: Vec<_> = self.nodes.iter().map(Broker::listener).collect();
+        Proxy::before(&nodes)
+    }
+
+    /// Kills the node that leads a quorum queue of the default virtual host, and returns its place in
+    /// `nodes`.
+    pub fn kill_leader(&mut self, queue: &str) -> usize {
+        let node = self.leader(queue);
+        self.nodes[node].kill();
+        node
+    }
+
+    /// The place in `nodes` of the node that leads a quorum queue.
+    pub fn leader(&self, queue: &str) -> usize {
+        let listed = self.control(&["list_queues", "--no-table-headers", "name", "leader"]);
+        let leader = listed.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
+        let leader = leader.unwrap_or_else(|| panic!("no leader of {queue} in {listed:?}"));
+        NODES.iter().position(|node| *node == leader.trim()).unwrap_or_else(|| panic!("no such node: {leader:?}"))
+    }
+
+    /// `rabbitmqctl` on a node that runs, and what it answers.
+    pub fn control(&self, arguments: &[&str]) -> String {
+        self.running().control(arguments)
+    }
+
+    /// Starts a killed node again.
+    pub async fn restart(&mut self, node: usize) {
+        self.nodes[node].restart().await;
+    }
+
+    async fn has_members(&self, members: usize) {
+        eventually("all nodes to be members", LIMIT, async || {
+            let status = self.running().control(&["cluster_status", "--formatter", "json"]);
+            let status: serde_json::Value = serde_json::from_str(&status).map_err(|error| error.to_string())?;
+            let running = status["running_nodes"].as_array().map_or(0, Vec::len);
+            if running == members { Ok(()) } else { Err(format!("{running} of {members}")) }
+        })
+        .await;
+    }
+
+    fn running(&self) -> &Broker {
+        self.nodes.iter().find(|node| node.is_running()).expect("a node that runs")
+    }
+}

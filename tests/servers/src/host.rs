@@ -1,0 +1,91 @@
+//! A host without Kubernetes: a folder with a manifest and the Secrets it names, and `image-pipeline run`
+//! in it. It must never say more in the manifest than a user has to.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use image_pipeline::broker_address::BrokerAddress;
+
+use super::store::Credentials;
+use support::port::Port;
+use support::process::{Process, directory, write};
+
+/// The folder.
+pub struct Host {
+    folder: PathBuf,
+}
+
+impl Host {
+    /// For a queue and a bucket.
+    pub fn new(broker: &BrokerAddress, queue: &str, endpoint: &str, store: &Credentials, bucket: &str) -> Self {
+        let host = Self { folder: directory("host") };
+        let vhost = &broker.vhost;
+        let manifest = format!(
+            "apiVersion: greench.dev/v1alpha1
+kind: ImagePipeline
+metadata: {{name: tiles}}
+spec:
+  source:
+    rabbitmq: {{queue: {queue}, vhost: {vhost:?}, rabbitmqClusterReference: {{name: rabbit}}}}
+  destination:
+    s3: {{bucket: {bucket}, endpoint: {endpoint:?}, forcePathStyle: true, credentialsSecret: {{name: s3}}}}
+"
+        );
+        write(&host.manifest(), manifest);
+        let port = broker.port.to_string();
+        host.secret(
+            "rabbit-default-user",
+            &[("host", &broker.host), ("port", &port), ("username", &broker.username), ("password", &broker.password)],
+        );
+        let keys = [("AWS_ACCESS_KEY_ID", &*store.access_key), ("AWS_SECRET_ACCESS_KEY", &store.secret_key)];
+        host.secret("s3", &keys);
+        host
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> PathBuf {
+        self.folder.join("pipeline.yaml")
+    }
+
+    /// The directory of all Secrets.
+    pub fn secrets(&self) -> PathBuf {
+        self.folder.join("secrets")
+    }
+
+    /// The directory of a Secret.
+    pub fn secret_directory(&self, name: &str) -> PathBuf {
+        self.secrets().join(name)
+    }
+
+    /// Changes the manifest's text, which must hold what is to be replaced.
+    pub fn edit(&self, from: &str, to: &str) {
+        let manifest = std::fs::read_to_string(self.manifest()).expect("a file");
+        assert!(manifest.contains(from), "{manifest}");
+        write(&self.manifest(), manifest.replace(from, to));
+    }
+
+    /// Runs the pipeline.
+    pub fn run(&self, program: &Path, listen: &Port, environment: &[(&str, String)]) -> Process {
+        Process::start("image-pipeline run", &self.folder, |command| {
+            command.arg(program);
+            self.arguments(command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()), listen);
+            command.envs(environment.iter().cloned());
+        })
+    }
+
+    /// Adds what `run` is told.
+    pub fn arguments(&self, command: &mut Command, listen: &Port) {
+        command.arg("run").arg("--file").arg(self.manifest()).arg("--listen").arg(listen.address().to_string());
+        for directory in ["secrets", "runtime"] {
+            command.arg(format!("--{directory}")).arg(self.folder.join(directory));
+        }
+    }
+
+    fn secret(&self, name: &str, keys: &[(&str, &str)]) {
+        let secret = self.secret_directory(name);
+        std::fs::create_dir_all(&secret).expect("a directory");
+        for (key, value) in keys {
+            write(&secret.join(key), value);
+        }
+    }
+}

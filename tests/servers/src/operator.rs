@@ -1,0 +1,101 @@
+//! The operator, run for the length of a test against an API server in memory, and what its role
+//! allows. It must never wait for a time alone.
+
+use std::time::Duration;
+
+use image_pipeline::api::names::{self, POD_TEMPLATE_HASH_LABEL};
+use image_pipeline::controller::{self, ConsumerImage, Instruments, Settings};
+use image_pipeline::queue::Reach;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// Whatever is waited for takes half of it at the most.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// An operator of these namespaces, or of all, that may dial brokers of this machine: there are no
+/// others here.
+pub fn settings(namespaces: &[&str]) -> Settings {
+    let image =
+        ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
+    let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
+    Settings { image, namespaces, reach: Reach::Anywhere }
+}
+
+/// Runs the operator in the whole cluster while something happens.
+pub async fn during(client: kube::Client, happens: impl Future<Output = ()>) {
+    run(settings(&[]), client, Instruments::default(), happens).await;
+}
+
+/// Runs an operator while something happens.
+pub async fn run(
+    settings: Settings,
+    client: kube::Client,
+    instruments: Instruments,
+    happens: impl Future<Output = ()>,
+) {
+    let stop = CancellationToken::new();
+    let operator = tokio::spawn(controller::operate(client, settings, instruments, stop.clone()));
+    happens.await;
+    stop.cancel();
+    operator.await.unwrap().unwrap();
+}
+
+/// A pod as Kubernetes makes it for a pipeline in namespace forest.
+pub fn pod(name: &str, pipeline: &str) -> Value {
+    let mut labels = names::labels(pipeline);
+    labels.insert(POD_TEMPLATE_HASH_LABEL.to_owned(), "5d9".to_owned());
+    let owner = json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{pipeline}-consumer-5d9"), "uid": "rs",
+        "controller": true,
+    });
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "namespace": "forest", "labels": labels, "ownerReferences": [owner] },
+    })
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, is: impl Fn() -> bool) {
+    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    let looked = async {
+        while !is() {
+            pause.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(LIMIT, looked).await.is_ok(), "waited {LIMIT:?} in vain for {what}");
+}
+
+/// Every request in a transcript is one that the chart's role grants.
+pub fn has_leave_for(transcript: &[String]) {
+    let path = support::repository().join("charts/image-pipeline/files/rules.yaml");
+    let rules: Value = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).expect("rules");
+    let grants = |group: &str, resource: &str, verb: &str| {
+        let has = |list: &Value, item: &str| list.as_array().unwrap().iter().any(|entry| entry == item);
+        rules.as_array().unwrap().iter().any(|rule| {
+            has(&rule["apiGroups"], group) && has(&rule["resources"], resource) && has(&rule["verbs"], verb)
+        })
+    };
+    for request in transcript {
+        let mut words = request.split(' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let mut segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
+        let group = if segments.remove(0) == "api" { "" } else { segments.remove(0) };
+        segments.remove(0); // the version
+        if segments[0] == "namespaces" {
+            segments.drain(..2);
+        }
+        let resource =
+            if segments.len() == 3 { format!("{}/{}", segments[0], segments[2]) } else { segments[0].to_owned() };
+        let verbs: &[&str] = match (method, segments.len()) {
+            ("GET", 1) => &["list", "watch"],
+            ("GET", _) => &["get"],
+            ("POST", _) => &["create"],
+            ("PATCH", _) => &["patch"],
+            _ => panic!("{request}"),
+        };
+        for verb in verbs {
+            assert!(grants(group, &resource, verb), "{verb} {resource} in {group:?}: {request}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! One ImagePipeline in the cluster, as its user sees it: applied, waited for, described. It must
+//! never look at anything but what the API server tells.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::cluster::Namespace;
+use support::eventually::eventually;
+
+/// The promise: a cause is named, and found mended, within this time.
+pub const NAMED_WITHIN: Duration = Duration::from_secs(10);
+
+/// A pipeline by name.
+pub struct Pipeline<'a> {
+    /// Where it is.
+    pub namespace: &'a Namespace,
+    /// What it is called.
+    pub name: &'static str,
+}
+
+impl Pipeline<'_> {
+    /// Applies it with the given `source.rabbitmq`, `destination.s3` and `scaling`, in YAML's flow style.
+    pub fn apply(&self, rabbitmq: &str, s3: &str, scaling: &str) {
+        self.namespace.must_apply(&self.manifest(rabbitmq, s3, scaling));
+    }
+
+    /// Its manifest.
+    pub fn manifest(&self, rabbitmq: &str, s3: &str, scaling: &str) -> String {
+        let Self { namespace, name } = self;
+        let endpoint = format!("http://s3.{}.svc:7070", namespace.name);
+        format!(
+            "apiVersion: greench.dev/v1alpha1\nkind: ImagePipeline\nmetadata: {{name: {name}}}\nspec:\n  \
+             source: {{rabbitmq: {{{rabbitmq}}}}}\n  \
+             destination: {{s3: {{endpoint: {endpoint:?}, forcePathStyle: true, {s3}}}}}\n  \
+             scaling: {{{scaling}}}\n  \
+             consumer: {{resources: {{requests: {{cpu: 50m, memory: 64Mi}}}}}}\n"
+        )
+    }
+
+    /// A condition's status and reason.
+    pub fn condition(&self, kind: &str) -> Option<(String, String)> {
+        let object = self.get("imgp", self.name);
+        let condition =
+            object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)?.clone();
+        Some((condition["status"].as_str()?.to_owned(), condition["reason"].as_str()?.to_owned()))
+    }
+
+    /// Waits for a condition to have a status and a reason.
+    pub async fn shows(&self, kind: &str, status: &str, reason: &str, limit: Duration) {
+        eventually(&format!("{kind}={status}/{reason} of {}", self.name), limit, async || {
+            let found = self.condition(kind);
+            let wanted = Some((status.to_owned(), reason.to_owned()));
+            if found == wanted { Ok(()) } else { Err(format!("{found:?}\n{}", self.describe())) }
+        })
+        .await;
+    }
+
+    /// What `kubectl describe` says.
+    pub fn describe(&self) -> String {
+        self.namespace.kubectl(&["describe", "imgp", self.name])
+    }
+
+    /// The Deployment's size; `None` while there is none.
+    pub fn size(&self) -> Option<i64> {
+        self.get("deployment", &format!("{}-consumer", self.name))["spec"]["replicas"].as_i64()
+    }
+
+    /// How often the Deployment was changed.
+    pub fn generation(&self) -> Option<i64> {
+        self.get("deployment", &format!("{}-consumer", self.name))["metadata"]["generation"].as_i64()
+    }
+
+    /// The consumer pods: name and restarts.
+    pub fn pods(&self) -> Vec<(String, i64)> {
+        let selector = format!("app.kubernetes.io/instance={}", self.name);
+        let list: Value =
+            serde_json::from_str(&self.namespace.kubectl(&["get", "pods", "-l", &selector, "-o", "json"])).unwrap();
+        let pod = |pod: &Value| {
+            let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or(0);
+            (pod["metadata"]["name"].as_str().unwrap().to_owned(), restarts)
+        };
+        list["items"].as_array().unwrap().iter().map(pod).collect()
+    }
+
+    pub fn get(&self, kind: &str, name: &str) -> Value {
+        let found = self.namespace.kubectl(&["get", kind, name, "--ignore-not-found", "-o", "json"]);
+        if found.is_empty() { Value::Null } else { serde_json::from_str(&found).unwrap() }
+    }
+}

@@ -1,0 +1,186 @@
+//! A real S3 server, versitygw, with a folder for a bucket, which is how the tests look at what was
+//! stored without trusting any S3 client. It must never listen beyond loopback.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use tokio::net::TcpStream;
+
+use support::certificates::Certificate;
+use support::eventually::{LIMIT, eventually};
+use support::port::Port;
+use support::process::{Process, directory, run, servers, write};
+
+/// An access key and its secret.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// AWS_ACCESS_KEY_ID
+    pub access_key: String,
+    /// AWS_SECRET_ACCESS_KEY
+    pub secret_key: String,
+}
+
+/// A running S3 server.
+pub struct Store {
+    directory: PathBuf,
+    port: Port,
+    _process: Process,
+}
+
+/// A second server of the same buckets and users, which speaks TLS alone.
+pub struct TlsStore {
+    port: Port,
+    _process: Process,
+}
+
+impl TlsStore {
+    /// Its URL by a name of this machine's.
+    pub fn url(&self, host: &str) -> String {
+        format!("https://{host}:{}", self.port.number())
+    }
+}
+
+impl Store {
+    /// The server that all tests of this process share, each with a bucket of its own.
+    pub async fn shared() -> &'static Self {
+        static STORE: OnceLock<Store> = OnceLock::new();
+        let store = STORE.get_or_init(Self::start);
+        let url = format!("http://{}/health", store.address());
+        eventually("the S3 server to answer", LIMIT, async || {
+            let answer = reqwest::get(&url).await.and_then(reqwest::Response::error_for_status);
+            answer.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        store
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// The user who may do everything.
+    pub fn root(&self) -> Credentials {
+        Credentials { access_key: "root-access".to_owned(), secret_key: "root-secret".to_owned() }
+    }
+
+    /// Makes a user who owns nothing.
+    pub fn user(&self, name: &str) -> Credentials {
+        let credentials = Credentials { access_key: name.to_owned(), secret_key: format!("{name}-secret") };
+        let Credentials { access_key, secret_key } = &credentials;
+        self.administer(&["create-user", "--access", access_key, "--secret", secret_key, "--role", "user"]);
+        credentials
+    }
+
+    /// Makes a user the owner of a bucket, with all rights there.
+    pub fn give(&self, bucket: &str, user: &Credentials) {
+        self.administer(&["change-bucket-owner", "--bucket", bucket, "--owner", &user.access_key]);
+    }
+
+    /// Makes a bucket.
+    pub fn create_bucket(&self, bucket: &str) {
+        std::fs::create_dir(self.bucket(bucket)).expect("a new bucket");
+    }
+
+    /// The objects of a bucket, by key.
+    pub fn objects(&self, bucket: &str) -> BTreeMap<String, Vec<u8>> {
+        let root = self.bucket(bucket);
+        let mut objects = BTreeMap::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+                let path = entry.expect("an entry").path();
+                let key = path.strip_prefix(&root).expect("below").to_str().expect("text").to_owned();
+                // The server writes there what is not complete yet.
+                if key.starts_with(".sgwtmp") {
+                    continue;
+                }
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    objects.insert(key, std::fs::read(&path).expect("an object"));
+                }
+            }
+        }
+        objects
+    }
+
+    /// What the server says of an object.
+    pub async fn head(&self, bucket: &str, key: &str) -> HeadObjectOutput {
+        let client = self.client(&format!("http://{}", self.address()));
+        client.head_object().bucket(bucket).key(key).send().await.expect("an object")
+    }
+
+    /// A client of the user who may do everything, by whatever way.
+    pub fn client(&self, endpoint: &str) -> aws_sdk_s3::Client {
+        let Credentials { access_key, secret_key } = self.root();
+        let settings = aws_sdk_s3::Config::builder()
+            .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
+            .region(aws_sdk_s3::config::Region::new("us-east-1"))
+            .endpoint_url(endpoint)
+            .force_path_style(true)
+            .credentials_provider(aws_sdk_s3::config::Credentials::new(access_key, secret_key, None, None, "tests"))
+            .build();
+        aws_sdk_s3::Client::from_conf(settings)
+    }
+
+    /// The folder of a bucket.
+    pub fn bucket(&self, bucket: &str) -> PathBuf {
+        self.directory.join("buckets").join(bucket)
+    }
+
+    /// Starts another server of the same, with this certificate.
+    pub async fn over_tls(&self, certificate: &Certificate) -> TlsStore {
+        let own = directory("versitygw-tls");
+        let [chain, key] = [("tls.crt", &certificate.chain), ("tls.key", &certificate.key)].map(|(file, pem)| {
+            write(&own.join(file), pem);
+            own.join(file)
+        });
+        let port = Port::reserve();
+        let process = serve(&self.directory, &own, &port, |command| {
+            // An open connection must not outlive the trust it was made with.
+            command.arg("--keep-alive").arg("--cert").arg(chain).arg("--key").arg(key);
+        });
+        eventually("the S3 server to listen", LIMIT, async || {
+            TcpStream::connect(port.address()).await.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        TlsStore { port, _process: process }
+    }
+
+    fn start() -> Self {
+        let directory = directory("versitygw");
+        for part in ["buckets", "users", "metadata"] {
+            std::fs::create_dir(directory.join(part)).expect("a new directory");
+        }
+        let port = Port::reserve();
+        let process = serve(&directory, &directory, &port, |_| {});
+        Self { directory, port, _process: process }
+    }
+
+    fn administer(&self, arguments: &[&str]) {
+        let Credentials { access_key, secret_key } = self.root();
+        let [versitygw, ..] = servers();
+        let endpoint = format!("http://{}", self.address());
+        let mut command = Command::new(versitygw);
+        command.args(["admin", "--access", &access_key, "--secret", &secret_key, "--endpoint-url", &endpoint]);
+        run(command.args(arguments));
+    }
+}
+
+/// Runs a server of what is in `data`, whose log goes to `own`; `set_up` adds options.
+fn serve(data: &Path, own: &Path, port: &Port, set_up: impl FnOnce(&mut Command)) -> Process {
+    Process::start("versitygw", own, |command| {
+        let [versitygw, ..] = servers();
+        command.arg(versitygw).env("ROOT_ACCESS_KEY", "root-access").env("ROOT_SECRET_KEY", "root-secret");
+        command.args(["--port", &port.address().to_string(), "--health", "/health", "--quiet"]);
+        set_up(command);
+        // Not every file system that may hold temporary files has extended attributes.
+        command.arg("--iam-dir").arg(data.join("users")).args(["posix", "--sidecar"]);
+        command.arg(data.join("metadata")).arg(data.join("buckets"));
+    })
+}

@@ -1,0 +1,171 @@
+//! The servers and programs that the tests start, and the directory that all of them live in. It
+//! must never leave a process or a file behind, not even when the tests themselves are killed: a
+//! guard, a shell beside each of them, waits for the end of its standard input, which the kernel
+//! brings about however this process ends.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Arguments: the log, then the command. Says the command's process id, then waits for it and
+/// returns its exit code, 128 more than its number for a signal.
+const GUARDED: &str = r#"
+log=$1
+shift
+exec 3<&0
+"$@" </dev/null 3<&- >>"$log" 2>&1 &
+child=$!
+echo "$child"
+{ read -r _ <&3; kill -KILL "$child"; } >/dev/null 2>&1 &
+guard=$!
+wait "$child"
+code=$?
+kill -KILL "$guard"
+exit "$code"
+"#;
+
+/// Argument: the directory. What its users still write while they are being killed can make a
+/// removal fail, so it is tried again.
+const REMOVED: &str = r#"
+read -r _
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    rm -rf "$1" 2>/dev/null && exit
+    sleep 0.2
+done
+"#;
+
+const LOG_LINES_SHOWN: usize = 25;
+
+/// A running program. Dropped, it is killed and gone; in a panic, the end of its log is shown.
+pub struct Process {
+    name: String,
+    guard: Child,
+    pid: u32,
+    log: PathBuf,
+    code: Option<i32>,
+}
+
+impl Process {
+    /// Starts a program whose output goes to the file `log` in `directory`; `set_up` adds the
+    /// program, its arguments and its environment.
+    pub fn start(name: &str, directory: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
+        let log = directory.join("log");
+        let mut command = Command::new("sh");
+        command.args(["-c", GUARDED, name]).arg(&log);
+        set_up(&mut command);
+        let mut guard = guarded(&mut command).stdout(Stdio::piped()).spawn().expect("a shell");
+        let mut pid = String::new();
+        BufReader::new(guard.stdout.take().expect("piped")).read_line(&mut pid).expect("the process id");
+        let pid = pid.trim().parse().unwrap_or_else(|_| panic!("no process id from the guard of {name}: {pid:?}"));
+        Self { name: name.to_owned(), guard, pid, log, code: None }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&self) -> bool {
+        // Its number stays its own until the guard has waited for it.
+        Path::new(&format!("/proc/{}", self.pid)).exists()
+    }
+
+    /// Its exit code, if it has ended: 128 more than its number if by a signal.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        if self.code.is_none() {
+            let ended = self.guard.try_wait().expect("the guard is our child");
+            self.code = ended.map(|status| status.code().expect("the guard exits with the program's code"));
+        }
+        self.code
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Ends it at once, and returns when it is gone.
+    pub fn kill(&mut self) {
+        drop(self.guard.stdin.take());
+        let ended = self.guard.wait().expect("the guard is our child");
+        self.code = ended.code();
+        assert!(!self.is_running(), "{} (process {}) outlived its guard", self.name, self.pid);
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub fn signal(&self, signal: &str) {
+        assert!(self.is_running(), "{} ended before it was sent SIG{signal}:\n{}", self.name, self.log());
+        run(Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, signal]).arg(self.id().to_string()));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
+            eprintln!("--- the end of what {} wrote ---\n{shown}\n---", self.name);
+        }
+        self.kill();
+    }
+}
+
+/// A new directory below the one of this test process, which is removed when the process ends.
+pub fn directory(name: &str) -> PathBuf {
+    static ROOT: OnceLock<(PathBuf, Child)> = OnceLock::new();
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let (root, _) = ROOT.get_or_init(|| {
+        let root = tempfile::Builder::new().prefix("image-pipeline-tests.").tempdir().expect("a directory").keep();
+        let guard = guarded(Command::new("sh").args(["-c", REMOVED, "remove"]).arg(&root)).spawn().expect("a shell");
+        (root, guard)
+    });
+    let directory = root.join(format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+    std::fs::create_dir(&directory).expect("a new directory");
+    directory
+}
+
+/// The programs that `servers` finds or makes: versitygw, and the root file systems of RabbitMQ 3.10, 4.0
+/// and 4.3.
+pub fn servers() -> &'static [PathBuf; 4] {
+    static SERVERS: OnceLock<[PathBuf; 4]> = OnceLock::new();
+    SERVERS.get_or_init(|| {
+        let script = crate::repository().join("tests/pipeline/servers");
+        let paths: Vec<PathBuf> = run(&mut Command::new(script)).lines().map(PathBuf::from).collect();
+        paths.try_into().expect("four paths")
+    })
+}
+
+/// Runs a program to its end and returns what it wrote to standard output.
+pub fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, error) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{:?} ended with {}\n{out}{error}", command.get_program(), output.status);
+    out
+}
+
+/// In a process group of its own: an interrupt from the terminal is for the tests alone, whose end
+/// it then notices.
+fn guarded(command: &mut Command) -> &mut Command {
+    command.process_group(0).stdin(Stdio::piped()).stderr(Stdio::null())
+}
+
+/// Writes a file at once, as a mounted Secret changes: a reader sees the old or the new.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) {
+    let mut hidden = path.file_name().map(OsStr::to_owned).expect("a file name");
+    hidden.push(".new");
+    let new = path.with_file_name(hidden);
+    std::fs::write(&new, content).expect("a file");
+    std::fs::rename(new, path).expect("a file in place");
+}
