@@ -1,4 +1,4 @@
-//! The resource limits that a decoder process sets for itself, before it reads the body and before it decodes the image.
+//! Resource limits that a decoder process sets for itself, before it reads the body and before it decodes the image.
 
 use std::fs;
 use std::io;
