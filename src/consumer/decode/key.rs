@@ -34,7 +34,6 @@ impl ObjectKey {
 #[error("destination.s3.keyTemplate {0}; it takes {FIELDS}")]
 pub struct InvalidTemplate(pub(super) String);
 
-/// A parsed template.
 #[derive(Debug)]
 pub struct Template {
     /// `destination.s3.prefix`, which every key starts with.
