@@ -1,12 +1,11 @@
-//! Times what a consumer's processor does with one message: decode its body, and make its image a
-//! PNG, in every mode and over sizes. `cargo bench` runs this; it needs no server. `make bench`
-//! measures the whole service. It must never time work whose result it didn't look at once.
+//! Times the CPU work for one message: decoding the body and encoding the image, in every mode and several sizes. Run
+//! by `cargo bench`; needs no server. `make bench` measures the whole service.
 //!
 //! ```text
 //! cargo bench                        everything
 //! cargo bench -- encode              one stage
-//! cargo bench -- pixels              cost against pixels; throughput in pixels
-//! cargo bench -- redelivered         both stages in the consumer, and in a process of their own
+//! cargo bench -- pixels              cost per pixel over image sizes
+//! cargo bench -- redelivered         both stages in the consumer, and in a decoder process
 //! cargo bench -- frames              reading one message from a socket's bytes, with and without the frame filter
 //! ```
 #![allow(clippy::expect_used)]
@@ -59,7 +58,7 @@ fn decoder() -> Decoder {
     Decoder::new(&MessageFormat::default(), &destination, 64 << 20).expect("a template")
 }
 
-/// From the body of a message to the image file and the object's key.
+/// From the body of a message to the image file and the object key.
 fn decode_stage(criterion: &mut Criterion) {
     let decoder = decoder();
     let mut group = criterion.benchmark_group("decode");
@@ -80,7 +79,7 @@ fn decode_stage(criterion: &mut Criterion) {
     }
 }
 
-/// From an image file to the PNG that is stored, at the size that devices send.
+/// From an image file to the stored PNG, at the size that devices send.
 fn encode_stage(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
     for (mode, encoding, reencode) in MODES {
@@ -94,7 +93,7 @@ fn encode_stage(criterion: &mut Criterion) {
     }
 }
 
-/// The same over sizes, in the mode that is the default: pixels a second should not depend on it.
+/// Encoding in the default mode over sizes. Pixels per second should not depend on the size.
 fn cost_against_pixels(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pixels");
     let settings = ImageSettings::default();
@@ -109,7 +108,7 @@ fn cost_against_pixels(criterion: &mut Criterion) {
     }
 }
 
-/// Both stages of one tile: on the consumer's own thread, and in a decoder process, as for a redelivered message.
+/// Both stages for one tile: on a thread of the consumer, and in a decoder process, as for a redelivered message.
 fn redelivered(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("redelivered");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -140,7 +139,7 @@ fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[kind, 0, 1][..], &length, payload, &[0xCE]].concat()
 }
 
-/// What a broker sends for one message: `basic.deliver`, the head, and the body in frames of 128 KiB.
+/// A broker's bytes for one message: `basic.deliver`, the content header, and the body in frames of 128 KiB.
 fn delivered(body: &[u8]) -> Vec<u8> {
     let deliver = [&[0, 60, 0, 60, 1, b't'][..], &7_u64.to_be_bytes(), &[0, 0, 5], b"tiles"].concat();
     let size = (body.len() as u64).to_be_bytes();
@@ -159,7 +158,8 @@ async fn read_all(mut from: impl AsyncRead + Unpin, buffer: &mut [u8]) -> usize 
 }
 
 fn frames(criterion: &mut Criterion) {
-    // Without it no frame may be longer than 16 KiB: class 10, method 30, channels, bytes in a frame, seconds.
+    // Connection.Tune: class 10, method 30, channel-max, frame-max, heartbeat. Before it, the filter refuses frames
+    // over 16 KiB.
     let tune = frame(1, &[0, 10, 0, 30, 7, 255, 0, 2, 0, 0, 0, 60]);
     let mut group = criterion.benchmark_group("frames");
     let mut buffer = vec![0; 64 << 10];

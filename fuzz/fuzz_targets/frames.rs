@@ -1,5 +1,6 @@
-//! What a broker sends: whatever it is and however it is cut, the filter refuses it or passes frames of which the client
-//! library's parser reads every content header, and never holds more than a frame.
+//! Fuzzes the frame filter with arbitrary bytes from a broker, in pieces of arbitrary size. The filter must refuse
+//! the bytes, or pass only frames whose content headers the client library's parser can read. It must not buffer more
+//! than one frame.
 #![no_main]
 
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use libfuzzer_sys::fuzz_target;
 
 mod memory;
 
-/// Connection.Tune with frames of 4 KiB, the least.
+/// Connection.Tune with frame-max 4096, the minimum of AMQP 0-9-1.
 const TUNE: [u8; 20] = [1, 0, 0, 0, 0, 0, 12, 0, 10, 0, 30, 7, 255, 0, 0, 16, 0, 0, 60, 0xCE];
 
 const FRAME: usize = 4096;
 
-/// As the stream does it: a frame that is not whole waits for the rest.
+/// Drives the filter as the stream does: an incomplete frame waits for more bytes.
 fn passed(stream: &[u8], step: usize) -> Option<Vec<u8>> {
     let mut frames = Frames::new(128 << 10, Arc::default());
     let (mut passed, mut held) = (Vec::new(), Vec::new());
@@ -46,7 +47,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((&step, stream)) = input.split_first() else { return };
     let (step, bound) = (usize::from(step) + 1, 16 * input.len() as u64 + (64 << 10));
     let whole = memory::within(bound, || passed(stream, stream.len().max(1)));
-    assert!(whole == passed(stream, step), "the cut matters");
+    assert!(whole == passed(stream, step), "the result depends on the size of the pieces");
     let Some(whole) = whole else { return };
     let mut rest = &whole[..];
     while !rest.is_empty() {
@@ -56,7 +57,7 @@ fuzz_target!(|input: &[u8]| {
                 assert!(length <= FRAME || !matches!(frame, AMQPFrame::Header(..)), "{length} bytes");
                 rest = left;
             }
-            // Only whole ones are passed.
+            // The filter passes only complete frames, so a content header that the parser refuses is a fault.
             Err(error) => {
                 assert!(rest[0] != 2, "a content header that can't be read: {error}");
                 return;

@@ -1,6 +1,7 @@
-//! Image files: whatever the bytes, they are refused, or become PNGs that another reader takes, with
-//! the pixels that it saw in a PNG before and the same digest, in the memory that the header promised.
-//! A panic is a crash, unless the decoder of another format panics by itself: the product catches that.
+//! Fuzzes the encoder with arbitrary files. It must refuse a file, or make a PNG that the `png` crate reads, with the
+//! same digest in every mode and, for a PNG, with the same pixels as before. Memory must stay within what the header
+//! predicts. A panic counts as a crash, unless a third-party decoder panics on the same file, since the consumer
+//! catches panics.
 #![no_main]
 
 use std::io::Cursor;
@@ -17,13 +18,13 @@ use memory::within;
 mod memory;
 mod mutate;
 
-/// Larger images are slow and teach nothing more.
+/// Larger images are slower and reach no other code.
 const MAX_BYTES_NEEDED: u64 = 1 << 20;
 
-/// What may be taken beside the pixels: tables, windows and a few rows; a profile, and what it is made of.
+/// Memory allowed in addition to the pixels: tables, windows and a few rows; a profile and its compressed data.
 const ROOM: u64 = 256 << 10;
 const PROFILE_ROOM: u64 = 4 << 20;
-/// Copies of what a file holds beside its pixels that decoders of JPEG make: segments, and what they join them to.
+/// Copies of a JPEG's segments that its decoder makes: each segment, and the joined data.
 const JPEG_COPIES: u64 = 4;
 
 const ENCODINGS: [PngEncoding; 3] = [PngEncoding::Fast, PngEncoding::Balanced, PngEncoding::Smallest];
@@ -32,7 +33,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     mutate::mutate(data, size, max_size, seed)
 });
 
-// The hook that is taken out aborts before a panic could be caught.
+// libFuzzer's panic hook aborts before `catch_unwind` can catch a panic: remove it.
 fuzz_target!(init: drop(take_hook()), |file: &[u8]| {
     let file = Bytes::copy_from_slice(file);
     let max_pixels = ImageSettings::default().max_pixels;
@@ -67,7 +68,7 @@ fn has(file: &[u8], mark: &[u8]) -> bool {
     file.windows(mark.len()).any(|part| part == mark)
 }
 
-/// Nothing if there is a panic, and the decoder of another format is to blame.
+/// Runs `work`. `None`: it panicked, and a third-party decoder alone panics on the same file.
 fn not_theirs<T>(file: &[u8], work: impl FnOnce() -> T) -> Option<T> {
     let panicked = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => return Some(result),
@@ -89,7 +90,7 @@ fn is_png(file: &[u8]) -> bool {
     image::guess_format(file).is_ok_and(|format| format == ImageFormat::Png)
 }
 
-/// Two results of one file must be the same picture.
+/// Two results for one file must be the same picture or the same error.
 fn agree(file: &[u8], first: Result<&Png, &EncodeError>, second: Result<&Png, &EncodeError>) {
     let (first, second) = match (first, second) {
         (Ok(first), Ok(second)) => (first, second),
@@ -109,7 +110,7 @@ fn agree(file: &[u8], first: Result<&Png, &EncodeError>, second: Result<&Png, &E
     assert!(again.bytes() == first.bytes());
 }
 
-/// Kind, palette, transparency and packed rows of a PNG, as the `png` crate sees them.
+/// Color type, depth, palette, transparency and packed rows of a PNG, as the `png` crate reads them.
 type Seen = (png::ColorType, png::BitDepth, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>);
 
 fn seen(file: &[u8]) -> Result<Seen, png::DecodingError> {
@@ -117,7 +118,7 @@ fn seen(file: &[u8]) -> Result<Seen, png::DecodingError> {
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     reader.next_frame(&mut pixels)?;
     let info = reader.info();
-    // For colours that are no indices, a palette is but a hint.
+    // Without indexed colors, a palette is only a suggestion.
     let palette = info.palette.clone().filter(|_| info.color_type == png::ColorType::Indexed);
     let transparency = info.trns.clone();
     Ok((info.color_type, info.bit_depth, palette.map(Vec::from), transparency.map(Vec::from), pixels))

@@ -1,5 +1,5 @@
-//! Keys: whatever template, name, header and timestamp (a line of the input each), the key is below
-//! the prefix and obeys the rule for keys, or there is none.
+//! Fuzzes the key template. The lines of the input are template, name, header value and timestamp. A key must be
+//! below the prefix and satisfy the rule for keys, or decoding must fail.
 #![no_main]
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ fuzz_target!(|input: &str| {
     let Ok(decoder) = Decoder::new(&message, &serde_json::from_value(s3).unwrap(), 1000) else { return };
     let header = |key: &str| Some(if key == "image_name" { name } else { header }.to_owned());
     let Ok(job) = decoder.decode(&Incoming { body: &Bytes::new(), timestamp, header: &header }) else { return };
-    // What was judged before the digest was known holds for any.
+    // `decode` has checked the key for any digest, so this can't fail.
     let key = job.key(&"f".repeat(64)).unwrap();
     let below = key.as_str().strip_prefix(PREFIX).unwrap();
     assert!(key.as_str().len() <= 1024 && !below.contains(char::is_control));

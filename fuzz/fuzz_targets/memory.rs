@@ -1,5 +1,4 @@
-//! Counts the memory that is allocated. Not what C libraries allocate: the compressor's tables, which
-//! have one size.
+//! Counts allocated memory. C allocations are not counted: they are the compressor's tables, which have a fixed size.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -12,7 +11,7 @@ static COUNTING: Counting = Counting;
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs what must not take more memory than this.
+/// Runs `work`, and panics if it allocates more than `bytes` at its peak.
 pub fn within<T>(bytes: u64, work: impl FnOnce() -> T) -> T {
     let before = NOW.load(Relaxed);
     PEAK.store(before, Relaxed);
@@ -26,7 +25,7 @@ fn take(bytes: usize) {
     PEAK.fetch_max(NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
 }
 
-// SAFETY: the system's allocator does everything.
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
@@ -43,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(place, layout) }
     }
 
-    /// Large blocks grow without a copy.
+    /// Counted without the old block, because the system grows large blocks without a copy.
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         NOW.fetch_sub(layout.size(), Relaxed);
         take(size);

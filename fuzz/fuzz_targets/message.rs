@@ -1,5 +1,5 @@
-//! Messages: whatever the body, it is refused with a reason or gives an image and a key below the
-//! prefix, and agrees with a parser that builds everything.
+//! Fuzzes the message decoder with arbitrary bodies. A body must be refused with a reason, or give an image and a key
+//! below the prefix. The result must agree with `serde_json` parsing the whole body.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -30,7 +30,7 @@ fuzz_target!(|body: &[u8]| {
             let symbols: Vec<u8> = image.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
             assert_eq!(BASE64_STANDARD.decode(symbols).as_deref(), Ok(&job.image[..]));
         }
-        // Unwanted texts are not read, so they may be what a full parser refuses.
+        // The decoder skips the strings it does not need, and a full parser may refuse them.
         (Ok(job), Err(_)) => assert!(job.key(&"0".repeat(64)).unwrap().as_str().starts_with("tiles/")),
         (Err(error), whole) => {
             assert!(!error.reason().as_str().is_empty() && error.to_string().len() < 1000);

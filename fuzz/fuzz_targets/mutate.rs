@@ -1,15 +1,15 @@
-//! Changes a PNG inside of a chunk, as often as from outside: nearly every other change of a file
-//! breaks a checksum, and gets no further than that. It must never keep a file from being damaged.
+//! Mutates PNGs. Half of the mutations change the data inside a chunk and fix the checksum; without that, nearly
+//! every mutation would fail at a checksum. The other half change the file anywhere, and also test damaged checksums.
 
 use libdeflater::{CompressionLvl, Compressor, Decompressor, crc32};
 use libfuzzer_sys::fuzzer_mutate;
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// The most that the data of a chunk may unpack to.
+/// The most bytes that are decompressed from a chunk.
 const MAX_UNPACKED: usize = 1 << 16;
 
-/// As `fuzz_mutator!` has it.
+/// The signature that `fuzz_mutator!` requires: returns the new size.
 pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize {
     let chunks = chunks(&data[..size]);
     let file = chunks.get(seed as usize % (chunks.len() * 2).max(1)).map(|&(start, end)| {
@@ -28,7 +28,7 @@ pub fn mutate(data: &mut [u8], size: usize, max_size: usize, seed: u32) -> usize
     }
 }
 
-/// Where the chunks are, as far as they make sense.
+/// Start and end of each chunk, up to the first with an invalid length.
 fn chunks(file: &[u8]) -> Vec<(usize, usize)> {
     let mut chunks = Vec::new();
     let mut start = SIGNATURE.len();
@@ -43,7 +43,7 @@ fn chunks(file: &[u8]) -> Vec<(usize, usize)> {
     chunks
 }
 
-/// Changes what a chunk holds: pixels where they are packed in it.
+/// Mutates a chunk's data. IDAT is decompressed, mutated and compressed again, if it holds one valid stream.
 fn changed(kind: &[u8], content: &[u8]) -> Vec<u8> {
     let mut unpacked = vec![0; MAX_UNPACKED];
     let packed = Some(content).filter(|_| kind == b"IDAT");

@@ -1,6 +1,6 @@
-//! First step: a message becomes an image file and, once its pixels' digest is known, an object key.
-//! Pure. It must never panic, whatever the message, nor make a key that lies outside the prefix; what
-//! it does not accept it refuses, and never repairs.
+//! Decodes a message to an image file and an object key, which may need the digest of the pixels. Pure. Never panics,
+//! and never makes a key outside the prefix (property tests and fuzzing check both). Invalid values are refused, not
+//! repaired.
 
 use std::borrow::Cow;
 
@@ -22,17 +22,16 @@ pub use key::{InvalidTemplate, ObjectKey};
 use json::{Fields, Texts, beside};
 use key::{MAX_KEY_BYTES, Pending, Template, Values, obeys};
 
-/// What the broker delivered, as far as this step looks at it.
+/// The parts of a delivery that decoding needs.
 pub struct Incoming<'a> {
-    /// The body.
     pub body: &'a Bytes,
-    /// The AMQP timestamp, in seconds since 1970.
+    /// The AMQP property `timestamp`, in seconds since 1970.
     pub timestamp: Option<u64>,
-    /// The text of a header.
+    /// Returns a header's value as text; `None` if the message has no such header.
     pub header: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Reads messages of one format. Made once for all of them.
+/// Decodes messages of one format. Made once per pipeline, and used for every message.
 #[derive(Debug)]
 pub struct Decoder {
     format: Format,
@@ -47,7 +46,7 @@ enum Format {
     Raw,
 }
 
-/// Where things are in a message, as errors say it.
+/// The places of the image, the name and the metadata in a message, as error texts name them.
 #[derive(Debug)]
 struct Places {
     image: String,
@@ -55,41 +54,38 @@ struct Places {
     metadata: Vec<String>,
 }
 
-/// What a message asks for.
+/// A decoded message.
 #[derive(Debug)]
 pub struct Job {
-    /// The image file as the device made it.
+    /// The image file, unchanged.
     pub image: Bytes,
     key: Pending,
 }
 
 impl Job {
-    /// Where the image is to be stored. `digest`: that of its pixels, 64 hexadecimal digits.
+    /// The object key. `digest`: the digest of the pixels, 64 hexadecimal digits.
     ///
     /// # Errors
-    /// The key breaks its rule. `decode` has seen to that: with such a digest it does not.
+    /// The key is invalid. With a digest of 64 hexadecimal digits this can't happen: `decode` has checked the key.
     pub fn key(&self, digest: &str) -> Result<ObjectKey, DecodeError> {
         self.key.key(digest)
     }
 }
 
-/// A message that is no job. The texts repeat nothing of the body: they end in logs and in `/status`.
+/// Why a message can't be decoded. The texts appear in logs and in `/status`, so they contain nothing of the body.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DecodeError {
-    /// The body is larger than `maxBodyBytes`.
     #[error(
-        "the body has {bytes} bytes and source.rabbitmq.maxBodyBytes is {limit}; publish a smaller image, or raise it"
+        "the body has {bytes} bytes, but source.rabbitmq.maxBodyBytes is {limit}; raise it, or publish a smaller image"
     )]
     BodyTooLarge {
-        /// Bytes of the body.
         bytes: u64,
-        /// Bytes that are taken.
+        /// `maxBodyBytes`.
         limit: u64,
     },
-    /// The body is not JSON.
     #[error(
-        "the body is not JSON (line {line}, column {column}); expected an object with the image in base64, or \
-         message.encoding Raw if the body is the image"
+        "the body is not JSON (line {line}, column {column}); publish an object with the image in base64, or set \
+         message.encoding to Raw if the body is the image"
     )]
     InvalidJson {
         /// Line of the first error, from 1.
@@ -97,61 +93,51 @@ pub enum DecodeError {
         /// Column of the first error, from 1.
         column: usize,
     },
-    /// The body is something else than JSON, by its first bytes.
+    /// The body is not JSON. Its first bytes show what it is.
     #[error("the body {found}; {advice}")]
     NotJson {
-        /// What it is.
+        /// What the body is: completes "the body …".
         found: &'static str,
-        /// What to do.
+        /// What the publisher can do.
         advice: &'static str,
     },
-    /// Arrays and objects lie in each other too deep.
-    #[error("the body nests arrays and objects deeper than {limit} levels; publish it flatter")]
+    #[error("the body nests arrays and objects deeper than {limit} levels; publish it with less nesting")]
     TooDeep {
-        /// Levels that are taken.
+        /// Levels that are allowed.
         limit: usize,
     },
-    /// A field, header or property is absent.
-    #[error("{0} is missing; publish it, or say where it is")]
+    /// A field, header or property that is required.
+    #[error("{0} is missing; add it to the message, or correct the pipeline's spec")]
     MissingField(String),
-    /// A field is there twice, or has another type.
+    /// A field that occurs twice, or has the wrong type.
     #[error("{field} {problem} (line {line}, column {column})")]
     UnusableField {
-        /// The field.
         field: String,
-        /// What is wrong with it.
+        /// Completes "{field} …".
         problem: &'static str,
-        /// Line where it ends or breaks off, from 1.
+        /// Line where the field ends or breaks off, from 1.
         line: usize,
-        /// Column where it ends or breaks off, from 1.
+        /// Column where the field ends or breaks off, from 1.
         column: usize,
     },
-    /// A date is asked for, and the timestamp is none.
+    /// The key template has a date field, and the timestamp is out of range.
     #[error("the AMQP property timestamp is {0}; expected seconds since 1970, up to the year 9999")]
     UnusableTimestamp(u64),
-    /// The image is not base64.
-    #[error("{field} is not base64 in the standard alphabet, padded: {problem}")]
-    InvalidBase64 {
-        /// The field.
-        field: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The name can't be a key, or a part of it.
+    #[error("{field} is not base64 (RFC 4648, standard alphabet, padded): {problem}")]
+    InvalidBase64 { field: String, problem: String },
+    /// The name, a metadata value or the whole key breaks the rule for keys.
     #[error(
         "{field} {problem}; expected a relative path such as north/tile-7.png, at most {MAX_KEY_BYTES} bytes with the \
          prefix"
     )]
     InvalidName {
-        /// The field.
         field: String,
-        /// What is wrong with it.
+        /// Completes "{field} …".
         problem: &'static str,
     },
 }
 
 impl DecodeError {
-    /// The bounded reason.
     pub fn reason(&self) -> Reason {
         match self {
             DecodeError::BodyTooLarge { .. } => Reason::BodyTooLarge,
@@ -168,10 +154,8 @@ impl DecodeError {
 }
 
 impl Decoder {
-    /// A decoder of such messages.
-    ///
     /// # Errors
-    /// The key template has a field that there is not, or can make no key.
+    /// The key template has an unknown field, or makes no valid key.
     pub fn new(message: &MessageFormat, s3: &S3Destination, max_body_bytes: u64) -> Result<Self, InvalidTemplate> {
         let template = Template::parse(&s3.prefix, &s3.key_template)?;
         let places = Places::new(message, &template.metadata)?;
@@ -184,11 +168,11 @@ impl Decoder {
         Ok(Self { format, places, template, max_body_bytes })
     }
 
-    /// Reads a message. An image in JSON is base64 of RFC 4648 section 4: standard alphabet, padded,
-    /// nothing but white space between the symbols. A raw one is handed on without a copy.
+    /// Decodes a message. In JSON, the image is base64 (RFC 4648, section 4: standard alphabet, padded) with optional
+    /// line breaks. A raw body is the image itself, and is not copied.
     ///
     /// # Errors
-    /// The body is too large or not JSON, something asked for is absent, or a value breaks its rule.
+    /// The body is too large or not JSON, a required field or header is missing, or a value breaks its rule.
     pub fn decode(&self, incoming: &Incoming<'_>) -> Result<Job, DecodeError> {
         let Incoming { body, timestamp, header } = incoming;
         let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
@@ -212,13 +196,13 @@ impl Decoder {
         Ok(Job { image, key })
     }
 
-    /// The headers that `decode` asks for.
+    /// The names of the headers that `decode` reads.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         let of_raw = std::iter::once(NAME_HEADER).chain(self.template.metadata.iter().map(String::as_str));
         of_raw.filter(|_| matches!(self.format, Format::Raw))
     }
 
-    /// A key that another process has made with the same settings, if it obeys the rule.
+    /// Checks a key that a decoder process made with the same settings.
     pub fn accept(&self, key: &str) -> Option<ObjectKey> {
         self.template.accept(key)
     }
@@ -233,17 +217,17 @@ impl Decoder {
         obeys(&self.template.prefix, name).map_err(|problem| refused(&self.places.name, problem))?;
         let values = metadata.into_iter().zip(&self.places.metadata).map(|(value, place)| {
             let value = there(value, place)?;
-            // It could leave the place that the template gives it.
+            // With a slash, the value would add segments to the key that the template does not have.
             if value.contains('/') { Err(refused(place, "has a slash")) } else { Ok(value) }
         });
         let metadata = values.collect::<Result<Vec<_>, _>>()?;
         self.template.render(&Values { name, timestamp, metadata: &metadata })
     }
 
-    /// The key of an image that no publisher sent: its name stands for the metadata, too.
+    /// The key for a test image, which no publisher sent. The name is also the value of all metadata.
     ///
     /// # Errors
-    /// The template makes no key of this name.
+    /// The template makes no valid key with this name.
     pub fn sample_key(&self, name: &str, timestamp: u64, digest: &str) -> Result<ObjectKey, DecodeError> {
         let metadata = vec![Cow::Borrowed(name); self.template.metadata.len()];
         self.template.render(&Values { name, timestamp: Some(timestamp), metadata: &metadata })?.key(digest)
@@ -263,10 +247,10 @@ impl Places {
             let path = beside(name_path, field);
             let is_name = if is_json { path == *name_path } else { field == NAME_HEADER };
             if is_name {
-                return Err(InvalidTemplate(format!("has {{metadata.{field}}}, which is the name itself: {{name}}")));
+                return Err(InvalidTemplate(format!("has {{metadata.{field}}}, which is the name: use {{name}}")));
             }
             if is_json && format!("{image_path}/").starts_with(&format!("{path}/")) {
-                return Err(InvalidTemplate(format!("has {{metadata.{field}}}, which is the image or holds it")));
+                return Err(InvalidTemplate(format!("has {{metadata.{field}}}, which is the image or contains it")));
             }
             let place = if is_json { format!("field {path}") } else { format!("header {field}") };
             Ok(format!("{place} ({{metadata.{field}}} in destination.s3.keyTemplate)"))

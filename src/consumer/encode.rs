@@ -1,15 +1,15 @@
-//! Second step: an image file becomes a PNG with the same pixels. Pure, and heavy: it belongs on a
-//! thread that may be kept busy. It must never allocate pixels before the header was judged, and
-//! the same file must always give the same PNG.
+//! Converts an image file to a PNG with the same pixels. Pure and CPU-bound: run it on a blocking thread. `inspect`
+//! checks the header before any pixel is allocated. The same file and settings always give the same PNG.
 //!
-//! Of a PNG, everything that its pixels are made of stays: colour type, bit depth, palette and tRNS;
-//! interlacing is undone. Of the other formats, 8 and 16 bits, grey and alpha stay; their palettes and
-//! depths under 8 bits are expanded to 8. What PNG can't hold is converted: CMYK to RGB; 32-bit floats
-//! to 16-bit integers, 0.0–1.0 over the full range, clamped. Of an animation, the first frame is taken.
-//! Data that is damaged is refused where its format can tell: a JPEG of which some decoders would make a part
-//! grey, too. Of TIFF, those with JPEG compression are not read.
-//! An ICC profile of at most 1 MiB that fits the colours is carried over. Other metadata (EXIF, text,
-//! gamma) is not, and an EXIF orientation is not applied: pixels are stored as the file has them.
+//! - PNG: color type, bit depth, palette and tRNS are kept; interlacing is undone.
+//! - Other formats: 8 and 16 bits, gray and alpha are kept; BMP palettes and samples under 8 bits become 8 bits.
+//! - Pixel formats that PNG lacks are converted: CMYK to RGB; 32-bit floats from 0.0 to 1.0 to 16-bit integers over
+//!   the full range. Floats outside 0.0 to 1.0 are refused.
+//! - Animation: the first frame is converted.
+//! - Damaged data is refused wherever the format makes the damage detectable, including JPEGs that lenient decoders
+//!   fill with gray. JPEG-compressed TIFFs are not supported.
+//! - An ICC profile of at most 1 MiB that matches the colors is kept. Other metadata (EXIF, text, gamma) is dropped.
+//!   An EXIF orientation is not applied: pixels keep the order they have in the file.
 
 use std::io::Cursor;
 
@@ -35,10 +35,10 @@ mod unfilter;
 mod webp;
 mod write;
 
-/// Room for a decoder's own tables, beside the pixels.
+/// Memory for a decoder's own tables, in addition to the pixels.
 const DECODER_BYTES: u64 = 16 << 20;
 
-/// What an image file says of itself, found acceptable. Only `inspect` makes one.
+/// The header of an image file, checked. Only `inspect` constructs it.
 #[derive(Debug)]
 pub struct Header {
     format: Format,
@@ -54,7 +54,7 @@ enum Format {
     Bmp,
 }
 
-/// A PNG file, and what its pixels are known by. Only `encode` makes one, here or in a decoder process.
+/// A PNG file and the digest of its pixels. Only `encode` makes one, in this process or in a decoder process.
 #[derive(Clone, Debug)]
 pub struct Png {
     bytes: Bytes,
@@ -62,65 +62,58 @@ pub struct Png {
 }
 
 impl Png {
-    /// What `encode` made in a decoder process.
+    /// A PNG that `encode` made in a decoder process.
     pub(in crate::consumer) fn of_process(bytes: Bytes, digest: PixelDigest) -> Self {
         Self { bytes, digest }
     }
 
-    /// The file. A clone of it shares the memory.
+    /// The PNG file. Cloning it does not copy the bytes.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The digest of the pixels, the same however the image was compressed.
+    /// The digest of the pixels. It does not depend on the compression.
     pub fn digest(&self) -> &PixelDigest {
         &self.digest
     }
 }
 
-/// An image that can't become a PNG. The texts repeat nothing of the image.
+/// Why an image can't become a PNG. The texts contain no bytes of the image.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// The content is of no format that is read.
-    #[error("the image is {0}; PNG, JPEG, TIFF, WebP and BMP are read, whatever the name says")]
+    #[error("the image is {0}; supported are PNG, JPEG, TIFF, WebP and BMP, recognized by content, not by name")]
     UnknownFormat(String),
-    /// More pixels than are taken.
     #[error(
-        "the image has {width} × {height} pixels and at most {limit} are taken; raise \
-         spec.image.maxPixels, or publish it in parts"
+        "the image has {width} × {height} pixels, more than {limit}; raise spec.image.maxPixels, or publish smaller \
+         images"
     )]
     TooManyPixels {
-        /// Pixels in a row.
         width: u32,
-        /// Rows.
         height: u32,
-        /// The most pixels that are taken.
+        /// `maxPixels`.
         limit: u32,
     },
-    /// More memory than the process has in all.
+    /// Decoding needs more memory than the pod has for images. Waiting for other images would not help.
     #[error(
-        "decoding the image may take {needed} bytes and the memory limit leaves {limit} for images; raise it in \
-         consumer.resources, or publish it in parts"
+        "decoding the image may need {needed} bytes, and the memory limit leaves {limit} for images; raise \
+         consumer.resources.limits.memory, or publish smaller images"
     )]
     TooMuchMemory {
-        /// Bytes that may be needed.
+        /// Bytes that decoding may need.
         needed: u64,
-        /// Bytes that there are.
+        /// Bytes that the pod has for images.
         limit: u64,
     },
-    /// The file asks for more memory than its pixels justify.
-    #[error("the image asks its decoder for more memory than its size justifies")]
+    #[error("decoding the image needs more memory than its size justifies")]
     OverLimits,
-    /// The file is damaged.
     #[error("the image can't be decoded: {0}")]
     InvalidImage(String),
-    /// The file is valid, as far as it was read, and of a kind that is not converted.
+    /// The file is valid as far as it was read, but of a kind that is not supported.
     #[error("the image can't be converted: {0}")]
     UnsupportedImage(String),
 }
 
 impl EncodeError {
-    /// The bounded reason.
     pub fn reason(&self) -> Reason {
         match self {
             EncodeError::UnknownFormat(_) => Reason::UnknownFormat,
@@ -134,19 +127,19 @@ impl EncodeError {
 }
 
 impl Header {
-    /// Bytes that decoding and encoding may take at their peak, beside the file: the pixels three
-    /// times (decoded, in buffers of the decoder or compressed, and as a PNG), and once more where a
-    /// decoder of another format than PNG has more than 8 bits, and for a WebP, which may be a frame
-    /// of an animation. The file's length is in it once: a PNG in many parts is joined, a JPEG copied.
+    /// Peak memory in bytes for decoding and encoding, not counting the file itself: the pixels three times (decoded;
+    /// in the decoder's buffers or compressed; as a PNG). Formats other than PNG with more than 8 bits count them
+    /// once more, as does WebP, which may be a frame of an animation. The file's length is added once: a PNG with
+    /// many IDAT chunks is joined, and a JPEG is copied.
     pub fn bytes_needed(&self) -> u64 {
         self.bytes_needed
     }
 }
 
-/// Judges an image file by its first bytes and its header; no pixel is allocated.
+/// Checks an image file's format and header. Allocates no pixels.
 ///
 /// # Errors
-/// The format is unknown, the header damaged, or the image has more than `max_pixels`.
+/// The format is unknown or unsupported, the header is damaged, or the image has more than `max_pixels` pixels.
 pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     let (format, values) = match image::guess_format(image) {
         Ok(ImageFormat::Png) => return inspect_png(image, max_pixels),
@@ -194,18 +187,18 @@ fn check_pixels(width: u32, height: u32, limit: u32) -> Result<(), EncodeError> 
     Ok(())
 }
 
-/// Decodes an image file and makes it a PNG as the settings say. May panic: decoders of hostile
-/// input do, and whoever calls this catches it.
+/// Decodes an image file and encodes it as a PNG. May panic: third-party decoders panic on some hostile files, so the
+/// caller must catch panics.
 ///
 /// # Errors
-/// The file is damaged.
+/// The file is damaged, or of a kind that only shows while its pixels are decoded, such as floats beyond 0 to 1.
 pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result<Png, EncodeError> {
     let picture = match header.format {
         Format::Png(png) => {
             let found = read::read(&image, png)?;
             if settings.reencode == Reencode::WhenNotPng {
                 if found.followed {
-                    return Err(EncodeError::InvalidImage("something follows its end chunk".to_owned()));
+                    return Err(EncodeError::InvalidImage("data follows its IEND chunk".to_owned()));
                 }
                 return Ok(Png { digest: PixelDigest::of(&found.picture), bytes: image });
             }
@@ -234,7 +227,7 @@ fn decode(image: &[u8], format: Format, bytes_needed: u64) -> Result<Picture, En
         ColorType::Rgba16 => (Color::Rgba, 16, false),
         ColorType::Rgb32F => (Color::Rgb, 16, true),
         ColorType::Rgba32F => (Color::Rgba, 16, true),
-        other => return Err(EncodeError::UnsupportedImage(format!("its pixels are {other:?}, which PNG can't hold"))),
+        other => return Err(EncodeError::UnsupportedImage(format!("its pixels are {other:?}, which PNG lacks"))),
     };
     let profile = match format {
         Format::Tiff(_) => tiff::profile(image).map(<[u8]>::to_vec),
@@ -246,8 +239,8 @@ fn decode(image: &[u8], format: Format, bytes_needed: u64) -> Result<Picture, En
     pixels.resize(length, 0);
     decoder.read_image(&mut pixels).map_err(|error| match format {
         Format::Tiff(tiff) if tiff.has_odd_lzw_tiles => EncodeError::UnsupportedImage(format!(
-            "it is a TIFF with tiles of LZW that the picture does not fill, of which some are not read, or it is \
-             damaged ({error}); publish it with Deflate, or in strips"
+            "it is damaged, or a TIFF with LZW tiles that extend beyond the picture, some of which can't be decoded \
+             ({error}); publish it with Deflate, or in strips"
         )),
         _ => undecodable(&error),
     })?;
@@ -262,8 +255,8 @@ fn decode(image: &[u8], format: Format, bytes_needed: u64) -> Result<Picture, En
     Ok(Picture { layout, palette: None, transparency: None, profile, pixels })
 }
 
-/// Floats from 0 to 1 over the range of 16 bits. Others are reflectances, heights or numbers up to 255: which of their
-/// values is white, the file does not say.
+/// Scales floats from 0 to 1 to 16 bits. Other ranges are refused: reflectances, heights or values up to 255 would
+/// need a white level, which the file does not contain.
 fn sixteen_bits(floats: &[u8]) -> Result<Vec<u8>, EncodeError> {
     let samples = || floats.as_chunks().0.iter().map(|sample| f32::from_ne_bytes(*sample));
     if !samples().all(|sample| (0.0..=1.0).contains(&sample)) {
@@ -275,13 +268,13 @@ fn sixteen_bits(floats: &[u8]) -> Result<Vec<u8>, EncodeError> {
             format!("floats from {least} to {most}")
         };
         return Err(EncodeError::UnsupportedImage(format!(
-            "it is a TIFF with {found}; floats from 0 to 1 are read; publish it with integers of 8 or 16 bits"
+            "it is a TIFF with {found}; only floats from 0 to 1 are supported; publish it with 8-bit or 16-bit integers"
         )));
     }
     Ok(samples().flat_map(|sample| ((sample * 65535.0).round() as u16).to_be_bytes()).collect())
 }
 
-/// A decoder that keeps to a limit of memory.
+/// A decoder that may allocate at most `bytes`.
 fn decoder(image: &[u8], format: Format, bytes: u64) -> Result<impl ImageDecoder, EncodeError> {
     let format = match format {
         Format::Png(_) => ImageFormat::Png,

@@ -1,6 +1,6 @@
-//! Decoding in a process of its own. A redelivered message may be one that ended its consumer: the second time it
-//! ends only a decoder process, and the consumer parks it. The processor and the memory that a decoder process takes
-//! are counted as if the consumer decoded the image itself.
+//! Decodes redelivered messages in a separate process. A redelivered message may have crashed its consumer: on its
+//! second delivery it crashes only the decoder process, and the consumer parks it. The decoder process's CPU and
+//! memory count against the consumer's capacity, as if the consumer decoded the image.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,63 +32,62 @@ pub use protocol::Refusal;
 
 use protocol::{GO, MAX_FRAME, Order, Report, SECONDS, Settings, memory_for_body, memory_for_image, seconds_for};
 
-/// The program that is running, also after its file was replaced or deleted.
+/// The running program. Works even after the file was replaced or deleted.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-/// What a decoder process takes beside its body and image.
+/// Bytes that a decoder process needs in addition to its body and image.
 const PROCESS_BYTES: u64 = 8 << 20;
 
-/// A decoder process that others' signals end this often was not ended for what other messages did.
+/// After this many kills by signals with a possible other cause (`Crash::may_be_of_others`), the message
+/// counts as the cause.
 const KILLS: u32 = 3;
 
-/// The longest pause before another decoder process is started.
+/// The longest backoff before a decoder process is started again.
 const RETRY_CAP: Duration = Duration::from_secs(5);
 
-/// The most that is read of a decoder's standard error: the runtime's last words are one line.
+/// The most bytes read from a decoder's standard error. The runtime writes one line when it aborts.
 const LAST_WORDS: u64 = 4 << 10;
 
-/// The C library maps pieces of this size and more each for itself, and gives them back when they are freed. By
-/// default it raises the size as it sees fit, and the limit of memory would count what it keeps.
+/// glibc allocates blocks of at least this size with mmap, and returns them to the kernel when they are freed
+/// (mallopt(3)). Without this setting glibc raises the threshold dynamically, and freed memory that it retains would
+/// count against the memory limit.
 const MAPPED: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "4194304");
 
 /// Starts decoder processes.
 pub struct Isolation {
-    /// The program whose subcommand `decode` is started.
+    /// The program; its subcommand `decode` is started.
     program: PathBuf,
     settings: Settings,
-    /// Seconds that a phase may take beside those for its bytes.
+    /// Seconds per phase, in addition to the seconds for its bytes.
     seconds: u64,
 }
 
-/// One message, as a decoder process needs it.
+/// The parts of a message that a decoder process needs.
 pub struct Incoming<'a> {
-    /// The body.
     pub body: &'a Bytes,
-    /// The AMQP timestamp.
+    /// The AMQP property `timestamp`, in seconds since 1970.
     pub timestamp: Option<u64>,
-    /// The text of a header.
+    /// Returns a header's value as text; `None` if the message has no such header.
     pub header: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }
 
-/// What a decoder process made. The memory is held as long as the PNG is.
+/// The result of a decoder process.
 pub struct Decoded {
-    /// The object's key.
     pub key: ObjectKey,
-    /// The PNG.
     pub png: Png,
-    /// The PNG's memory.
+    /// The reservation for the PNG. Hold it as long as the PNG.
     pub memory: Memory,
 }
 
 /// Why a decoder process gave no result.
 enum Fault {
-    /// The message's own.
+    /// The message is the cause.
     Message(Failure),
-    /// The process did not come so far that it could read the body.
+    /// The process failed before it could read the body, with the cause.
     NotStarted(String),
 }
 
-/// A decoder process. Dropped, it is killed.
+/// A decoder process. Dropping it kills the process.
 struct Process {
     seconds: u64,
     child: Child,
@@ -98,28 +97,28 @@ struct Process {
 }
 
 impl Isolation {
-    /// Decodes by these settings.
     pub fn new(settings: Settings) -> Self {
         Self { program: THIS_PROGRAM.into(), settings, seconds: SECONDS }
     }
 
-    /// The same with another program, which must have the subcommand `decode` of this version.
+    /// Replaces the program. It must have the subcommand `decode` of the same version.
     #[must_use]
     pub fn with_program(self, program: PathBuf) -> Self {
         Self { program, ..self }
     }
 
-    /// The same with another deadline.
+    /// Replaces the base deadline of each phase (`SECONDS`).
     #[must_use]
     pub fn with_seconds(self, seconds: u64) -> Self {
         Self { seconds, ..self }
     }
 
-    /// Decodes and encodes one message. A decoder process that can't be started is no fault of the message: this
-    /// tries again until it can.
+    /// Decodes and encodes one message. Retries without limit while a decoder process can't be started, since the
+    /// message is not the cause.
     ///
     /// # Errors
-    /// The message can never succeed, for the same reasons as without a process, or it ended the process.
+    /// The message can never succeed, for the same reasons as in the consumer itself, or it crashed the decoder
+    /// process.
     pub async fn convert(
         &self,
         incoming: &Incoming<'_>,
@@ -134,13 +133,13 @@ impl Isolation {
                 Ok(decoded) => return Ok(decoded),
                 Err(Fault::Message(Failure::Crashed(crash))) if crash.may_be_of_others() && kills + 1 < KILLS => {
                     kills += 1;
-                    warn!(%crash, "a decoder process gave no result: trying again");
+                    warn!(%crash, "a decoder process ended without a result: retrying");
                 }
                 Err(Fault::Message(failure)) => return Err(failure),
                 Err(Fault::NotStarted(error)) => {
                     warn!(
                         error,
-                        "a decoder process can't be started: trying again; look at the pod's process limit and memory"
+                        "a decoder process can't be started: retrying; check the pod's process limit and memory"
                     );
                 }
             }
@@ -183,25 +182,25 @@ impl Isolation {
         })
     }
 
-    /// The environment is empty, because a variable may hold a credential.
+    /// Starts a process with no environment except `MAPPED`, since a variable of the consumer may hold a credential.
     fn start(&self) -> io::Result<Process> {
         let mut command = Command::new(&self.program);
         command.arg0("image-pipeline").arg("decode").env_clear().env(MAPPED.0, MAPPED.1).kill_on_drop(true);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("it has no pipes"));
+            return Err(io::Error::other("the process has no stdin or stdout"));
         };
         Ok(Process { seconds: self.seconds, child, stdin, stdout, ready: false })
     }
 }
 
 impl Process {
-    /// Hands over the message; returns the memory that its image needs.
+    /// Sends the message to the process. Returns the bytes of memory that the image needs.
     async fn inspect(&mut self, order: &[u8], body: &[u8]) -> Result<u64, Fault> {
         let bytes = body.len() as u64;
         let (seconds, memory) = (self.seconds + seconds_for(bytes), memory_for_body(bytes));
         let Self { stdin, stdout, ready, .. } = self;
-        // A decoder that is gone does not take the rest; what it said before counts.
+        // The send fails if the decoder has ended. Its reports from before that still count.
         let send = async {
             stdin.write_all(order).await?;
             stdin.write_all(body).await
@@ -220,20 +219,20 @@ impl Process {
             Some((_, Ok(Report::Panicked))) => Err(Failure::Panicked.into()),
             Some((_, Ok(Report::Ready | Report::Done { .. }))) => Err(Failure::Crashed(Crash::Nonsense).into()),
             Some((_, Err(error))) => Err(self.ended(&error, memory, seconds).await),
-            None if !self.ready => Err(Fault::NotStarted(format!("it was not ready after {seconds} s"))),
+            None if !self.ready => Err(Fault::NotStarted(format!("the process was not ready after {seconds} s"))),
             None => Err(Failure::Crashed(Crash::Deadline(seconds)).into()),
         }
     }
 
-    /// Has it go on; returns the result.
+    /// Tells the process to continue, and receives the result.
     async fn encode(&mut self, needs: u64, decoder: &Decoder) -> Result<(ObjectKey, Png), Fault> {
         let (seconds, memory) = (self.seconds + seconds_for(needs), memory_for_image(needs));
         let Self { stdin, stdout, .. } = self;
         let result = async {
-            // A decoder that is gone reads nothing; how it ended is judged below.
+            // The write fails if the decoder has ended. `ended` finds out how.
             drop(stdin.write_all(&[GO]).await);
             Ok(match receive(stdout).await? {
-                // A PNG is smaller than its pixels, which are in `needs` more than once.
+                // A PNG is at most a little larger than its pixels, which `needs` counts several times.
                 Report::Done { key, digest, bytes } if bytes <= needs => {
                     let mut png = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default());
                     stdout.take(bytes).read_to_end(&mut png).await?;
@@ -255,7 +254,7 @@ impl Process {
         }
     }
 
-    /// Why it says nothing more.
+    /// The fault of a process whose report could not be read.
     async fn ended(&mut self, error: &io::Error, memory: u64, seconds: u64) -> Fault {
         if error.kind() != io::ErrorKind::UnexpectedEof {
             return Failure::Crashed(Crash::Nonsense).into();
@@ -299,8 +298,8 @@ async fn receive(input: &mut ChildStdout) -> io::Result<Report> {
     Ok(serde_json::from_slice(&json)?)
 }
 
-/// `None`: the seconds are over. They are counted one by one, so that a pod which was frozen for a minute does not
-/// take the minute for the decoder's.
+/// `None`: timeout. Sleeps for one second at a time, so that a freeze of the whole pod costs the decoder at most one
+/// second of its deadline.
 async fn within<T>(seconds: u64, work: impl Future<Output = T>) -> Option<T> {
     let over = async {
         for _ in 0..seconds {

@@ -1,5 +1,5 @@
-//! Reads the wanted fields out of a JSON body: walks to them, borrows their text, and builds nothing
-//! of the rest. Pure. It must never repeat the body in an error, nor follow it into any depth.
+//! Reads the image, the name and the metadata from a JSON body, and skips all other fields without building them.
+//! Pure. Errors never contain text from the body, and nesting is limited.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,33 +10,31 @@ use serde_json::error::Category;
 
 use super::{DecodeError, Places};
 
-/// Levels of arrays and objects that are taken: as many as `serde_json` follows by itself. What is
-/// not wanted it skips without a limit, and with memory for every level.
+/// The deepest nesting of arrays and objects that is allowed: the recursion limit of `serde_json`. `serde_json` does
+/// not apply its limit to values that it skips, and allocates memory for each of their levels.
 const MAX_DEPTH: usize = 127;
 
-/// The texts of the wanted fields, as far as they are there.
+/// The texts of the requested fields; `None` for absent fields.
 #[derive(Debug, Default)]
 pub struct Texts<'a> {
-    /// The image.
     pub image: Option<Cow<'a, str>>,
-    /// Its name.
     pub name: Option<Cow<'a, str>>,
-    /// The metadata asked for, in the order in which it was asked for.
+    /// In the order of the fields given to `Fields::new`.
     pub metadata: Vec<Option<Cow<'a, str>>>,
 }
 
-/// Where the wanted fields are.
+/// The requested fields, as a tree along their JSON pointers.
 #[derive(Debug)]
 pub struct Fields {
     root: Vec<Member>,
     metadata: usize,
 }
 
-/// A field on the way to a wanted one, or one itself.
+/// A requested field, or an object that contains one.
 #[derive(Debug)]
 struct Member {
     key: String,
-    /// The field as errors name it.
+    /// The field's name in error texts.
     place: String,
     value: Value,
 }
@@ -55,8 +53,8 @@ enum Leaf {
 }
 
 impl Fields {
-    /// Image and name are where these JSON pointers say; the metadata fields beside the name. Of two
-    /// pointers of which one leads through the other, the latter's field is never found.
+    /// `image_path` and `name_path` are JSON pointers; the metadata fields are siblings of the name. If one pointer
+    /// is a prefix of the other, one of the two fields is never found.
     pub fn new(image_path: &str, name_path: &str, metadata: &[String], places: &Places) -> Self {
         let mut root = Vec::new();
         insert(&mut root, "", &segments(image_path), Leaf::Image, &places.image);
@@ -67,10 +65,8 @@ impl Fields {
         Self { root, metadata: metadata.len() }
     }
 
-    /// Reads a body.
-    ///
     /// # Errors
-    /// It is not JSON, nests too deep, or a wanted field is there twice or of another type.
+    /// The body is not JSON or nests too deep, or a requested field occurs twice or has the wrong type.
     pub fn read<'de>(&self, body: &'de [u8]) -> Result<Texts<'de>, DecodeError> {
         if nests_deeper(body, MAX_DEPTH) {
             return Err(DecodeError::TooDeep { limit: MAX_DEPTH });
@@ -86,15 +82,15 @@ impl Fields {
     }
 }
 
-/// The pointer to a field beside another.
+/// The pointer to a sibling of the field at `pointer`.
 pub fn beside(pointer: &str, field: &str) -> String {
     let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
     format!("{parent}/{field}")
 }
 
-/// The names that a JSON pointer (RFC 6901) goes through.
+/// The unescaped segments of a JSON pointer (RFC 6901).
 fn segments(pointer: &str) -> Vec<String> {
-    // In this order: `~01` is the name `~1`.
+    // This order matters: `~01` is the name `~1`.
     pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~")).collect()
 }
 
@@ -115,7 +111,7 @@ fn insert(members: &mut Vec<Member>, above: &str, segments: &[String], leaf: Lea
     }
 }
 
-/// What was found so far, and what was wrong with it.
+/// The texts found so far, and the first fault: the field and its problem.
 struct Found<'de> {
     texts: Texts<'de>,
     fault: Option<(String, &'static str)>,
@@ -133,12 +129,12 @@ impl<'de> Found<'de> {
         }
     }
 
-    /// The innermost field is what counts; those around it fail with it.
+    /// Keeps the first fault. It is the innermost field's; the objects around that field then fail, too.
     fn blame(&mut self, place: &str, problem: &'static str) {
         self.fault.get_or_insert_with(|| (place.to_owned(), problem));
     }
 
-    /// serde's own text may repeat a value, which can be a whole image: only its position is taken.
+    /// Uses only the position from serde's error: its text may contain a value, which can be a whole image.
     fn refusal(self, error: &serde_json::Error, body: &[u8]) -> DecodeError {
         let (line, column) = (error.line(), error.column());
         match (error.classify(), self.fault) {
@@ -148,7 +144,7 @@ impl<'de> Found<'de> {
     }
 }
 
-/// What publishers send by mistake.
+/// Recognizes bodies that publishers send by mistake.
 fn other_than_json(body: &[u8]) -> Option<DecodeError> {
     let (found, advice) = match body {
         [] => ("is empty", "publish an object with the image in base64"),
@@ -159,14 +155,14 @@ fn other_than_json(body: &[u8]) -> Option<DecodeError> {
         | [0xff, 0xd8, 0xff, ..]
         | [b'I', b'I', b'*', 0, ..]
         | [b'M', b'M', 0, b'*', ..] => {
-            ("is an image itself", "publish an object with the image in base64, or set message.encoding to Raw")
+            ("is an image", "publish an object with the image in base64, or set message.encoding to Raw")
         }
         _ => return None,
     };
     Some(DecodeError::NotJson { found, advice })
 }
 
-/// Reads an object with wanted members.
+/// Reads an object that contains requested fields.
 struct Object<'a, 'de> {
     place: &'a str,
     members: &'a [Member],
@@ -198,7 +194,7 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
                 continue;
             };
             if seen.contains(&key) {
-                self.found.blame(place, "is there twice");
+                self.found.blame(place, "occurs twice");
                 return Err(A::Error::custom("twice"));
             }
             seen.push(key);
@@ -218,13 +214,13 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
 impl Leaf {
     fn wrong(self) -> &'static str {
         match self {
-            Leaf::Image | Leaf::Name => "is not text",
-            Leaf::Metadata(_) => "is not text, a whole number of at most 64 bits, true or false",
+            Leaf::Image | Leaf::Name => "is not a string",
+            Leaf::Metadata(_) => "is not a string, an integer of at most 64 bits, true or false",
         }
     }
 }
 
-/// Finds a key among those that are wanted.
+/// Looks up a key among the requested members.
 struct Key<'a>(&'a [Member]);
 
 impl<'de, 'a> DeserializeSeed<'de> for Key<'a> {
@@ -247,7 +243,7 @@ impl<'a> Visitor<'_> for Key<'a> {
     }
 }
 
-/// Reads a text; with `scalars` also whole numbers, true and false, as JSON writes them.
+/// Reads a string. With `scalars`, also integers, true and false, in their JSON form.
 struct Text {
     scalars: bool,
 }
@@ -288,8 +284,7 @@ impl<'de> Visitor<'de> for Text {
     }
 }
 
-/// Whether arrays and objects lie in each other deeper than this. What is no JSON is the parser's to
-/// find.
+/// Whether arrays and objects nest deeper than `limit`. Does not validate the JSON; the parser does.
 fn nests_deeper(body: &[u8], limit: usize) -> bool {
     let (mut rest, mut depth) = (body, 0usize);
     while let [byte, after @ ..] = rest {
@@ -305,7 +300,7 @@ fn nests_deeper(body: &[u8], limit: usize) -> bool {
     false
 }
 
-/// What follows a text whose first quote was read.
+/// The bytes after a string whose opening quote was read.
 fn after_text(mut rest: &[u8]) -> &[u8] {
     while let Some(at) = memchr2(b'"', b'\\', rest) {
         let is_end = rest.get(at) == Some(&b'"');

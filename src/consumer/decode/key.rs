@@ -1,6 +1,6 @@
-//! Keys: the template of `destination.s3.keyTemplate`, and the one rule for names and keys. Pure. It
-//! must never make a key that lies outside of the prefix, nor take part of one from the clock, and it
-//! rewrites nothing.
+//! Object keys: the template `destination.s3.keyTemplate`, and the rule for names and keys. Pure. A key never leaves
+//! the prefix, and a name is never rewritten (property tests check both). Dates come from the message, not from the
+//! clock, so a redelivered message gets the same key.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,36 +11,34 @@ use jiff::tz::TimeZone;
 
 use super::DecodeError;
 
-/// S3's limit on a key, in bytes of UTF-8.
+/// S3's limit for a key, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// Stands for a digest while there is none.
+/// A placeholder for the digest, to check a key before the digest is known.
 const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 const FIELDS: &str = "{name}, {stem}, {digest}, {year}, {month}, {day}, {hour} and {metadata.FIELD}";
 
-/// A key in the bucket: prefix and what follows it. Only this module makes one, so it obeys the rule.
+/// A key in the bucket, with its prefix. Only this module constructs it, so it always satisfies `obeys`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ObjectKey(String);
 
 impl ObjectKey {
-    /// The key as S3 takes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A template by which no key can be made.
+/// A template that can't make a valid key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("destination.s3.keyTemplate {0}; it takes {FIELDS}")]
 pub struct InvalidTemplate(pub(super) String);
 
-/// A parsed template.
 #[derive(Debug)]
 pub struct Template {
-    /// Put before every key.
+    /// `destination.s3.prefix`, which every key starts with.
     pub prefix: Arc<str>,
-    /// The fields of `{metadata.FIELD}`, each once.
+    /// The names of the `{metadata.FIELD}` fields, each once.
     pub metadata: Vec<String>,
     pieces: Vec<Piece>,
 }
@@ -58,30 +56,28 @@ enum Piece {
     Metadata(usize),
 }
 
-/// What a message has for a key.
+/// The values that a message supplies for its key.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a> {
-    /// The image's name.
+    /// The name of the image.
     pub name: &'a str,
     /// Seconds since 1970.
     pub timestamp: Option<u64>,
-    /// The values of `Template::metadata`, in its order.
+    /// In the order of `Template::metadata`.
     pub metadata: &'a [Cow<'a, str>],
 }
 
-/// A key that lacks no more than the digest of the pixels.
+/// A key without the digest of the pixels.
 #[derive(Debug)]
 pub struct Pending {
     prefix: Arc<str>,
-    /// What stands between the places of the digest.
+    /// The parts of the key before, between and after the digests.
     around: Vec<String>,
 }
 
 impl Template {
-    /// Parses a template.
-    ///
     /// # Errors
-    /// A field is unknown, a brace has no partner, or no value could make a key of it.
+    /// A field is unknown, a brace is unmatched, or the template makes an invalid key whatever the values.
     pub fn parse(prefix: &str, template: &str) -> Result<Self, InvalidTemplate> {
         let mut parsed = Self { prefix: prefix.into(), pieces: Vec::new(), metadata: Vec::new() };
         let mut rest = template;
@@ -89,7 +85,7 @@ impl Template {
             let (text, after) = rest.split_at(at);
             parsed.pieces.push(Piece::Text(text.to_owned()));
             let Some((field, after)) = after.strip_prefix('{').and_then(|after| after.split_once('}')) else {
-                return Err(InvalidTemplate("has a brace without a partner".to_owned()));
+                return Err(InvalidTemplate("has an unmatched brace".to_owned()));
             };
             let piece = parsed.piece(field)?;
             parsed.pieces.push(piece);
@@ -100,7 +96,7 @@ impl Template {
         Ok(parsed)
     }
 
-    /// A key that another process has made by this template, if it obeys the rule.
+    /// Checks a key that a decoder process made: `None` if it breaks the rule.
     pub fn accept(&self, key: &str) -> Option<ObjectKey> {
         below(&self.prefix, key.strip_prefix(&*self.prefix)?).ok()
     }
@@ -128,7 +124,7 @@ impl Template {
         })
     }
 
-    /// What no value can mend, such as a slash at the end, would be every message's fault.
+    /// Finds faults of the template itself, such as a slash at the end, which would make every message fail.
     fn try_out(&self) -> Result<(), InvalidTemplate> {
         let metadata = vec![Cow::Borrowed("m"); self.metadata.len()];
         let values = Values { name: "n", timestamp: Some(0), metadata: &metadata };
@@ -140,11 +136,11 @@ impl Template {
         }
     }
 
-    /// Makes a key of everything but the digest.
+    /// Fills in everything except the digest.
     ///
     /// # Errors
-    /// A date is asked for and the timestamp is absent or beyond the year 9999; or the key breaks the
-    /// rule, whatever the digest.
+    /// The template has a date field and the timestamp is absent or beyond the year 9999; or the key breaks the rule
+    /// with any digest.
     pub fn render(&self, values: &Values<'_>) -> Result<Pending, DecodeError> {
         let mut around = Vec::new();
         let mut text = String::new();
@@ -169,24 +165,22 @@ impl Template {
 }
 
 impl Pending {
-    /// The key, with the digest in its places.
-    ///
     /// # Errors
-    /// The key breaks the rule. With 64 hexadecimal digits it does not.
+    /// The key breaks the rule. With a digest of 64 hexadecimal digits this can't happen.
     pub fn key(&self, digest: &str) -> Result<ObjectKey, DecodeError> {
         below(&self.prefix, &self.around.join(digest))
     }
 }
 
-/// A key from its prefix and what follows it.
+/// Checks the part of a key after the prefix, and prepends the prefix.
 fn below(prefix: &str, key: &str) -> Result<ObjectKey, DecodeError> {
-    let refused = |problem| DecodeError::InvalidName { field: "the object's key".to_owned(), problem };
+    let refused = |problem| DecodeError::InvalidName { field: "the object key".to_owned(), problem };
     obeys(prefix, key).map_err(refused)?;
     Ok(ObjectKey(format!("{prefix}{key}")))
 }
 
-/// The rule for names and for keys after their prefix; `Err` says what breaks it. One rule for every
-/// store, so that a pipeline can move from one to another: some of them keep objects as files.
+/// The rule for names, and for keys after their prefix. `Err` is the violation. The rule is the same for every object
+/// store, so that a pipeline can move to another; some object stores keep objects as files.
 pub fn obeys(prefix: &str, key: &str) -> Result<(), &'static str> {
     if key.is_empty() {
         return Err("is empty");
@@ -210,7 +204,8 @@ pub fn obeys(prefix: &str, key: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The name without what follows the last dot of its last segment, unless that begins with the dot.
+/// The name without its extension: without the last dot of the last segment and the text after it. A dot at the start
+/// of the segment begins no extension.
 fn stem(name: &str) -> &str {
     let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
     match file.rfind('.') {

@@ -1,4 +1,4 @@
-//! What is read and what is refused, by tables and by properties. It must need no file and no server.
+//! Which messages are decoded and which are refused, by tables and by properties. Needs no files and no servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use base64::Engine as _;
@@ -30,7 +30,7 @@ fn read(decoder: &Decoder, body: impl Into<Vec<u8>>) -> Result<Job, DecodeError>
     decoder.decode(&Incoming { body: &Bytes::from(body.into()), timestamp: Some(TIMESTAMP), header: &|_| None })
 }
 
-/// The key with the digest in its place.
+/// Decodes a body, and returns its key with `DIGEST`.
 fn key(decoder: &Decoder, body: impl Into<Vec<u8>>) -> Result<String, DecodeError> {
     Ok(read(decoder, body)?.key(DIGEST)?.as_str().to_owned())
 }
@@ -138,34 +138,38 @@ fn names_the_reason_and_the_field() {
             Reason::MissingField,
             "field /image (message.imagePath) is missing",
         ),
-        (with_image("null"), Reason::MissingField, "field /image (message.imagePath) is not text (line 1, column 14)"),
-        (with_image("[65, 65]"), Reason::MissingField, "field /image (message.imagePath) is not text"),
+        (
+            with_image("null"),
+            Reason::MissingField,
+            "field /image (message.imagePath) is not a string (line 1, column 14)",
+        ),
+        (with_image("[65, 65]"), Reason::MissingField, "field /image (message.imagePath) is not a string"),
         (
             r#"{"image": "AAAA", "image": "AAAA", "image_metadata": {"image_name": "a"}}"#.to_owned(),
             Reason::MissingField,
-            "field /image (message.imagePath) is there twice",
+            "field /image (message.imagePath) occurs twice",
         ),
         (
             r#"{"image": "AAAA", "image_metadata": {"image_name": "a", "image_n\u0061me": "a"}}"#.to_owned(),
             Reason::MissingField,
-            "field /image_metadata/image_name (message.namePath) is there twice",
+            "field /image_metadata/image_name (message.namePath) occurs twice",
         ),
         (
             r#"{"image": "AAAA", "image_metadata": {"image_name": "a"}, "image_metadata": {}}"#.to_owned(),
             Reason::MissingField,
-            "field /image_metadata is there twice",
+            "field /image_metadata occurs twice",
         ),
         (with_image(r#""A*AA""#), Reason::InvalidBase64, "field /image (message.imagePath) is not base64"),
         (with_image(r#""A*AA""#), Reason::InvalidBase64, "offset 1"),
         (with_image(r#""AAA""#), Reason::InvalidBase64, "padded"),
         (with_image(r#""AAB=""#), Reason::InvalidBase64, "padded"),
         (with_image(r#""AA\nA*""#), Reason::InvalidBase64, "offset 3"),
-        (with_image(r#""AA==\nAAAA""#), Reason::InvalidBase64, "padded: Invalid"),
-        (with_image(r#""AA AA AA""#), Reason::InvalidBase64, "spaces between its symbols, which a + becomes"),
-        (with_image(r#""AA  AAAA\n""#), Reason::InvalidBase64, "spaces between its symbols"),
+        (with_image(r#""AA==\nAAAA""#), Reason::InvalidBase64, "padded): Invalid"),
+        (with_image(r#""AA AA AA""#), Reason::InvalidBase64, "spaces between its characters: URL decoding turns"),
+        (with_image(r#""AA  AAAA\n""#), Reason::InvalidBase64, "spaces between its characters"),
         (with_image(r#""b'AAAA'""#), Reason::InvalidBase64, "a Python bytes literal, b'…'; publish"),
-        (with_image(r#""__--""#), Reason::InvalidBase64, "the alphabet for URLs"),
-        (with_image(r#""data:image/png;base64,AAAA""#), Reason::InvalidBase64, "a data URI; publish what follows"),
+        (with_image(r#""__--""#), Reason::InvalidBase64, "the URL-safe alphabet"),
+        (with_image(r#""data:image/png;base64,AAAA""#), Reason::InvalidBase64, "a data URI; publish only the part"),
         (with_image(r#""ÅAAA""#), Reason::InvalidBase64, "offset 0"),
         (named(""), Reason::InvalidName, "field /image_metadata/image_name (message.namePath) is empty"),
     ] {
@@ -232,7 +236,8 @@ fn never_repeats_the_body() {
     }
 }
 
-/// The text is what `base64.encodebytes` of Python makes of these bytes: a line break after 76 symbols and at the end.
+/// The text is what Python's `base64.encodebytes` makes of these bytes: a line break after 76 characters and at the
+/// end.
 #[test]
 fn white_space_in_base64_is_passed_over() {
     let image: Vec<u8> = (0..100u32).map(|at| (at * 7 % 251) as u8).collect();
@@ -242,7 +247,7 @@ fn white_space_in_base64_is_passed_over() {
     for text in [text.to_owned(), text.replace('\n', "\r\n"), format!(" \t{text} "), text.replace('\n', "")] {
         assert_eq!(read(&decoder, body(&text)).expect("valid").image[..], image);
     }
-    // Longer than what is decoded at once, with a space at every place that a group can have.
+    // Longer than one step, with line breaks at every position in a group of four.
     let image: Vec<u8> = (0..10_000u32).map(|at| (at * 7 % 251) as u8).collect();
     let text = base64::engine::general_purpose::STANDARD.encode(&image);
     let spaced = |every| text.as_bytes().chunks(every).flat_map(|line| [line, b"\n"]).flatten().copied().collect();
@@ -262,8 +267,8 @@ fn a_body_that_is_no_json_is_named() {
         (b"\xef\xbb\xbf{}", "begins with a byte order mark"),
         (b"\xff\xfe{\0}\0", "is UTF-16"),
         (b"{\0}\0", "is UTF-16"),
-        (b"\x89PNG\r\n\x1a\n", "is an image itself; publish an object with the image in base64, or set message."),
-        (b"\xff\xd8\xff\xe0", "is an image itself"),
+        (b"\x89PNG\r\n\x1a\n", "is an image; publish an object with the image in base64, or set message."),
+        (b"\xff\xd8\xff\xe0", "is an image"),
     ] {
         let error = refusal(&decoder("", "{name}"), body);
         assert_eq!(error.reason(), Reason::InvalidJson);
@@ -355,18 +360,18 @@ fn a_message_must_have_what_the_template_asks_for() {
             "field /image_metadata/x ({metadata.x} in destination",
         ),
         ("{metadata.x}/{name}", r#""x": null"#, Reason::MissingField, "field /image_metadata/x ({metadata.x}"),
-        ("{metadata.x}/{name}", r#""x": 1.5"#, Reason::MissingField, "is not text, a whole number"),
-        ("{metadata.x}/{name}", r#""x": 1e2"#, Reason::MissingField, "is not text, a whole number"),
+        ("{metadata.x}/{name}", r#""x": 1.5"#, Reason::MissingField, "is not a string, an integer"),
+        ("{metadata.x}/{name}", r#""x": 1e2"#, Reason::MissingField, "is not a string, an integer"),
         ("{metadata.x}/{name}", r#""x": 18446744073709551616"#, Reason::MissingField, "at most 64 bits"),
         ("{metadata.x}/{name}", r#""x": [1]"#, Reason::MissingField, "field /image_metadata/x"),
         ("{metadata.x}/{name}", r#""x": {}"#, Reason::MissingField, "field /image_metadata/x"),
-        ("{metadata.x}/{name}", r#""x": 1, "x": 1"#, Reason::MissingField, "is there twice"),
+        ("{metadata.x}/{name}", r#""x": 1, "x": 1"#, Reason::MissingField, "occurs twice"),
         ("{metadata.x}/{name}", r#""x": "a/b""#, Reason::InvalidName, "field /image_metadata/x ({metadata.x} in"),
         ("{metadata.x}/{name}", r#""x": "/""#, Reason::InvalidName, "has a slash"),
-        ("{metadata.x}/{name}", r#""x": """#, Reason::InvalidName, "the object's key starts with a slash"),
-        ("{metadata.x}/{name}", r#""x": "..""#, Reason::InvalidName, "the object's key has a segment that is . or .."),
-        ("a/{metadata.x}./{name}", r#""x": ".""#, Reason::InvalidName, "the object's key has a segment"),
-        ("{metadata.x}/{name}", r#""x": "a\u0000""#, Reason::InvalidName, "the object's key has a control character"),
+        ("{metadata.x}/{name}", r#""x": """#, Reason::InvalidName, "the object key starts with a slash"),
+        ("{metadata.x}/{name}", r#""x": "..""#, Reason::InvalidName, "the object key has a segment that is . or .."),
+        ("a/{metadata.x}./{name}", r#""x": ".""#, Reason::InvalidName, "the object key has a segment"),
+        ("{metadata.x}/{name}", r#""x": "a\u0000""#, Reason::InvalidName, "the object key has a control character"),
     ] {
         let error = refusal(&decoder("", template), with_metadata(metadata));
         assert_eq!(error.reason(), expected, "{metadata}: {error}");
@@ -376,7 +381,7 @@ fn a_message_must_have_what_the_template_asks_for() {
     assert_eq!(
         refusal(&decoder("", "{digest}"), name_alone).reason(),
         Reason::InvalidName,
-        "also where it is not used"
+        "a bad name is refused even if the template does not use it"
     );
 }
 
@@ -443,9 +448,9 @@ fn a_template_that_can_make_no_key_is_named() {
         ("{metadata.}", "unknown field {metadata.}"),
         ("{metadata.a.b}", "unknown field {metadata.a.b}"),
         ("{metadata.a/b}", "unknown field {metadata.a/b}"),
-        ("{name", "a brace without a partner"),
-        ("name}", "a brace without a partner"),
-        ("}{name}", "a brace without a partner"),
+        ("{name", "an unmatched brace"),
+        ("name}", "an unmatched brace"),
+        ("}{name}", "an unmatched brace"),
         ("", "a key that is empty"),
         ("/{name}", "starts with a slash"),
         ("{name}/", "an empty segment"),
@@ -454,18 +459,18 @@ fn a_template_that_can_make_no_key_is_named() {
         ("a/./{name}", "a segment that is . or .."),
         ("a\n{name}", "a control character"),
         (&"a".repeat(1025), "is too long"),
-        ("{metadata.image_name}", "{metadata.image_name}, which is the name itself"),
+        ("{metadata.image_name}", "{metadata.image_name}, which is the name: use {name}"),
     ] {
         let refused = template_refused(&json, template);
         assert!(refused.starts_with("destination.s3.keyTemplate ") && refused.contains(text), "{template}: {refused}");
     }
     let raw = MessageFormat { encoding: MessageEncoding::Raw, ..Default::default() };
-    assert!(template_refused(&raw, "{metadata.image_name}").contains("which is the name itself"));
+    assert!(template_refused(&raw, "{metadata.image_name}").contains("which is the name: use {name}"));
     for (image_path, name_path) in [("/a/image", "/a/name"), ("/image/png", "/name")] {
         let message =
             MessageFormat { image_path: image_path.into(), name_path: name_path.into(), ..Default::default() };
         let refused = template_refused(&message, "{metadata.image}");
-        assert!(refused.contains("{metadata.image}, which is the image or holds it"), "{refused}");
+        assert!(refused.contains("{metadata.image}, which is the image or contains it"), "{refused}");
     }
     let beside = MessageFormat { image_path: "/a/image".into(), name_path: "/name".into(), ..Default::default() };
     assert!(Decoder::new(&beside, &s3("", "{metadata.image}"), LIMIT).is_ok());

@@ -1,14 +1,15 @@
-//! An image's text: base64 of RFC 4648, section 4, with line breaks and tabs anywhere, and spaces beside them, as `base64.encodebytes` of Python,
-//! `Base64.DEFAULT` of Android and MIME encoders write it. Pure. No error repeats the text.
+//! Decodes an image's base64 (RFC 4648, section 4). Line breaks and tabs are allowed anywhere, and spaces next to
+//! them: Python's `base64.encodebytes`, Android's `Base64.DEFAULT` and MIME encoders write them. Pure. Errors do not
+//! contain the text.
 
 use base64::DecodeError;
 use base64::Engine;
 use base64::engine::{GeneralPurposeConfig, Simd};
 
-/// Symbols that are decoded together where white space lies between them: a multiple of four.
+/// Characters per step when the text has white space. Must be a multiple of four.
 const PART: usize = 4096;
 
-/// Decodes, or says what is wrong. White space is looked for only once a decoder of none has failed.
+/// Decodes, or describes the fault. First tries without looking for white space, which is the fast and usual case.
 pub(super) fn decode(text: &[u8]) -> Result<Vec<u8>, String> {
     let engine = Simd::standard(GeneralPurposeConfig::new());
     let error = match engine.decode(text) {
@@ -23,23 +24,24 @@ pub(super) fn decode(text: &[u8]) -> Result<Vec<u8>, String> {
     Err(mistake(text).map_or_else(|| error.to_string(), str::to_owned))
 }
 
-const SPACES: &str = "it has spaces between its symbols, which a + becomes where text is decoded as a URL's; publish it \
-                      without that step";
+const SPACES: &str = "it has spaces between its characters: URL decoding turns + into a space; publish the text \
+                      without URL decoding";
 
-/// Whether spaces without a line break or tab lie between symbols. Passing over what was a `+` would give other bytes.
+/// Whether there are spaces between characters without a line break or tab. Such a space may have been a `+`:
+/// skipping it would change the image.
 fn has_spaces_alone(text: &[u8]) -> bool {
     let runs = text.trim_ascii().chunk_by(|one, other| one.is_ascii_whitespace() == other.is_ascii_whitespace());
     runs.into_iter().any(|run| run.iter().all(|byte| *byte == b' '))
 }
 
-/// In parts, so that no second copy of the text is made.
+/// Decodes in steps, to avoid a second copy of the text.
 fn without_space(engine: &Simd, text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let mut symbols = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).peekable();
     let (mut image, mut part, mut before) = (Vec::with_capacity(text.len() / 4 * 3 + 3), Vec::with_capacity(PART), 0);
     while symbols.peek().is_some() {
         part.clear();
         part.extend(symbols.by_ref().take(PART));
-        // Only the last part may be padded.
+        // Padding is allowed only at the end of the text.
         if symbols.peek().is_some() && part.ends_with(b"=") {
             return Err(DecodeError::InvalidPadding);
         }
@@ -52,18 +54,18 @@ fn without_space(engine: &Simd, text: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(image)
 }
 
-/// A common mistake, by how the text begins.
+/// Recognizes common mistakes.
 fn mistake(text: &[u8]) -> Option<&'static str> {
     let text = text.trim_ascii_start();
     if text.starts_with(b"b'") || text.starts_with(b"b\"") {
         return Some("the text is a Python bytes literal, b'…'; publish base64.b64encode(image).decode()");
     }
     if text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"data:")) {
-        return Some("the text is a data URI; publish what follows its comma");
+        return Some("the text is a data URI; publish only the part after the comma");
     }
     let is_url_safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=".contains(byte) || byte.is_ascii_whitespace();
     if text.iter().all(is_url_safe) && text.iter().any(|byte| b"-_".contains(byte)) {
-        return Some("the text has the alphabet for URLs, with - and _; publish it with + and /");
+        return Some("the text uses the URL-safe alphabet (- and _); publish it in the standard alphabet (+ and /)");
     }
     None
 }

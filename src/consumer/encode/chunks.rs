@@ -1,15 +1,14 @@
-//! A PNG file as the list of chunks that it is. Every checksum is verified; it must never look
-//! further than the file goes, nor believe a length.
+//! Reads and writes the chunks of a PNG file. Verifies every checksum, and checks every length against the file.
 
 pub(super) const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
-/// The longest that a chunk may be.
+/// The largest chunk length that PNG allows (PNG specification, section 5.3).
 pub(super) const MAX_CHUNK: usize = 0x7fff_ffff;
 
 /// A chunk's type and its data.
 pub(super) type Chunk<'a> = ([u8; 4], &'a [u8]);
 
-/// The chunks of a file, up to and including IEND.
+/// Reads the chunks of a file, up to and including IEND.
 pub(super) struct Chunks<'a> {
     rest: &'a [u8],
     ended: bool,
@@ -17,18 +16,18 @@ pub(super) struct Chunks<'a> {
 
 impl<'a> Chunks<'a> {
     pub fn new(file: &'a [u8]) -> Result<Self, &'static str> {
-        let rest = file.strip_prefix(&SIGNATURE).ok_or("its signature is damaged")?;
+        let rest = file.strip_prefix(&SIGNATURE).ok_or("its PNG signature is damaged")?;
         Ok(Self { rest, ended: false })
     }
 
-    /// What follows the chunks that were taken.
+    /// The bytes after the last chunk that `next` returned.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// The next chunk; nothing after IEND.
+    /// The next chunk, or `None` after IEND.
     pub fn next(&mut self) -> Result<Option<Chunk<'a>>, &'static str> {
-        const CUT: &str = "it is cut off: its end chunk is missing";
+        const CUT: &str = "it is cut off: its IEND chunk is missing";
         if self.ended {
             return Ok(None);
         }
@@ -49,7 +48,6 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// Writes a chunk.
 pub(super) fn put(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
     let start = file.len() + 4;
     file.extend_from_slice(&(data.len() as u32).to_be_bytes());

@@ -1,35 +1,32 @@
-//! Compresses filtered pixels to a zlib stream (RFC 1950 around RFC 1951), with what is worth its
-//! time after a filter: Huffman codes made for every block, and runs of one byte. Pure. The same
-//! data must always give the same stream, and it must never search for any other repetition: in
-//! photographs there is hardly one, and the search is where other compressors spend their time.
+//! Compresses filtered pixels to a zlib stream (RFC 1950, RFC 1951), with dynamic Huffman codes for each block and
+//! runs of one byte. It searches for no other repetitions: filtered photographs have almost none, and other
+//! compressors spend most of their time on that search. The same data always gives the same stream.
 
 use super::huffman::{Code, LONGEST, codes, lengths};
 
-/// How much data shares its codes. A quarter of it makes files of photographs 0.1 % larger, and so
-/// does four times as much.
+/// Bytes per block; each block has its own Huffman codes. A quarter of this size makes photographs 0.1 % larger, and
+/// so does four times this size.
 const BLOCK: usize = 1 << 18;
 
-/// The shortest run that is written as one.
+/// The shortest and longest match lengths of DEFLATE (RFC 1951, section 3.2.5).
 const SHORTEST_RUN: usize = 3;
-/// The longest that can be.
 const LONGEST_RUN: usize = 258;
 
-/// Symbols: bytes as they are, the end of a block, and lengths of runs.
+/// Symbols: 256 literal bytes, the end of the block, and run lengths.
 const BYTES: usize = 256;
 const END: usize = 256;
 const RUNS: usize = 257;
 const SYMBOLS: usize = 286;
 
-/// Codes of lengths of codes are shorter than others (RFC 1951, section 3.2.7).
+/// The longest code in the alphabet that encodes code lengths (RFC 1951, section 3.2.7).
 const LONGEST_OF_LENGTHS: usize = 7;
-/// In this order are their own lengths written.
+/// The order in which the lengths of that alphabet's codes are written (RFC 1951, section 3.2.7).
 const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
-/// Every byte of a word.
+/// Multiplied by a byte: that byte in all eight bytes of a word.
 const BYTEWISE: u64 = 0x0101_0101_0101_0101;
 const HIGHEST_BITS: u64 = 0x80 * BYTEWISE;
 
-/// Compresses.
 pub(super) fn compress(filtered: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new(filtered.len() / 2);
     let mut before = None;
@@ -45,16 +42,16 @@ pub(super) fn compress(filtered: &[u8]) -> Vec<u8> {
     writer.finish(libdeflater::adler32(filtered))
 }
 
-/// Takes what a block is made of.
+/// Receives the literals and runs of a block.
 trait Receive {
     fn literals(&mut self, bytes: [u8; 6]);
     fn literal(&mut self, byte: u8);
-    /// Of 3 to 258 bytes, which repeat the one before.
+    /// A run of 3 to 258 bytes that all repeat the byte before the run.
     fn run(&mut self, length: usize);
 }
 
-/// Walks through a block. Looks at eight bytes, and goes on by six: a run that begins among these
-/// is seen whole as far as it has to be.
+/// Splits a block into literals and runs. Reads eight bytes and advances by six, so that a run that starts in those
+/// six bytes shows its first three bytes.
 #[inline(always)]
 fn walk(block: &[u8], before: Option<u8>, receiver: &mut impl Receive) {
     let mut rest = block;
@@ -84,13 +81,13 @@ fn walk(block: &[u8], before: Option<u8>, receiver: &mut impl Receive) {
     rest.iter().for_each(|byte| receiver.literal(*byte));
 }
 
-/// The highest bit of each byte that is the same as the one before it.
+/// Sets the highest bit of each byte that equals the byte before it.
 fn repeated(word: u64, before: u8) -> u64 {
     let difference = word ^ (word << 8 | u64::from(before));
     !(((difference & !HIGHEST_BITS) + !HIGHEST_BITS) | difference) & HIGHEST_BITS
 }
 
-/// How often a byte is repeated.
+/// The number of bytes at the start of `data` that equal `byte`.
 fn repetitions(data: &[u8], byte: u8) -> usize {
     let (words, _) = data.as_chunks::<8>();
     let same = words.iter().take_while(|word| u64::from_le_bytes(**word) == u64::from(byte) * BYTEWISE).count() * 8;
@@ -107,7 +104,7 @@ fn put_run(mut length: usize, byte: u8, receiver: &mut impl Receive) {
     (0..length).for_each(|_| receiver.literal(byte));
 }
 
-/// A run's symbol, the bits that follow it, and how many they are (RFC 1951, section 3.2.5).
+/// A run's symbol, its extra bits, and the number of extra bits (RFC 1951, section 3.2.5).
 fn symbol(run: usize) -> (usize, u32, u32) {
     match run {
         LONGEST_RUN => (SYMBOLS - 1, 0, 0),
@@ -120,8 +117,8 @@ fn symbol(run: usize) -> (usize, u32, u32) {
     }
 }
 
-/// How often each symbol occurs. Bytes are counted in several tables in turn: a count that has just
-/// been raised is not yet there to be raised again.
+/// Counts each symbol. Bytes are counted in three tables in turn, because incrementing the same counter twice in a
+/// row would wait for the first store.
 struct Counts {
     bytes: [[u32; BYTES]; 3],
     others: [u32; SYMBOLS - BYTES],
@@ -168,10 +165,10 @@ impl Receive for Counts {
 /// Writes bits, the lowest first.
 struct Writer {
     file: Vec<u8>,
-    /// Where in the file the next byte goes; there is room behind it.
+    /// The position of the next byte in `file`, which is longer than that while a block is written.
     at: usize,
     pending: u64,
-    /// How many bits are pending.
+    /// The number of bits in `pending`.
     length: u32,
     bytes: [Code; BYTES],
     others: [Code; SYMBOLS - BYTES],
@@ -180,14 +177,14 @@ struct Writer {
 impl Writer {
     fn new(capacity: usize) -> Self {
         let mut file = Vec::with_capacity(capacity);
-        // A window of 32 KiB, no dictionary, the fastest level.
+        // The zlib header: a window of 32 KiB, no dictionary, fastest level.
         file.extend_from_slice(&[0x78, 0x01]);
         let (bytes, others) = ([Code::default(); BYTES], [Code::default(); SYMBOLS - BYTES]);
         Self { at: file.len(), file, pending: 0, length: 0, bytes, others }
     }
 
     fn block(&mut self, block: &[u8], before: Option<u8>, is_last: bool) {
-        // No symbol and no length of a code takes more than two bytes.
+        // Each symbol and each code length takes at most two bytes.
         self.file.resize(self.at + 2 * (block.len() + SYMBOLS + ORDER.len()) + 16, 0);
         let lengths = lengths(&Counts::of(block, before), LONGEST);
         self.header(&lengths, is_last);
@@ -201,10 +198,10 @@ impl Writer {
         self.flush();
     }
 
-    /// Says that codes of these lengths follow (RFC 1951, section 3.2.7).
+    /// Writes the block header with the code lengths (RFC 1951, section 3.2.7).
     fn header(&mut self, lengths: &[u8], is_last: bool) {
         let used = lengths.iter().rposition(|length| *length > 0).map_or(0, |last| last + 1);
-        // Behind them the only distance there is: to the byte before.
+        // The only distance code follows the lengths: distance 1.
         let lengths: Vec<u8> = lengths.iter().take(used).copied().chain([1]).collect();
         let items = shortened(&lengths);
         let mut counts = [0; ORDER.len()];
@@ -241,7 +238,7 @@ impl Writer {
         self.length += code.length;
     }
 
-    /// Makes room: fewer than 8 bits are pending then, and up to 56 more can be put.
+    /// Writes the whole bytes of `pending`. Fewer than 8 bits remain, so up to 56 more can be put.
     #[inline(always)]
     fn flush(&mut self) {
         if let Some(place) = self.file.get_mut(self.at..).and_then(|room| room.first_chunk_mut()) {
@@ -285,19 +282,19 @@ impl Receive for Writer {
     fn run(&mut self, length: usize) {
         let (symbol, bits, length) = symbol(length);
         self.put(self.other(symbol));
-        // The distance follows: the only one, with a code of one bit.
+        // One bit more than the extra bits: the distance code. Distance 1, the only distance, has the code 0.
         self.put(Code { bits, length: length + 1 });
         self.flush();
     }
 }
 
-/// The length of a code, or a repetition of one.
+/// A code length, or a repetition of the one before, with its extra bits.
 struct Item {
     symbol: usize,
     extra: Code,
 }
 
-/// Lengths of codes, repetitions put together (RFC 1951, section 3.2.7).
+/// Run-length encodes code lengths (RFC 1951, section 3.2.7).
 fn shortened(lengths: &[u8]) -> Vec<Item> {
     let mut items = Vec::new();
     for same in lengths.chunk_by(|one, other| one == other) {
@@ -328,7 +325,7 @@ mod tests {
 
     use super::*;
 
-    /// Inflates with a library that is not used to compress.
+    /// Inflates with two independent decoders.
     fn inflated(stream: &[u8], length: usize) -> Vec<u8> {
         let mut data = vec![0; length];
         let found = libdeflater::Decompressor::new().zlib_decompress(stream, &mut data).unwrap();
@@ -360,7 +357,7 @@ mod tests {
         }
     }
 
-    /// Codes of all lengths up to the longest: symbols as rare as Fibonacci's numbers are small.
+    /// Fibonacci frequencies give codes of every length up to the longest.
     #[test]
     fn returns_data_of_the_most_uneven_kind() {
         let (mut data, mut one, mut two) = (Vec::new(), 1, 1);

@@ -1,14 +1,13 @@
-//! The digest of a picture: the same for the same pixels, however their file was compressed. It is
-//! what tells a repeat from another image of the same name, so it must never change between
+//! The digest of a picture's pixels, independent of the file's compression. Stored objects carry it, and it
+//! distinguishes a repeated image from a different image of the same name: the definition must not change between
 //! releases.
 
 use std::fmt;
 
 use super::picture::Picture;
 
-/// BLAKE3 over what makes a picture: width, height, colour type and bit depth as PNG writes them,
-/// the pixel bytes, and palette, transparency and colour profile if there are any.
-/// Its text is 64 lower-case hexadecimal digits.
+/// BLAKE3 of width, height, bit depth and color type (the first ten bytes of IHDR), the pixel bytes, and the palette,
+/// transparency and color profile if present. Displayed as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct PixelDigest([u8; 32]);
 

@@ -1,9 +1,8 @@
-//! PNG's filters (PNG specification, section 9), in loops that compilers turn into vector
-//! instructions. It must never allocate more than a few rows.
+//! Applies PNG's filters (PNG specification, section 9) in loops that compilers vectorize. Allocates only a few rows.
 
 use super::picture::Layout;
 
-/// The predictor of filter 4, in the form with the fewest dependent steps.
+/// The Paeth predictor (filter 4), in the form with the fewest dependent steps.
 pub(super) fn paeth(left: u8, above: u8, corner: u8) -> u8 {
     let (low, high) = (left.min(above), left.max(above));
     let threshold = i16::from(corner) * 3 - i16::from(left) - i16::from(above);
@@ -11,16 +10,16 @@ pub(super) fn paeth(left: u8, above: u8, corner: u8) -> u8 {
     if threshold <= i16::from(low) { high } else { otherwise }
 }
 
-/// The predictor of filter 3.
+/// The Average predictor (filter 3): rounded down, without overflow.
 pub(super) fn average(left: u8, above: u8) -> u8 {
     (left & above) + ((left ^ above) >> 1)
 }
 
-/// The filter that is best for most rows of photographs.
+/// The best filter for most rows of photographs.
 const PAETH: u8 = 4;
 
-/// Filters all rows in place, from the last to the first. Every row gets its filter's number before
-/// it. With `choosing`, that is the filter that leaves the lowest cost; without, always the same.
+/// Filters all rows in place, from the last to the first, and prefixes each row with the number of its filter. With
+/// `choosing`, each row gets the filter of the lowest cost; otherwise all rows get the same filter.
 pub(super) fn filter(pixels: &mut Vec<u8>, layout: Layout, choosing: bool) {
     let (length, height) = (layout.row_bytes(layout.width), layout.height as usize);
     pixels.resize((length + 1) * height, 0);
@@ -73,8 +72,8 @@ fn differences(step: usize, row: &[u8], above: &[u8], to: &mut [u8], predict: im
     }
 }
 
-/// What a row is going to take, as near as it can be told at once: bytes, taken as signed and
-/// without their signs, cost more the larger they are, until they are so rare that all cost the same.
+/// Estimates a row's compressed size: the sum of the bytes' absolute values as signed numbers. Larger values are so
+/// rare that all of them cost the same.
 fn cost(row: &[u8]) -> u64 {
     const RARE: u8 = 20;
     let cost = |byte: &u8| u16::from((*byte).min(byte.wrapping_neg()).min(RARE));

@@ -1,8 +1,8 @@
-//! Names what is no PNG, JPEG, TIFF, WebP or BMP, by its first bytes.
+//! Recognizes unsupported formats by their first bytes, to name them in the refusal.
 
 use super::EncodeError;
 
-/// Why a file of none of the formats that are read is refused.
+/// The error for a file that is not PNG, JPEG, TIFF, WebP or BMP.
 pub(super) fn refusal(file: &[u8]) -> EncodeError {
     let found = match file {
         [] => return EncodeError::UnknownFormat("empty".to_owned()),
@@ -20,7 +20,7 @@ pub(super) fn refusal(file: &[u8]) -> EncodeError {
         [0, 0, 1, 0, ..] => "an ICO",
         [b'%', b'P', b'D', b'F', ..] => "a PDF",
         [0x1f, 0x8b, ..] => "compressed with gzip",
-        _ => return EncodeError::UnknownFormat("of no known format".to_owned()),
+        _ => return EncodeError::UnknownFormat("of an unknown format".to_owned()),
     };
     EncodeError::UnsupportedImage(format!("it is {found}; publish it as a PNG, JPEG, TIFF, WebP or BMP"))
 }

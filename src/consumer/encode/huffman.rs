@@ -1,10 +1,9 @@
-//! Huffman codes as DEFLATE has them (RFC 1951, section 3.2.2): how long the code of each symbol is
-//! to be, and what it is. Pure. It must never make a code longer than allowed, nor one for a symbol
-//! that does not occur.
+//! Huffman codes for DEFLATE (RFC 1951, section 3.2.2): the code length of each symbol, and the codes. No code is
+//! longer than the limit, and only symbols that occur get a code.
 
 use std::iter;
 
-/// A code as it is written: its first bit is the lowest.
+/// A code in the order it is written: the lowest bit first.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Code {
     pub bits: u32,
@@ -14,8 +13,8 @@ pub(super) struct Code {
 /// The longest code that DEFLATE allows.
 pub(super) const LONGEST: usize = 15;
 
-/// How long codes are to be for symbols that occur so often; 0 for one that does not. A symbol that
-/// is alone gets a code of one bit.
+/// The code length for each symbol, given how often it occurs; 0 for symbols that do not occur. A single symbol gets
+/// a code of one bit.
 pub(super) fn lengths(counts: &[u32], longest: usize) -> Vec<u8> {
     let mut symbols: Vec<(u32, usize)> = counts.iter().copied().zip(0..).filter(|(count, _)| *count > 0).collect();
     symbols.sort_unstable();
@@ -32,11 +31,11 @@ pub(super) fn lengths(counts: &[u32], longest: usize) -> Vec<u8> {
     lengths
 }
 
-/// How deep in the tree the leaves of these weights lie, which ascend.
+/// The depths of the leaves in the Huffman tree. `weights` must ascend.
 fn depths(weights: &[u32]) -> Vec<usize> {
     let leaves = weights.len();
     let all = (2 * leaves).saturating_sub(1);
-    // What is made of two others follows the leaves, and its weights ascend, too.
+    // Inner nodes follow the leaves. Their weights ascend, too.
     let mut weights = weights.to_vec();
     let mut parents = vec![0; all];
     let (mut leaf, mut made) = (0, leaves);
@@ -53,7 +52,7 @@ fn depths(weights: &[u32]) -> Vec<usize> {
         }
         weights.push(sum);
     }
-    // The last is the root; everything else lies one deeper than its parent.
+    // The last node is the root. Every other node is one deeper than its parent.
     let mut depths = vec![usize::from(leaves == 1); all];
     for index in (0..all.saturating_sub(1)).rev() {
         let above = parents.get(index).and_then(|parent| depths.get(*parent)).copied().unwrap_or_default();
@@ -65,8 +64,8 @@ fn depths(weights: &[u32]) -> Vec<usize> {
     depths
 }
 
-/// How many codes of each length there are to be, if the tree's depths shall not be exceeded: for
-/// every code that is cut down to `longest`, the next shorter one makes room by growing.
+/// The number of codes of each length, with none longer than `longest`. Codes that are deeper in the tree are cut to
+/// `longest`; to make room for them, the longest of the shorter codes grow by one bit.
 fn limit(depths: &[usize], longest: usize) -> Vec<usize> {
     let mut numbers = vec![0; longest + 1];
     for depth in depths {
@@ -74,7 +73,7 @@ fn limit(depths: &[usize], longest: usize) -> Vec<usize> {
             *number += 1;
         }
     }
-    // In units of the longest code, of which there is room for so many (Kraft's inequality).
+    // Kraft's inequality, in units of the longest code.
     let room = 1usize << longest;
     let taken: usize = numbers.iter().zip(0..).map(|(number, length)| number << (longest - length)).sum();
     for _ in room..taken {
@@ -82,7 +81,7 @@ fn limit(depths: &[usize], longest: usize) -> Vec<usize> {
         else {
             break;
         };
-        // One code of the longest becomes the sister of the one that grows.
+        // A code of length `longest` becomes the sibling of the code that grows.
         for (length, change) in [(longest, -1), (length, -1), (length + 1, 2)] {
             if let Some(number) = numbers.get_mut(length) {
                 *number = number.saturating_add_signed(change);
@@ -92,7 +91,7 @@ fn limit(depths: &[usize], longest: usize) -> Vec<usize> {
     numbers
 }
 
-/// The codes of such lengths.
+/// The canonical codes for these lengths.
 pub(super) fn codes(lengths: &[u8]) -> Vec<Code> {
     let mut next = [0u32; LONGEST + 1];
     let mut code = 0;
@@ -116,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// In units of the longest code: all there is room for, unless there is but one code.
+    /// The code space that the codes use, in units of the longest code.
     fn taken(lengths: &[u8], longest: usize) -> usize {
         lengths.iter().filter(|length| **length > 0).map(|length| 1 << (longest - usize::from(*length))).sum()
     }

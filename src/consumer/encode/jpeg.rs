@@ -1,5 +1,5 @@
-//! Judges a JPEG by its markers and reads its pixels. Damage that `image` and browsers pass over is refused here: no
-//! row of a stored image is made up. Damage that happens to be valid codes is not seen: a JPEG has no checksum.
+//! Checks a JPEG's markers and decodes its pixels. Refuses damage that the `image` crate and browsers tolerate, so no
+//! row of a stored image is invented. Damage that forms valid codes goes unnoticed, because a JPEG has no checksum.
 
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
@@ -15,21 +15,22 @@ mod frame;
 #[cfg(test)]
 mod tests;
 
-/// What follows the data that the decoder reads: ones, which begin no code of any table (ITU-T T.81, C.2), and the
-/// end marker. At a marker zune-jpeg 0.5 goes on with zeros, which are codes, and so makes up the rows of a file that
-/// was cut off; at ones it reports damage. A complete scan leaves at most 64 bits of them in its look-ahead.
+/// Appended to the data before decoding: one bits, which are no valid code in any table (ITU-T T.81, C.2), and the
+/// end marker. When zune-jpeg 0.5 reaches a marker too early, it continues with zero bits, which are valid codes, and
+/// thus invents the missing rows of a truncated file. At one bits it reports damage. After a complete scan its
+/// look-ahead holds at most 64 of these bits.
 const END: &[u8] = b"\xff\0\xff\0\xff\0\xff\0\xff\0\xff\0\xff\0\xff\0\xff\xd9";
 
-/// What a JPEG says of itself, found acceptable.
+/// The header of a JPEG, checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JpegHeader {
     pub layout: Layout,
-    /// Bytes that decoding takes, with the pixels and a copy of the file.
+    /// Bytes of memory for decoding, including the pixels and a copy of the file.
     pub decoding: u64,
     end: usize,
 }
 
-/// Judges the markers; no pixel is allocated.
+/// Checks the markers. Allocates no pixels.
 pub(super) fn header(file: &[u8]) -> Result<JpegHeader, EncodeError> {
     let frame = Frame::of(file)?;
     let color = if frame.components.len() == 1 { Color::Grey } else { Color::Rgb };
@@ -38,12 +39,12 @@ pub(super) fn header(file: &[u8]) -> Result<JpegHeader, EncodeError> {
     Ok(JpegHeader { layout, decoding, end: frame.end })
 }
 
-/// Decodes a file whose header was judged.
+/// Decodes a file whose header `header` has checked.
 pub(super) fn read(file: &[u8], header: JpegHeader) -> Result<Picture, EncodeError> {
     let JpegHeader { layout, end, .. } = header;
     let space = if layout.color == Color::Grey { ColorSpace::Luma } else { ColorSpace::RGB };
     let data = [file.get(..end).unwrap_or_default(), END].concat();
-    // Some cameras leave bytes between headers, which no pixel is made of.
+    // Some cameras leave bytes between the headers. No pixel depends on them.
     let lenient = DecoderOptions::default()
         .set_strict_mode(false)
         .set_max_width(usize::MAX)

@@ -1,7 +1,6 @@
-//! A decoded picture, in the form that PNG gives to pixels: rows of packed samples, big-endian,
-//! without padding but for the last byte of a row. It must never hold more than one copy of them.
+//! A decoded picture with pixels in PNG's layout: rows of packed, big-endian samples, each row padded to whole bytes.
 
-/// How PNG counts samples in a pixel.
+/// PNG's color types, with their numbers in IHDR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Color {
     Grey = 0,
@@ -22,7 +21,7 @@ impl Color {
     }
 }
 
-/// Size and kind of the pixels: what IHDR says.
+/// Size and pixel format, as in IHDR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Layout {
     pub width: u32,
@@ -36,18 +35,18 @@ impl Layout {
         self.color.samples() * self.depth
     }
 
-    /// Whether a filter makes such pixels smaller: neighbours in a palette, or within a byte, say
-    /// little of each other.
+    /// Whether filters are worth their time for these pixels. Palette indices and pixels within one byte predict
+    /// their neighbors poorly.
     pub fn is_filtered(self) -> bool {
         self.color != Color::Indexed && self.depth >= 8
     }
 
-    /// Bytes from a sample to the same one of the next pixel, at least one.
+    /// Bytes from a sample to the same sample of the next pixel; at least 1.
     pub fn step(self) -> usize {
         usize::from(self.bits_per_pixel().div_ceil(8))
     }
 
-    /// Bytes of `pixels` next to each other.
+    /// Bytes of a row of so many pixels.
     pub fn row_bytes(self, pixels: u32) -> usize {
         (pixels as usize * usize::from(self.bits_per_pixel())).div_ceil(8)
     }
@@ -64,25 +63,24 @@ impl Layout {
     }
 }
 
-/// One picture.
 #[derive(Debug)]
 pub(super) struct Picture {
     pub layout: Layout,
-    /// PLTE as it is in a file.
+    /// The content of PLTE.
     pub palette: Option<Vec<u8>>,
-    /// tRNS as it is in a file.
+    /// The content of tRNS.
     pub transparency: Option<Vec<u8>>,
-    /// An ICC profile, not compressed.
+    /// The ICC profile, uncompressed.
     pub profile: Option<Vec<u8>>,
-    /// With room for a filter byte a row.
+    /// The rows. The capacity has room for one filter byte per row.
     pub pixels: Vec<u8>,
 }
 
-/// The most that an ICC profile may take.
+/// The largest ICC profile that is kept, in bytes.
 pub(super) const MAX_PROFILE: usize = 1 << 20;
 
-/// Whether an ICC profile says what it must, and is for colours of this kind: one that isn't would
-/// make viewers show other colours than without it.
+/// Whether an ICC profile has a valid header and matches the color type. With a mismatched profile, viewers would
+/// show wrong colors.
 pub(super) fn fits(profile: &[u8], color: Color) -> bool {
     let space: &[u8] = if matches!(color, Color::Grey | Color::GreyAlpha) { b"GRAY" } else { b"RGB " };
     (128..=MAX_PROFILE).contains(&profile.len())

@@ -1,5 +1,5 @@
-//! Reads PNG files, to the last checksum: what it accepts may be stored as it came. Sizes come from
-//! the header that was judged, so it must never let compressed data decide how much to allocate.
+//! Reads PNG files and verifies every checksum, so an accepted file may be stored unchanged. Allocates by the sizes
+//! in the checked header, never by the length of the decompressed data.
 
 use std::borrow::Cow;
 
@@ -10,20 +10,20 @@ use super::chunks::Chunks;
 use super::picture::{Color, Layout, MAX_PROFILE, Picture, fits};
 use super::unfilter::unfilter;
 
-/// What IHDR says.
+/// The content of IHDR, checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PngHeader {
     pub layout: Layout,
     pub interlaced: bool,
 }
 
-/// A picture, and whether anything came after its end.
+/// A picture, and whether the file has data after IEND.
 pub(super) struct PngFile {
     pub picture: Picture,
     pub followed: bool,
 }
 
-/// Reads and judges IHDR.
+/// Reads and checks IHDR.
 pub(super) fn header(file: &[u8]) -> Result<PngHeader, &'static str> {
     const WRONG: &str = "its header is damaged";
     let Some(([b'I', b'H', b'D', b'R'], data)) = Chunks::new(file)?.next()? else { return Err(WRONG) };
@@ -43,7 +43,7 @@ pub(super) fn header(file: &[u8]) -> Result<PngHeader, &'static str> {
     Ok(PngHeader { layout: Layout { width, height, color, depth }, interlaced: interlaced == 1 })
 }
 
-/// Reads a file whose header was judged.
+/// Reads a file whose header `header` has checked.
 pub(super) fn read(file: &[u8], header: PngHeader) -> Result<PngFile, &'static str> {
     let layout = header.layout;
     let mut chunks = Chunks::new(file)?;
@@ -54,7 +54,7 @@ pub(super) fn read(file: &[u8], header: PngHeader) -> Result<PngFile, &'static s
     while let Some((kind, content)) = chunks.next()? {
         match &kind {
             b"IDAT" => match &mut data {
-                Some(_) if &previous != b"IDAT" => return Err("its image data is not in one piece"),
+                Some(_) if &previous != b"IDAT" => return Err("its IDAT chunks are not consecutive"),
                 Some(data) => data.to_mut().extend_from_slice(content),
                 None => data = Some(Cow::Borrowed(content)),
             },
@@ -68,10 +68,10 @@ pub(super) fn read(file: &[u8], header: PngHeader) -> Result<PngFile, &'static s
         previous = kind;
     }
     let pixels = pixels(&data.ok_or("it has no image data")?, header)?;
-    // Where pixels have alpha, libpng ignores tRNS.
+    // libpng ignores tRNS if the pixels have alpha.
     let transparency = transparency.filter(|_| !matches!(layout.color, Color::GreyAlpha | Color::Rgba));
     check(layout, palette.as_deref(), transparency.as_deref())?;
-    // For colours that are no indices, a palette is but a hint.
+    // Without indexed colors, a palette is only a suggestion (PNG specification, PLTE).
     let palette = palette.filter(|_| layout.color == Color::Indexed);
     Ok(PngFile {
         picture: Picture { layout, palette, transparency, profile, pixels },
@@ -98,7 +98,7 @@ fn check(layout: Layout, palette: Option<&[u8]>, transparency: Option<&[u8]>) ->
     }
 }
 
-/// The profile in iCCP, if it makes sense.
+/// The profile in iCCP; `None` if it is damaged or does not match the colors.
 fn uncompressed(content: &[u8], color: Color) -> Option<Vec<u8>> {
     let name = content.iter().position(|byte| *byte == 0)?;
     let (method, data) = content.get(name + 1..)?.split_first()?;
@@ -121,7 +121,7 @@ fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
         let row = layout.row_bytes(width);
         let bytes = (row + 1) * height as usize;
         let part = rows.get_mut(start..start + bytes).ok_or("its image data ends early")?;
-        unfilter(part, row, layout.step()).ok_or("it names a filter that there is not")?;
+        unfilter(part, row, layout.step()).ok_or("it uses an unknown filter type")?;
         start += bytes;
         if header.interlaced {
             for (line, row) in (0..height).zip(part.chunks_exact(row)) {
@@ -143,8 +143,8 @@ fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
     Ok(rows)
 }
 
-/// Some encoders pack a byte or a row more than the pixels need, and libpng ignores it. The checksum, which covers it, is
-/// verified all the same.
+/// Decompresses the image data. Some encoders compress a byte or a row more than the pixels need. libpng ignores the
+/// excess, and so does this function; the checksum covers the excess and is verified.
 fn inflate(data: &[u8], length: usize, row: usize) -> Result<Vec<u8>, &'static str> {
     let mut rows = vec![0; length];
     let found = match Decompressor::new().zlib_decompress(data, &mut rows) {
@@ -160,12 +160,12 @@ fn inflate(data: &[u8], length: usize, row: usize) -> Result<Vec<u8>, &'static s
             Ok(rows)
         }
         Ok(_) => Err("its image data ends early"),
-        Err(DecompressionError::InsufficientSpace) => Err("its image data is more than its pixels and a row"),
+        Err(DecompressionError::InsufficientSpace) => Err("its image data is more than a row longer than its pixels"),
         Err(DecompressionError::BadData) => Err("its image data is damaged"),
     }
 }
 
-/// The seven pictures that an interlaced file has, by number, width and height; some may be empty.
+/// The passes of an interlaced file that are not empty, of up to seven: number, width and height.
 fn passes(layout: Layout) -> Vec<(u8, u32, u32)> {
     let every = |length: u32, offset: u32, step: u32| length.saturating_sub(offset).div_ceil(step);
     [(0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)]

@@ -1,4 +1,4 @@
-//! What an image must come out as. The other side is the `png` crate, never our own reader.
+//! The PNGs that `encode` makes, read back with the `png` and `image` crates instead of our own reader.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use image::{ColorType, GrayAlphaImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage, Rgba, RgbaImage};
@@ -86,10 +86,10 @@ fn gives_the_same_bytes_every_time() {
 #[test]
 fn refuses_what_is_not_an_image_that_it_reads() {
     for (image, found) in [
-        (&b""[..], "the image is empty; PNG"),
-        (b"hello", "of no known format"),
-        (b"<svg/>", "of no known format"),
-        (b"II*", "of no known format"),
+        (&b""[..], "the image is empty; supported are PNG"),
+        (b"hello", "of an unknown format"),
+        (b"<svg/>", "of an unknown format"),
+        (b"II*", "of an unknown format"),
     ] {
         let error = inspect(image, MAX).expect_err("refused");
         assert_eq!(error.reason(), Reason::UnknownFormat, "{image:?}");
@@ -120,7 +120,7 @@ fn other_formats_are_named() {
     }
 }
 
-/// The expected pixels are those that libpng gives.
+/// The expected pixels are what libpng decodes.
 #[test]
 fn what_libpng_ignores_in_a_png_is_ignored() {
     let packed = |raw: &[u8]| fdeflate::compress_to_vec(raw);
@@ -148,7 +148,7 @@ fn refuses_files_that_are_cut_off() {
     }
 }
 
-/// Its end marker is there, and bits that are no code of any table.
+/// A JPEG with its end marker, and with bits in its data that are no valid code in any table.
 #[test]
 fn refuses_a_jpeg_with_damage_in_its_data() {
     let noise =
@@ -160,7 +160,7 @@ fn refuses_a_jpeg_with_damage_in_its_data() {
     let error = converted(&image).expect_err("refused");
     assert_eq!(error.reason(), Reason::InvalidImage);
     assert!(error.to_string().contains("the JPEG is damaged"), "{error}");
-    assert!(image::load_from_memory(&image).is_ok(), "others would pass over it");
+    assert!(image::load_from_memory(&image).is_ok(), "the `image` crate tolerates the damage");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn reads_a_tiff_of_tiles_and_none_of_jpeg() {
     assert!(error.to_string().contains("TIFF with JPEG compression"), "{error}");
 }
 
-/// A PNG of which only the header is there: deciding must not need more.
+/// A PNG whose header claims another size than its data has.
 fn png_of(width: u32, height: u32) -> Vec<u8> {
     let mut file = file(&rgb(), ImageFormat::Png);
     file[16..20].copy_from_slice(&width.to_be_bytes());
@@ -220,7 +220,7 @@ proptest! {
         image[at] = value;
         if let Ok(header) = inspect(&image, MAX) {
             prop_assert!(header.bytes_needed() <= u64::from(MAX) * 20 * 4);
-            // A panic is the driver's to catch; anything else must be a PNG or a refusal.
+            // The caller of `encode` catches panics. Without a panic the result must be a PNG or a refusal.
             let result = std::panic::catch_unwind(|| encode(image.clone().into(), &header, &ImageSettings::default()));
             if let Ok(Ok(png)) = result {
                 prop_assert!(image::load_from_memory_with_format(png.bytes(), ImageFormat::Png).is_ok());
@@ -229,7 +229,7 @@ proptest! {
     }
 }
 
-/// A PNG as the `png` crate makes it.
+/// A PNG written by the `png` crate.
 fn png_file(kind: (png::ColorType, png::BitDepth), size: (u32, u32), filter: png::Filter, samples: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, size.0, size.1);
@@ -248,7 +248,7 @@ fn png_file(kind: (png::ColorType, png::BitDepth), size: (u32, u32), filter: png
     file
 }
 
-/// Kind, palette, transparency and packed rows of a PNG, as the `png` crate sees them.
+/// Color type, depth, palette, transparency and packed rows of a PNG, as the `png` crate reads them.
 type Seen = (png::ColorType, png::BitDepth, Option<Vec<u8>>, Option<Vec<u8>>, Vec<u8>);
 
 fn seen(file: &[u8]) -> Seen {
@@ -355,7 +355,7 @@ fn no_bit_of_a_png_may_be_wrong() {
     assert!(encoded(&followed, PngEncoding::Fast, Reencode::Always).is_ok());
 }
 
-/// A PNG of one row of three grey pixels, of the parts given.
+/// A PNG with a header for one row of three gray pixels, followed by these chunks.
 fn parts(parts: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let mut file = chunks::SIGNATURE.to_vec();
     chunks::put(&mut file, *b"IHDR", &[0, 0, 0, 3, 0, 0, 0, 1, 8, 0, 0, 0, 0]);
@@ -390,7 +390,7 @@ fn data_that_is_not_what_the_header_says_is_refused() {
     }
 }
 
-/// Deinterlacing is compared with what the `png` crate gives, on files of random filtered rows.
+/// Compares deinterlacing with the `png` crate, on files with random filtered rows.
 #[test]
 fn interlaced_files_come_out_in_order() {
     let mut random = fastrand::Rng::with_seed(7);
@@ -451,7 +451,7 @@ fn a_profile_is_kept_if_it_fits() {
     assert!(!picture::fits(&profile, Color::Grey));
 }
 
-/// Rows that are alike and have no runs: a search finds them, and codes alone would not.
+/// Equal rows without runs: only a search for repetitions compresses them.
 #[test]
 fn finds_rows_that_are_alike_in_pictures_without_a_filter() {
     let mut file = Vec::new();

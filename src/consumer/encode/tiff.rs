@@ -1,6 +1,6 @@
-//! Judges the first directory of a TIFF file before its decoder reads it. Refuses what the `tiff` crate 0.11 gives
-//! other pixels for than libtiff, by the name of what was found, and what would take more memory than is justified:
-//! the crate allocates 32 bytes for each listed value before it takes a limit. Pure.
+//! Checks the first directory of a TIFF file before the decoder reads it. Refuses, by name, the kinds for which the
+//! `tiff` crate 0.11 gives other pixels than libtiff. Also refuses directories that would need too much memory: the
+//! crate allocates 32 bytes per listed value before it applies any limit. Pure.
 
 use self::directory::Directory;
 use super::EncodeError;
@@ -10,25 +10,25 @@ mod kind;
 #[cfg(test)]
 mod tests;
 
-/// The most values of a tag. A picture has one for each of its strips or tiles.
+/// The most values per tag. The longest lists have one value for each strip or tile.
 const MAX_VALUES: u32 = 1 << 18;
 
-/// The widest tile: far beyond what is written, and a row of it is little.
+/// The widest tile accepted: far wider than real tiles, and still a small row for the decoder to allocate.
 const MAX_TILE_WIDTH: u32 = 1 << 16;
 
-/// Bytes that the crate takes for a listed value while it reads a tag and, of strips and tiles, keeps.
+/// Bytes that the crate allocates per listed value: 32 while it reads a tag, and 2 × 8 that it keeps for strips and
+/// tiles.
 const VALUE_BYTES: u64 = 32 + 2 * 8;
 
-/// What a file may not be decoded without.
+/// What decoding needs to know about a checked file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TiffHeader {
-    /// Bytes for the values of the directory.
+    /// Bytes that the decoder allocates for the values of the directory.
     pub value_bytes: u64,
-    /// Whether it has tiles of LZW that reach beyond the picture. Of some the decoder finds no end.
+    /// Whether LZW tiles extend beyond the picture. For some of them the decoder does not find the end of the data.
     pub has_odd_lzw_tiles: bool,
 }
 
-/// Judges a file.
 pub(super) fn header(file: &[u8]) -> Result<TiffHeader, EncodeError> {
     let Some(directory) = Directory::first(file) else {
         return Err("the TIFF is cut off: its directory is missing".into());
@@ -50,12 +50,12 @@ pub(super) fn header(file: &[u8]) -> Result<TiffHeader, EncodeError> {
     Ok(TiffHeader { value_bytes: values * VALUE_BYTES, has_odd_lzw_tiles })
 }
 
-/// The ICC profile. The decoder would allocate 32 bytes for each of its bytes.
+/// The ICC profile. Read here, because the decoder would allocate 32 bytes for each byte of it.
 pub(super) fn profile(file: &[u8]) -> Option<&[u8]> {
     Directory::first(file)?.bytes(tag::PROFILE)
 }
 
-/// Numbers of tags (TIFF 6.0, appendix A).
+/// Tag numbers (TIFF 6.0, appendix A).
 mod tag {
     pub(super) const WIDTH: u16 = 256;
     pub(super) const HEIGHT: u16 = 257;
@@ -76,7 +76,7 @@ mod tag {
     pub(super) const EXTRA_SAMPLES: u16 = 338;
     pub(super) const SAMPLE_FORMAT: u16 = 339;
     pub(super) const PROFILE: u16 = 34_675;
-    /// All that the decoder reads before it takes a limit, and FillOrder, which it does not read.
+    /// Tags that the decoder reads before it applies a limit, and FillOrder, which the decoder ignores.
     pub(super) const ALL: [u16; 20] = [
         WIDTH,
         HEIGHT,

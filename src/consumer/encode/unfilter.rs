@@ -1,6 +1,6 @@
-//! Undoes PNG's filters (PNG specification, section 9). Two of them make every pixel wait for the
-//! one before it; of neighbouring rows with such filters, two are undone at once, the lower one
-//! pixel behind. It must never allocate more than a few rows, and a byte for each.
+//! Undoes PNG's filters (PNG specification, section 9). With Average and Paeth, each pixel depends on the pixel
+//! before it. Two neighboring rows with these filters are therefore undone together, the lower row one pixel behind
+//! the upper. Allocates a few rows, and one byte for each row.
 
 use wide::{i16x8, u8x16};
 
@@ -11,9 +11,8 @@ const UP: u8 = 2;
 const AVERAGE: u8 = 3;
 const PAETH: u8 = 4;
 
-/// Undoes the filters of rows, each of `length` bytes behind the number of its filter, and moves the
-/// rows together, in place. `step`: bytes from a sample to the same one of the next pixel. Nothing,
-/// if a row names a filter that there is not.
+/// Undoes the filters in place and removes the filter bytes, which moves the rows together. Each row is a filter byte
+/// and `length` bytes. `step`: bytes from a sample to the same sample of the next pixel. `None`: unknown filter type.
 pub(super) fn unfilter(rows: &mut [u8], length: usize, step: usize) -> Option<()> {
     let filters: Vec<u8> = rows.chunks_exact(length + 1).filter_map(|row| row.first().copied()).collect();
     let (first, mut copies) = (vec![0; length], Copies::default());
@@ -78,11 +77,10 @@ fn predicted<const STEP: usize>(row: &mut [u8], above: &[u8], predict: impl Fn(u
     }
 }
 
-/// Undoes the filters of the copied rows into two others.
+/// Undoes the filters of two copied rows into two output rows: upper, lower.
 type Both = fn(&mut [u8], &mut [u8], &Copies);
 
-/// Two filtered rows and the one above them, each with room behind it, so that its last pixels can
-/// be loaded as all others.
+/// Two filtered rows and the row above them. Each is padded, so that the last pixel can be loaded like all others.
 #[derive(Default)]
 struct Copies {
     above: Vec<u8>,
@@ -97,10 +95,10 @@ fn copy(copy: &mut Vec<u8>, row: &[u8]) {
     copy.extend_from_slice(&[0; LOADED]);
 }
 
-/// Bytes that are loaded at once.
+/// Bytes per load.
 const LOADED: usize = 8;
 
-/// How two rows with these filters are undone at once, if they are worth it.
+/// The function that undoes two rows with these filters together, where that is faster.
 fn both(step: usize, upper: u8, lower: Option<u8>) -> Option<Both> {
     Some(match (step, upper, lower?) {
         (3, AVERAGE, AVERAGE) => at_once::<3, AVERAGE, AVERAGE>,
@@ -128,9 +126,9 @@ fn at_once<const STEP: usize, const UPPER: u8, const LOWER: u8>(upper: &mut [u8]
     let (mut lower_left, mut lower_corner) = (none, none);
     let (lower, last) = lower.split_at_mut(upper.len());
     let places = upper.iter_mut().zip(lower);
-    // By reference: one of its pixels is left over.
+    // `lower_filtered` is borrowed, because one of its pixels remains for the end.
     for (((place, lower_place), (up, pixel)), lower_pixel) in places.zip(above.zip(filtered)).zip(&mut lower_filtered) {
-        // What is left of the upper row's pixel is above the lower row's.
+        // The pixel to the left in the upper row lies above the lower row's current pixel.
         let predicted = predict::<LOWER>(lower_left, left, lower_corner);
         (lower_left, lower_corner) = (put(lower_place, lower_pixel + predicted), left);
         (left, corner) = (put(place, pixel + predict::<UPPER>(left, up, corner)), up);
@@ -140,7 +138,7 @@ fn at_once<const STEP: usize, const UPPER: u8, const LOWER: u8>(upper: &mut [u8]
     }
 }
 
-/// The pixels of a copied row, each with bytes behind it that are of no use, and no harm.
+/// The pixels of a copied row, one per load. The bytes after the pixel in each load are ignored.
 #[inline(always)]
 fn loads<const STEP: usize>(copy: &[u8]) -> impl Iterator<Item = i16x8> {
     copy.windows(LOADED).step_by(STEP).map(|bytes| {
@@ -149,7 +147,7 @@ fn loads<const STEP: usize>(copy: &[u8]) -> impl Iterator<Item = i16x8> {
     })
 }
 
-/// The predictors, for the bytes of a pixel at once.
+/// The Average and Paeth predictors for all bytes of a pixel.
 #[inline(always)]
 fn predict<const FILTER: u8>(left: i16x8, above: i16x8, corner: i16x8) -> i16x8 {
     if FILTER == AVERAGE {
@@ -161,7 +159,7 @@ fn predict<const FILTER: u8>(left: i16x8, above: i16x8, corner: i16x8) -> i16x8 
     threshold.simd_gt(low).bitselect(otherwise, high)
 }
 
-/// Puts the sums' low bytes in their place, and says what they are.
+/// Stores the low bytes of the sums, and returns them as the pixel.
 #[inline(always)]
 fn put<const STEP: usize>(place: &mut [u8; STEP], sums: i16x8) -> i16x8 {
     let pixel = sums & i16x8::splat(0xff);

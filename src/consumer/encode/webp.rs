@@ -1,20 +1,21 @@
-//! Judges the chunks of a WebP file before its decoder reads them: it takes as much memory as a frame
-//! or a profile says that it needs, and finds only then that it is no part of the picture or not
-//! there. Pure. It must never refuse what it knows nothing of; that is left to the decoder.
+//! Checks the chunks of a WebP file before the decoder reads them. The decoder allocates the size that a frame or a
+//! profile claims before it finds that the frame does not fit the picture or that the data is missing. Pure.
+//! Unknown chunks are left to the decoder.
 
-/// The header of an ANMF chunk, before the chunks of the frame.
+/// Bytes of an ANMF chunk's header, which precedes the chunks of the frame.
 const FRAME_HEADER: usize = 16;
 
-/// Whether every frame fits a picture of this size, and what is read by its length is there.
+/// Checks that every lossy frame (VP8) fits the picture, and that its header and the profile are not cut off.
 pub(super) fn check(file: &[u8], width: u32, height: u32) -> Result<(), &'static str> {
-    // What is not extended has one frame, and its size is the picture's.
+    // A file without VP8X has one frame, whose size is the picture's.
     if file.get(12..16) != Some(b"VP8X") {
         return Ok(());
     }
     check_chunks(file.get(12..).unwrap_or_default(), width, height, false)
 }
 
-/// A frame within a frame is none to the decoder, and a file could have any number of them in each other.
+/// Does not descend into an ANMF chunk within an ANMF chunk: the decoder ignores it, and a file could nest any
+/// number.
 fn check_chunks(mut rest: &[u8], width: u32, height: u32, in_frame: bool) -> Result<(), &'static str> {
     while let Some((kind, after)) = rest.split_first_chunk::<4>() {
         let Some((length, after)) = after.split_first_chunk() else { break };
@@ -57,7 +58,7 @@ mod tests {
         [kind, &length[..], data, &[0][..data.len() % 2]].concat()
     }
 
-    /// A frame's header, and nothing of the frame.
+    /// A frame's header without its data.
     fn frame(width: u16, height: u16) -> Vec<u8> {
         let start = [0x10, 0, 0, 0x9d, 0x01, 0x2a];
         chunk(b"VP8 ", &[&start[..], &width.to_le_bytes(), &height.to_le_bytes()].concat())
@@ -92,7 +93,7 @@ mod tests {
                 assert!(is_refused(&file(&chunks), "larger than the picture"), "{chunks:?}");
             }
         }
-        // What is packed into 14 bits has two more beside it, which scale.
+        // Each side has 14 bits; the two bits above are the scale.
         assert!(inspect(&file(&[frame(0x4003, 0xc002)]), 1000).is_ok());
     }
 

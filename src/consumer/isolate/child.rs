@@ -1,5 +1,5 @@
-//! The decoder process: one message from standard input, one result to standard output. It has no thread but this
-//! one, no network and no Secret.
+//! The decoder process: reads one message from standard input, and writes one result to standard output. It has one
+//! thread, uses no network and reads no Secret.
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use crate::consumer::encode::{EncodeError, Header, Png, encode, inspect};
 /// Decodes one message.
 ///
 /// # Errors
-/// The consumer is gone, or a limit can't be set.
+/// The consumer has closed a pipe or sent something else than the protocol allows, or a limit can't be set.
 pub fn decode(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
     let order: Order = protocol::read(input)?;
     let Settings { message, s3, max_body_bytes, .. } = &order.settings;
@@ -22,7 +22,7 @@ pub fn decode(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> 
     limits::expendable()?;
     limits::memory(protocol::memory_for_body(order.body_bytes))?;
     limits::seconds(2 * SECONDS + protocol::seconds_for(order.body_bytes))?;
-    // A panic is reported; its text could repeat the image.
+    // The panic is reported as `Report::Panicked`. Its text may contain parts of the image, so it is not printed.
     std::panic::set_hook(Box::new(|_| {}));
     protocol::write(output, &Report::Ready)?;
     let body = Bytes::from(protocol::read_bytes(input, order.body_bytes)?);
@@ -38,7 +38,7 @@ pub fn decode(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> 
     let mut go = [0];
     input.read_exact(&mut go)?;
     if go != [GO] {
-        return Err(io::Error::other("the consumer says neither to go on nor to end"));
+        return Err(io::Error::other("the consumer sent something else than GO"));
     }
 
     let (key, png) = match caught(|| make(&order, &job, &header)) {
@@ -51,7 +51,7 @@ pub fn decode(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> 
     output.flush()
 }
 
-/// The body's image and the header of it. The body is dropped here, before the image takes its memory.
+/// The image and its header. Drops the body before the image is decoded, to free its memory.
 fn read(decoder: &Decoder, order: &Order, body: Bytes) -> Result<(Job, Header), Refusal> {
     let header = |name: &str| order.headers.get(name).cloned();
     let job = decoder.decode(&Incoming { body: &body, timestamp: order.timestamp, header: &header })?;

@@ -1,41 +1,38 @@
-//! How a decoder process ended that gave no result, judged from its exit status and its last words. Pure.
+//! How a decoder process ended without a result, from its exit status and its standard error. Pure.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-/// SIGXCPU: the process has used the processor time that it allowed itself.
+/// SIGXCPU: the process has used up its CPU time limit (`RLIMIT_CPU`).
 const CPU_TIME: i32 = 24;
 
-/// SIGKILL: from the kernel if the pod has no memory left.
+/// SIGKILL: the kernel sends it when the pod runs out of memory.
 const KILL: i32 = 9;
 
-/// SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM: a terminal and systemd send them to every process of a service.
+/// SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGTERM: terminals and systemd send them to every process of a service.
 const OF_OTHERS: [i32; 5] = [1, 2, 3, KILL, 15];
 
-/// A message whose decoding does not end in a result. The texts say what happened.
+/// How a message ended its decoder process. The texts complete a sentence about the process.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Crash {
-    /// An allocation failed under the limit that the process had set on itself.
-    #[error("needed more memory than the {0} bytes that its size justifies")]
+    /// An allocation failed at the process's own memory limit, in bytes.
+    #[error("needed more memory than its limit of {0} bytes")]
     Memory(u64),
-    /// Calls nested too deep.
     #[error("overflowed its stack")]
     Stack,
-    /// No end in sight.
+    /// The deadline passed, in seconds.
     #[error("had not ended after {0} s")]
     Deadline(u64),
-    /// The kernel or another process ended it.
-    #[error("was ended by signal {0}")]
+    #[error("was killed by signal {0}")]
     Signal(Signal),
-    /// It ended itself.
     #[error("ended with exit code {0}")]
     Exit(i32),
-    /// It said what no decoder says.
-    #[error("gave a result that is none")]
+    /// Its output breaks the protocol.
+    #[error("sent an invalid result")]
     Nonsense,
 }
 
-/// A signal's number. Its text has the name.
+/// A signal's number, displayed with its name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Signal(pub i32);
 
@@ -46,7 +43,7 @@ impl std::fmt::Display for Signal {
             6 => "SIGABRT",
             7 => "SIGBUS",
             8 => "SIGFPE",
-            KILL => "SIGKILL: the kernel does so if the pod has no memory left",
+            KILL => "SIGKILL: the kernel sends it when the pod runs out of memory",
             11 => "SIGSEGV",
             15 => "SIGTERM",
             31 => "SIGSYS",
@@ -57,8 +54,8 @@ impl std::fmt::Display for Signal {
 }
 
 impl Crash {
-    /// From the exit status, what the process wrote to standard error, and the memory and seconds that it had.
-    /// Rust's runtime aborts after a failed allocation and after a stack overflow, and writes which it was.
+    /// Classifies the end of a process. `memory` and `seconds` are its limits. After a failed allocation or a stack
+    /// overflow, Rust's runtime writes the cause to standard error and aborts.
     pub fn judge(status: ExitStatus, stderr: &str, memory: u64, seconds: u64) -> Self {
         match (status.signal(), status.code()) {
             (Some(CPU_TIME), _) => Crash::Deadline(seconds),
@@ -70,8 +67,8 @@ impl Crash {
         }
     }
 
-    /// Whether the signal may concern the service and not the message. The kernel ends a decoder first, whatever
-    /// has filled the pod's memory.
+    /// Whether the signal may have another cause than the message. If the pod runs out of memory, the kernel kills a
+    /// decoder process first, whichever process has used the memory.
     pub fn may_be_of_others(&self) -> bool {
         matches!(self, Crash::Signal(Signal(number)) if OF_OTHERS.contains(number))
     }
@@ -85,10 +82,10 @@ mod tests {
     fn names_what_ended_a_process() {
         let signal = ExitStatus::from_raw;
         for (status, stderr, expected, text) in [
-            (signal(6), "memory allocation of 9000 bytes failed", Crash::Memory(7), "more memory than the 7 bytes"),
+            (signal(6), "memory allocation of 9000 bytes failed", Crash::Memory(7), "more memory than its limit"),
             (signal(6), "thread 'main' (1) has overflowed its stack", Crash::Stack, "stack"),
             (signal(6), "", Crash::Signal(Signal(6)), "6 (SIGABRT)"),
-            (signal(9), "", Crash::Signal(Signal(9)), "no memory left"),
+            (signal(9), "", Crash::Signal(Signal(9)), "out of memory"),
             (signal(11 | 0x80), "", Crash::Signal(Signal(11)), "SIGSEGV"),
             (signal(24), "", Crash::Deadline(60), "60 s"),
             (signal(15), "", Crash::Signal(Signal(15)), "SIGTERM"),
@@ -98,7 +95,7 @@ mod tests {
             let crash = Crash::judge(status, stderr, 7, 60);
             assert_eq!(crash, expected);
             assert!(crash.to_string().contains(text), "{crash}");
-            assert_eq!(crash.may_be_of_others(), ["no memory left", "SIGTERM"].contains(&text));
+            assert_eq!(crash.may_be_of_others(), ["out of memory", "SIGTERM"].contains(&text));
         }
     }
 }

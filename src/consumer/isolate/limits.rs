@@ -1,33 +1,34 @@
-//! The limits that a decoder process sets on itself. They bind whatever the image makes it do.
+//! Resource limits that a decoder process sets for itself, before it reads the body and before it decodes the image.
 
 use std::fs;
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Bytes of memory that the process may have.
+/// Limits the process's memory, in bytes.
 ///
-/// `RLIMIT_DATA` counts what can fill memory: the heap, and private writable mappings. `RLIMIT_AS` would count the
-/// program, its libraries and reserved addresses as well, which differ by build and C library.
+/// `RLIMIT_DATA` counts the heap and private writable mappings. `RLIMIT_AS` would also count the program, its
+/// libraries and reserved address space, which vary by build and C library.
 pub fn memory(bytes: u64) -> io::Result<()> {
     lower(Resource::Data, bytes)
 }
 
-/// Seconds of processor time, counted from the start of the process. This limit ends an endless loop when no
-/// consumer is left to end it.
+/// Limits the CPU time, in seconds since the process started. This stops an endless loop even if the consumer, which
+/// enforces the deadline, has ended.
 pub fn seconds(seconds: u64) -> io::Result<()> {
     lower(Resource::Cpu, seconds)
 }
 
-/// No dump, which would contain the image; and where the kernel must end a process of the pod, this one.
+/// Disables core dumps, which would contain the image, and makes this process the first that the kernel kills when
+/// the pod runs out of memory.
 pub fn expendable() -> io::Result<()> {
     lower(Resource::Core, 0)?;
-    // A sandbox without this file is no reason not to decode: the limit of memory holds without it.
+    // Some sandboxes lack this file. The memory limit applies without it.
     drop(fs::write("/proc/self/oom_score_adj", "1000"));
     Ok(())
 }
 
-/// Sets a soft limit, within the hard one.
+/// Sets the soft limit, at most to the hard limit.
 fn lower(resource: Resource, limit: u64) -> io::Result<()> {
     let maximum = getrlimit(resource).maximum;
     let current = Some(maximum.map_or(limit, |maximum| maximum.min(limit)));

@@ -1,5 +1,5 @@
-//! What a consumer and its decoder process say to each other: frames of a length (4 bytes, little-endian) and JSON;
-//! the body follows the order, and the PNG follows `Report::Done`. Pure but for the reads and writes.
+//! The protocol between a consumer and its decoder process. A frame is a length (4 bytes, little-endian) and JSON.
+//! The body follows the order, and the PNG follows `Report::Done`, both as plain bytes.
 //!
 //! consumer: order, body ─▶ decoder: `Ready`, `Needs` ─▶ consumer: one byte ─▶ decoder: `Done`, PNG.
 
@@ -14,22 +14,22 @@ use crate::api::image::ImageSettings;
 use crate::api::message::MessageFormat;
 use crate::reason::Reason;
 
-/// The most that the JSON of a frame may take. The headers of a message are in it, and no body.
+/// The longest JSON of a frame, in bytes. The JSON contains the headers of a message, but not the body.
 pub const MAX_FRAME: u32 = 16 << 20;
 
-/// The byte by which the consumer says that the image has its memory.
+/// The byte that the consumer sends once it has reserved the memory for the image.
 pub const GO: u8 = 1;
 
-/// What a decoder process takes beside the image (a few MiB), and its tables.
+/// Bytes for the decoder process itself (a few MiB) and the decoder's tables.
 const MARGIN: u64 = 32 << 20;
 
-/// Seconds that each of the two phases may take, beside those for its bytes.
+/// Seconds that each of the two phases may take, in addition to the seconds for its bytes.
 pub const SECONDS: u64 = 60;
 
-/// Bytes that a processor works through in a second, if it is as slow as ever: others do fifty times as many.
+/// Bytes per second that even a very slow CPU processes. Usual CPUs process fifty times as many.
 const BYTES_A_SECOND: u64 = 1 << 20;
 
-/// The parts of an assignment that decide what becomes of a body.
+/// The parts of an assignment that decoding and encoding depend on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Settings {
     /// `spec.message`.
@@ -42,71 +42,67 @@ pub struct Settings {
     pub max_body_bytes: u64,
 }
 
-/// One message, but for its body.
+/// One message without its body.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub struct Order {
-    /// How to decode and encode.
     pub settings: Settings,
-    /// The AMQP timestamp.
+    /// The AMQP property `timestamp`, in seconds since 1970.
     pub timestamp: Option<u64>,
     /// The headers that the decoder reads.
     pub headers: BTreeMap<String, String>,
-    /// The length of the body that follows.
+    /// The length of the body that follows the frame.
     pub body_bytes: u64,
 }
 
-/// What a decoder reports.
+/// The decoder process's reports to the consumer.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub enum Report {
-    /// It has set its limits. From here on, what ends it is the message.
+    /// The limits are set. If the process ends after this report, the message is usually the cause.
     Ready,
-    /// It has read the image's header, and waits for `GO`.
+    /// The image's header is read; decoding it needs this many bytes of memory. The process waits for `GO`.
     Needs(u64),
     /// The PNG follows.
     Done {
-        /// The object's key.
+        /// The object key.
         key: String,
         /// The digest of the pixels.
         digest: [u8; 32],
-        /// The PNG's length.
+        /// The length of the PNG.
         bytes: u64,
     },
     /// The message can never succeed.
     Refused(Refusal),
-    /// The decoder panicked.
     Panicked,
 }
 
-/// Why a message can never succeed, as its decoder process found.
+/// Why a message can never succeed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Refusal {
-    /// The bounded reason.
     pub reason: Reason,
-    /// The same for a person.
+    /// The cause for people, with the fix.
     pub detail: String,
 }
 
-/// Bytes of memory that reading a body of this length and the header of its image may take: the body, its image,
-/// and a copy of either.
+/// The memory limit, in bytes, while a body of this length and the header of its image are read: the body, its image,
+/// and a copy of one of them.
 pub fn memory_for_body(bytes: u64) -> u64 {
     bytes.saturating_mul(3).saturating_add(MARGIN)
 }
 
-/// Bytes of memory that an image may take which `needs` so many by its header. A quarter more, because a header
-/// does not tell everything about a decoder: a good image must not end here.
+/// The memory limit, in bytes, while an image is decoded that needs `needs` bytes by its header. Allows a quarter
+/// more, because the header does not determine the decoder's use exactly, and a valid image must not fail at the
+/// limit.
 pub fn memory_for_image(needs: u64) -> u64 {
     needs.saturating_add(needs / 4).saturating_add(MARGIN)
 }
 
-/// Seconds that work on so many bytes may take.
+/// Seconds that processing so many bytes may take.
 pub fn seconds_for(bytes: u64) -> u64 {
     bytes / BYTES_A_SECOND
 }
 
-/// A frame.
-///
 /// # Errors
-/// It would be too long.
+/// The JSON is longer than `MAX_FRAME`.
 pub fn frame(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(value)?;
     let length = u32::try_from(json.len()).ok().filter(|length| *length <= MAX_FRAME);
@@ -114,10 +110,8 @@ pub fn frame(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes()[..], &json].concat())
 }
 
-/// Reads a frame.
-///
 /// # Errors
-/// The other side is gone, or what it said is no frame.
+/// The other process has closed its pipe, the frame is longer than `MAX_FRAME`, or the JSON is not a `T`.
 pub fn read<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     input.read_exact(&mut length)?;
@@ -128,10 +122,10 @@ pub fn read<T: DeserializeOwned>(input: &mut impl Read) -> io::Result<T> {
     Ok(serde_json::from_slice(&read_bytes(input, length.into())?)?)
 }
 
-/// Reads so many bytes. The memory is taken as they come.
+/// Reads `length` bytes. Reserves them at the start; the kernel provides the pages as they are written.
 ///
 /// # Errors
-/// The other side is gone before.
+/// The other process has closed its pipe before so many bytes.
 pub fn read_bytes(input: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
     if input.take(length).read_to_end(&mut bytes)? as u64 != length {
@@ -140,10 +134,6 @@ pub fn read_bytes(input: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes a frame.
-///
-/// # Errors
-/// The other side is gone.
 pub fn write(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     output.write_all(&frame(value)?)?;
     output.flush()

@@ -1,5 +1,5 @@
-//! Walks the markers of a JPEG (ITU-T T.81, annex B) before its decoder runs, and finds where the data of its pixels
-//! ends. Every scan's data is passed over marker by marker; nothing behind the end marker is read.
+//! Walks the markers of a JPEG (ITU-T T.81, annex B) before the decoder runs, and finds the end of the pixel data.
+//! Ignores everything after the end marker.
 
 use memchr::memchr;
 
@@ -9,7 +9,7 @@ const SOS: u8 = 0xda;
 const EOI: u8 = 0xd9;
 const DRI: u8 = 0xdd;
 
-/// A coefficient that no scan has brought.
+/// The precision of a coefficient that no scan contains.
 const MISSING: u8 = u8::MAX;
 
 /// Size and components of a JPEG, and where its last scan ends.
@@ -19,11 +19,11 @@ pub(in crate::consumer::encode) struct Frame {
     pub height: u16,
     pub is_progressive: bool,
     pub components: Vec<Component>,
-    /// The place of the first marker behind the data of the last scan.
+    /// Offset of the first marker after the data of the last scan.
     pub end: usize,
 }
 
-/// A component, and the precision that each of its coefficients has reached: 0 is all of it.
+/// A component, and the precision of each of its coefficients: the number of low bits still missing, 0 if complete.
 #[derive(Clone, Debug)]
 pub(in crate::consumer::encode) struct Component {
     id: u8,
@@ -33,7 +33,7 @@ pub(in crate::consumer::encode) struct Component {
 }
 
 impl Frame {
-    /// Walks from the start to the end marker; of a sequential JPEG to the end of its only scan.
+    /// Walks to the end marker, or to the end of the only scan of a sequential JPEG.
     pub fn of(file: &[u8]) -> Result<Self, EncodeError> {
         let (mut at, mut frame, mut interval) = (2, None, 0);
         loop {
@@ -68,11 +68,11 @@ impl Frame {
             return Err("the JPEG's header is cut off".into());
         };
         if bits != 8 {
-            let found = format!("it is a JPEG of {bits} bits per sample; JPEGs of 8 are read");
+            let found = format!("it is a JPEG of {bits} bits per sample; only 8 bits are supported");
             return Err(EncodeError::UnsupportedImage(found));
         }
         if !matches!(count, 1 | 3 | 4) {
-            let found = format!("it is a JPEG of {count} components; JPEGs of 1, 3 and 4 are read");
+            let found = format!("it is a JPEG of {count} components; only 1, 3 and 4 are supported");
             return Err(EncodeError::UnsupportedImage(found));
         }
         let component = |&[id, sampling, _]: &[u8; 3]| Component {
@@ -90,7 +90,7 @@ impl Frame {
         Ok(Self { width, height, is_progressive: marker == 0xc2, components, end: 0 })
     }
 
-    /// Takes a scan's header.
+    /// Records which coefficients a scan contains, from the scan's header.
     fn scan(&mut self, header: &[u8]) -> Result<(), EncodeError> {
         const DAMAGED: &str = "the JPEG has a scan whose header is damaged";
         let (count, rest) = header.split_first().ok_or(DAMAGED)?;
@@ -111,14 +111,14 @@ impl Frame {
         Ok(())
     }
 
-    /// Whether the scans have brought every bit of every coefficient. Encoders write no other progressive JPEG; one
-    /// that was cut between two scans is like that.
+    /// Whether the scans contain every bit of every coefficient. Encoders write only such progressive JPEGs; a file
+    /// that was cut between two scans is incomplete.
     fn is_complete(&self) -> bool {
         self.components.iter().all(|component| component.precision.iter().all(|precision| *precision == 0))
     }
 
-    /// Bytes that the decoder takes beside the pixels: rows of units for each component and, of a progressive JPEG,
-    /// 2 bytes for each coefficient.
+    /// Bytes that the decoder allocates in addition to the pixels: rows of units for each component and, for a
+    /// progressive JPEG, 2 bytes for each coefficient.
     pub fn decoder_bytes(&self) -> u64 {
         let most = |side: fn(&Component) -> u8| u64::from(self.components.iter().map(side).max().unwrap_or(1));
         let (across, down) = (most(|component| component.across), most(|component| component.down));
@@ -131,13 +131,13 @@ impl Frame {
     }
 }
 
-/// Bytes for a pixel of a row and a component: zune-jpeg has eight rows of 2 bytes of a unit as they are coded, up to
-/// sixteen as they are scaled, eight between the two, and four more.
+/// Bytes per pixel of a row and component. For each row of blocks, zune-jpeg 0.5 allocates rows of 2-byte samples:
+/// eight as coded, up to sixteen as upsampled, eight in between, and four more.
 const ROW_BYTES: u64 = 2 * (8 + 16 + 8 + 4);
 
 const CUT: &str = "the JPEG is cut off: its end marker, or data before it, is missing";
 
-/// The next marker and the place behind it. The decoder passes over what lies between, and so do others.
+/// The next marker and the offset after it. Skips any bytes before the marker, as decoders do.
 fn marker(file: &[u8], mut at: usize) -> Option<(u8, usize)> {
     loop {
         at += memchr(0xff, file.get(at..)?)? + 1;
@@ -148,15 +148,15 @@ fn marker(file: &[u8], mut at: usize) -> Option<(u8, usize)> {
     }
 }
 
-/// What a marker's segment holds, and the place behind it.
+/// The content of a marker's segment, and the offset after it.
 fn segment(file: &[u8], start: usize) -> Option<(&[u8], usize)> {
     let length = u16::from_be_bytes(*file.get(start..)?.first_chunk()?);
     let end = start + usize::from(length);
     Some((file.get(start + 2..end)?, end))
 }
 
-/// The place of the first marker behind a scan's data. Restart markers, which belong to the data, count from 0 to 7:
-/// one that does not follow the one before it shows that data between them is lost.
+/// The offset of the first marker after a scan's data. Restart markers are part of the data and count from 0 to 7
+/// repeatedly (ITU-T T.81, B.2.1): a gap in the sequence means lost data.
 fn data_end(file: &[u8], start: usize, restarts: bool) -> Result<usize, EncodeError> {
     let (mut at, mut expected) = (start, 0);
     loop {

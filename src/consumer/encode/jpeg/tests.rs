@@ -1,4 +1,4 @@
-//! Where a JPEG ends, and which JPEGs are refused. The expected pixels are those that libjpeg-turbo gives for the seeds.
+//! Where a JPEG ends, and which JPEGs are refused. The expected pixels are what libjpeg-turbo decodes from the seeds.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
@@ -17,7 +17,7 @@ fn pixels(file: &[u8]) -> Result<Vec<u8>, EncodeError> {
     Ok(read(file, header(file)?)?.pixels)
 }
 
-/// Places of a marker.
+/// The offsets of a marker.
 fn places(file: &[u8], marker: u8) -> Vec<usize> {
     (0..file.len() - 1).filter(|at| file[*at..at + 2] == [0xff, marker]).collect()
 }
@@ -41,7 +41,7 @@ fn pixels_are_those_of_libjpeg() {
     assert_eq!(pixels(GREY).expect("valid"), [82, 49, 158, 98, 52, 140]);
 }
 
-/// What phones put behind a picture: a film, a second picture, or anything. None of its bytes ends the picture.
+/// Phones append a video, a second picture or other data to a JPEG. Those bytes must not affect the picture.
 #[test]
 fn what_follows_the_end_is_not_read() {
     for file in [PLAIN, RESTARTS, PROGRESSIVE, CMYK, PROGRESSIVE_CMYK, GREY] {
@@ -54,7 +54,8 @@ fn what_follows_the_end_is_not_read() {
     }
 }
 
-/// Cut at every byte, with and without an end marker behind: refused, or nothing was lost but bits that fill a byte.
+/// Cuts a file at every byte, with and without an end marker appended. Each result must be refused, unless only
+/// padding bits were lost.
 #[test]
 fn a_row_is_never_made_up() {
     for file in [PLAIN, RESTARTS, PROGRESSIVE, CMYK, PROGRESSIVE_CMYK, GREY] {
@@ -69,7 +70,7 @@ fn a_row_is_never_made_up() {
             assert!(ended.is_err() || is_last && ended.is_ok_and(|pixels| pixels == whole), "cut to {length} of {end}");
         }
         let next = [&file[..end - 3], &PLAIN[2..]].concat();
-        assert!(pixels(&next).is_err(), "cut, with another behind");
+        assert!(pixels(&next).is_err(), "cut, followed by another JPEG");
     }
     let cut = &PLAIN[..PLAIN.len() * 3 / 4];
     let error = pixels(&[cut, &END_OF_IMAGE].concat()).expect_err("refused");

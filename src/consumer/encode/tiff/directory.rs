@@ -1,9 +1,8 @@
-//! The entries of a TIFF's first directory (TIFF 6.0, section 2), read where they lie in the file.
+//! The entries of a TIFF's first directory (TIFF 6.0, section 2), read in place without allocation.
 
 use super::tag;
 use crate::consumer::encode::EncodeError;
 
-/// The first directory of a file.
 pub(super) struct Directory<'a> {
     file: &'a [u8],
     is_little: bool,
@@ -20,37 +19,37 @@ impl<'a> Directory<'a> {
         Some(directory)
     }
 
-    /// The tags that the decoder reads, and how many values they list.
+    /// The tags in `tag::ALL` that the directory has, with their number of values.
     pub fn read(&self) -> impl Iterator<Item = (u16, u32)> {
         let tags =
             self.entries.iter().map(|&[a, b, _, _, c, d, e, f, ..]| (self.short([a, b]), self.long([c, d, e, f])));
         tags.filter(|(tag, _)| tag::ALL.contains(tag))
     }
 
-    /// The only value of a tag.
+    /// The value of a tag that must have exactly one; `None` if the tag is absent.
     pub fn number(&self, tag: u16) -> Result<Option<u32>, EncodeError> {
         match self.values(tag)? {
             None => Ok(None),
             Some(mut values) => match (values.next(), values.next()) {
                 (Some(value), None) => Ok(Some(value)),
-                _ => Err(EncodeError::InvalidImage(format!("the TIFF's tag {tag} has not one value"))),
+                _ => Err(EncodeError::InvalidImage(format!("the TIFF's tag {tag} must have exactly one value"))),
             },
         }
     }
 
-    /// The values of a tag: a few in its entry, others where that says.
+    /// The values of a tag. Up to 4 bytes lie in the entry itself, more at the offset in the entry.
     pub fn values(&self, tag: u16) -> Result<Option<impl Iterator<Item = u32> + Clone>, EncodeError> {
         let Some([_, _, a, b, c, d, e, f, place @ ..]) =
             self.entries.iter().find(|[a, b, ..]| self.short([*a, *b]) == tag)
         else {
             return Ok(None);
         };
-        // BYTE, SHORT and LONG. The decoder takes others as well, which nobody writes here.
+        // BYTE, SHORT and LONG. The decoder accepts more types, but no writer uses them for these tags.
         let size = match self.short([*a, *b]) {
             1 => 1,
             3 => 2,
             4 => 4,
-            kind => return Err(EncodeError::InvalidImage(format!("the TIFF's tag {tag} is of the odd kind {kind}"))),
+            kind => return Err(EncodeError::InvalidImage(format!("the TIFF's tag {tag} has unsupported type {kind}"))),
         };
         let length = self.long([*c, *d, *e, *f]) as usize * size;
         let there = if length <= 4 {
@@ -64,7 +63,7 @@ impl<'a> Directory<'a> {
         Ok(Some(values.chunks_exact(size).map(move |value| number(value, is_little))))
     }
 
-    /// The bytes of a tag that holds data: BYTE or UNDEFINED.
+    /// The bytes of a data tag (BYTE or UNDEFINED) of more than 4 bytes.
     pub fn bytes(&self, tag: u16) -> Option<&'a [u8]> {
         let [_, _, a, b, c, d, e, f, place @ ..] =
             self.entries.iter().find(|[a, b, ..]| self.short([*a, *b]) == tag)?;

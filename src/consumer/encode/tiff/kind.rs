@@ -1,5 +1,5 @@
-//! Which kinds of TIFF are read. Each refusal names what was found: the `tiff` crate gives other pixels than libtiff
-//! for it, panics, or refuses it with a number.
+//! Checks that a TIFF is of a supported kind. A kind is unsupported if the `tiff` crate decodes it to other pixels
+//! than libtiff, panics, or refuses it with a bare number. Each refusal names what was found.
 
 use super::directory::Directory;
 use super::tag;
@@ -8,14 +8,14 @@ use crate::consumer::encode::EncodeError;
 const LZW: u32 = 5;
 const PLANES: u32 = 2;
 
-/// Whether the picture is in tiles of LZW that reach beyond it.
+/// Checks the kind. Returns whether LZW tiles extend beyond the picture.
 pub(super) fn check(directory: &Directory<'_>) -> Result<bool, EncodeError> {
     let compression = directory.number(tag::COMPRESSION)?.unwrap_or(1);
     if let Some(name) = other_compression(compression) {
-        return unsupported(format!("{name} compression; publish it with LZW, Deflate or none, or as a PNG"));
+        return unsupported(format!("{name} compression; publish it with LZW, Deflate or no compression, or as a PNG"));
     }
     if directory.number(tag::FILL_ORDER)?.unwrap_or(1) != 1 {
-        return unsupported("its bits from right to left (FillOrder 2); publish it with FillOrder 1".to_owned());
+        return unsupported("reversed bit order (FillOrder 2); publish it with FillOrder 1".to_owned());
     }
     let samples = directory.number(tag::SAMPLES)?.unwrap_or(1);
     let colors = colors(directory, samples)?;
@@ -23,11 +23,12 @@ pub(super) fn check(directory: &Directory<'_>) -> Result<bool, EncodeError> {
     check_bands(directory, samples, colors)?;
     let is_planar = samples > 1 && directory.number(tag::PLANES)? == Some(PLANES);
     if is_planar && colors == 4 {
-        return unsupported("CMYK in planes; publish it pixel by pixel (PlanarConfiguration 1)".to_owned());
+        return unsupported("planar CMYK; publish it with interleaved samples (PlanarConfiguration 1)".to_owned());
     }
     let has_odd_tiles = has_odd_tiles(directory)?;
     if is_planar && has_odd_tiles {
-        let found = "tiles of planes that the picture does not fill; publish it pixel by pixel (PlanarConfiguration 1)";
+        let found = "planar tiles that extend beyond the picture; publish it with interleaved samples \
+                     (PlanarConfiguration 1)";
         return unsupported(found.to_owned());
     }
     check_chunks(directory, is_planar)?;
@@ -54,7 +55,7 @@ fn other_compression(number: u32) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// How many samples of a pixel are its color.
+/// The number of color samples per pixel.
 fn colors(directory: &Directory<'_>, samples: u32) -> Result<u32, EncodeError> {
     let found = match directory.number(tag::PHOTOMETRIC)? {
         Some(0 | 1) => return Ok(1),
@@ -65,40 +66,40 @@ fn colors(directory: &Directory<'_>, samples: u32) -> Result<u32, EncodeError> {
         Some(5) => format!("{samples} bands, of which 4 are CMYK"),
         Some(6) => "YCbCr colors".to_owned(),
         Some(8..=10) => "CIE L*a*b* colors".to_owned(),
-        Some(number) => format!("colors of the unknown kind {number}"),
-        None => return Err("the TIFF does not say of which kind its colors are (tag 262)".into()),
+        Some(number) => format!("the unknown PhotometricInterpretation {number}"),
+        None => return Err("the TIFF has no PhotometricInterpretation (tag 262)".into()),
     };
-    unsupported(format!("{found}; publish it with RGB or grey pixels, or as a PNG"))
+    unsupported(format!("{found}; publish it with RGB or gray pixels, or as a PNG"))
 }
 
-/// Depth and kind of a sample.
+/// Checks the depth and format of the samples.
 fn check_samples(directory: &Directory<'_>, colors: u32) -> Result<(), EncodeError> {
     let bits = same(directory, tag::BITS)?.unwrap_or(1);
     let kind = same(directory, tag::SAMPLE_FORMAT)?.unwrap_or(1);
-    let advice = "publish it with integers of 8 or 16 bits";
+    let advice = "publish it with 8-bit or 16-bit integers";
     match (bits, kind, colors) {
         (8 | 16, 1, _) | (1, 1, 1) | (32, 3, 3) => Ok(()),
         (_, 1, _) if bits < 32 => unsupported(format!("{bits} bits per sample; {advice}")),
         (_, 1, _) => unsupported(format!("integers of {bits} bits; {advice}, or RGB with floats from 0 to 1")),
         (_, 2, _) => unsupported(format!("signed integers of {bits} bits; {advice}")),
         (_, 3, _) => unsupported(format!("floats of {bits} bits; {advice}, or RGB with floats of 32 bits")),
-        _ => unsupported(format!("samples of the unknown kind {kind}; {advice}")),
+        _ => unsupported(format!("the unknown SampleFormat {kind}; {advice}")),
     }
 }
 
-/// The value that a tag has for every sample.
+/// The value of a tag that must be the same for every sample.
 fn same(directory: &Directory<'_>, tag: u16) -> Result<Option<u32>, EncodeError> {
     let Some(mut values) = directory.values(tag)? else { return Ok(None) };
     let first = values.next();
     if values.all(|value| Some(value) == first) {
         return Ok(first);
     }
-    let what = if tag == tag::BITS { "depths" } else { "kinds" };
-    unsupported(format!("samples of different {what}; publish it with integers of 8 or 16 bits"))
+    let what = if tag == tag::BITS { "depths" } else { "formats" };
+    unsupported(format!("samples of different {what}; publish it with 8-bit or 16-bit integers"))
 }
 
-/// Beyond its colors a picture may have one sample, which is its alpha. Others the decoder drops, before it undoes
-/// the predictor and where a tile ends.
+/// Allows one sample in addition to the colors: alpha. The decoder drops all other samples, before it undoes the
+/// predictor and at the ends of tiles.
 fn check_bands(directory: &Directory<'_>, samples: u32, colors: u32) -> Result<(), EncodeError> {
     const ASSOCIATED: u32 = 1;
     const ALPHA: u32 = 2;
@@ -106,19 +107,18 @@ fn check_bands(directory: &Directory<'_>, samples: u32, colors: u32) -> Result<(
     let Some(beyond) = samples.checked_sub(colors) else {
         return Err(EncodeError::InvalidImage(format!("the TIFF has {samples} samples for {colors} colors")));
     };
-    let names = if colors == 1 { "grey" } else { "3 colors" };
-    let advice = format!("PNG takes {names} and one alpha; publish the colors alone");
+    let names = if colors == 1 { "gray" } else { "3 colors" };
+    let advice = format!("PNG supports {names} and one alpha; publish only the color bands");
     match (colors, beyond, extra.as_slice()) {
         (_, 0, []) | (3, 1, [] | [ALPHA]) => Ok(()),
         (1, 1, [ASSOCIATED | ALPHA]) => {
-            unsupported("grey with alpha; publish it as RGB with alpha, or as a PNG".to_owned())
+            unsupported("gray with alpha; publish it as RGB with alpha, or as a PNG".to_owned())
         }
         (3, 1, [ASSOCIATED]) => unsupported(
-            "colors that are multiplied by their alpha (ExtraSamples 1); publish it with alpha apart (ExtraSamples 2)"
-                .to_owned(),
+            "premultiplied alpha (ExtraSamples 1); publish it with straight alpha (ExtraSamples 2)".to_owned(),
         ),
-        (_, 0, _) => Err("the TIFF lists samples beyond its colors and has none".into()),
-        (_, 1, _) => unsupported(format!("{samples} bands: {names} and one that is no alpha; {advice}")),
+        (_, 0, _) => Err("the TIFF lists extra samples (tag 338) but has none".into()),
+        (_, 1, _) => unsupported(format!("{samples} bands: {names} and one that is not alpha; {advice}")),
         _ => unsupported(format!("{samples} bands: {names} and {beyond} more; {advice}")),
     }
 }
@@ -131,8 +131,8 @@ fn has_odd_tiles(directory: &Directory<'_>) -> Result<bool, EncodeError> {
     Ok(is_odd(tag::WIDTH, tag::TILE_WIDTH)? || is_odd(tag::HEIGHT, tag::TILE_HEIGHT)?)
 }
 
-/// Strips and tiles that are not in the file, or not whole: the decoder reads what lies at offset 0, or behind a chunk's
-/// end.
+/// Checks that no strip or tile is missing or too short: the decoder would read the bytes at offset 0, or those after
+/// the chunk's end, as pixels.
 fn check_chunks(directory: &Directory<'_>, is_planar: bool) -> Result<(), EncodeError> {
     for (name, offsets, lengths) in
         [("strips", tag::STRIP_OFFSETS, tag::STRIP_BYTES), ("tiles", tag::TILE_OFFSETS, tag::TILE_BYTES)]
@@ -142,7 +142,7 @@ fn check_chunks(directory: &Directory<'_>, is_planar: bool) -> Result<(), Encode
         let absent = offsets.zip(lengths.clone()).filter(|(offset, length)| *offset == 0 || *length == 0).count();
         if absent > 0 {
             return unsupported(format!(
-                "{absent} of its {all} {name} left out (sparse); publish it whole (GDAL: SPARSE_OK=FALSE)"
+                "{absent} of its {all} {name} missing (sparse file); publish all of them (GDAL: SPARSE_OK=FALSE)"
             ));
         }
         if directory.number(tag::COMPRESSION)?.unwrap_or(1) == 1 {
@@ -152,7 +152,7 @@ fn check_chunks(directory: &Directory<'_>, is_planar: bool) -> Result<(), Encode
     Ok(())
 }
 
-/// Whether each chunk that is not compressed has the bytes of its rows.
+/// Checks that each uncompressed chunk has at least the bytes of its rows.
 fn check_lengths(
     directory: &Directory<'_>,
     is_planar: bool,
@@ -171,8 +171,8 @@ fn check_lengths(
         let rows = if is_tiled { down } else { down.min(height.saturating_sub(index % strips * down)) };
         let expected = (across * pixel).div_ceil(8).saturating_mul(rows);
         if u64::from(length) < expected {
-            let found = format!("{length} bytes of {expected} in one of the TIFF's {name}");
-            return Err(EncodeError::InvalidImage(format!("there are {found}")));
+            let found = format!("one of its {name} has {length} bytes of {expected}");
+            return Err(EncodeError::InvalidImage(format!("the TIFF is damaged: {found}")));
         }
     }
     Ok(())

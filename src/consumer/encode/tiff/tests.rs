@@ -1,4 +1,4 @@
-//! Which TIFFs are refused, by name. The files are written here by hand: no writer of the decoder's crate.
+//! Which TIFFs are refused, and how the refusal names them. The files are built by hand, not with the `tiff` crate.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
@@ -13,10 +13,10 @@ const SHORT: u16 = 3;
 const LONG: u16 = 4;
 const UNDEFINED: u16 = 7;
 
-/// A tag: its number, the kind of its values, and these.
+/// A tag: its number, the type of its values, and the values.
 type Tag<'a> = (u16, u16, &'a [u32]);
 
-/// A file of these tags, which are in order, with `data` before its directory: at place 8.
+/// A file with these tags, which must ascend, and `data` at offset 8, before the directory.
 fn file(is_little: bool, tags: &[Tag<'_>], data: &[u8]) -> Vec<u8> {
     let bytes = |kind, value: u32| match (kind, is_little) {
         (BYTE | UNDEFINED, _) => vec![value as u8],
@@ -46,7 +46,7 @@ fn file(is_little: bool, tags: &[Tag<'_>], data: &[u8]) -> Vec<u8> {
     [file, vec![0; 4], rest].concat()
 }
 
-/// A picture of two pixels, one row, in one strip, with tags in place of its own or beside them.
+/// A picture of two pixels in one row and one strip. `others` replace its tags or are added to them.
 fn picture(photometric: u32, bits: &[u32], data: &[u8], others: &[Tag<'_>]) -> Vec<u8> {
     let samples = [bits.len() as u32];
     let length = [data.len() as u32];
@@ -71,7 +71,7 @@ fn stored(file: &[u8]) -> Result<Png, EncodeError> {
     encode(file.to_vec().into(), &inspect(file, 1000)?, &ImageSettings::default())
 }
 
-/// Rows of pixels of a stored file, as the `png` crate reads them.
+/// The pixels of the stored PNG, as the `png` crate reads them.
 fn pixels(file: &[u8]) -> Vec<u8> {
     let png = stored(file).expect("valid");
     let mut reader = png::Decoder::new(std::io::Cursor::new(png.bytes())).read_info().unwrap();
@@ -99,16 +99,16 @@ fn what_comes_out_wrong_is_refused_by_name() {
     for (file, found) in [
         (
             bands(4, &[(338, SHORT, &[0])]),
-            "4 bands: 3 colors and one that is no alpha; PNG takes 3 colors and one alpha",
+            "4 bands: 3 colors and one that is not alpha; PNG supports 3 colors and one alpha",
         ),
-        (bands(5, &[(338, SHORT, &[2, 0])]), "5 bands: 3 colors and 2 more; PNG takes 3 colors and one alpha"),
+        (bands(5, &[(338, SHORT, &[2, 0])]), "5 bands: 3 colors and 2 more; PNG supports 3 colors and one alpha"),
         (bands(5, &[(338, SHORT, &[2])]), "5 bands: 3 colors and 2 more"),
         (bands(5, &[]), "5 bands: 3 colors and 2 more"),
-        (picture(1, &[8; 2], &[0; 4], &[(338, SHORT, &[0])]), "2 bands: grey and one that is no alpha"),
-        (picture(1, &[8; 2], &[0; 4], &[(338, SHORT, &[2])]), "grey with alpha"),
+        (picture(1, &[8; 2], &[0; 4], &[(338, SHORT, &[0])]), "2 bands: gray and one that is not alpha"),
+        (picture(1, &[8; 2], &[0; 4], &[(338, SHORT, &[2])]), "gray with alpha"),
         (picture(5, &[8; 5], &[0; 10], &[(338, SHORT, &[2])]), "5 bands, of which 4 are CMYK"),
-        (bands(4, &[(338, SHORT, &[1])]), "colors that are multiplied by their alpha (ExtraSamples 1)"),
-        (grey(&[(266, SHORT, &[2])]), "its bits from right to left (FillOrder 2)"),
+        (bands(4, &[(338, SHORT, &[1])]), "premultiplied alpha (ExtraSamples 1)"),
+        (grey(&[(266, SHORT, &[2])]), "reversed bit order (FillOrder 2)"),
         (rgb(32, &[]), "integers of 32 bits"),
         (rgb(32, &[(339, SHORT, &[1; 3])]), "integers of 32 bits"),
         (rgb(32, &[(339, SHORT, &[2; 3])]), "signed integers of 32 bits"),
@@ -125,9 +125,9 @@ fn what_comes_out_wrong_is_refused_by_name() {
         (grey(&[(259, SHORT, &[7])]), "JPEG compression"),
         (grey(&[(259, SHORT, &[4])]), "fax compression"),
         (grey(&[(259, SHORT, &[9])]), "unknown (number 9) compression"),
-        (grey(&[(273, LONG, &[0])]), "1 of its 1 strips left out (sparse)"),
-        (grey(&[(279, LONG, &[0])]), "1 of its 1 strips left out (sparse)"),
-        (rgb(8, &tiles), "tiles of planes that the picture does not fill"),
+        (grey(&[(273, LONG, &[0])]), "1 of its 1 strips missing (sparse file)"),
+        (grey(&[(279, LONG, &[0])]), "1 of its 1 strips missing (sparse file)"),
+        (rgb(8, &tiles), "planar tiles that extend beyond the picture"),
     ] {
         let error = stored(&file).expect_err(found);
         assert_eq!(error.reason(), Reason::UnsupportedImage, "{found}: {error}");
@@ -136,7 +136,7 @@ fn what_comes_out_wrong_is_refused_by_name() {
     }
 }
 
-/// The expected values are those of the written bytes; libtiff reads the same.
+/// The expected values are the bytes written here; libtiff reads the same values.
 #[test]
 fn what_is_like_it_and_right_is_stored() {
     let data = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -145,7 +145,7 @@ fn what_is_like_it_and_right_is_stored() {
     assert_eq!(pixels(&picture(2, &[8; 3], &data[..6], &[])), data[..6]);
     assert_eq!(pixels(&picture(2, &[8; 3], &data[..6], &[(339, SHORT, &[1; 3])])), data[..6]);
     assert_eq!(pixels(&picture(2, &[8; 4], &data, &[(338, SHORT, &[2])])), data);
-    assert_eq!(pixels(&picture(2, &[8; 4], &data, &[])), data, "Pillow, too, takes the fourth for alpha");
+    assert_eq!(pixels(&picture(2, &[8; 4], &data, &[])), data, "Pillow, too, reads the fourth sample as alpha");
 }
 
 #[test]
@@ -184,8 +184,7 @@ fn floats_beyond_0_and_1_are_refused_with_their_range() {
 }
 
 proptest! {
-    /// However it is cut into strips or tiles, compressed and predicted: what has a band beyond its colors and alpha
-    /// is never stored.
+    /// A file with a band in addition to colors and alpha is never stored, in any layout, compression and predictor.
     #[test]
     fn a_band_that_is_no_alpha_is_never_dropped(
         is_little: bool, width in 1u32..40, height in 1u32..40, beyond in 1usize..4, extra in 0u32..4, predictor in 1u32..3,
@@ -226,7 +225,7 @@ proptest! {
 #[test]
 fn refuses_a_tag_of_too_many_values() {
     for is_little in [false, true] {
-        // The count of the second tag is at place 8 + 2 + 12 + 4.
+        // The count of the second tag is at offset 8 + 2 + 12 + 4.
         let counted = |tag, count: u32| {
             let mut file = file(is_little, &[(256, SHORT, &[1]), (tag, SHORT, &[1])], &[]);
             file[26..30].copy_from_slice(&if is_little { count.to_le_bytes() } else { count.to_be_bytes() });
@@ -234,7 +233,7 @@ fn refuses_a_tag_of_too_many_values() {
         };
         assert!(is_excessive(&counted(258, MAX_VALUES + 1)) && is_excessive(&counted(273, u32::MAX)));
         assert!(!is_excessive(&counted(258, MAX_VALUES)));
-        assert!(!is_excessive(&counted(34_377, u32::MAX)), "is not read");
+        assert!(!is_excessive(&counted(34_377, u32::MAX)), "the decoder does not read this tag");
         assert_eq!(inspect(&counted(258, MAX_VALUES + 1), 1).expect_err("refused").reason(), Reason::ImageTooLarge);
     }
 }
@@ -248,7 +247,7 @@ fn refuses_tiles_that_are_wider_than_any() {
     }
 }
 
-/// The decoder would take the bytes behind it for its pixels.
+/// The decoder would read the bytes after the strip or tile as its pixels.
 #[test]
 fn a_strip_or_tile_that_is_shorter_than_its_rows_is_refused() {
     let data = [7; 900];
@@ -261,7 +260,7 @@ fn a_strip_or_tile_that_is_shorter_than_its_rows_is_refused() {
     for lengths in [[11, 12, 6], [12, 11, 6], [12, 12, 5]] {
         let error = stored(&strips(lengths)).expect_err("refused");
         assert_eq!(error.reason(), Reason::InvalidImage);
-        assert!(error.to_string().contains("in one of the TIFF's strips"), "{error}");
+        assert!(error.to_string().contains("the TIFF is damaged: one of its strips has"), "{error}");
     }
     let tile = |length| {
         let tags: [Tag<'_>; 10] = [
@@ -280,7 +279,7 @@ fn a_strip_or_tile_that_is_shorter_than_its_rows_is_refused() {
     };
     assert_eq!(pixels(&tile(768)), [7; 18]);
     let error = stored(&tile(767)).expect_err("refused");
-    assert!(error.to_string().contains("767 bytes of 768 in one of the TIFF's tiles"), "{error}");
+    assert!(error.to_string().contains("one of its tiles has 767 bytes of 768"), "{error}");
 }
 
 #[test]
@@ -290,10 +289,10 @@ fn a_directory_that_is_damaged_is_refused() {
         assert!(stored(&whole[..length]).is_err(), "cut to {length}");
     }
     for (tags, found) in [
-        (&[(tag::COMPRESSION, 6, &[5][..])][..], "tag 259 is of the odd kind 6"),
-        (&[(tag::TILE_WIDTH, 16, &[5])], "tag 322 is of the odd kind 16"),
+        (&[(tag::COMPRESSION, 6, &[5][..])][..], "tag 259 has unsupported type 6"),
+        (&[(tag::TILE_WIDTH, 16, &[5])], "tag 322 has unsupported type 16"),
         (&[(tag::WIDTH, SHORT, &[5]), (tag::WIDTH, SHORT, &[6])], "its tag 256 twice"),
-        (&[(tag::COMPRESSION, SHORT, &[])], "tag 259 has not one value"),
+        (&[(tag::COMPRESSION, SHORT, &[])], "tag 259 must have exactly one value"),
     ] {
         let error = header(&file(true, tags, &[])).expect_err(found);
         assert_eq!(error.reason(), Reason::InvalidImage);
