@@ -1,6 +1,6 @@
 //! The consumer process: reads one queue and writes one bucket. It acknowledges a message only after S3 returned 2xx
-//! or the broker confirmed a copy in the parking queue or the source queue; `failures.policy: Discard` acknowledges
-//! a message that can never succeed, too.
+//! or the broker confirmed a copy in the parking queue or the source queue. Exception: `failures.policy: Discard`
+//! acknowledges a message that can never succeed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -81,7 +81,6 @@ pub struct Args {
     pub listen: SocketAddr,
 }
 
-/// The consumer can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("can't listen on {address} (--listen): {source}")]

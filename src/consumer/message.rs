@@ -1,5 +1,5 @@
-//! A message in progress, and its one log line when it is settled or returned. Text that publishers control is
-//! percent-encoded or checked before it is logged; bodies are not logged.
+//! A message in progress, and its one log line when it is settled or returned. Message ids are percent-encoded and
+//! trace contexts validated before they are logged; bodies are not logged.
 
 use std::fmt::Arguments;
 use std::sync::Arc;

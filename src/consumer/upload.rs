@@ -75,7 +75,7 @@ pub enum Stored {
     AlreadyThere,
 }
 
-/// One bucket.
+/// The client for one bucket.
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,

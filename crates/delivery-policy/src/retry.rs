@@ -115,8 +115,8 @@ impl Policy {
         }
     }
 
-    /// In an outage, returns all waiting messages to the queue except one, whose retries detect the end of the outage. A
-    /// message that was returned or renewed before is renewed instead, which costs no return.
+    /// In an outage, returns all waiting messages to the queue except one, whose retries detect the end of the outage.
+    /// A message that was returned or renewed before is renewed instead, which costs no return.
     fn hand_back_all_but_one(&mut self, watch: Id, now: Time) {
         let others: Vec<Id> =
             self.ids(|held| held.stage == Stage::Ready).into_iter().filter(|id| *id != watch).collect();

@@ -86,21 +86,23 @@ fn too_large(store: &str, answer: &Answer<'_>) -> String {
     match answer.status {
         413 => format!(
             "{store}, or an HTTP proxy in front of it, refuses a body of this size ({answer}); raise the proxy's limit \
-             (nginx: client_max_body_size) or the store's, or publish smaller images"
+             (nginx: client_max_body_size) or the object store's, or publish smaller images"
         ),
         414 => format!(
             "{store}, or an HTTP proxy in front of it, refuses a request line of this length ({answer}); raise the \
              proxy's limit (nginx: large_client_header_buffers), or publish the image under a shorter name"
         ),
-        _ => format!("{store} refuses an object of this size ({answer}); raise its limit, or publish smaller images"),
+        _ => format!(
+            "{store} refuses an object of this size ({answer}); raise its size limit, or publish smaller images"
+        ),
     }
 }
 
 /// A success answer without the fields that S3 always sets.
 pub fn not_s3(destination: &S3Destination, found: &str) -> String {
     format!(
-        "{} answers, but not like S3 ({found}); check destination.s3.endpoint: it must be the address of the store's \
-         S3 API, not of its console or of a web page",
+        "{} answers, but not like S3 ({found}); check destination.s3.endpoint: it must be the address of the \
+         S3 API, not of a console or a web page",
         store(destination)
     )
 }
@@ -243,7 +245,7 @@ pub fn wrong_region(destination: &S3Destination, answer: &Answer<'_>) -> String 
              destination.s3.region to {actual:?}"
         ),
         None => format!(
-            "bucket {bucket:?} is not in region {configured:?} ({answer}), and the store does not say where; correct \
+            "bucket {bucket:?} is not in region {configured:?} ({answer}), and the answer does not say where; correct \
              destination.s3.region"
         ),
     }

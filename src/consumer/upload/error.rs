@@ -29,7 +29,7 @@ pub struct UploadError {
 pub enum Kind {
     /// The message is at fault: its object can never be stored unchanged.
     Message,
-    /// A temporary failure: a retry can succeed without a fix.
+    /// A temporary failure: a retry can succeed without intervention.
     Passing,
     /// The configuration or the environment is at fault; a person must fix it.
     Environment,

@@ -23,8 +23,8 @@ pub fn judge(destination: &S3Destination, answer: &Answer<'_>) -> (Kind, Reason,
         (_, code, _) => match elsewhere(destination, answer.location) {
             Some(origin) => {
                 let message = format!(
-                    "{store} redirects to {origin} ({answer}); set destination.s3.endpoint to that address if it is your \
-                     store"
+                    "{store} redirects to {origin} ({answer}); set destination.s3.endpoint to that address if it is \
+                     your object store"
                 );
                 (Kind::Environment, Reason::StorageRefused, message)
             }
@@ -41,8 +41,8 @@ pub fn judge(destination: &S3Destination, answer: &Answer<'_>) -> (Kind, Reason,
             }
             None => {
                 let message = format!(
-                    "{store} redirects to itself ({answer}), which S3 never does; check destination.s3.endpoint: it must \
-                     be the address of the S3 API"
+                    "{store} redirects to itself ({answer}), which S3 never does; check destination.s3.endpoint: it \
+                     must be the address of the S3 API"
                 );
                 (Kind::Environment, Reason::StorageRefused, message)
             }

@@ -12,7 +12,7 @@ pub struct Trial {
 
 impl Store {
     /// Stores a sample object under a key that no image has, and deletes it. Unless `onConflict` is `Overwrite`, S3
-    /// must refuse to store the sample a second time, and must allow reads of it.
+    /// must refuse to store the sample a second time, and must allow the credentials to read it.
     ///
     /// # Errors
     /// Images could not be stored, or would overwrite other images.
