@@ -1,5 +1,6 @@
-//! The consumer process: one queue in, one bucket out. It must never acknowledge a message before
-//! the store has answered 2xx, or the parking queue has confirmed it.
+//! The consumer process: reads one queue and writes one bucket. It acknowledges a message only after S3 returned 2xx
+//! or the broker confirmed a copy in the parking queue or the source queue. Exception: `failures.policy: Discard`
+//! acknowledges a message that can never succeed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -54,9 +55,8 @@ use state::State;
 use upload::Store;
 use worker::Worker;
 
-/// Consume one queue into one bucket. The controller starts this in pods; everything it needs is
-/// here, save the Secrets, which are directories with a file a key and are read again whenever they
-/// are used.
+/// Store the images of one queue in one bucket. The controller starts this command in pods. Every setting is an
+/// argument, except the Secrets: each is a directory with one file per key, read again at every use.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
 pub struct Args {
     /// Namespace of the ImagePipeline, for logs and parking headers
@@ -65,42 +65,35 @@ pub struct Args {
     /// Name of the ImagePipeline, for logs and parking headers
     #[arg(long, env = "PIPELINE_NAME")]
     pub pipeline_name: String,
-    /// What to carry where, as JSON: source, message, image, destination and failures of an
-    /// ImagePipeline's spec, and concurrency
+    /// The pipeline's settings as JSON: source, message, image, destination and failures of the ImagePipeline's spec,
+    /// and concurrency
     #[arg(long, env = "ASSIGNMENT", value_name = "JSON")]
     pub assignment: Assignment,
-    /// Directory of the Secrets, each a directory of its own: broker, broker-credentials,
-    /// broker-authority, broker-certificate, store, store-authority
+    /// Directory with one directory per Secret: broker, broker-credentials, broker-authority, broker-certificate,
+    /// store, store-authority
     #[arg(long, env = "SECRETS", value_name = "DIRECTORY", default_value = names::SECRETS_MOUNT)]
     pub secrets: PathBuf,
-    /// Seconds that may pass between SIGTERM and the end of the process
+    /// Seconds after SIGTERM in which the process must exit
     #[arg(long, env = "GRACE_PERIOD_SECONDS", default_value_t = 60)]
     pub grace_period_seconds: u16,
-    /// Address for /livez, /readyz, /metrics and /status
+    /// Listen address for /livez, /readyz, /metrics and /status
     #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 }
 
-/// The consumer can't even start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address for probes and metrics is not to be had.
     #[error("can't listen on {address} (--listen): {source}")]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// The keys that objects shall have can't be made.
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     KeyTemplate(#[from] InvalidTemplate),
 }
 
-/// Consumes until `stop`, then finishes what it holds and returns.
+/// Consumes until `stop`, then finishes the messages it holds and returns.
 ///
 /// # Errors
-/// The listen address is taken, or the key template invalid. Everything else is retried for ever, and told in `/status`.
+/// The listen address is in use, or the key template is invalid. Every other error is retried without limit and shown
+/// in `/status`.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let address = args.listen;
     let listener = http::listen(address).await.map_err(|source| Error::Listen { address, source })?;
@@ -146,7 +139,7 @@ fn sizes(args: &Args) -> Sizes {
 }
 
 fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>) -> Sessions {
-    // In a pod, the pod's name.
+    // In a pod, HOSTNAME is the pod's name.
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "consumer".to_owned());
     let Args { pipeline_namespace, pipeline_name, assignment, secrets, .. } = args;
     Sessions {

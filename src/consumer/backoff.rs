@@ -1,11 +1,11 @@
-//! How long to wait before the next attempt: exponential with full jitter, so that many consumers
-//! that failed together do not return together. It must never give up; that is not its to decide.
+//! The delay before the next connection attempt: exponential with full jitter, so that consumers that failed together
+//! do not reconnect together.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(500);
 
-/// A random time up to half a second, doubled for each earlier failure, and at most `cap`.
+/// A random delay of up to 0.5 s × 2^`failures`, and at most `cap`.
 pub fn delay(failures: u32, cap: Duration) -> Duration {
     let doublings = failures.min(16);
     FIRST.saturating_mul(1 << doublings).min(cap).mul_f32(fastrand::f32())

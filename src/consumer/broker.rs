@@ -1,5 +1,5 @@
-//! The way to the broker: its Secrets, read at every use, and a connection. It must never
-//! keep a password or a key, so that a rotated one counts at the next connection.
+//! Connects to the broker. Every connection reads the Secrets again, so a rotated password or key applies to the next
+//! connection.
 
 use std::time::Duration;
 
@@ -10,48 +10,42 @@ use crate::broker_address::{self, BrokerAddress};
 use crate::queue::{Connection, QueueError};
 use crate::reason::Reason;
 
-/// How long a goodbye may take; the broker notices a closed socket as well.
+/// Limit for `connection.close`. After it the socket closes without the handshake, which the broker also detects.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the Secrets are, and what to use of them.
 #[derive(Clone, Debug)]
 pub struct Broker {
-    /// Where the Secrets are read.
     pub secrets: Secrets,
-    /// What they are for.
     pub source: RabbitmqSource,
-    /// What the broker's management page calls the connections.
+    /// Start of the connection names in the broker's management page; the connection's purpose follows.
     pub name: String,
 }
 
-/// No session with the broker, or none any more.
+/// A session with the broker failed, or could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// The Secrets do not name a broker.
+    /// The Secrets do not contain a broker's address and credentials.
     #[error("{invalid} ({place})")]
     Secret {
-        /// Where the wrong one is found.
+        /// The directory or the Secret's name, for the message.
         place: String,
-        /// What is wrong with it.
         #[source]
         invalid: broker_address::Invalid,
     },
-    /// The broker refused something, or is gone.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The broker ended the consumer and kept the connection.
-    #[error("the broker cancelled the consumer: queue {0:?} was deleted, or moves to another node")]
+    /// The broker sent `basic.cancel`; the connection is still open.
+    #[error("the broker canceled the consumer: queue {0:?} was deleted or is moving to another node")]
     Cancelled(String),
-    /// The consumer is registered and gets nothing.
-    #[error("the broker has sent nothing for a while though messages are ready in queue {0:?}; consuming anew")]
+    /// The broker has this consumer and ready messages, but delivers none.
+    #[error("the broker delivers nothing although queue {0:?} has ready messages; reconnecting")]
     Stalled(String),
-    /// A message's task ended in a way it never should.
-    #[error("a worker stopped unexpectedly; its message will be delivered again")]
+    /// The task of a message panicked, or ended without a result.
+    #[error("a worker task stopped unexpectedly; the broker will redeliver its message")]
     WorkerLost,
 }
 
 impl BrokerError {
-    /// The bounded reason.
     pub fn reason(&self) -> Reason {
         match self {
             BrokerError::Secret { invalid, .. } => invalid.reason(),
@@ -63,17 +57,17 @@ impl BrokerError {
 }
 
 impl BrokerError {
-    /// Whether the broker refused what was published, rather than being unable to answer.
+    /// Whether the broker refused a published message. `false`: the broker could not answer.
     pub fn is_publish_refused(&self) -> bool {
         matches!(self, BrokerError::Queue(error) if error.is_publish_refused())
     }
 }
 
 impl Broker {
-    /// Reads the Secrets and connects. `purpose` tells this process's connections apart.
+    /// Reads the Secrets and connects. `purpose` distinguishes this process's connections in their names.
     ///
     /// # Errors
-    /// The Secrets do not name a broker, or the broker can't be reached or refuses the user.
+    /// The Secrets are incomplete, or the broker can't be reached or refuses the user.
     pub async fn connect(&self, purpose: &str) -> Result<Connection, BrokerError> {
         let opened = Connection::open(&self.address()?, &format!("{} {purpose}", self.name)).await;
         Ok(opened.map_err(|error| error.with_login_secret(&names::login_secret(&self.source)))?)
@@ -85,7 +79,7 @@ impl Broker {
     }
 }
 
-/// Closes a connection without waiting for a broker that does not answer.
+/// Closes a connection; a broker that does not answer delays this by 2 s at most.
 pub async fn close(connection: &Connection) {
     drop(tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await);
 }

@@ -1,6 +1,5 @@
-//! How much is worked on at once: processors and memory, each behind a semaphore. It must never let
-//! decoded images outgrow the memory limit, nor heavy work run on the threads that answer the
-//! broker.
+//! Limits concurrent work: one semaphore for processors, one for the memory of decoded and encoded images. Decoding
+//! and encoding run on blocking threads, so that the threads that serve the broker's connection stay free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,22 +12,21 @@ use super::cgroup::Limits;
 use super::encode::EncodeError;
 use super::settle::Failure;
 
-/// Of the memory limit, what the process itself needs: 64 MiB, or a quarter where there is less.
+/// Memory for the process itself: 64 MiB, or a quarter of the memory limit if that is less.
 const PROCESS_BYTES: u64 = 64 << 20;
 
-/// Of the memory limit, the part that bodies may fill, unless prefetch is asked for.
+/// Share of the memory limit that message bodies may fill if `prefetch` is not set.
 const BODY_SHARE_PERCENT: u64 = 40;
 
-/// Of the memory limit, what images have at least, whatever prefetch is asked for.
+/// Minimum share of the memory limit for images, whatever `prefetch` is.
 const LEAST_IMAGE_SHARE_PERCENT: u64 = 10;
 
-/// For images where there is no memory limit.
+/// Bytes for images if there is no memory limit.
 const UNLIMITED_BUDGET: u64 = 512 << 20;
 
-/// Images at once where nobody limits the processors.
+/// Maximum default concurrency if there is no CPU limit.
 const MOST_BY_DEFAULT: u64 = 4;
 
-/// The two budgets.
 pub struct Capacity {
     processors: Arc<Semaphore>,
     memory: Arc<Semaphore>,
@@ -36,12 +34,12 @@ pub struct Capacity {
     sizes: Sizes,
 }
 
-/// What the budgets are computed from.
+/// The settings and limits from which the budgets are computed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sizes {
-    /// Images worked on at once.
+    /// Images decoded and encoded concurrently.
     pub concurrency: u16,
-    /// The memory limit, if there is one.
+    /// The memory limit in bytes; `None`: no limit.
     pub memory_limit: Option<u64>,
     /// `spec.source.rabbitmq.prefetch`.
     pub prefetch: Option<u16>,
@@ -49,23 +47,23 @@ pub struct Sizes {
     pub max_body_bytes: u64,
 }
 
-/// Leave to keep one processor busy.
+/// A permit for one processor, released on drop.
 pub struct Processor {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Leave to hold some memory.
+/// A permit for memory, in KiB, released on drop.
 pub struct Memory {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Whether somebody waits for what is done on a thread of its own.
+/// Lets work on a blocking thread detect that its caller no longer waits for the result.
 pub struct Wanted {
     runtime: Handle,
     abandoned: CancellationToken,
 }
 
-/// What the resource says about sizes.
+/// The resource's fields that concern sizes.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     /// `spec.consumer.concurrency`.
@@ -77,7 +75,7 @@ pub struct Asked {
 }
 
 impl Sizes {
-    /// Concurrency as asked for, or from the CPU limit, or `parallelism` (the node's) within reason.
+    /// Concurrency is the resource's, or else the CPU limit, or else `parallelism` (the node's processors) up to 4.
     pub fn new(asked: Asked, limits: Limits, parallelism: u64) -> Self {
         let by_default = limits.processors.unwrap_or(parallelism.min(MOST_BY_DEFAULT)).clamp(1, 256);
         let concurrency = asked.concurrency.or(u16::try_from(by_default).ok()).unwrap_or(1);
@@ -85,12 +83,13 @@ impl Sizes {
         Self { concurrency, memory_limit: limits.memory, prefetch, max_body_bytes }
     }
 
-    /// Messages to have delivered and not acknowledged, where the broker lets bodies of `largest_body` bytes through.
+    /// The prefetch for a broker that accepts bodies of up to `largest_body` bytes.
     ///
-    /// `spec.source.rabbitmq.prefetch` if it is set. Otherwise the images worked on, as many that upload or wait, and
-    /// two on their way; fewer where as many of the largest bodies would fill more than 40 % of the memory limit. The
-    /// largest body is the broker's or `maxBodyBytes`, whichever is larger: lapin holds delivered bodies without a
-    /// bound of its own, and a body over `maxBodyBytes` arrives whole before the consumer can refuse it.
+    /// `spec.source.rabbitmq.prefetch` if it is set. Otherwise twice the concurrency (images in conversion, and images
+    /// that upload or wait) plus two deliveries in flight; fewer if that many of the largest bodies would fill more
+    /// than 40 % of the memory limit. The largest body is `largest_body` or `maxBodyBytes`, whichever is larger: lapin
+    /// buffers delivered bodies without a limit, and a body over `maxBodyBytes` arrives completely before the consumer
+    /// can refuse it.
     pub fn prefetch_for(&self, largest_body: u64) -> u16 {
         let wanted = self.concurrency.saturating_mul(2).saturating_add(2);
         let affordable = |limit: u64| (limit / 100 * BODY_SHARE_PERCENT / self.body(largest_body)).max(1);
@@ -98,8 +97,8 @@ impl Sizes {
         self.prefetch.unwrap_or(wanted.min(u16::try_from(most).unwrap_or(u16::MAX)))
     }
 
-    /// Bytes for images, decoded and encoded: what the process and `prefetch_for` bodies of the largest size leave of
-    /// the memory limit, so that no mix of messages takes the process over it.
+    /// Bytes for decoded and encoded images: the memory limit minus the process's own memory and minus `prefetch_for`
+    /// bodies of the largest size, so that no mix of messages exceeds the memory limit.
     pub fn image_bytes_for(&self, largest_body: u64) -> u64 {
         let left = |limit: u64| {
             let bodies = self.body(largest_body).saturating_mul(self.prefetch_for(largest_body).into());
@@ -115,7 +114,7 @@ impl Sizes {
 }
 
 impl Capacity {
-    /// Budgets for a broker that lets no larger body through than `maxBodyBytes`, until `fit`.
+    /// Budgets for bodies of up to `maxBodyBytes`; `fit` adapts them to the connected broker.
     pub fn new(sizes: Sizes) -> Self {
         let image_bytes = sizes.image_bytes_for(0);
         Self {
@@ -126,8 +125,8 @@ impl Capacity {
         }
     }
 
-    /// Makes the budget of images that of a broker that lets bodies of `largest_body` bytes through. A smaller one
-    /// waits for images that are still being worked on. Not for several callers at once.
+    /// Sets the memory budget of images for a broker that accepts bodies of up to `largest_body` bytes. To shrink the
+    /// budget, waits until images in progress release enough memory. Must not be called concurrently.
     pub async fn fit(&self, largest_body: u64) {
         let after = self.sizes.image_bytes_for(largest_body);
         let before = self.image_bytes.swap(after, Ordering::Relaxed);
@@ -135,7 +134,7 @@ impl Capacity {
             Some(more) => self.memory.add_permits(more),
             None => {
                 let fewer = kibibytes(before).saturating_sub(kibibytes(after));
-                // Closed never, as below.
+                // `Err` only if the semaphore were closed, which never happens.
                 if let Ok(taken) = self.memory.acquire_many(fewer).await {
                     taken.forget();
                 }
@@ -143,25 +142,25 @@ impl Capacity {
         }
     }
 
-    /// Waits for a processor. Whoever has one may wait for memory; never the other way round.
+    /// Waits for a processor. A task with a processor may wait for memory; the reverse order could deadlock.
     pub async fn processor(&self) -> Processor {
-        // `None` only if the semaphore were closed, which it never is; the same below.
+        // `None` only if the semaphore were closed, which never happens; the same in `memory_beside`.
         Processor { _permit: Arc::clone(&self.processors).acquire_owned().await.ok() }
     }
 
-    /// Waits for memory. Where there is no limit, more than the whole budget is given when nobody
-    /// else holds any.
+    /// Waits for memory. Without a memory limit, a request above the whole budget is granted once no other task holds
+    /// memory.
     ///
     /// # Errors
-    /// More is needed than there will ever be.
+    /// There is a memory limit, and `bytes` exceeds the whole budget.
     pub async fn memory(&self, bytes: u64) -> Result<Memory, EncodeError> {
         self.memory_beside(bytes, 0).await
     }
 
-    /// As `memory`, for work that takes `more` beside it, which is no reason to refuse it.
+    /// Like `memory`, plus `more` bytes that count against the budget but never cause a refusal.
     ///
     /// # Errors
-    /// More is needed than there will ever be.
+    /// As for `memory`.
     pub async fn memory_beside(&self, bytes: u64, more: u64) -> Result<Memory, EncodeError> {
         let image_bytes = self.image_bytes.load(Ordering::Relaxed);
         if self.sizes.memory_limit.is_some() && bytes > image_bytes {
@@ -173,7 +172,7 @@ impl Capacity {
 }
 
 impl Memory {
-    /// Gives back all but `bytes`.
+    /// Releases all memory but `bytes`.
     pub fn keep(&mut self, bytes: usize) {
         let Some(permit) = &mut self.permit else { return };
         let keep = usize::try_from(kibibytes(u64::try_from(bytes).unwrap_or(u64::MAX))).unwrap_or(usize::MAX);
@@ -182,18 +181,17 @@ impl Memory {
 }
 
 impl Wanted {
-    /// Waits, on the work's own thread, for something async; `None`: nobody wants the work any more.
+    /// Blocks the work's thread on a future; `None`: the caller no longer waits for the work.
     pub fn wait_for<T>(&self, something: impl Future<Output = T>) -> Option<T> {
         self.runtime.block_on(self.abandoned.run_until_cancelled(something))
     }
 }
 
-/// Runs heavy work on a thread of its own. The processor goes with it, so that it stays taken until
-/// the work ends, even if nobody waits for it any more; then the work ends as soon as it would wait.
-/// `None`: it was given up before there was a result.
+/// Runs CPU-bound work on a blocking thread. The work owns the processor permit until it ends, also if the caller is
+/// dropped; in that case the work ends at its next `Wanted::wait_for`. `None`: the work ended without a result.
 ///
 /// # Errors
-/// The work failed, or panicked.
+/// The work failed or panicked.
 pub async fn blocking<T: Send + 'static>(
     processor: Processor,
     work: impl FnOnce(&Wanted) -> Option<Result<T, Failure>> + Send + 'static,
@@ -208,7 +206,7 @@ pub async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(lost) if lost.is_panic() => Some(Err(Failure::Panicked)),
-        // The process ends before the work began: no fault of the message.
+        // The runtime shut down before the work began: not the message's fault.
         Err(_) => None,
     }
 }
@@ -256,15 +254,15 @@ mod tests {
     fn a_broker_that_lets_larger_bodies_through_gives_fewer_at_once() {
         let mib = 1 << 20;
         for (body, memory, prefetch, largest, held, image_bytes) in [
-            // RabbitMQ 4.0, and 3.10 with its 128 MiB, in a pod with the default limits.
+            // RabbitMQ 4.0 (16 MiB) and 3.10 (128 MiB), in a pod with the default limits.
             (16, Some(1024), None, 16, 10, 1024 - 64 - 160),
             (16, Some(1024), None, 128, 3, 1024 - 64 - 384),
-            // A limit of the resource's that the broker's is under, and over.
+            // The resource's maxBodyBytes above the broker's limit, and below it.
             (64, Some(1024), None, 16, 6, 1024 - 64 - 384),
             (1, Some(1024), None, 16, 10, 1024 - 64 - 160),
-            // One at least, and images have their part.
+            // At least one message; images keep their minimum share.
             (16, Some(100), None, 128, 1, 10),
-            // As the resource says, and without a limit.
+            // With the resource's prefetch; without a memory limit.
             (16, Some(1024), Some(20), 128, 20, 102),
             (16, None, None, 128, 10, UNLIMITED_BUDGET / mib),
         ] {
@@ -276,7 +274,7 @@ mod tests {
         }
     }
 
-    /// Bodies of 16 MiB under 256 MiB, of 32 MiB under the same, and of 16 MiB under 128 MiB, of RabbitMQ 4.0.
+    /// With RabbitMQ 4.0, whose limit of 16 MiB applies if `maxBodyBytes` is smaller.
     #[test]
     fn the_example_in_the_docs_is_right() {
         let mib = 1 << 20;
@@ -306,10 +304,10 @@ mod tests {
         let capacity = capacity(None);
         let small = capacity.memory(1000).await.unwrap();
         let mut large = Box::pin(capacity.memory(2 << 20));
-        assert!(large.as_mut().now_or_never().is_none(), "waits for the other");
+        assert!(large.as_mut().now_or_never().is_none(), "waits for the small image");
         drop(small);
         let mut large = large.await.unwrap();
-        assert!(capacity.memory(1).now_or_never().is_none(), "is alone");
+        assert!(capacity.memory(1).now_or_never().is_none(), "no other image runs beside it");
         large.keep(1024);
         assert!(capacity.memory(1000 * 1024).now_or_never().is_some(), "keeps only its PNG");
     }

@@ -1,23 +1,20 @@
-//! What the kernel lets this process use: the CPU and memory limits of its control group, version 1
-//! or 2. It must never guess: no limit found is `None`.
+//! Reads the CPU and memory limits of this process's control group, version 1 or 2. `None`: no limit found.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Version 1 writes "no limit" as a number near 2^63.
+/// Cgroup version 1 reports "no limit" as a number near 2^63.
 const UNLIMITED: u64 = 1 << 60;
 
-/// The limits of a control group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Whole processors, rounded up.
+    /// Number of processors, rounded up.
     pub processors: Option<u64>,
-    /// Bytes of memory.
+    /// In bytes.
     pub memory: Option<u64>,
 }
 
-/// Reads the limits of this process.
 pub fn limits() -> Limits {
     let membership = read_to_string("/proc/self/cgroup").unwrap_or_default();
     read(Path::new("/sys/fs/cgroup"), &membership)
@@ -40,8 +37,8 @@ fn read(root: &Path, membership: &str) -> Limits {
     Limits { processors: counts.min(), memory: bytes.filter(|bytes| *bytes < UNLIMITED).min() }
 }
 
-/// The directories of the group that the process is in and of those around it, whose limits hold
-/// too. In a container the path is often not there and only the root is.
+/// The directories of the process's control group and of its ancestors, whose limits apply as well. In a container
+/// often only the root exists.
 fn groups(root: &Path, controller: &str, membership: &str) -> Vec<PathBuf> {
     let path = membership.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);

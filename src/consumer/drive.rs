@@ -1,5 +1,5 @@
-//! One session with the broker: reports to the policy (`crates/delivery-policy`) what happens, and does what it
-//! decides. Actions are carried out in their order, so that no acknowledgement overtakes a cancellation.
+//! One session with the broker: sends events to the policy (`crates/delivery-policy`) and executes the actions that the
+//! policy returns, in their order, so that no acknowledgement overtakes a `basic.cancel`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,12 +21,13 @@ use super::work::{Step, Work};
 use super::worker::Worker;
 use crate::queue::{Channel, Connection, Deliveries, Delivery};
 
-/// Silence that means that no delivery is on its way: a quorum queue writes to its disk before it answers an
-/// acknowledgement with the next delivery. lapin drops a delivery that arrives after the end of its consumer, and
-/// the broker would return it with the session.
+/// After this silence no delivery is in flight: a quorum queue writes to disk before it answers an acknowledgement with
+/// the next delivery. lapin drops a delivery that arrives after its consumer has ended; that message would stay
+/// unacknowledged until the session ends, and then return to the queue.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// How late the end of a session without a subscription is noticed: a subscription's stream would show it.
+/// How often a session without a subscription checks that its channel is open. With a subscription, the stream of
+/// deliveries ends with the channel.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Drive<'a> {
@@ -41,10 +42,10 @@ pub struct Drive<'a> {
     tasks: JoinSet<(Id, Step)>,
     events: VecDeque<Event>,
     delivered: u64,
-    /// How many there were in this session, and the latest one's tag.
+    /// Number of subscriptions in this session, and the latest one's consumer tag.
     subscriptions: u64,
     tag: String,
-    /// Whether the status may show a fault of parking.
+    /// Whether the status may show a parking fault.
     parking_failed: bool,
 }
 
@@ -73,10 +74,10 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// Works until `stop`, and then until nothing is held.
+    /// Consumes until `stop`, then until no message is held.
     ///
     /// # Errors
-    /// The session is gone, or of no use.
+    /// The session ended, or stalled: the caller opens another session.
     pub async fn run(
         &mut self,
         connection: &Connection,
@@ -95,13 +96,13 @@ impl<'a> Drive<'a> {
             tokio::select! {
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
-                    info!(in_flight = self.works.len(), "stopping: finishing what is held");
+                    info!(in_flight = self.works.len(), "stopping: finishing the messages held");
                     self.events.push_back(Event::Stopping);
                 }
                 next = next(&mut self.deliveries) => {
                     self.deliver(next.ok_or_else(|| BrokerError::Cancelled(self.sessions.queue.clone()))??);
                     served = true;
-                    // Where one of several consumers is served, this consumer has its turn now.
+                    // If the queue serves one consumer at a time, it now serves this one.
                     if *patience != Patience::default() {
                         *patience = Patience::default();
                         polls = self::polls(*patience);
@@ -151,7 +152,7 @@ impl<'a> Drive<'a> {
                 }
                 Ok(())
             }
-            // Work on a message that was left.
+            // `Action::Leave` dropped the work, which aborted its task.
             Err(error) if error.is_cancelled() => Ok(()),
             Err(_) => Err(BrokerError::WorkerLost),
         }
@@ -161,8 +162,8 @@ impl<'a> Drive<'a> {
         let Sessions { queue, tag, .. } = self.sessions;
         match action {
             Action::Subscribe { prefetch } => {
-                // A quorum queue takes a tag that it knows for the earlier consumer, and counts the messages that one
-                // still holds against the new prefetch.
+                // For a consumer tag that it knows, a quorum queue counts the earlier consumer's unacknowledged
+                // messages against the new prefetch. So every subscription has its own tag.
                 self.subscriptions += 1;
                 self.tag = format!("{tag}.{}", self.subscriptions);
                 self.deliveries = Some(self.channel.consume(queue, &self.tag, prefetch).await?);
@@ -202,7 +203,7 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    /// Takes what is on its way, and then ends the consumer. The messages held stay with the channel.
+    /// Takes the deliveries in flight, then cancels the consumer. The messages held stay unacknowledged on the channel.
     async fn unsubscribe(&mut self, is_full: bool) -> Result<(), BrokerError> {
         while !is_full && let Ok(Some(delivery)) = tokio::time::timeout(QUIET, next(&mut self.deliveries)).await {
             self.deliver(delivery?);
@@ -227,7 +228,7 @@ impl<'a> Drive<'a> {
         }
     }
 
-    /// Tells the state what the policy has concluded.
+    /// Copies the policy's conclusions to the state.
     fn report(&mut self) {
         let state = &self.sessions.state;
         let fault = self.policy.fault().map(|fault| match fault {
@@ -249,7 +250,7 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// The next delivery; never comes while there is no subscription.
+/// The next delivery; pending while there is no subscription.
 async fn next(deliveries: &mut Option<Deliveries>) -> Option<Result<Delivery, crate::queue::QueueError>> {
     match deliveries {
         Some(deliveries) => deliveries.next().await,

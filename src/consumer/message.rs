@@ -1,5 +1,5 @@
-//! A message under way, and what the log has of its end: one line, whatever that is. It must never log a
-//! body, a Secret, or what others wrote as it stands.
+//! A message in progress, and its one log line when it is settled or returned. Message ids are percent-encoded and
+//! trace contexts validated before they are logged; bodies are not logged.
 
 use std::fmt::Arguments;
 use std::sync::Arc;
@@ -15,24 +15,22 @@ use super::upload::Stored;
 use crate::queue::Delivery;
 use crate::reason::Reason;
 
-/// One delivery and what has been done about it.
+/// One delivery and its processing so far.
 pub struct Message {
-    /// As the broker gave it.
     pub delivery: Arc<Delivery>,
-    /// The time of the delivery.
+    /// Time of the delivery.
     pub first_seen: Timestamp,
-    /// The same for what is measured.
+    /// The same time on the monotonic clock, for durations.
     pub since: Instant,
-    /// How often storing it was begun.
+    /// Number of attempts to store the object, the current one included.
     pub attempts: u32,
-    /// Its object's key, once that is known.
+    /// The object key, once the image is converted.
     pub key: Option<ObjectKey>,
-    /// What storing it came to.
     pub stored: Option<Stored>,
 }
 
 impl Message {
-    /// One that has just come.
+    /// A message that has just been delivered.
     pub fn new(delivery: Delivery) -> Self {
         Self {
             delivery: Arc::new(delivery),
@@ -44,7 +42,7 @@ impl Message {
         }
     }
 
-    /// What becomes of it, for who follows one image. `refused`: why it can never succeed.
+    /// Logs the outcome, so that a user can trace one image. `refused`: why the message can never succeed.
     pub fn log(&self, pipeline: Arguments<'_>, outcome: Outcome, refused: Option<(Reason, &str)>) {
         let origin = origin(&self.delivery);
         macro_rules! line {
@@ -71,7 +69,7 @@ impl Message {
     }
 }
 
-/// Where an image comes from.
+/// The AMQP message id and trace context of a delivery.
 pub fn origin(delivery: &Delivery) -> Origin<'_> {
     Origin::new(delivery.message_id(), delivery.text(TRACEPARENT))
 }

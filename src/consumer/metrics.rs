@@ -1,5 +1,4 @@
-//! The consumer's metrics. It must never make a label of anything unbounded: no queue, no image, no
-//! error text.
+//! The consumer's Prometheus metrics. Labels are bounded: no queue, image or error text.
 
 use std::time::Duration;
 
@@ -15,43 +14,41 @@ use strum::IntoStaticStr;
 use crate::reason::Reason;
 use crate::version;
 
-/// What became of a message.
+/// How the consumer finished with a message.
 #[derive(Clone, Copy, Debug, Eq, IntoStaticStr, PartialEq)]
 #[strum(serialize_all = "snake_case")]
 pub enum Outcome {
-    /// Stored and acknowledged.
     Stored,
-    /// Parked and acknowledged.
     Parked,
-    /// Rejected, for the queue's dead-letter exchange.
+    /// Rejected, so that the broker dead-letters it.
     DeadLettered,
-    /// Acknowledged and lost, as the policy says.
+    /// Acknowledged without being stored (`failures.policy: Discard`).
     Discarded,
-    /// A copy of it was published to its queue, where its returns count from 0, and it was acknowledged.
+    /// Acknowledged after a copy was published to the same queue; the copy starts with 0 returns.
     Renewed,
-    /// Returned to the broker because the process stops or held it too long.
+    /// Returned to the queue because the process stops or the holding time is over.
     HandedBack,
-    /// Stored or parked, and the session was gone before the acknowledgement: it comes again.
+    /// Stored or parked, but the session ended before the acknowledgement: the broker redelivers the message.
     AcknowledgementLost,
 }
 
 impl Outcome {
-    /// As metrics and the log have it.
+    /// The value of the label `outcome` and of the log field `outcome`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// A step of the way.
+/// A step of processing, the label `stage`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
-    /// Body to image file, with the waiting for a processor.
+    /// Body to image file.
     Decode,
-    /// Image file to PNG, with the waiting for memory.
+    /// Image file to PNG, including the wait for memory.
     Encode,
-    /// PNG to bucket, one attempt.
+    /// One attempt to upload the PNG.
     Upload,
-    /// Parking and acknowledgement.
+    /// Publishing to the parking queue.
     Settle,
 }
 
@@ -66,7 +63,7 @@ struct StageLabels {
     stage: &'static str,
 }
 
-/// Handles to the metrics; clones share them.
+/// Handles to the metrics; clones share the values.
 #[derive(Clone)]
 pub struct Metrics {
     messages: Family<MessageLabels, Counter>,
@@ -78,7 +75,6 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             messages: Family::default(),
@@ -89,24 +85,23 @@ impl Metrics {
             publish_to_stored: Histogram::new(exponential_buckets(0.125, 2.0, 16)),
         };
         let Self { messages, stages, in_flight, redelivered, stored_bytes, publish_to_stored } = metrics.clone();
-        registry.register("messages", "Messages by what became of them", messages);
-        registry.register_with_unit("stage", "Time that one message spends in a step", Unit::Seconds, stages);
-        registry.register("in_flight", "Messages delivered and neither acknowledged nor handed back", in_flight);
-        let help = "Messages delivered that had been delivered before";
+        registry.register("messages", "Messages by outcome", messages);
+        registry.register_with_unit("stage", "Time that one message spends in one stage", Unit::Seconds, stages);
+        registry.register("in_flight", "Messages delivered and not yet settled", in_flight);
+        let help = "Redelivered messages";
         registry.register("redelivered", help, redelivered);
         registry.register_with_unit("stored", "Size of the PNGs stored", Unit::Bytes, stored_bytes);
-        let help = "Time from the publisher's AMQP timestamp (whole seconds) to the bucket";
+        let help = "Time from the publisher's AMQP timestamp (whole seconds) until the object is stored";
         registry.register_with_unit("publish_to_stored", help, Unit::Seconds, publish_to_stored);
         registry.register("build", "The running version", Info::new(version::LABELS));
         metrics
     }
 
-    /// Counts a message whose fate is known.
+    /// Counts a finished message.
     pub fn message(&self, outcome: Outcome, reason: Option<Reason>) {
         self.messages.get_or_create(&MessageLabels { outcome: outcome.as_str(), reason }).inc();
     }
 
-    /// Records how long a step took.
     pub fn stage(&self, stage: Stage, took: Duration) {
         let stage = match stage {
             Stage::Decode => "decode",
@@ -117,7 +112,7 @@ impl Metrics {
         self.stages.get_or_create(&StageLabels { stage }).observe(took.as_secs_f64());
     }
 
-    /// Records a stored object and, if the publisher said when it published, its age.
+    /// Records a stored object of `bytes` bytes. `age`: time since the message's AMQP timestamp, if it has one.
     pub fn stored(&self, bytes: usize, age: Option<Duration>) {
         self.stored_bytes.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
         if let Some(age) = age {
@@ -125,12 +120,10 @@ impl Metrics {
         }
     }
 
-    /// Counts a message that had been delivered before.
     pub fn redelivered(&self) {
         self.redelivered.inc();
     }
 
-    /// Sets the number of messages held.
     pub fn in_flight(&self, messages: u64) {
         self.in_flight.set(i64::try_from(messages).unwrap_or(i64::MAX));
     }

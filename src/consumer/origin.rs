@@ -1,20 +1,19 @@
-//! Which message an image came by, as log lines and an object's metadata tell it: its id, and the trace
-//! that it is part of. Pure. It must never let through what can't stand in a header or on a terminal,
-//! nor say another thing of a message that comes again.
+//! The message that an image came from, for log lines and object metadata: its AMQP message id and its trace context.
+//! Pure: a redelivered message has the same values. Both values are printable ASCII, safe in an HTTP header and on a
+//! terminal.
 
 use percent_encoding::{AsciiSet, CONTROLS, PercentEncode, utf8_percent_encode};
 
-/// The header that names the trace, with AMQP as with HTTP.
+/// The AMQP header of the trace context, named as in HTTP.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// What can't stand in a header as it is: everything but printable ASCII; the space, of which S3
-/// makes one out of many; and `%`, so that it can be decoded.
+/// Characters to percent-encode in a header: everything but printable ASCII; the space, because S3 collapses
+/// consecutive spaces; and `%`, so that the value can be decoded.
 const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
-/// What the W3C's version 00 is long, and later ones at least.
+/// Length of a `traceparent` of version 00, and minimum length of later versions.
 const TRACE_LENGTH: usize = 55;
 
-/// Where an image comes from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Origin<'a> {
     message_id: Option<&'a str>,
@@ -22,25 +21,25 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Of a message's AMQP id and its header `traceparent`, which is passed over if it has not the form.
+    /// `traceparent` is ignored if it is malformed.
     pub fn new(message_id: Option<&'a str>, traceparent: Option<&'a [u8]>) -> Self {
         Self { message_id, traceparent: traceparent.and_then(trace) }
     }
 
-    /// The message id, any text of up to 255 bytes, in printable ASCII: percent-encoded, so at most three
-    /// times as long.
+    /// The message id, percent-encoded to printable ASCII: up to three times as long as the AMQP short string of up to
+    /// 255 bytes.
     pub fn message_id(&self) -> Option<PercentEncode<'a>> {
         self.message_id.map(|id| utf8_percent_encode(id, HEADER))
     }
 
-    /// The W3C's trace context: version, trace, parent and flags, 55 characters.
+    /// W3C trace context: version, trace id, parent id and flags, 55 characters.
     pub fn traceparent(&self) -> Option<&'a str> {
         self.traceparent
     }
 }
 
-/// By <https://www.w3.org/TR/trace-context/#traceparent-header>: of a later version the four fields that
-/// are known are taken, whatever follows them.
+/// Parses <https://www.w3.org/TR/trace-context/#traceparent-header>. Of a later version, keeps the four fields of
+/// version 00 and ignores the rest.
 fn trace(value: &[u8]) -> Option<&str> {
     let (known, more) = value.split_at_checked(TRACE_LENGTH)?;
     let known = std::str::from_utf8(known).ok()?;
@@ -109,7 +108,7 @@ mod tests {
             (with(20, "-"), None),
             (with(40, "g"), None),
             (with(53, "\r\n"), None),
-            // As many bytes and fewer characters; and one that ends within a character.
+            // The same number of bytes with fewer characters, and a cut within a character.
             (with(3, "ää"), None),
             (format!("{}ä", &TRACE[..54]), None),
         ] {

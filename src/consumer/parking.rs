@@ -1,6 +1,6 @@
-//! The connection that publishes: messages for the parking queue, and renewals for the source queue. It is a
-//! connection of its own, so that a broker that blocks publishers blocks no acknowledgement; it opens when first
-//! needed. A message counts as parked only after the broker's confirm.
+//! Publishes messages to the parking queue, and renewed copies to the source queue, on a separate connection: when the
+//! broker blocks publishers, acknowledgements still pass. The connection opens at the first publish. A message counts
+//! as parked only after the broker's confirm.
 
 use tokio::sync::Mutex;
 
@@ -18,28 +18,28 @@ pub struct Parking {
 
 struct Session {
     connection: Connection,
-    /// The parking queue exists, or the user may not look.
+    /// The parking queue exists, or the user may not declare it.
     found: bool,
-    /// Channels in confirm mode with nothing under way.
+    /// Channels in confirm mode without an unconfirmed publish.
     idle: Vec<Channel>,
 }
 
 impl Parking {
-    /// Nothing is opened yet.
+    /// Opens no connection.
     pub fn new(broker: Broker, queue: String) -> Self {
         Self { broker, queue, session: Mutex::default(), quorum: Mutex::default() }
     }
 
-    /// Publishes a delivery to the parking queue, which is declared if it doesn't exist. Returns within about ten
+    /// Publishes a delivery to the parking queue, and declares the queue if it doesn't exist. Returns within about ten
     /// seconds; after an error, call it again with the same delivery.
     ///
-    /// A delivery has one copy: if an earlier call's publish may still be confirmed, this call waits for that
-    /// confirm, also if the earlier call was canceled. Only a refusal, or the loss of the connection while the
-    /// outcome is unknown, leads to another publish (at least once).
+    /// A delivery is published once: if the publish of an earlier call, even a canceled one, may still be confirmed,
+    /// this call waits for that confirm. Only a refusal, or a connection lost before the confirm, leads to another
+    /// publish (at least once).
     ///
     /// # Errors
-    /// The broker can't be reached, refuses the queue or the message, or has not confirmed yet: the message may
-    /// not be in the queue.
+    /// The broker can't be reached, refuses the queue or the message, or has not confirmed the publish yet. The message
+    /// may be in the queue or not.
     pub async fn park(&self, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), BrokerError> {
         let begin = async || {
             let channel = self.channel(Some(&self.queue)).await?;
@@ -48,17 +48,16 @@ impl Parking {
         self.copy(delivery, begin).await
     }
 
-    /// Publishes a delivery again to the queue it came from, with a count of returns that begins at 0. Otherwise
-    /// as `park`; a delivery that was parked or renewed has its one copy, and is not published again.
+    /// Publishes a copy of a delivery to the queue it came from; the copy starts with 0 returns. Otherwise like `park`.
+    /// A delivery that was parked or renewed is not published again.
     ///
     /// # Errors
-    /// As `park`.
+    /// As for `park`.
     pub async fn renew(&self, queue: &str, delivery: &Delivery) -> Result<(), BrokerError> {
         let begin = async || Ok(self.channel(None).await?.start_renewing(queue, delivery));
         self.copy(delivery, begin).await
     }
 
-    /// Closes the connection, if there is one.
     pub async fn close(&self) {
         if let Some(session) = self.session.lock().await.take() {
             broker::close(&session.connection).await;
@@ -83,7 +82,7 @@ impl Parking {
             }
             Published::Failed(error) => {
                 *copy = Copy::Missing;
-                // The queue may be gone.
+                // The queue may have been deleted: declare it again before the next publish.
                 self.look_again().await;
                 Err(error.into())
             }
@@ -103,7 +102,7 @@ impl Parking {
         }
     }
 
-    /// A channel in confirm mode, once the queue that is named exists.
+    /// A channel in confirm mode; declares `queue` first if needed.
     async fn channel(&self, queue: Option<&str>) -> Result<Channel, BrokerError> {
         let mut slot = self.session.lock().await;
         let session = match slot.take().filter(|session| session.connection.is_open()) {
@@ -114,13 +113,13 @@ impl Parking {
             let mut quorum = self.quorum.lock().await;
             match session.connection.ensure_queue(queue, *quorum).await {
                 Ok(()) => {}
-                // That closed the connection. The next attempt opens another.
+                // The refused declaration closed the connection. The next attempt opens a new one.
                 Err(error) if error.is_no_quorum() => {
                     *quorum = QuorumQueues::Missing;
                     return Err(error.into());
                 }
-                // A user may be allowed to publish and not to look or declare. If the queue doesn't exist, the
-                // broker returns the message, and it does not count as parked.
+                // The user may be allowed to publish but not to declare. If the queue doesn't exist, the broker
+                // returns the message, and the message does not count as parked.
                 Err(error) if error.reason() == Reason::DeclareRefused => {}
                 Err(error) => return Err(error.into()),
             }

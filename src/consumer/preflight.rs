@@ -1,5 +1,5 @@
-//! What a consumer needs, tried once from where this runs and with the consumer's own means. It must never
-//! take a message, nor replace an image's object.
+//! `image-pipeline check`: tries the broker, the queues and the bucket once, with the consumer's own code. Takes no
+//! message and replaces no image.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,32 +18,27 @@ use crate::api::names;
 use crate::queue::{Connection, QueueDepth, QueueError};
 use crate::reason::Reason;
 
-/// What one check found.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Finding {
-    /// What was tried.
     pub check: Check,
-    /// Whether a consumer could work.
+    /// `true` if a consumer could work.
     pub passed: bool,
-    /// Why not, by the reason that the status would give.
+    /// The reason that the resource's condition would have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// What was found and, where it is wrong, what to do.
+    /// What was found and, after a failure, what to do.
     pub message: String,
 }
 
-/// What is tried.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Check {
-    /// Name, port, TLS, user, password, virtual host.
+    /// Host name, port, TLS, user, password, virtual host.
     Broker,
-    /// The queue.
     Queue,
-    /// The parking queue.
     Parking,
-    /// The bucket: endpoint, TLS, credentials, clock, region, rights, encryption.
+    /// The bucket: endpoint, TLS, credentials, clock, region, permissions, encryption.
     Store,
 }
 
@@ -57,7 +52,7 @@ impl Finding {
     }
 }
 
-/// Tries everything, the broker and the store at the same time.
+/// Runs all checks, the broker's and the bucket's concurrently.
 pub async fn preflight(assignment: &Assignment, secrets: &Secrets) -> Vec<Finding> {
     let (broker, store) = tokio::join!(of_broker(assignment, secrets), of_store(assignment, secrets));
     broker.into_iter().chain([store]).collect()
@@ -71,7 +66,7 @@ async fn of_broker(assignment: &Assignment, secrets: &Secrets) -> Vec<Finding> {
         Ok(connection) => connection,
         Err(error) => return vec![Finding::failed(Check::Broker, error.reason(), error)],
     };
-    let connected = format!("the broker answers, and lets the user into virtual host {vhost:?}");
+    let connected = format!("connected to RabbitMQ, vhost {vhost:?}");
     let (queue, parking) = tokio::join!(queue(assignment, &connection), parking(assignment, &connection));
     broker::close(&connection).await;
     [Some(Finding::passed(Check::Broker, connected)), Some(queue), parking].into_iter().flatten().collect()
@@ -81,18 +76,19 @@ async fn queue(assignment: &Assignment, connection: &Connection) -> Finding {
     let queue = &assignment.source.rabbitmq.queue;
     match lasting(queue, connection).await {
         Ok(QueueDepth { ready, consumers: 0 }) => {
-            Finding::passed(Check::Queue, format!("queue {queue:?} is there; messages ready: {ready}"))
+            Finding::passed(Check::Queue, format!("queue {queue:?} exists; messages ready: {ready}"))
         }
         Ok(QueueDepth { ready, consumers }) => {
             let message = format!(
-                "queue {queue:?} is there; messages ready: {ready}; consumers: {consumers}, the pipeline's own pods \
-                 included; what any other takes is never stored"
+                "queue {queue:?} exists; messages ready: {ready}; consumers: {consumers}, including this pipeline's \
+                 pods; messages that other consumers take are not stored"
             );
             Finding::passed(Check::Queue, message)
         }
         Err(error) if error.reason() == Reason::DeclareRefused => {
-            let message =
-                format!("the user may not look at queue {queue:?}; whether it may read it shows when it does");
+            let message = format!(
+                "this user may not declare queue {queue:?}, so check can't see it; consumers may still read it"
+            );
             Finding::passed(Check::Queue, message)
         }
         Err(error) => Finding::failed(Check::Queue, error.reason(), error),
@@ -106,13 +102,13 @@ async fn parking(assignment: &Assignment, connection: &Connection) -> Option<Fin
     let queue = names::parking_queue(&assignment.source, &assignment.failures);
     Some(match lasting(&queue, connection).await {
         Ok(depth) => {
-            let message = format!("parking queue {queue:?} is there; messages parked: {}", depth.ready);
+            let message = format!("parking queue {queue:?} exists; messages parked: {}", depth.ready);
             Finding::passed(Check::Parking, message)
         }
         Err(error) if matches!(error.reason(), Reason::QueueNotFound | Reason::DeclareRefused) => {
             let message = format!(
-                "parking queue {queue:?} is not there, or not for this user to look at; the first message that must be \
-                 parked has a consumer make it"
+                "parking queue {queue:?} does not exist, or this user may not declare it; a consumer creates it when \
+                 it parks the first message"
             );
             Finding::passed(Check::Parking, message)
         }
@@ -120,7 +116,7 @@ async fn parking(assignment: &Assignment, connection: &Connection) -> Option<Fin
     })
 }
 
-/// The depth of a queue that keeps its messages, as far as the broker says.
+/// The depth of a queue. Fails for a queue that the broker deletes with its messages (auto-delete, not durable).
 async fn lasting(queue: &str, connection: &Connection) -> Result<QueueDepth, QueueError> {
     let depth = connection.depth(queue).await?;
     connection.ensure_lasting(queue).await?;
@@ -129,11 +125,11 @@ async fn lasting(queue: &str, connection: &Connection) -> Result<QueueDepth, Que
 
 async fn of_store(assignment: &Assignment, secrets: &Secrets) -> Finding {
     let s3 = &assignment.destination.s3;
-    // Whoever reads Secrets by name may have an identity of their own, which says nothing of the pods'.
+    // `Held` Secrets were read through the API, outside a consumer pod: this process has another AWS identity.
     if matches!(secrets, Secrets::Held(_)) && s3.credentials_secret.is_none() {
         let message = format!(
-            "bucket {:?} was not tried: without destination.s3.credentialsSecret consumer pods store as their own \
-             service account, and that can only be seen there, by StorageAvailable",
+            "bucket {:?} was not tried: without destination.s3.credentialsSecret, consumer pods use the AWS identity \
+             of their service account, which this check does not have; see the condition StorageAvailable",
             s3.bucket
         );
         return Finding::passed(Check::Store, message);
@@ -144,8 +140,8 @@ async fn of_store(assignment: &Assignment, secrets: &Secrets) -> Finding {
     };
     let Some(key) = &sample.key else {
         let message = format!(
-            "bucket {:?} was not tried: destination.s3.keyTemplate gives every image the same key, whose object would \
-             be replaced",
+            "bucket {:?} was not tried: destination.s3.keyTemplate gives every image the same key, so a test object \
+             would replace an image",
             s3.bucket
         );
         return Finding::passed(Check::Store, message);
@@ -155,25 +151,25 @@ async fn of_store(assignment: &Assignment, secrets: &Secrets) -> Finding {
     let key = key.as_str();
     match Store::new(s3, secrets).await.try_out(&object).await {
         Ok(Trial { left_behind: None }) => {
-            let message = format!("bucket {:?} takes images: {key} was stored and deleted", s3.bucket);
+            let message = format!("bucket {:?} accepts images: test object {key} was stored and deleted", s3.bucket);
             Finding::passed(Check::Store, message)
         }
         Ok(Trial { left_behind: Some(error) }) => {
-            let message = format!("bucket {:?} takes images: {key} was stored, and is left behind: {error}", s3.bucket);
+            let message =
+                format!("bucket {:?} accepts images, but test object {key} could not be deleted: {error}", s3.bucket);
             Finding::passed(Check::Store, message)
         }
         Err(error) => Finding::failed(Check::Store, error.reason(), error),
     }
 }
 
-/// An image of one pixel, to store as consumers store images.
+/// An image of one pixel, stored in the same way as consumers store images.
 struct Sample {
     png: Png,
-    /// `None` where the template makes the same key of every image.
+    /// `None` if the template gives every image the same key.
     key: Option<ObjectKey>,
 }
 
-/// No sample can be made.
 #[derive(Debug, thiserror::Error)]
 enum SampleError {
     #[error(transparent)]
@@ -185,7 +181,7 @@ enum SampleError {
 }
 
 impl Sample {
-    /// Its name and its color are random, so its key is no image's.
+    /// Name and color are random, so the key differs from every image's key.
     fn new(assignment: &Assignment) -> Result<Self, SampleError> {
         let Assignment { source, message, image, destination, .. } = assignment;
         let decoder = Decoder::new(message, &destination.s3, source.rabbitmq.max_body_bytes.get())?;
@@ -198,9 +194,9 @@ impl Sample {
     }
 }
 
-/// A PNG of one pixel, made by the encoder from a BMP.
+/// A PNG of one pixel, encoded from a BMP.
 fn pixel(settings: &ImageSettings) -> Result<Png, EncodeError> {
-    // File header: size 58, pixels from 54. Header of 40 bytes: 1 by 1, one plane, 24 bits, no compression.
+    // File header: size 58, pixel data at 54. Info header of 40 bytes: 1 × 1, one plane, 24 bits, no compression.
     let mut bmp = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0".to_vec();
     bmp.resize(54, 0);
     let color = fastrand::u32(..).to_le_bytes();

@@ -1,5 +1,5 @@
-//! The Secrets that a consumer has, by what they are for: mounted, and read at every use so that a rotated
-//! one counts at once, or held in memory for one look. It must never show a value, not even in `Debug`.
+//! A consumer's Secrets by role: mounted, and read at every use so that a rotated value applies immediately; or read
+//! once into memory, for `check`. `Debug` shows no value.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -7,29 +7,27 @@ use std::{fmt, io};
 
 use crate::api::names::SecretRole;
 
-/// Where they are read.
 #[derive(Clone)]
 pub enum Secrets {
-    /// A directory of each role's name below this one, with a file a key.
+    /// A directory with one directory per role, and in it one file per key.
     Mounted(PathBuf),
-    /// In memory.
     Held(HashMap<SecretRole, Held>),
 }
 
-/// A Secret as it was once.
+/// The content of a Secret at the time it was read.
 #[derive(Clone)]
 pub struct Held {
-    /// How a person finds it.
+    /// Where a user finds the Secret, for messages.
     pub place: String,
-    /// Its keys; none: it is not there.
+    /// Values by key; empty: the Secret does not exist.
     pub keys: BTreeMap<String, Vec<u8>>,
 }
 
 impl Secrets {
-    /// A key's value in the Secret of a role.
+    /// The value of a key in the Secret of a role.
     ///
     /// # Errors
-    /// There is none, or it can't be read.
+    /// `NotFound` if the Secret or the key does not exist; other I/O errors of a mounted Secret.
     pub fn read(&self, role: SecretRole, key: &str) -> io::Result<Vec<u8>> {
         match self {
             Secrets::Mounted(directory) => std::fs::read(directory.join(role.as_str()).join(key)),
@@ -40,12 +38,12 @@ impl Secrets {
         }
     }
 
-    /// Where a person finds the Secret of a role.
+    /// Where a user finds the Secret of a role.
     pub fn place(&self, role: SecretRole) -> String {
         match self {
             Secrets::Mounted(directory) => {
                 let directory = directory.join(role.as_str());
-                // On one host it is a link, and where that leads is what its user knows.
+                // `run` mounts with symbolic links; the user knows the link's target.
                 format!("mounted at {}", std::fs::read_link(&directory).unwrap_or(directory).display())
             }
             Secrets::Held(held) => held.get(&role).map(|held| held.place.clone()).unwrap_or_default(),

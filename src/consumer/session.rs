@@ -1,5 +1,5 @@
-//! The session with the broker: connects, lets the policy drive one session, and begins again after every error.
-//! A delivery never outlives its session: the broker returns what is unacknowledged.
+//! Sessions with the broker: connects, lets the policy drive one session, and reconnects after every error. No delivery
+//! outlives its session: at its end, the broker returns the unacknowledged messages to the queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,24 +19,24 @@ use super::worker::Worker;
 use crate::queue::{Channel, Connection, QueueError};
 use crate::reason::Reason;
 
-/// After a session that lasted this long the next attempt waits no longer than the first.
+/// A session that lasted this long resets the reconnect backoff.
 const LIVED: Duration = Duration::from_secs(10);
 
-/// The longest pause before the next attempt. The status names a broker's recovery within ten seconds: half of them
-/// are for noticing it, half for the operator's poll of the pod.
+/// The longest delay before a reconnect. The status shows a broker's recovery within 10 s: up to 5 s for this delay,
+/// 5 s for the operator's poll of the pod.
 const RECONNECT_CAP: Duration = Duration::from_secs(5);
 
-/// Part of the grace period that is kept for closing connections.
+/// Part of the grace period that is reserved for closing connections.
 const CLOSING: Duration = Duration::from_secs(5);
 
 pub struct Sessions {
     pub broker: Broker,
     pub queue: String,
-    /// Begins this consumer's tags on the queue.
+    /// Prefix of this consumer's consumer tags.
     pub tag: String,
     pub sizes: Sizes,
     pub policy: Settings,
-    /// Time from SIGTERM to the end of the process.
+    /// Time from SIGTERM to the exit of the process.
     pub grace_period: Duration,
     pub state: Arc<State>,
 }
@@ -47,7 +47,7 @@ struct Session {
 }
 
 impl Sessions {
-    /// Consumes until `stop`, then finishes what was delivered.
+    /// Consumes until `stop`, then finishes the delivered messages.
     pub async fn run(&self, worker: &Arc<Worker>, stop: &CancellationToken) {
         let mut policy = Policy::new(self.policy, fastrand::u64(..));
         let (started, mut failures, mut patience) = (Instant::now(), 0, Patience::default());
@@ -90,13 +90,13 @@ impl Sessions {
 
     async fn channel(&self, connection: &Connection) -> Result<Channel, QueueError> {
         match connection.depth(&self.queue).await {
-            // Some brokers let a user read a queue and not declare it passively.
+            // Permissions can allow a user to read a queue but not to declare it passively.
             Err(error) if error.reason() != Reason::DeclareRefused => Err(error),
             _ => connection.channel().await,
         }
     }
 
-    /// One session, to the close of its connection. `Ok`: the process is to end.
+    /// One session, until its connection is closed. `Ok`: the process must exit.
     async fn work(
         &self,
         Session { connection, channel }: Session,
@@ -115,7 +115,7 @@ impl Sessions {
         let ended = tokio::select! {
             ended = drive.run(&connection, stop, patience) => ended,
             () = self.no_time_left(stop) => {
-                warn!("the grace period is over: the broker returns what is not finished");
+                warn!("grace period over: the broker returns the unfinished messages to the queue");
                 Ok(())
             }
         };

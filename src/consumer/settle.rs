@@ -1,4 +1,4 @@
-//! Why a message can never be stored, by its own fault, and what its parking headers say about it. Pure.
+//! The faults for which a message can never be stored, and their reason and detail in the parking headers. Pure.
 
 use super::decode::DecodeError;
 use super::encode::EncodeError;
@@ -6,16 +6,15 @@ use super::isolate::Crash;
 pub use super::isolate::Refusal;
 use crate::reason::Reason;
 
-/// Why a message can't become an object.
 #[derive(Debug)]
 pub enum Failure {
-    /// The message's properties can't be read.
+    /// The AMQP properties can't be parsed.
     Unreadable(String),
     Decode(DecodeError),
     Encode(EncodeError),
-    /// A decoder gave up without saying why.
+    /// The image decoder panicked.
     Panicked,
-    /// A decoder process found a fault of the message or of its image.
+    /// A decoder process reported a fault of the message or of its image.
     Refused(Refusal),
     /// A decoder process ended without a result.
     Crashed(Crash),
@@ -29,16 +28,16 @@ impl From<Failure> for Refusal {
             Failure::Encode(error) => (error.reason(), error.to_string()),
             Failure::Panicked => (
                 Reason::DecoderPanicked,
-                "the image's decoder failed on this image: the file is damaged, or of a kind that the decoder can't \
-                 read; open it with another program, and publish it again as PNG"
+                "the decoder panicked on this image: the file is damaged, or uses an unsupported variant of its \
+                 format; open it with another program, and publish it again as PNG"
                     .to_owned(),
             ),
             Failure::Refused(refusal) => return refusal,
             Failure::Crashed(crash) => (
                 Reason::CrashingMessage,
                 format!(
-                    "the process that decoded this message {crash}; save the image with `parked save`, and publish a \
-                     repaired one or drop it"
+                    "the process that decoded this message {crash}; save the image with `parked save`, then publish a \
+                     repaired image or drop the message"
                 ),
             ),
         };

@@ -1,6 +1,4 @@
-//! What the consumer knows of itself, shared by everything that works in it; the source of
-//! `/status` and `/readyz`. It logs each change of health, once. It must never hold an image name,
-//! a body or a secret.
+//! The consumer's shared state, served by `/status` and `/readyz`. Logs each change of a dependency's health once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,31 +12,26 @@ use crate::http::NotReady;
 use crate::pod_status::{ConsumerState, Fault, Health, PodStatus};
 use crate::reason::Reason;
 
-/// Something the consumer can't work without.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::Display)]
 #[strum(serialize_all = "lowercase")]
 pub enum Dependency {
-    /// The broker, and the queue in it.
+    /// The broker and the source queue.
     Broker,
-    /// The bucket.
     Storage,
-    /// The parking queue.
     Parking,
 }
 
-/// The shared state.
 pub struct State {
     status: Mutex<PodStatus>,
-    /// Locked only while `status` is.
+    /// Lock order: only while `status` is locked.
     throughput: Mutex<Throughput>,
     metrics: Metrics,
 }
 
-/// One message held; dropped when the broker no longer counts it as ours.
+/// Counts one held message; dropped when the message is settled or its session ends.
 pub struct InFlight(Arc<State>);
 
 impl State {
-    /// Nothing known, nothing done.
     pub fn new(metrics: Metrics) -> Arc<Self> {
         let status = PodStatus {
             state: ConsumerState::Connecting,
@@ -56,35 +49,31 @@ impl State {
         Arc::new(Self { status: Mutex::new(status), throughput: Mutex::default(), metrics })
     }
 
-    /// The state at this moment.
     pub fn status(&self) -> PodStatus {
         let status = self.lock();
         PodStatus { throughput: self.throughput().per_second(Instant::now()), ..status.clone() }
     }
 
-    /// Whether messages can be taken and stored.
-    ///
-    /// # Errors
-    /// They can't, and why.
+    /// `Ok` if the consumer can take messages and store them.
     pub fn ready(&self) -> Result<(), NotReady> {
         let status = self.lock();
         let not_ready =
             |reason: &str, message: &str| Err(NotReady { reason: reason.to_owned(), message: message.to_owned() });
         let held_for = status.storage.fault().or(status.parking.fault());
         match (status.state, status.consuming, status.broker.fault(), status.storage.fault()) {
-            (ConsumerState::Draining, ..) => not_ready("Draining", "told to stop: finishing what it holds"),
+            (ConsumerState::Draining, ..) => not_ready("Draining", "stopping: finishing the messages it holds"),
             (ConsumerState::Waiting, ..) => match held_for {
                 Some(fault) => not_ready(fault.reason.as_str(), &fault.message),
-                None => not_ready("Waiting", "waits for what failed"),
+                None => not_ready("Waiting", "waiting for S3 or the parking queue to recover"),
             },
             (_, false, Some(fault), _) | (_, true, _, Some(fault)) => not_ready(fault.reason.as_str(), &fault.message),
-            (_, false, None, _) => not_ready("Connecting", "no session with the broker yet"),
+            (_, false, None, _) => not_ready("Connecting", "not consuming from RabbitMQ yet"),
             (_, true, _, None) => Ok(()),
         }
     }
 
-    /// A session has subscribed at least once. `subscribed`: whether the broker may send messages now; `fault`: what
-    /// keeps them from being finished.
+    /// A session has subscribed at least once. `subscribed`: whether it has a subscription now. `fault`: the dependency
+    /// whose failure keeps messages from being finished.
     pub fn session(&self, fault: Option<Dependency>, subscribed: bool) {
         let mut status = self.lock();
         let after = if fault.is_some() { ConsumerState::Waiting } else { ConsumerState::Running };
@@ -93,18 +82,17 @@ impl State {
             return;
         }
         status.state = after;
-        // Between two subscriptions of a session that works the consumer is away for milliseconds.
+        // A healthy session replaces its subscription within milliseconds: it counts as consuming meanwhile.
         status.consuming = subscribed || fault.is_none();
         drop(status);
         self.available(Dependency::Broker);
         if let Some(dependency) = fault
             && before != after
         {
-            warn!(%dependency, "takes no more messages until it works again, and holds what it has");
+            warn!(%dependency, "failing: taking no new messages until it recovers, and keeping the messages held");
         }
     }
 
-    /// The session with the broker failed, or could not be opened.
     pub fn disconnected(&self, reason: Reason, message: String) {
         let mut status = self.lock();
         if status.state != ConsumerState::Draining {
@@ -116,20 +104,19 @@ impl State {
         self.failing(Dependency::Broker, reason, message);
     }
 
-    /// No message waits to be parked any more: this process may never have one to park again, and so never see that
-    /// parking works.
+    /// Clears the parking fault when no message waits to be parked: this process may never park a message again, so it
+    /// might never see that parking has recovered.
     pub fn forget_parking_fault(&self) {
         forget_parking(&mut self.lock());
     }
 
-    /// Told to stop: nothing more is taken.
+    /// SIGTERM: no more messages are taken.
     pub fn draining(&self) {
         let mut status = self.lock();
         status.state = ConsumerState::Draining;
         status.consuming = false;
     }
 
-    /// An attempt succeeded.
     pub fn available(&self, dependency: Dependency) {
         let mut status = self.lock();
         let health = health(&mut status, dependency);
@@ -141,7 +128,6 @@ impl State {
         }
     }
 
-    /// An attempt failed.
     pub fn failing(&self, dependency: Dependency, reason: Reason, message: String) {
         let mut status = self.lock();
         let before = health(&mut status, dependency).fault().filter(|fault| fault.reason == reason);
@@ -154,7 +140,7 @@ impl State {
         status.last_error = Some(fault);
     }
 
-    /// A message was delivered.
+    /// Counts a delivered message until the returned guard is dropped.
     pub fn take(self: &Arc<Self>) -> InFlight {
         let mut status = self.lock();
         status.in_flight += 1;
@@ -166,19 +152,19 @@ impl State {
         InFlight(Arc::clone(self))
     }
 
-    /// A message was stored and acknowledged.
+    /// Counts a message that was stored and acknowledged.
     pub fn processed(&self) {
         let mut status = self.lock();
         status.processed += 1;
         self.throughput().finish(Instant::now());
     }
 
-    /// A copy of a message was published to its queue in place of a return.
+    /// Counts a message whose copy was published to its queue.
     pub fn renewed(&self) {
         self.lock().renewed += 1;
     }
 
-    /// A message that can never succeed was ended as the policy says.
+    /// Counts a message that can never succeed and was settled as `failures.policy` says.
     pub fn refused(&self, outcome: Outcome, reason: Reason, message: String) {
         let mut status = self.lock();
         if outcome == Outcome::Parked {
@@ -188,7 +174,7 @@ impl State {
         status.last_error = Some(Fault { reason, message, since: Timestamp::now() });
     }
 
-    /// A thread that panicked while it held the lock left nothing half done: each change is one step.
+    /// A poisoned lock is safe to use: every change is a single step, so a panic leaves no partial change.
     fn lock(&self) -> MutexGuard<'_, PodStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -250,7 +236,7 @@ mod tests {
         assert_eq!(unready(&state), "AccessDenied");
         state.failing(Dependency::Parking, Reason::ParkingRefused, "refused".to_owned());
         state.available(Dependency::Storage);
-        assert_eq!(state.ready(), Ok(()), "parking alone stops nothing");
+        assert_eq!(state.ready(), Ok(()), "a parking fault alone does not stop the consumer");
         state.draining();
         assert_eq!(unready(&state), "Draining");
         assert!(!state.status().consuming);
@@ -278,7 +264,7 @@ mod tests {
         assert!(fault().unwrap().since > first.since);
         state.available(Dependency::Storage);
         assert_eq!(fault(), None);
-        assert_eq!(state.status().last_error.unwrap().reason, Reason::AccessDenied, "kept when it has passed");
+        assert_eq!(state.status().last_error.unwrap().reason, Reason::AccessDenied, "kept after the recovery");
     }
 
     #[test]
@@ -297,7 +283,7 @@ mod tests {
         assert_eq!(faults(), [true, false]);
         fail();
         state.disconnected(Reason::ConnectionLost, "gone".to_owned());
-        assert_eq!(faults(), [true, false], "more pods could not help a store that fails");
+        assert_eq!(faults(), [true, false], "the storage fault stays: more pods can't help while S3 fails");
     }
 
     #[test]

@@ -1,52 +1,50 @@
-//! How fast this consumer works: messages finished per second of work, over the last half minute of
-//! work. Time in which it holds nothing does not count, so that a pod with little to do is not taken
-//! for a slow one. It must never read a clock: time is an argument.
+//! The consumer's throughput: messages finished per second of busy time, over the last 30 s of busy time. Time without
+//! a held message does not count, so that a pod with few messages does not look slow. Pure: time is an argument.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How much work the figure looks back over.
+/// Busy time over which the rate is averaged.
 const WINDOW: Duration = Duration::from_secs(30);
 
-/// Between two marks: how exactly it does so.
+/// Busy time between two marks: the precision of the window.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
-/// What had been done at a moment.
+/// Totals at one moment: messages finished and busy time.
 #[derive(Clone, Copy, Default)]
 struct Done {
     finished: u32,
     worked: Duration,
 }
 
-/// The measurement.
 #[derive(Default)]
 pub struct Throughput {
     done: Done,
     working_since: Option<Instant>,
-    /// Of the window, and one from before.
+    /// Marks within the window, and the last one before it.
     marks: VecDeque<Done>,
 }
 
 impl Throughput {
-    /// The first message is held.
+    /// Starts busy time, when the first message is held.
     pub fn begin(&mut self, now: Instant) {
         self.working_since = Some(now);
         self.mark(now);
     }
 
-    /// The last message held is gone.
+    /// Stops busy time, when no message is held any more.
     pub fn rest(&mut self, now: Instant) {
         self.done = self.done_at(now);
         self.working_since = None;
     }
 
-    /// A message is finished: it will not come again.
+    /// Counts a finished message, which the broker will not redeliver.
     pub fn finish(&mut self, now: Instant) {
         self.done.finished = self.done.finished.wrapping_add(1);
         self.mark(now);
     }
 
-    /// Messages finished per second of work; `None` if none was within the window.
+    /// Messages finished per second of busy time; `None` if none was finished within the window.
     pub fn per_second(&self, now: Instant) -> Option<f64> {
         let done = self.done_at(now);
         let before = self.marks.iter().rev().find(|mark| done.worked.saturating_sub(mark.worked) >= WINDOW);
@@ -78,7 +76,7 @@ impl Throughput {
 mod tests {
     use super::*;
 
-    /// Ten messages a second, for so many seconds.
+    /// Finishes ten messages a second for `seconds`.
     fn work(throughput: &mut Throughput, from: Instant, seconds: u32) -> Instant {
         throughput.begin(from);
         let mut now = from;
@@ -101,7 +99,7 @@ mod tests {
         let now = work(&mut throughput, start, 5);
         assert_eq!(rounded(&throughput, now), Some(10.0));
         let now = now + Duration::from_secs(20);
-        assert_eq!(rounded(&throughput, now), Some(10.0), "resting is not slow");
+        assert_eq!(rounded(&throughput, now), Some(10.0), "idle time does not count");
         let now = work(&mut throughput, now, 2);
         assert_eq!(rounded(&throughput, now), Some(10.0));
     }
@@ -116,7 +114,7 @@ mod tests {
         assert_eq!(throughput.per_second(now), None, "nothing was finished within the window");
         throughput.finish(now + Duration::from_secs(9));
         assert_eq!(rounded(&throughput, now + Duration::from_secs(9)), Some(0.0));
-        assert!(throughput.per_second(now + Duration::from_secs(9)).unwrap() >= 0.025, "one in forty seconds");
+        assert!(throughput.per_second(now + Duration::from_secs(9)).unwrap() >= 0.025, "one message in 40 s");
     }
 
     #[test]

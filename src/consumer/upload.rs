@@ -1,5 +1,5 @@
-//! Third step: a PNG goes into the bucket. The only place that knows `aws_sdk_s3`. It must never
-//! report success before S3's 2xx with an ETag or the sight of the same bytes, nor wait without a limit.
+//! Third step: uploads a PNG to the bucket. The only module that uses `aws_sdk_s3`. Success means that S3 returned 2xx
+//! with an ETag, or that the bucket already has an object with the same bytes. Every operation has a timeout.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,65 +37,63 @@ pub use error::{Kind, Scope, UploadError};
 use existing::Existing;
 pub use trial::Trial;
 
-/// The metadata field that says which pixels an object has.
+/// Object metadata: digest of the pixels.
 const DIGEST: &str = "image-pipeline-digest";
-/// The metadata field that says which message an object came by.
+/// Object metadata: AMQP message id.
 const MESSAGE_ID: &str = "image-pipeline-message-id";
-/// The metadata field that says which trace that message was part of.
+/// Object metadata: trace context of the message.
 const TRACEPARENT: &str = "image-pipeline-traceparent";
 
-/// What one operation may take, beside the time for its bytes: a store that hangs is named in the
-/// status within ten seconds.
+/// Timeout of one operation, without the transfer time of its bytes. With it, the status names an S3 server that hangs
+/// within 10 s.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The slowest transfer that is waited for.
+/// The slowest transfer rate that does not time out: 1 MiB/s.
 const BYTES_PER_SECOND: u64 = 1 << 20;
 
-/// What a tag can hold as it is within a query.
+/// Characters to percent-encode in a tag within a query string.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What is to be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Object<'a> {
-    /// The whole key, prefix included.
+    /// The complete key, including the prefix.
     pub key: &'a ObjectKey,
-    /// A PNG file. It is sent as it lies there, without a copy.
+    /// A PNG file, sent without a copy.
     pub png: &'a Bytes,
     /// The digest of the pixels, 64 hexadecimal digits.
     pub digest: &'a str,
-    /// Which message it came by.
+    /// The message that the image came from.
     pub origin: Origin<'a>,
 }
 
-/// An object is in the bucket.
+/// The result of a successful upload.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stored {
-    /// The store has taken it.
+    /// S3 stored the object.
     New,
-    /// It was there, with the same pixels: this is a message that has been processed before.
+    /// The bucket already has an object with the same key and bytes, from an earlier delivery of the message.
     AlreadyThere,
 }
 
-/// One bucket.
+/// The client for one bucket.
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,
     destination: S3Destination,
     tags: Option<String>,
-    /// Whether this process has seen the store refuse to replace an object.
+    /// Whether this process has seen S3 refuse to replace an object.
     honors_preconditions: AtomicBool,
 }
 
-/// What became of one PUT.
+/// The result of one PUT.
 enum Written {
-    /// The store has the object.
     Taken,
-    /// The precondition failed: the key has an object.
+    /// HTTP 412: the key already has an object.
     KeyTaken,
 }
 
 impl Store {
-    /// Makes a client; nothing is read nor sent yet. `secrets` are read again at every use.
+    /// Creates a client; sends no request yet. Every use reads `secrets` again.
     pub async fn new(destination: &S3Destination, secrets: &Secrets) -> Self {
         Self {
             connection: Connection::new(destination, secrets).await,
@@ -105,10 +103,10 @@ impl Store {
         }
     }
 
-    /// Stores a PNG under its key. `onConflict` says what happens to an object that has the key.
+    /// Stores a PNG under its key. `onConflict` decides what happens to an existing object with this key.
     ///
     /// # Errors
-    /// The store did not answer as S3 does in time; it may have stored the object all the same.
+    /// S3 did not answer with success in time; it may have stored the object nevertheless.
     pub async fn put(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
         if self.is_conditional() && !self.honors_preconditions.load(Ordering::Relaxed) {
             return self.put_and_repeat(object).await;
@@ -119,9 +117,9 @@ impl Store {
         }
     }
 
-    /// `put`, until the store has refused to replace an object. Stores and proxies that don't know
-    /// `If-None-Match` pass over it and answer 200, and an image would replace another. So the object is looked
-    /// for before the first PUT, and the PUT is repeated with the same bytes, which must be refused.
+    /// `put`, until the object store has refused to replace an object once. Object stores and proxies that don't
+    /// support `If-None-Match` ignore it and answer 200, so an image would replace another image. Therefore this looks
+    /// for an existing object before the first PUT, and then repeats the PUT with the same bytes: S3 must refuse it.
     async fn put_and_repeat(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
         let stored = match self.existing(object).await? {
             Existing::Same => Stored::AlreadyThere,
@@ -141,7 +139,6 @@ impl Store {
         self.destination.on_conflict != OnConflict::Overwrite
     }
 
-    /// One PUT.
     async fn write(&self, object: &Object<'_>) -> Result<Written, UploadError> {
         let conditional = self.is_conditional();
         let checksum = BodyChecksum::of(object.png, &self.destination);
@@ -165,13 +162,14 @@ impl Store {
         }
     }
 
-    /// Any HTTP server may answer 200 to a PUT. S3 gives an ETag, and repeats the checksum if it knows it.
+    /// Any HTTP server may answer 200 to a PUT. S3 returns an ETag, and repeats the checksum if it supports the
+    /// algorithm.
     fn is_s3(&self, answer: &PutObjectOutput, checksum: Option<&BodyChecksum>) -> Result<(), UploadError> {
         if !has_etag(answer.e_tag()) {
             return Err(UploadError::not_s3(&self.destination, "a success without an ETag"));
         }
         if checksum.is_some_and(|checksum| checksum.differs(answer)) {
-            return Err(UploadError::not_s3(&self.destination, "another checksum than the object's"));
+            return Err(UploadError::not_s3(&self.destination, "a different checksum than the object's"));
         }
         Ok(())
     }
@@ -210,14 +208,14 @@ impl Store {
         })
     }
 
-    /// Sends an object; the outer error is that there was no answer in time.
+    /// Sends the request; the outer error means that the operation timed out.
     async fn send(
         &self,
         request: PutObjectFluentBuilder,
         length: usize,
     ) -> Result<Result<PutObjectOutput, SdkError<PutObjectError>>, UploadError> {
         let sent = async {
-            // TLS protects the body already. Over plain HTTP its SHA-256 is part of the signature.
+            // TLS already protects the body. Over plain HTTP, the signature includes the body's SHA-256.
             if advice::is_https(&self.destination) {
                 request.customize().disable_payload_signing().send().await
             } else {
@@ -227,7 +225,7 @@ impl Store {
         self.in_time(length, sent).await
     }
 
-    /// What an operation with a body of this length gives, if it ends in time.
+    /// The result of an operation with a body of `length` bytes, if it ends before the timeout.
     async fn in_time<T>(&self, length: usize, operation: impl Future<Output = T>) -> Result<T, UploadError> {
         let bytes = u64::try_from(length).unwrap_or(u64::MAX);
         let limit = OPERATION_TIMEOUT + Duration::from_secs(bytes / BYTES_PER_SECOND);
@@ -235,7 +233,7 @@ impl Store {
     }
 }
 
-/// Whether a header `ETag` names something.
+/// Whether the header `ETag` is present and not empty.
 fn has_etag(etag: Option<&str>) -> bool {
     etag.is_some_and(|etag| !etag.trim_matches('"').is_empty())
 }
@@ -248,7 +246,7 @@ fn given(field: &str) -> Option<String> {
     Some(field.to_owned()).filter(|field| !field.is_empty())
 }
 
-/// The tags as `x-amz-tagging` has them: a query.
+/// The tags as the header `x-amz-tagging`, a query string.
 fn tagging(destination: &S3Destination) -> Option<String> {
     let encoded = |text| utf8_percent_encode(text, QUERY);
     let pairs = destination.tags.iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value)));

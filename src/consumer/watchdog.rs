@@ -1,18 +1,18 @@
-//! Notices a consumer that is registered and is sent nothing while messages are ready. It must never
-//! take a consumer for stalled that holds all it may, or that was sent something since.
+//! Detects a stalled consumer: the broker has its subscription and ready messages, but delivers none. A consumer that
+//! has reached its prefetch, or received a delivery since the last poll, is not stalled.
 
 use std::time::Duration;
 
 use crate::queue::Channel;
 
-/// Between two looks; silence over two of them, with messages ready at both, is a stall.
+/// Poll interval. No delivery over two polls, with messages ready at both, is a stall.
 const FIRST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where only one of several consumers is served (single active consumer, priorities), silence is
-/// no fault: each new session that changes nothing makes the next one rarer.
+/// If the queue serves only one of several consumers (single active consumer, priorities), no delivery is no fault. So
+/// each stall doubles the interval, up to this one.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long to wait between looks; kept from one session to the next.
+/// The poll interval, kept from one session to the next.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Patience(Duration);
 
@@ -23,18 +23,17 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// The time between two looks.
     pub fn interval(self) -> Duration {
         self.0
     }
 
-    /// After a stall: twice as long.
+    /// Doubled after a stall.
     pub fn grown(self) -> Self {
         Self(self.0.saturating_mul(2).min(LONGEST_PATIENCE))
     }
 }
 
-/// Looks at one queue beside one consumer.
+/// Polls the depth of one consumer's queue.
 pub struct Watchdog {
     channel: Channel,
     queue: String,
@@ -42,18 +41,18 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Looks by a channel of its own: a refused look closes it.
+    /// `channel` must not be used otherwise: a refused passive declaration closes it.
     pub fn new(channel: Channel, queue: String) -> Self {
         Self { channel, queue, suspicious: false }
     }
 
-    /// One look. `served`: whether anything was delivered since the last, or nothing may be.
+    /// One poll. `served`: there was a delivery since the last poll, or the prefetch is reached.
     pub async fn is_stalled(&mut self, served: bool) -> bool {
         if served || !self.channel.is_open() {
             self.suspicious = false;
             return false;
         }
-        // A look that fails says nothing: a connection that is gone is noticed without it.
+        // A failed poll proves no stall; the session itself detects a lost connection.
         let ready = self.channel.depth(&self.queue).await.map_or(0, |depth| depth.ready);
         let (stalled, suspicious) = judge(self.suspicious, ready);
         self.suspicious = suspicious;
@@ -61,7 +60,7 @@ impl Watchdog {
     }
 }
 
-/// Whether it is a stall, and whether the next look may make it one.
+/// Whether the consumer is stalled, and whether the next poll may find it stalled.
 fn judge(suspicious: bool, ready: u32) -> (bool, bool) {
     (suspicious && ready > 0, ready > 0)
 }

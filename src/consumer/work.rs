@@ -1,4 +1,4 @@
-//! A message that is held: what is known of it between the steps of its way.
+//! A held message and its state between the processing steps.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::upload::{Scope, Stored, UploadError};
 use crate::queue::Delivery;
 use crate::reason::Reason;
 
-/// What is to be stored. The memory is held as long as the PNG.
+/// The object to store. Holds the memory permit as long as the PNG.
 pub struct Converted {
     pub key: ObjectKey,
     pub png: Png,
@@ -26,15 +26,15 @@ pub struct Converted {
 
 /// How one step ended.
 pub enum Step {
-    /// `None`: the process ends before there was a result.
+    /// `None`: the conversion ended without a result, because the process ends.
     Converted(Option<Result<Converted, Failure>>),
     Uploaded(Result<Stored, UploadError>),
-    /// Parked, or left to the acknowledgement as the policy says.
+    /// The message was parked, or `failures.policy` needs only its acknowledgement or rejection.
     Disposed(Result<(), BrokerError>),
     Renewed(Result<(), BrokerError>),
 }
 
-/// How a message is settled once the policy asks for its acknowledgement.
+/// How the message is settled when the policy returns `Action::Acknowledge`.
 pub enum Settlement {
     Stored,
     Renewed,
@@ -77,7 +77,7 @@ impl Work {
         self.converted = Some(Arc::new(converted));
     }
 
-    /// Size of the PNG, in bytes.
+    /// Returns the size of the PNG, in bytes.
     pub fn set_stored(&mut self, stored: Stored) -> usize {
         self.message.stored = Some(stored);
         self.failure = None;
@@ -91,7 +91,7 @@ impl Work {
     }
 
     pub fn refuse(&mut self, refusal: Refusal) {
-        // The PNG is of no use any more.
+        // Free the PNG's memory.
         self.converted = None;
         self.settlement = Some(Settlement::Refused(refusal));
     }
@@ -99,9 +99,9 @@ impl Work {
     pub fn refuse_delivered_too_often(&mut self, limit: u64) {
         let returns = self.message.delivery.returns();
         let detail = format!(
-            "the broker returned this message {returns} times and drops it after {limit} (failures.deliveryLimit); it \
-             could not be published again to its queue: allow this user to write to the default exchange, or raise the \
-             queue's length limit, and redrive it"
+            "this message was returned to its queue {returns} times, and the broker drops it after {limit} \
+             (failures.deliveryLimit); the broker refused a new copy of it: allow this user to write to the default \
+             exchange, or raise the queue's length limit, then redrive the message"
         );
         self.settlement = Some(Settlement::Refused(Refusal { reason: Reason::DeliveredTooOften, detail }));
     }
@@ -110,7 +110,7 @@ impl Work {
         self.settlement = Some(Settlement::Renewed);
     }
 
-    /// What a parked message says about why. Without a refusal of its own, S3 refused its object alone.
+    /// The reason and detail for a parked message. Without an earlier refusal, S3 refused only this object.
     pub fn refusal(&mut self) -> Option<&Refusal> {
         if !matches!(self.settlement, Some(Settlement::Refused(_))) {
             let (reason, detail) = self.failure.take()?.as_fault_of_object();
@@ -122,12 +122,12 @@ impl Work {
         }
     }
 
-    /// S3's refusal of an object, which is the storage's fault if S3 refuses every object.
+    /// S3's refusal of this object; a storage fault if S3 refuses every object.
     pub fn refusal_of_storage(&self) -> Option<&UploadError> {
         self.failure.as_ref().filter(|failure| failure.scope() == Scope::MaybeObject)
     }
 
-    /// Tells objects apart.
+    /// A hash of the object's key and digest, the policy's identifier for the object.
     pub fn object(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         if let Some(converted) = &self.converted {
@@ -141,7 +141,7 @@ impl Work {
     }
 }
 
-/// A step under way, which ends with the work.
+/// The task of the current step, aborted when the work is dropped.
 struct Task(AbortHandle);
 
 impl Drop for Task {

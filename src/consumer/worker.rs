@@ -1,5 +1,5 @@
-//! The steps of one message's way: convert, upload, park or renew, acknowledge. A message is acknowledged only if it
-//! is stored, or disposed of as `failures.policy` says, or if a copy of it is in its queue.
+//! The processing steps of one message: convert, upload, park or renew, acknowledge. A message is acknowledged only
+//! after it was stored, disposed of as `failures.policy` says, or copied to its queue.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,13 +25,13 @@ use crate::api::image::ImageSettings;
 use crate::queue::{Delivery, Parked, QueueError};
 use crate::reason::Reason;
 
-/// The smallest usual limit on a body's size, nginx's: 1 MiB (client_max_body_size).
+/// The smallest common body limit of HTTP proxies: nginx's default, 1 MiB (`client_max_body_size`).
 const SMALLEST_LIMIT: usize = 1 << 20;
 
-/// So many broken connections in a row are no chance.
+/// From this number of attempts on, broken connections of a large upload count as a refusal of the object.
 const BREAKS: u32 = 6;
 
-/// What every message needs.
+/// Settings and resources shared by all messages.
 pub struct Worker {
     pub namespace: String,
     pub name: String,
@@ -39,7 +39,7 @@ pub struct Worker {
     pub decoder: Decoder,
     pub image: ImageSettings,
     pub failures: Failures,
-    /// Decodes redelivered messages in processes of their own.
+    /// Decodes redelivered messages in separate processes.
     pub isolation: Isolation,
     pub capacity: Capacity,
     pub store: Store,
@@ -49,8 +49,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// decode ─▶ encode: on a thread that may be kept busy or, if it may have ended a consumer before, in a process
-    /// of its own.
+    /// decode ─▶ encode: on a blocking thread or, for a redelivered message, which may have crashed a consumer, in a
+    /// separate process.
     pub fn convert(self: Arc<Self>, work: &mut Work) -> impl Future<Output = Step> + use<> {
         let delivery = work.delivery();
         async move {
@@ -74,8 +74,8 @@ impl Worker {
         Ok(Converted { key, digest: png.digest().to_string(), png, _memory: memory })
     }
 
-    /// What the processor does with a message. The memory that the image takes is waited for here, as long as
-    /// somebody wants the image: `None` otherwise.
+    /// The CPU-bound part of the conversion. Waits for the image's memory in between; `None`: the caller no longer
+    /// waits for the image.
     fn work(&self, delivery: &Delivery, wanted: &Wanted) -> Result<Option<Converted>, Failure> {
         let started = Instant::now();
         let header = |name: &str| delivery.header(name);
@@ -96,7 +96,7 @@ impl Worker {
         Ok(Some(Converted { key, png, digest, _memory: memory }))
     }
 
-    /// One attempt to store the PNG.
+    /// One attempt to upload the PNG.
     pub fn upload(self: Arc<Self>, work: &mut Work) -> impl Future<Output = Step> + use<> {
         let (delivery, converted) = (work.delivery(), work.converted());
         async move {
@@ -110,8 +110,8 @@ impl Worker {
         }
     }
 
-    /// Publishes a refused message to the parking queue. Under another policy its acknowledgement or rejection is
-    /// all that is to do.
+    /// Publishes a refused message to the parking queue. Under the other failure policies does nothing: the message is
+    /// then acknowledged or rejected.
     pub fn dispose(self: Arc<Self>, work: &mut Work) -> impl Future<Output = Step> + use<> {
         let refusal = work.refusal().cloned();
         let Message { delivery, attempts, first_seen, .. } = work.message();
@@ -137,16 +137,16 @@ impl Worker {
         }
     }
 
-    /// Publishes a copy of a message to the end of its queue, where its returns count from 0.
+    /// Publishes a copy of a message to the end of its queue; the copy starts with 0 returns.
     pub fn renew(self: Arc<Self>, work: &mut Work) -> impl Future<Output = Step> + use<> {
         let delivery = work.delivery();
         async move { Step::Renewed(self.parking.renew(&self.queue, &delivery).await) }
     }
 
-    /// Keeps what a step has come to, and says it in the policy's terms.
+    /// Stores a step's result in `work` and converts it to an event for the policy.
     ///
     /// # Errors
-    /// The process ends.
+    /// `WorkerLost`: the conversion ended without a result.
     pub fn outcome(&self, id: Id, work: &mut Work, step: Step) -> Result<Event, BrokerError> {
         Ok(match step {
             Step::Converted(None) => return Err(BrokerError::WorkerLost),
@@ -194,7 +194,7 @@ impl Worker {
                 work.refuse(Refusal { reason, detail });
                 return Event::Refused(id);
             }
-            // Only other objects show whether the storage fails: the policy decides.
+            // Only uploads of other objects show whether S3 fails: the policy decides.
             (Scope::MaybeObject, _) if !is_chance(&error, work) => delivery_policy::Scope::MaybeObject,
             (Scope::MaybeObject | Scope::Store, kind) => {
                 self.state.failing(Dependency::Storage, error.reason(), error.to_string());
@@ -209,14 +209,14 @@ impl Worker {
         Event::UploadFailed { id, scope, object: work.object() }
     }
 
-    /// Settles a message with the broker. An error means that the session is gone and the message comes again.
+    /// Acknowledges or rejects a message. An error means that the session ended; the broker redelivers the message.
     pub async fn acknowledge(&self, work: Work) -> Result<(), QueueError> {
         let message = work.message();
         let (outcome, refusal) = match work.settled() {
             Some(Settlement::Stored) => (Outcome::Stored, None),
             Some(Settlement::Renewed) => (Outcome::Renewed, None),
             Some(Settlement::Refused(refusal)) => (self.failures.policy.into(), Some(refusal)),
-            // Nothing has become of it: the end of the session returns it.
+            // Not settled: the message returns to the queue when the session ends.
             None => return Ok(()),
         };
         let settled = match outcome {
@@ -236,7 +236,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Counts and logs what has become of a message.
+    /// Counts and logs the outcome of a message.
     pub fn ended(&self, message: &Message, outcome: Outcome, refused: Option<(Reason, &str)>) {
         self.metrics.message(outcome, refused.map(|(reason, _)| reason));
         message.log(format_args!("{}/{}", self.namespace, self.name), outcome, refused);
@@ -253,14 +253,14 @@ impl From<FailurePolicy> for Outcome {
     }
 }
 
-/// Whether a broken connection says nothing of the object: connections break by chance as well, and a proxy that
-/// refuses bodies breaks every connection that sends a large one.
+/// Whether the connection broke by chance, whatever the object. A proxy with a body limit breaks every connection that
+/// sends a large body; so only repeated breaks of a large upload point to the object.
 fn is_chance(error: &UploadError, work: &Work) -> bool {
     let is_small = work.converted().is_none_or(|converted| converted.png.bytes().len() < SMALLEST_LIMIT);
     error.reason() == Reason::EndpointUnreachable && (is_small || work.message().attempts < BREAKS)
 }
 
-/// How long ago a publisher's timestamp was; clocks may differ a little.
+/// The time since a publisher's timestamp; 0 if its clock is ahead.
 fn age(timestamp: u64) -> Duration {
     let now = Duration::try_from(Timestamp::now().as_duration()).unwrap_or_default();
     now.saturating_sub(Duration::from_secs(timestamp))

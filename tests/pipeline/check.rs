@@ -120,7 +120,7 @@ async fn a_policy_that_images_pass_is_passed() {
     tap.set(Faults::from(Fault::DENIED).only_for("DELETE "));
     let output = check(&host);
     assert_eq!(failed(&output), []);
-    assert!(said(&output).contains("is left behind"), "{}", said(&output));
+    assert!(said(&output).contains("could not be deleted"), "{}", said(&output));
     let left = scene.store.objects(&settings.bucket);
     let (key, png) = left.first_key_value().expect("an object");
     assert!(key.starts_with("raw/image-pipeline-check-") && key.ends_with(".png"), "{key}");

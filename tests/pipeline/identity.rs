@@ -167,7 +167,7 @@ async fn a_role_is_assumed_with_the_token_of_the_service_account() {
     let images = samples(18);
     scene.publish(&images[..6]).await;
     let consumer = Consumer::start(&scene.settings);
-    names(&consumer, &["gives no credentials: AccessDenied;", "whom the role trusts"]).await;
+    names(&consumer, &["gives no credentials: AccessDenied;", "the role's trust policy"]).await;
     sts.answer(|_| refused(StatusCode::BAD_REQUEST, "InvalidIdentityToken"));
     names(&consumer, &["gives no credentials: InvalidIdentityToken"]).await;
 

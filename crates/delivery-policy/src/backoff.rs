@@ -1,16 +1,16 @@
-//! Pauses between attempts.
+//! Delays between attempts.
 
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(500);
 
-/// How late a repaired bucket is noticed at most, beside the time of the attempt.
+/// Longest delay: a repaired bucket is detected after this time plus the time of one attempt.
 const LONGEST: Duration = Duration::from_secs(5);
 
 const FIRST_ROTATION: Duration = Duration::from_millis(100);
 const LONGEST_ROTATION: Duration = Duration::from_secs(30);
 
-/// Exponential with full jitter, so that consumers that failed together do not return together.
+/// Exponential with full jitter, so that consumers that failed together do not retry together.
 #[derive(Debug)]
 pub struct Backoff {
     random: fastrand::Rng,
@@ -27,7 +27,7 @@ impl Backoff {
     }
 }
 
-/// The pause before the next message is moved to the queue's end: ten within 11 s, later one every 30 s.
+/// The delay before the next message moves to the end of the queue: ten moves within 11 s, later one every 30 s.
 pub fn rotation(rotations: u32) -> Duration {
     FIRST_ROTATION.mul_f32(1.5_f32.powi(rotations.min(20).try_into().unwrap_or(20))).min(LONGEST_ROTATION)
 }

@@ -1,4 +1,4 @@
-//! What the policy hears, and what it asks for.
+//! The policy's inputs (events, settings) and outputs (actions).
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ pub struct Id(pub u64);
 pub struct Settings {
     /// The largest number of unacknowledged messages.
     pub prefetch: u16,
-    /// Returns after which the broker drops a message (`failures.deliveryLimit`).
+    /// Number of returns after which the broker drops a message (`failures.deliveryLimit`).
     pub delivery_limit: u64,
-    /// How long a message may be held from its first failure on (`failures.holdingTime`).
+    /// How long a message may be held after its first failure (`failures.holdingTime`).
     pub holding_time: Duration,
-    /// Whether a message whose object alone S3 refuses is parked. Under the other failure policies such a message
-    /// stays in the queue, since S3 may take it once a policy or a limit is corrected.
+    /// Whether a message is parked if S3 refuses only its object. Under the other failure policies the message stays in
+    /// the queue, because S3 may store the object once a policy or a limit is corrected.
     pub parks: bool,
 }
 
 /// What a failed upload says about other uploads.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
-    /// S3 may refuse this object and take others: a policy on keys, a size limit.
+    /// S3 may refuse this object and store others: a policy on keys, a size limit.
     MaybeObject,
-    /// S3 fails for every object and may recover without help: 503, a timeout.
+    /// S3 fails for every object and may recover without intervention: 503, a timeout.
     Store,
     /// S3 fails for every object until a person corrects something: credentials, bucket, TLS.
     Environment,
@@ -44,17 +44,17 @@ pub enum Dependency {
 pub enum Event {
     /// A session with the broker is open, without a subscription.
     Connected,
-    /// The session is gone. The broker returns every message that was held.
+    /// The session ended. The broker returns every held message to the queue.
     Disconnected,
     /// [`Action::Subscribe`] is done.
     Subscribed,
-    /// [`Action::Unsubscribe`] is done: no message follows.
+    /// [`Action::Unsubscribe`] is done: no further delivery follows.
     Unsubscribed,
     Delivered {
         id: Id,
-        /// How often the broker took the message back before; 0 where the queue does not count.
+        /// How often the message was returned to the queue; 0 if the queue does not count returns.
         returns: u64,
-        /// How often a copy of the message was renewed before.
+        /// How often the message was renewed: republished as a copy with 0 returns.
         renewals: u64,
     },
     /// The PNG is ready for upload.
@@ -64,24 +64,24 @@ pub enum Event {
     UploadFailed {
         id: Id,
         scope: Scope,
-        /// Tells objects apart: a hash of key and bytes.
+        /// Identifies the object: a hash of its key and its pixels' digest.
         object: u64,
     },
-    /// The message can never succeed, or S3 refused its object for the object's own fault.
+    /// The message can never succeed, or S3 refused its object for a fault of the object.
     Refused(Id),
-    /// The message is in the parking queue, or was disposed of as `failures.policy` says.
+    /// The broker confirmed the message in the parking queue, or `failures.policy` does not park.
     Parked(Id),
     ParkFailed(Id),
-    /// A copy of the message is in its queue, confirmed.
+    /// The broker confirmed a copy of the message in its queue.
     Renewed(Id),
     RenewFailed {
         id: Id,
-        /// The broker refused the copy; otherwise it could not answer.
+        /// `true`: the broker refused the copy. `false`: the broker could not answer.
         refused: bool,
     },
     /// SIGTERM.
     Stopping,
-    /// Nothing happened but the time given by [`crate::Policy::wake_at`].
+    /// The time of [`crate::Policy::wake_at`] has come.
     TimePassed,
 }
 
@@ -90,23 +90,23 @@ pub enum Action {
     Subscribe {
         prefetch: u16,
     },
-    /// Cancel the subscription and keep the messages held.
+    /// Cancel the subscription and keep the held messages.
     Unsubscribe {
-        /// As many messages are unacknowledged as the subscription allows: no delivery can be on its way.
+        /// The subscription's prefetch is reached, so no delivery can be in flight.
         is_full: bool,
     },
     /// Decode the message and encode its PNG.
     Convert(Id),
     Upload(Id),
     Acknowledge(Id),
-    /// Dispose of a message as `failures.policy` says, for the reason last reported for it.
+    /// Dispose of a message as `failures.policy` says, with the reason last reported for it.
     Park(Id),
-    /// Park a message whose returns come near the limit and that the broker does not let us renew.
+    /// Park a message whose returns are near the limit, because the broker refused a renewed copy.
     ParkDeliveredTooOften(Id),
-    /// Publish a copy to the same queue, which starts with 0 returns, then report [`Event::Renewed`].
+    /// Publish a copy, which starts with 0 returns, to the same queue, then report [`Event::Renewed`].
     Renew(Id),
     /// Return one message to the queue (`basic.nack`, requeue).
     HandBack(Id),
-    /// Stop work on a message; the end of the session returns it.
+    /// Stop work on a message and leave it unacknowledged; it returns to the queue when the session ends.
     Leave(Id),
 }

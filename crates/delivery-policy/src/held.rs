@@ -1,21 +1,21 @@
-//! A message that the broker has delivered and that is not settled.
+//! A delivered message that is not settled yet.
 
 use crate::{Scope, Time};
 
 #[derive(Debug)]
 pub struct Held {
     pub stage: Stage,
-    /// Which subscription brought it.
+    /// Number of the subscription that delivered the message.
     pub subscription: u64,
     pub trouble: Option<Trouble>,
     pub object: u64,
-    /// When its last upload began.
+    /// Start of the last upload.
     pub uploading_since: Time,
-    /// It was returned or renewed before.
+    /// The message was returned or renewed before.
     pub was_moved: bool,
-    /// Its returns were near the limit when it came.
+    /// The message's returns were near the delivery limit when it was delivered.
     pub is_worn: bool,
-    /// It can never succeed.
+    /// The message can never succeed.
     pub is_refused: bool,
 }
 
@@ -23,37 +23,37 @@ pub struct Held {
 pub enum Stage {
     /// Decoding and encoding.
     Converting,
-    /// Converted; waits for its first upload or for the next one.
+    /// Converted; waits for its first upload or for a retry.
     Ready,
     Uploading,
-    /// On its way to the parking queue.
+    /// A publish to the parking queue is in progress.
     Parking,
-    /// Waits for the next attempt to park it.
+    /// Waits for the next attempt to park.
     Unparked,
-    /// A copy is on its way to the queue's end.
+    /// A publish of a copy to the end of the queue is in progress.
     Renewing(Otherwise),
 }
 
-/// What becomes of a message that can't be renewed.
+/// What to do with the message if it can't be renewed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Otherwise {
-    /// It has just come: it is worked on, or parked where the broker refuses the copy.
+    /// Just delivered: convert it, or park it if the broker refused the copy.
     Work,
-    /// It is held on.
+    /// Keep holding it.
     Keep,
-    /// It was held as long as it may be.
+    /// The holding time is over: return it to the queue.
     HandBack,
 }
 
-/// A failure that is not known to be the message's own.
+/// A failure that is not known to be the message's fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Trouble {
-    /// Holding begins here, and ends `hold_for` later.
+    /// Start of the holding time, which lasts `hold_for`.
     pub since: Time,
     pub hold_for: Time,
     pub failures: u32,
     pub failed_at: Time,
-    /// The scope of the last failed upload; `None`: parking failed.
+    /// Scope of the last failed upload; `None`: parking failed.
     pub scope: Option<Scope>,
     pub next_try: Time,
     /// When S3 first refused the object.
@@ -61,7 +61,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// One more failure, after which the next attempt waits for `pause`.
+    /// Adds a failure; the next attempt follows after `pause`.
     pub fn once_more(before: Option<Self>, scope: Option<Scope>, now: Time, holding_time: Time, pause: Time) -> Self {
         let first = Self {
             since: now,
@@ -84,12 +84,12 @@ impl Trouble {
 }
 
 impl Held {
-    /// Its pause is over, if it has one.
+    /// The message may be tried now: it has no failure, or the pause is over.
     pub fn is_due(&self, now: Time) -> bool {
         self.trouble.is_none_or(|trouble| trouble.next_try <= now)
     }
 
-    /// Begins another holding time.
+    /// Starts another holding time.
     pub fn hold_on(&mut self, now: Time) {
         if let Some(trouble) = &mut self.trouble {
             trouble.since = now;
@@ -97,27 +97,27 @@ impl Held {
         self.stage = if self.is_refused { Stage::Unparked } else { Stage::Ready };
     }
 
-    /// Not failed so far: it may show that S3 takes images.
+    /// No failure so far: the upload may show that S3 works.
     pub fn is_promising(&self) -> bool {
         self.trouble.is_none() && matches!(self.stage, Stage::Converting | Stage::Ready | Stage::Uploading)
     }
 
-    /// Goes on only after a pause.
+    /// An earlier upload or attempt to park failed.
     pub fn is_stuck(&self) -> bool {
         self.trouble.is_some()
     }
 
-    /// S3 may refuse this object alone, which only another object shows.
+    /// S3 may refuse only this object; an upload of another object decides.
     pub fn is_set_aside(&self) -> bool {
         self.trouble.is_some_and(|trouble| trouble.scope == Some(Scope::MaybeObject))
     }
 
-    /// Neither an upload nor a publish is under way.
+    /// No upload and no publish is in progress.
     pub fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Ready | Stage::Unparked)
     }
 
-    /// A stopping process waits for it.
+    /// A stopping process finishes this message first.
     pub fn is_worth_finishing(&self) -> bool {
         matches!(self.stage, Stage::Renewing(_)) || (self.trouble.is_none() && self.stage != Stage::Unparked)
     }

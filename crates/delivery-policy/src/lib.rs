@@ -1,5 +1,5 @@
-//! Decides what a consumer does with its subscription and with the messages it holds. Pure: events and the time
-//! come in, actions go out. The consumer's session drives it, and so does a simulator (`tests/simulator`).
+//! Decides what a consumer does with its subscription and its held messages. Pure: the caller passes events and the
+//! time, and executes the returned actions. Callers are the consumer's session and a simulator (`tests/simulator`).
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use backoff::Backoff;
 use held::{Held, Stage};
 use subscription::Subscription;
 
-/// One consumer process, from its start to its end. Sessions with the broker come and go within it.
+/// The policy of one consumer process, over all its sessions with the broker.
 #[derive(Debug)]
 pub struct Policy {
     settings: Settings,
@@ -24,35 +24,36 @@ pub struct Policy {
     subscription: Subscription,
     storage: Storage,
     parking_failing: bool,
-    /// Objects refused before their messages went to the queue's end, and when.
+    /// Objects that S3 refused before their messages were renewed, with the time of the first refusal.
     refused: BTreeMap<u64, Time>,
-    /// Messages that may be unacknowledged at a time: 1 after a start or a fault, doubled by each settled message.
+    /// Messages that may be unacknowledged: 1 after a start or a fault, doubled by each settled message.
     window: u16,
     backoff: Backoff,
     actions: Vec<Action>,
     stopping: bool,
 }
 
-/// What S3 does with images, as far as the uploads so far show.
+/// The state of S3, as far as the uploads have shown.
 #[derive(Debug, Default)]
 struct Storage {
     failing: bool,
-    /// When the last successful upload began. What S3 refused before and refuses after it, it refuses alone.
+    /// Start of the last successful upload. S3 refuses only a certain object if it refused it both before and after
+    /// this time.
     stored_at: Option<Time>,
-    /// Messages refused for the first time since the last image was stored.
+    /// Messages that were first refused after the last image was stored.
     refused_in_a_row: u32,
-    /// While failing: when the next upload may be tried, one at a time.
+    /// While failing: time of the next upload; one at a time.
     next_try: Time,
     failed_tries: u32,
-    /// When the next set-aside message is moved to the queue's end to make room for another.
+    /// Time at which the next set-aside message moves to the end of the queue, to make room for another message.
     next_rotation: Time,
     rotations: u32,
-    /// Messages that may be taken in place of those moved to the queue's end.
+    /// Number of messages that may be taken in exchange for those moved to the end of the queue.
     scouts: u32,
 }
 
 impl Policy {
-    /// A process that has just started. Equal seeds give equal jitter.
+    /// The state of a process that has just started. Equal seeds give equal jitter.
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
             settings: Settings { prefetch: settings.prefetch.max(1), ..settings },
@@ -68,7 +69,8 @@ impl Policy {
         }
     }
 
-    /// Takes one event and returns what to do, in this order. Events of messages that are no longer held do nothing.
+    /// Handles one event and returns the actions, to be executed in this order. Ignores events of messages that are no
+    /// longer held.
     pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
         match event {
             Event::Connected => self.subscription.connected(),
@@ -97,7 +99,7 @@ impl Policy {
         std::mem::take(&mut self.actions)
     }
 
-    /// When to send [`Event::TimePassed`] at the latest.
+    /// The latest time at which to send [`Event::TimePassed`].
     pub fn wake_at(&self) -> Option<Time> {
         if self.stopping {
             return None;
@@ -105,28 +107,28 @@ impl Policy {
         self.held.values().filter_map(|held| self.due(held)).chain(self.next_check()).min()
     }
 
-    /// Sets the largest number of unacknowledged messages, which may depend on the broker of a session.
+    /// Sets the largest number of unacknowledged messages, which depends on the broker's limit on body sizes.
     pub fn set_prefetch(&mut self, prefetch: u16) {
         self.settings.prefetch = prefetch.max(1);
         self.window = self.window.min(self.settings.prefetch);
     }
 
-    /// Messages delivered and not settled.
+    /// Number of messages delivered and not settled.
     pub fn held(&self) -> usize {
         self.held.len()
     }
 
-    /// Whether a stopped process holds nothing and takes nothing.
+    /// Whether a stopping process holds no message and has no subscription.
     pub fn is_finished(&self) -> bool {
         self.stopping && self.held.is_empty() && self.subscription.is_closed()
     }
 
-    /// Whether the broker may send a message now.
+    /// Whether the broker may deliver a message now.
     pub fn has_room(&self) -> bool {
         self.subscription.active().is_some_and(|granted| !self.is_full(granted))
     }
 
-    /// What keeps the consumer from taking messages.
+    /// The dependency whose failure keeps the consumer from taking messages.
     pub fn fault(&self) -> Option<Dependency> {
         match (self.storage.failing, self.parking_failing) {
             (true, _) => Some(Dependency::Storage),

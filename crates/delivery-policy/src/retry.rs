@@ -1,4 +1,4 @@
-//! When S3 counts as failing, and what is tried again, moved or returned as time passes.
+//! Decides when S3 counts as failing, and what to retry, move to the end of the queue or return as time passes.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use crate::backoff;
 use crate::held::{Held, Otherwise, Stage};
 use crate::{Action, Id, Policy, Scope, Time};
 
-/// A process that has never stored an image reports a refusal after this time even if no other message comes to tell
-/// a refused object from refused credentials: the status names a fault within ten seconds.
+/// After this time, a process that has never stored an image reports a refusal as a fault of S3, even if no other
+/// message has shown whether S3 refuses only one object: the status must name a fault within 10 s.
 const LONE_REFUSAL: Duration = Duration::from_secs(3);
 
-/// The one message that is held on in an outage, to see its end, is held at least this long.
+/// Minimum holding time of the one message that stays held during an outage, to detect its end.
 const SHORTEST_WATCH: Duration = Duration::from_secs(60);
 
 impl Policy {
-    /// An upload has failed: is it S3?
+    /// Decides after a failed upload whether S3 fails for every object.
     pub(crate) fn judge_storage(&mut self, scope: Scope, now: Time) {
         let promising = self.held.values().any(Held::is_promising);
         let refused = usize::try_from(self.storage.refused_in_a_row).unwrap_or(usize::MAX);
@@ -43,7 +43,7 @@ impl Policy {
         first.filter(|_| undecided).map(|since| since + LONE_REFUSAL)
     }
 
-    /// When something is due for a message.
+    /// The time of the next step for a message.
     pub(crate) fn due(&self, held: &Held) -> Option<Time> {
         let trouble = held.trouble.filter(|_| held.is_idle())?;
         let ends = trouble.since + trouble.hold_for;
@@ -55,7 +55,7 @@ impl Policy {
         [self.next_try(), self.next_rotation(), self.lone_refusal()].into_iter().flatten().min()
     }
 
-    /// While S3 fails, one upload at a time shows when it recovers: the one tried longest ago.
+    /// While S3 fails, one upload at a time detects the recovery: that of the message tried longest ago.
     fn next_try(&self) -> Option<Time> {
         let waits = |stage| self.held.values().any(|held| held.stage == stage);
         (self.storage.failing && waits(Stage::Ready) && !waits(Stage::Uploading)).then_some(self.storage.next_try)
@@ -83,8 +83,8 @@ impl Policy {
         }
     }
 
-    /// Where every message held is refused and there is no room for another, one goes to the queue's end. The next
-    /// may be one that S3 takes.
+    /// If S3 refuses every held message and there is no room for another message, moves one to the end of the queue: S3
+    /// may store the object of the next message.
     pub(crate) fn rotate(&mut self, now: Time) {
         if self.next_rotation().is_some_and(|due| due <= now) {
             let first = self.held.iter().find(|(_, held)| held.is_idle()).map(|(id, _)| *id);
@@ -103,7 +103,7 @@ impl Policy {
         (enough && all_refused && !moving && self.storage.scouts == 0).then_some(self.storage.next_rotation)
     }
 
-    /// Ends holding what was held as long as it may be.
+    /// Moves or returns the messages whose holding time is over.
     pub(crate) fn end_holding(&mut self, now: Time) {
         let over = self.ids(|held| held.is_idle() && held.trouble.is_some_and(|trouble| trouble.is_over(now)));
         for id in over {
@@ -115,8 +115,8 @@ impl Policy {
         }
     }
 
-    /// In an outage everything returns to the queue, but for one message that shows when the outage is over. A
-    /// message that was returned or renewed before goes to the queue's end instead, which costs no return.
+    /// In an outage, returns all waiting messages to the queue except one, whose retries detect the end of the outage.
+    /// A message that was returned or renewed before is renewed instead, which costs no return.
     fn hand_back_all_but_one(&mut self, watch: Id, now: Time) {
         let others: Vec<Id> =
             self.ids(|held| held.stage == Stage::Ready).into_iter().filter(|id| *id != watch).collect();

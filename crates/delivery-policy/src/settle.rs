@@ -1,14 +1,14 @@
-//! What becomes of one message after each step.
+//! The next step of a message after each event.
 
 use crate::held::{Held, Otherwise, Stage, Trouble};
 use crate::{Action, Id, Policy, Scope, Settings, Storage, Time};
 
-/// Refused objects to remember.
+/// Maximum number of refused objects to remember.
 const MOST_REFUSED: usize = 4096;
 
 impl Policy {
     pub(crate) fn delivered(&mut self, id: Id, returns: u64, renewals: u64) {
-        // A message that never was returned has nothing to renew, however low the limit.
+        // A message with 0 returns has nothing to renew, however low the limit is.
         let is_worn = returns >= (self.settings.delivery_limit / 2).max(1);
         let stage = if is_worn { Stage::Renewing(Otherwise::Work) } else { Stage::Converting };
         self.storage.scouts = self.storage.scouts.saturating_sub(1);
@@ -53,7 +53,7 @@ impl Policy {
         self.actions.push(Action::Acknowledge(id));
     }
 
-    /// An image was stored by an upload that began at `began`.
+    /// Records the success of an upload that began at `began`.
     fn recovered(&mut self, began: Time, now: Time) {
         if self.storage.failing {
             self.window = 1;
@@ -97,7 +97,6 @@ impl Policy {
         }
     }
 
-    /// The message's own fault.
     pub(crate) fn refused(&mut self, id: Id) {
         let Some(held) = self.held.get_mut(&id) else { return };
         if matches!(held.stage, Stage::Converting | Stage::Uploading) {
@@ -134,7 +133,7 @@ impl Policy {
     pub(crate) fn park_failed(&mut self, id: Id, now: Time) {
         let (pause, holding_time) = (self.pause(id), self.settings.holding_time);
         let Some(held) = self.in_stage(id, Stage::Parking) else { return };
-        // Parked for its returns alone: storing it is the other way not to lose it.
+        // The message was to be parked only for its returns: storing it also saves it.
         if !held.is_refused {
             return self.convert(id);
         }
@@ -151,7 +150,7 @@ impl Policy {
         if !matches!(held.stage, Stage::Renewing(_)) {
             return;
         }
-        // The next message shows whether S3 refuses every image.
+        // Take another message: its upload shows whether S3 refuses every image.
         if let Some(refused_at) = held.trouble.and_then(|trouble| trouble.refused_at) {
             self.storage.scouts = self.storage.scouts.saturating_add(1);
             if self.refused.len() >= MOST_REFUSED {
@@ -180,7 +179,7 @@ impl Policy {
                 self.held.remove(&id);
                 self.actions.push(Action::HandBack(id));
             }
-            // Another return could be its last one.
+            // Don't return it: the broker might drop it at the next return.
             Otherwise::Keep | Otherwise::HandBack => held.hold_on(now),
         }
     }

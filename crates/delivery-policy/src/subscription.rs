@@ -1,14 +1,14 @@
-//! The subscription: how many messages the broker may send, and when to cancel and begin again with another number.
+//! The subscription: how many messages the broker may deliver, and when to replace it by one with another prefetch.
 //!
-//! A subscription's prefetch never changes (`basic.qos` of a whole channel does not exist for quorum queues), so a
-//! larger window takes a new subscription. It begins once old and new messages together fit the prefetch.
+//! The prefetch of a subscription is fixed (quorum queues do not support `basic.qos` for a whole channel), so a larger
+//! window needs a new subscription. It begins once the held and the new messages together fit the configured prefetch.
 
 use crate::{Action, Held, Policy};
 
 #[derive(Debug, Default)]
 pub struct Subscription {
     state: State,
-    /// Of the latest subscription.
+    /// Number of the latest subscription.
     number: u64,
 }
 
@@ -61,7 +61,7 @@ impl Subscription {
 }
 
 impl Policy {
-    /// Messages to have at a time, stuck ones not counted; 0: none may come.
+    /// The wanted number of unacknowledged messages, without stuck ones; 0: take no message.
     fn target(&self) -> u16 {
         let stuck = self.held.values().filter(|held| held.is_stuck()).count();
         let room = self.settings.prefetch.saturating_sub(u16::try_from(stuck).unwrap_or(u16::MAX));
@@ -94,8 +94,8 @@ impl Policy {
         }
     }
 
-    /// Begins the larger subscription before the settled message is acknowledged: as long as the window is full no
-    /// delivery is on its way, which would get lost with the subscription.
+    /// Cancels the subscription before the settled message is acknowledged: while the window is full, no delivery is in
+    /// flight that could be lost with the subscription. A larger subscription follows.
     pub(crate) fn grow(&mut self) {
         self.window = self.window.saturating_mul(2).min(self.settings.prefetch);
         if let State::Active(granted) = self.subscription.state
@@ -111,7 +111,7 @@ impl Policy {
         self.held.values().filter(|held| held.subscription == number).count() >= usize::from(granted)
     }
 
-    /// How many set-aside messages mean that S3 refuses every image.
+    /// The number of set-aside messages from which on S3 counts as refusing every image.
     pub(crate) fn most_set_aside(&self) -> usize {
         usize::from(self.settings.prefetch / 4).max(2)
     }

@@ -1,4 +1,4 @@
-//! How many messages a consumer lets the broker send: one at the beginning of each session, and none while S3 fails.
+//! The prefetch of a consumer: 1 at the beginning of each session, and no subscription while S3 fails.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn policy() -> Policy {
     Policy::new(Settings { prefetch: PREFETCH, delivery_limit: 20, holding_time, parks: true }, 1)
 }
 
-/// Sends events to the policy, one a second, and returns the actions.
+/// Sends one event per second to the policy and returns the actions.
 fn all(policy: &mut Policy, events: &[Event]) -> Vec<Action> {
     let at = |second: usize| Duration::from_secs(u64::try_from(second).unwrap_or(u64::MAX));
     events.iter().enumerate().flat_map(|(second, event)| policy.handle(*event, at(second))).collect()
@@ -21,7 +21,7 @@ fn delivered(id: u64) -> Event {
     Event::Delivered { id: Id(id), returns: 0, renewals: 0 }
 }
 
-/// The prefetch of each subscription that the actions ask for.
+/// The prefetch of each `Subscribe` action.
 fn prefetches(actions: &[Action]) -> Vec<u16> {
     let of = |action: &Action| if let Action::Subscribe { prefetch } = action { Some(*prefetch) } else { None };
     actions.iter().filter_map(of).collect()
@@ -69,7 +69,7 @@ fn a_consumer_cancels_its_subscription_when_s3_fails_and_begins_again_with_one_m
         let actions = policy.handle(failed, Duration::from_secs(1));
         assert_eq!(actions, [Action::Unsubscribe { is_full: false }], "{scope:?}");
         let actions = policy.handle(Event::Unsubscribed, Duration::from_secs(1));
-        assert_eq!(prefetches(&actions), [0; 0], "{scope:?}: messages that other pods hand back stay in the queue");
+        assert_eq!(prefetches(&actions), [0; 0], "{scope:?}: messages that other pods return stay queued");
         assert!(!policy.has_room());
         let retried = policy.handle(Event::TimePassed, Duration::from_secs(20));
         assert_eq!(retried, [Action::Upload(Id(100))]);

@@ -1,23 +1,22 @@
-//! The sentences about a store: what was found, and what to do about it, with the field's name. It
-//! must never decide whose fault something is, nor repeat text of the store's.
+//! Messages about S3's answers: what was found, and which field to correct. Messages repeat no text from S3.
 
 use super::error::Action;
 use super::network::credentials;
 use crate::api::destination::S3Destination;
 use crate::reason::Reason;
 
-/// What a store answered.
+/// An answer from S3.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// The HTTP status.
     pub status: u16,
-    /// The S3 error code; an answer to HEAD has none.
+    /// The S3 error code; `None` for answers to HEAD.
     pub code: Option<&'a str>,
-    /// Where it says the bucket is.
+    /// The bucket's region, from the header `x-amz-bucket-region`.
     pub region: Option<&'a str>,
-    /// Where it redirects to.
+    /// The header `Location`.
     pub location: Option<&'a str>,
-    /// Only searched for a region, a permission and a header's name.
+    /// The message of the S3 error. It is only searched for a region, a permission and a header name, never shown.
     pub text: Option<&'a str>,
 }
 
@@ -30,18 +29,16 @@ impl std::fmt::Display for Answer<'_> {
     }
 }
 
-/// Whether a code is about encryption at rest.
+/// Whether an S3 error code concerns encryption at rest.
 pub fn is_encryption(code: &str) -> bool {
     code.starts_with("KMS.") || code.contains("KMS") || code == "ServerSideEncryptionConfigurationNotFoundError"
 }
 
-/// Whether the store is spoken to over TLS.
 pub fn is_https(destination: &S3Destination) -> bool {
     destination.endpoint.is_empty() || destination.endpoint.starts_with("https://")
 }
 
-/// The store as a person knows it; what an endpoint has before its host (`user:password@`) is left
-/// out.
+/// The name of the object store in messages: the endpoint without `user:password@`, or "S3 in REGION".
 pub fn store(destination: &S3Destination) -> String {
     match destination.endpoint.split_once("://") {
         None => format!("S3 in {}", destination.region),
@@ -49,21 +46,24 @@ pub fn store(destination: &S3Destination) -> String {
     }
 }
 
-/// What an answer means for a person.
+/// The message for an error answer.
 pub fn advice(destination: &S3Destination, action: Action, reason: Reason, answer: &Answer<'_>) -> String {
     let (store, bucket) = (store(destination), &destination.bucket);
     match reason {
         Reason::ImageTooLarge => too_large(&store, answer),
         Reason::InvalidName => {
-            format!("{store} can't hold an object of this name beside those it has ({answer}); rename the image")
+            format!(
+                "{store} refuses the object key as too long, invalid, or in conflict with an existing object's key \
+                 ({answer}); rename the image"
+            )
         }
         Reason::BucketNotFound => format!(
             "bucket {bucket:?} does not exist at {store} ({answer}); create it, or correct destination.s3.bucket"
         ),
         Reason::WrongRegion => wrong_region(destination, answer),
         Reason::CredentialsInvalid => format!(
-            "{store} does not accept the credentials ({answer}); AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if \
-             there is one, AWS_SESSION_TOKEN must be as its administrator gave them: correct {}",
+            "{store} rejects the credentials ({answer}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if set, \
+             AWS_SESSION_TOKEN: correct {}",
             credentials(destination)
         ),
         Reason::CredentialsExpired => {
@@ -73,8 +73,8 @@ pub fn advice(destination: &S3Destination, action: Action, reason: Reason, answe
             format!("the clocks of this node and of {store} differ too much ({answer}); set the node's clock")
         }
         Reason::AccessDenied => denied(destination, action, answer),
-        Reason::StorageThrottled => format!("{store} asks to go slower ({answer}); it is tried again"),
-        Reason::StorageUnavailable => format!("{store} fails ({answer}); it is tried again"),
+        Reason::StorageThrottled => format!("{store} throttles requests ({answer}); the consumer retries"),
+        Reason::StorageUnavailable => format!("{store} is unavailable ({answer}); the consumer retries"),
         Reason::StorageFull => format!(
             "{store} has no room left for bucket {bucket:?} ({answer}); free or add space, or raise the bucket's quota"
         ),
@@ -86,49 +86,50 @@ fn too_large(store: &str, answer: &Answer<'_>) -> String {
     match answer.status {
         413 => format!(
             "{store}, or an HTTP proxy in front of it, refuses a body of this size ({answer}); raise the proxy's limit \
-             (nginx: client_max_body_size) or the store's, or publish smaller images"
+             (nginx: client_max_body_size) or the object store's, or publish smaller images"
         ),
         414 => format!(
             "{store}, or an HTTP proxy in front of it, refuses a request line of this length ({answer}); raise the \
              proxy's limit (nginx: large_client_header_buffers), or publish the image under a shorter name"
         ),
-        _ => format!("{store} refuses an object of this size ({answer}); raise its limit, or publish smaller images"),
+        _ => format!(
+            "{store} refuses an object of this size ({answer}); raise its size limit, or publish smaller images"
+        ),
     }
 }
 
-/// A success without what S3 always answers.
+/// A success answer without the fields that S3 always sets.
 pub fn not_s3(destination: &S3Destination, found: &str) -> String {
     format!(
-        "{} answers, but not like S3 ({found}); check destination.s3.endpoint: it must be the address of the store's \
-         S3 API, not of its console nor of a web page",
+        "{} answers, but not like S3 ({found}); check destination.s3.endpoint: it must be the address of the \
+         S3 API, not of a console or a web page",
         store(destination)
     )
 }
 
-/// A request that HTTP can't carry.
+/// The SDK can't build a valid HTTP request.
 pub fn no_request(destination: &S3Destination) -> String {
     format!(
-        "no request to {} can be made of destination.s3; check endpoint and bucket, and that metadata and cacheControl \
-         are printable ASCII",
+        "destination.s3 does not give a valid request to {}; check endpoint and bucket, and that metadata and \
+         cacheControl are printable ASCII",
         store(destination)
     )
 }
 
-/// The store took the same object twice.
+/// The object store accepted the same key twice.
 pub fn precondition_ignored(destination: &S3Destination) -> String {
     format!(
         "{} ignores If-None-Match, so destination.s3.onConflict {:?} would overwrite images; set it to Overwrite, or \
-         use a store that knows conditional writes, and no proxy that removes the header",
+         use an object store with conditional writes, without a proxy that removes the header",
         store(destination),
         destination.on_conflict
     )
 }
 
-/// The store has no conditional writes.
 pub fn conditions_unknown(destination: &S3Destination, answer: &Answer<'_>) -> String {
     format!(
-        "{} does not know conditional writes (If-None-Match; {answer}), which destination.s3.onConflict {:?} needs; \
-         set it to Overwrite, or use a store that knows them",
+        "{} does not support conditional writes (If-None-Match; {answer}), which destination.s3.onConflict {:?} needs; \
+         set it to Overwrite, or use an object store with conditional writes",
         store(destination),
         destination.on_conflict
     )
@@ -144,24 +145,24 @@ fn denied(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> S
             None => "the key of the bucket's own encryption",
         };
         return format!(
-            "{store} denies {permission} on {key} for bucket {bucket:?} ({answer}); allow it to these credentials in \
-             their policy and in the key's"
+            "{store} denies {permission} on {key} for bucket {bucket:?} ({answer}); allow it for these credentials, \
+             in their policy and in the key policy"
         );
     }
     let mut also = String::new();
     let denied = match action {
-        Action::Read => "s3:GetObject (to compare the object that exists, as destination.s3.onConflict demands)",
+        Action::Read => "s3:GetObject (to compare the existing object, as destination.s3.onConflict requires)",
         Action::Delete => "s3:DeleteObject",
         Action::Put => {
             if !destination.tags.is_empty() {
-                also += "; destination.s3.tags needs s3:PutObjectTagging, too";
+                also += "; destination.s3.tags also needs s3:PutObjectTagging";
             }
             match encryption.map(|encryption| encryption.kms_key_id.is_some()) {
                 Some(true) => {
-                    also += "; destination.s3.serverSideEncryption.kmsKeyId needs kms:GenerateDataKey on the key, too";
+                    also += "; destination.s3.serverSideEncryption.kmsKeyId also needs kms:GenerateDataKey on the key";
                 }
                 None if destination.endpoint.is_empty() => {
-                    also += "; a bucket that encrypts with a KMS key needs kms:GenerateDataKey on the key, too";
+                    also += "; a bucket that encrypts with a KMS key also needs kms:GenerateDataKey on the key";
                 }
                 _ => {}
             }
@@ -172,12 +173,12 @@ fn denied(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> S
         also += "; destination.s3.expectedBucketOwner is set: if another account owns the bucket, that is the reason";
     }
     format!(
-        "{store} denies {denied} on {bucket}/{prefix}* ({answer}); allow it to these credentials in their policy and \
-         in the bucket's{also}"
+        "{store} denies {denied} on {bucket}/{prefix}* ({answer}); allow it for these credentials, in their policy \
+         and in the bucket policy{also}"
     )
 }
 
-/// The permission on a KMS key that AWS names in its text.
+/// The KMS permission that AWS names in its error message.
 fn kms_permission(answer: &Answer<'_>) -> Option<&'static str> {
     let text = answer.text.filter(|text| text.contains("kms:"))?;
     Some(if text.contains("kms:Decrypt") { "kms:Decrypt" } else { "kms:GenerateDataKey" })
@@ -188,23 +189,24 @@ fn refused(destination: &S3Destination, answer: &Answer<'_>) -> String {
     let store = store(destination);
     match answer.code.unwrap_or_default() {
         code if is_encryption(code) => format!(
-            "{store} can't encrypt as asked ({answer}); the key in destination.s3.serverSideEncryption.kmsKeyId, or \
-             the bucket's own, must exist in the bucket's region, be enabled, and allow kms:GenerateDataKey to these \
-             credentials"
+            "{store} can't encrypt with the configured key ({answer}); the key in \
+             destination.s3.serverSideEncryption.kmsKeyId, or the bucket's default key, must exist in the bucket's \
+             region, be enabled, and allow kms:GenerateDataKey for these credentials"
         ),
         "InvalidTag" => format!("{store} refuses the tags ({answer}); correct destination.s3.tags"),
         "InvalidStorageClass" => format!(
-            "{store} does not know storage class {:?} ({answer}); correct destination.s3.storageClass",
+            "{store} does not support storage class {:?} ({answer}); correct destination.s3.storageClass",
             destination.storage_class
         ),
         "MetadataTooLarge" => format!(
-            "{store} refuses that much metadata ({answer}; S3 takes 2 KB in all); shorten destination.s3.metadata"
+            "{store} refuses the metadata as too large ({answer}; S3's limit is 2 KB in total); shorten \
+             destination.s3.metadata"
         ),
         // Object Lock: "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests".
         _ if answer.text.is_some_and(|text| text.contains("x-amz-checksum-") || text.contains("Content-MD5")) => {
             format!(
-                "bucket {bucket:?} at {store} demands a checksum with every object, as Object Lock does ({answer}); set \
-                 destination.s3.checksum: CRC32"
+                "bucket {bucket:?} at {store} requires a checksum for every object, as Object Lock does ({answer}); \
+                 set destination.s3.checksum: CRC32"
             )
         }
         _ => {
@@ -217,7 +219,7 @@ fn refused(destination: &S3Destination, answer: &Answer<'_>) -> String {
     }
 }
 
-/// The optional fields that shape a request, as far as they are set.
+/// The optional fields that are set and change the request.
 fn fields(destination: &S3Destination) -> Vec<&'static str> {
     [
         ("destination.s3.serverSideEncryption", destination.server_side_encryption.is_some()),
@@ -233,7 +235,7 @@ fn fields(destination: &S3Destination) -> Vec<&'static str> {
     .collect()
 }
 
-/// The bucket is elsewhere.
+/// The bucket is in another region.
 pub fn wrong_region(destination: &S3Destination, answer: &Answer<'_>) -> String {
     let S3Destination { bucket, region: configured, .. } = destination;
     let expected = || answer.text?.split("expecting '").nth(1)?.split('\'').next();
@@ -243,7 +245,7 @@ pub fn wrong_region(destination: &S3Destination, answer: &Answer<'_>) -> String 
              destination.s3.region to {actual:?}"
         ),
         None => format!(
-            "bucket {bucket:?} is not in region {configured:?} ({answer}), and the store does not say where; correct \
+            "bucket {bucket:?} is not in region {configured:?} ({answer}), and the answer does not say where; correct \
              destination.s3.region"
         ),
     }

@@ -1,5 +1,4 @@
-//! The checksum that goes with an object. The product computes it, and not the SDK, so that the answer can be
-//! compared with it.
+//! The checksum of an uploaded object. Computed here and not by the SDK, so that S3's answer can be compared with it.
 
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
@@ -10,19 +9,18 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::api::destination::{Checksum, S3Destination};
 
-/// A checksum of one body.
 pub struct BodyChecksum {
     algorithm: ChecksumAlgorithm,
-    /// Base64, as the header has it.
+    /// Base64, as in the header.
     value: String,
 }
 
 impl BodyChecksum {
-    /// The checksum that `destination.s3.checksum` demands, if any.
+    /// The checksum that `destination.s3.checksum` selects, if any.
     pub fn of(body: &[u8], destination: &S3Destination) -> Option<Self> {
         let algorithm = match destination.checksum {
             Checksum::None => return None,
-            // Stores other than AWS refuse checksums they have never heard of.
+            // Object stores other than AWS refuse checksums that they don't support.
             Checksum::Auto if !destination.endpoint.is_empty() => return None,
             Checksum::Auto | Checksum::Crc32 => ChecksumAlgorithm::Crc32,
             Checksum::Crc32c => ChecksumAlgorithm::Crc32c,
@@ -33,7 +31,7 @@ impl BodyChecksum {
         Some(Self { algorithm, value: STANDARD.encode(sum.finalize()) })
     }
 
-    /// The request with this checksum in a header.
+    /// Adds this checksum to the request as a header.
     pub fn sent_with(&self, request: PutObjectFluentBuilder) -> PutObjectFluentBuilder {
         let value = self.value.clone();
         match self.algorithm {
@@ -47,7 +45,7 @@ impl BodyChecksum {
         }
     }
 
-    /// Whether the answer has another checksum of this algorithm.
+    /// Whether the answer has a different checksum of the same algorithm.
     pub fn differs(&self, answer: &PutObjectOutput) -> bool {
         let stored = match self.algorithm {
             ChecksumAlgorithm::Crc32c => answer.checksum_crc32_c(),

@@ -1,11 +1,11 @@
-//! Whose fault a status and an S3 error code are.
+//! Maps HTTP statuses and S3 error codes to kinds and reasons.
 
 use super::advice::is_encryption;
 use super::error::Kind;
 use crate::reason::Reason;
 
-/// What an HTTP status and an S3 error code mean. The codes are those of AWS, and of other stores
-/// where AWS has no such case.
+/// The kind and reason of an answer. The codes are those of AWS, and of other object stores for cases that AWS does not
+/// have.
 pub fn judge(status: u16, code: &str) -> (Kind, Reason) {
     match (status, code) {
         (413 | 414, _) | (_, "EntityTooLarge") => (Kind::Message, Reason::ImageTooLarge),
@@ -41,7 +41,7 @@ pub fn judge(status: u16, code: &str) -> (Kind, Reason) {
             | "RequestLimitExceeded"
             | "KMS.ThrottlingException",
         ) => (Kind::Passing, Reason::StorageThrottled),
-        // Another writer of the key; or the body was damaged on its way.
+        // A concurrent writer of the key, or a body that was damaged in transit.
         (
             _,
             "OperationAborted"

@@ -1,5 +1,5 @@
-//! The S3 client: its connections, whom it trusts and as whom it signs. It must never keep trusting
-//! an authority that has been taken out of the Secret.
+//! The S3 client: HTTP connections, trusted certificate authorities, credentials. An authority that is removed from the
+//! Secret is no longer trusted from the next request on.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,21 +24,21 @@ use crate::consumer::secrets::Secrets;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// S3 closes idle connections after about 20 seconds; one that is used in that moment fails.
+/// S3 closes idle connections after about 20 s; a request on a connection that is just being closed fails.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A client, remade when the authorities that it trusts change.
+/// A client, rebuilt when the trusted authorities change.
 #[derive(Debug)]
 pub enum Connection {
-    /// Trusts what the image knows.
+    /// Trusts the authorities of the container image.
     Known(Client),
-    /// Trusts those in a Secret, too.
+    /// Trusts the authorities in a Secret, too.
     Private {
-        /// Everything but the trust.
+        /// The configuration without the trusted authorities.
         config: Box<Config>,
-        /// Where its `ca.crt` is read.
+        /// Contains `ca.crt`.
         secrets: Secrets,
-        /// What that held, and the client that trusts it.
+        /// The last content of `ca.crt`, and the client that trusts it.
         current: Mutex<Option<(Vec<u8>, Client)>>,
     },
 }
@@ -46,12 +46,10 @@ pub enum Connection {
 /// `ca.crt` can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// The Secret or its key is absent.
     #[error(
         "key ca.crt is missing in the Secret of destination.s3.tls.caSecret; create it with the authority's certificate, in PEM"
     )]
     Missing,
-    /// It has no certificates that can be read.
     #[error(
         "key ca.crt in the Secret of destination.s3.tls.caSecret {0}; it must hold certificates in PEM (-----BEGIN CERTIFICATE-----)"
     )]
@@ -59,7 +57,7 @@ pub enum AuthorityError {
 }
 
 impl Connection {
-    /// A client for a bucket; nothing is read nor sent yet.
+    /// A client for a bucket; sends no request yet.
     pub async fn new(destination: &S3Destination, secrets: &Secrets) -> Self {
         let config = config(destination, secrets).await;
         match destination.tls {
@@ -70,7 +68,7 @@ impl Connection {
         }
     }
 
-    /// The client for the next request: another one if the authorities have changed.
+    /// The client for the next request: a new one if the authorities have changed.
     pub fn client(&self) -> Result<Client, UploadError> {
         match self {
             Connection::Known(client) => Ok(client.clone()),
@@ -100,7 +98,7 @@ fn read(secrets: &Secrets) -> Result<Vec<u8>, AuthorityError> {
     }
 }
 
-/// The SDK panics on what it can't parse, so it is only given what can be.
+/// The SDK panics on certificates that it can't parse, so they are parsed here first.
 fn check(pem: &[u8]) -> Result<(), AuthorityError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -131,15 +129,15 @@ async fn config(destination: &S3Destination, secrets: &Secrets) -> Config {
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(region.clone())
         .force_path_style(destination.force_path_style)
-        // `BodyChecksum` is the checksum of an object, if one is sent.
+        // `BodyChecksum` adds the object's checksum, if any.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        // The whole operation is timed by `upload`, by the bytes it has to send.
+        // `upload` times the whole operation, by the size of its body.
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
-        // Bodies are in memory and operations are timed.
+        // Not needed: bodies are in memory and `upload` times the operation.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // One repeat hides a connection that the store closed. The patient retries are the caller's:
-        // the SDK's share one budget for the whole process, which an outage uses up.
+        // One retry hides an idle connection that S3 closed. All other retries are the caller's: the SDK's retries
+        // share one budget per process, which an outage exhausts.
         .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(200)));
     let config = match destination.endpoint.as_str() {
         "" => config,
@@ -149,7 +147,7 @@ async fn config(destination: &S3Destination, secrets: &Secrets) -> Config {
         Some(secret) => config
             .credentials_provider(SecretCredentials::new(secrets.clone(), secret.name.clone()))
             .identity_cache(IdentityCache::no_cache()),
-        // The SDK's cache asks again before what it has expires.
+        // The SDK caches these credentials and renews them before they expire.
         None => config.credentials_provider(PodIdentity::new(region).await),
     }
     .build()

@@ -1,5 +1,5 @@
-//! As whom requests are signed: a Secret, read at every use so that a rotated one counts at
-//! once, or the identity of the pod. It must never show a value, not even in an error.
+//! The credentials that sign requests: a Secret, read at every use so that rotated keys apply immediately, or the pod's
+//! AWS identity. Errors contain no value of a Secret.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -19,53 +19,37 @@ use crate::api::names::SecretRole;
 use crate::consumer::secrets::Secrets;
 use crate::reason::Reason;
 
-/// The keys that a Secret must have.
 const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 const SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 
-/// What the pod's identity may take; less than the SDK's own limit of five seconds, whose error
-/// says nothing.
+/// Timeout for the pod's identity. Below the SDK's own timeout of 5 s, whose error has no useful text.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long an answer is believed that was a failure, or took longer than this. The SDK lets those
-/// who wait together ask one after the other: the third would wait for so long that the store were
-/// blamed.
+/// How long a failure, or an answer that took longer than this, is reused. The SDK's cache sends concurrent callers to
+/// the provider one after another: with slow answers, the third caller would time out and blame S3.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// There is nothing to sign with.
+/// Why there are no credentials.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Unusable {
-    /// No key of the Secret is there; the mount of a Secret that does not exist is an empty directory.
+    /// The Secret has neither key. A Secret that does not exist is mounted as an empty directory.
     #[error(
         "Secret {secret:?} of destination.s3.credentialsSecret is missing, or has none of the keys AWS_ACCESS_KEY_ID \
          and AWS_SECRET_ACCESS_KEY; create it, or correct the field ({place})"
     )]
     Absent {
-        /// The Secret's name.
         secret: String,
-        /// Where it was looked for.
+        /// The directory or Secret that was read, for the message.
         place: String,
     },
-    /// A key of the Secret is absent or empty.
     #[error(
-        "key {key} is missing or empty in Secret {secret:?} of destination.s3.credentialsSecret; it needs \
-         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: create it, or correct the field"
+        "key {key} is missing or empty in Secret {secret:?} of destination.s3.credentialsSecret, which needs \
+         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: add the key, or correct the field"
     )]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// The Secret's name.
-        secret: String,
-    },
-    /// A key of the Secret is there and can't be read as text.
+    Missing { key: &'static str, secret: String },
+    /// The value is not UTF-8, or can't be read.
     #[error("key {key} of Secret {secret:?} is not readable text; correct it")]
-    Unreadable {
-        /// The key.
-        key: &'static str,
-        /// The Secret's name.
-        secret: String,
-    },
-    /// The pod has no identity.
+    Unreadable { key: &'static str, secret: String },
     #[error(
         "no AWS credentials: destination.s3.credentialsSecret is not set, and the pod has none in its environment \
          (AWS_ACCESS_KEY_ID), shared config files, web identity token (IRSA), container credentials (EKS Pod \
@@ -73,16 +57,15 @@ pub enum Unusable {
          destination.s3.credentialsSecret"
     )]
     NoIdentity(&'static str),
-    /// The pod has an identity, which gave no credentials.
+    /// The pod has an AWS identity, but resolving it to credentials failed.
     #[error(
-        "the pod's AWS identity gives no credentials: {0}; check the role of its service account and whom the role \
-         trusts, or set destination.s3.credentialsSecret"
+        "the pod's AWS identity gives no credentials: {0}; check the role of the pod's service account and the role's \
+         trust policy, or set destination.s3.credentialsSecret"
     )]
     IdentityRefused(String),
 }
 
 impl Unusable {
-    /// The bounded reason.
     pub fn reason(&self) -> Reason {
         match self {
             Unusable::Absent { .. } => Reason::SecretNotFound,
@@ -99,7 +82,7 @@ pub struct SecretCredentials {
 }
 
 impl SecretCredentials {
-    /// Credentials from the store's Secret, which has this name and need not exist yet.
+    /// `secret` is the Secret's name, for messages; the Secret need not exist yet.
     pub fn new(secrets: Secrets, secret: String) -> Self {
         Self { secrets, secret }
     }
@@ -151,11 +134,11 @@ pub struct PodIdentity {
     believed: Mutex<Option<Believed>>,
 }
 
-/// An answer, and when it came.
+/// An answer and its time.
 type Believed = (Instant, Result<Credentials, Unusable>);
 
 impl PodIdentity {
-    /// The chain for a region, whose STS is asked; nothing is looked for yet.
+    /// The chain, with the STS of `region`; does not resolve anything yet.
     pub async fn new(region: Region) -> Self {
         Self { chain: DefaultCredentialsChain::builder().region(region).build().await, believed: Mutex::default() }
     }
@@ -168,11 +151,11 @@ impl PodIdentity {
         let asked = Instant::now();
         let answer = match tokio::time::timeout(IDENTITY_TIMEOUT, self.chain.provide_credentials()).await {
             Ok(Ok(credentials)) => Ok(credentials),
-            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => Err(Unusable::NoIdentity("nothing is there")),
+            Ok(Err(CredentialsError::CredentialsNotLoaded(_))) => Err(Unusable::NoIdentity("none found")),
             Ok(Err(error)) => Err(Unusable::IdentityRefused(cause(&error))),
-            // What an instance gave is used on while its service fails: AWS then lets it be good for longer.
+            // While the instance metadata service fails, AWS extends the validity of its last credentials: reuse them.
             Err(_) => {
-                let unusable = Unusable::NoIdentity("the last that was asked did not answer in time");
+                let unusable = Unusable::NoIdentity("the last of these did not answer in time");
                 self.chain.fallback_on_interrupt().ok_or(unusable)
             }
         };
@@ -196,7 +179,7 @@ impl ProvideCredentials for PodIdentity {
     }
 }
 
-/// The code of an answer, whose text differs at every attempt; else the innermost cause.
+/// The error code of the answer, because its text differs at every attempt; without a code, the innermost cause.
 fn cause(error: &(dyn Error + 'static)) -> String {
     let answered = causes(error).find_map(|cause| cause.downcast_ref::<ErrorMetadata>()?.code());
     let innermost = causes(error).last().map(ToString::to_string).unwrap_or_default();

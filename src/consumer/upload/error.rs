@@ -1,6 +1,5 @@
-//! What can go wrong with a store, named: one bounded reason, one of three kinds, its scope, and a
-//! sentence for a person. It must never repeat a secret, an object's name, nor text of the store's
-//! (which names objects, and differs at every attempt).
+//! Upload errors: a bounded reason, a kind, a scope and a message for users. Messages contain no Secret values, no
+//! object keys and no text from S3, which names objects and differs at every attempt.
 
 use std::error::Error;
 
@@ -16,7 +15,6 @@ use super::{network, redirect};
 use crate::api::destination::{OnConflict, S3Destination};
 use crate::reason::Reason;
 
-/// A failure to store one object.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct UploadError {
@@ -26,73 +24,69 @@ pub struct UploadError {
     message: String,
 }
 
-/// Whose fault a failure is.
+/// Who can fix a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
-    /// The object's own: it will never be stored as it is.
+    /// The message is at fault: its object can never be stored unchanged.
     Message,
-    /// Nobody's: it passes by itself.
+    /// A temporary failure: a retry can succeed without intervention.
     Passing,
-    /// Something around us, that a person has to repair.
+    /// The configuration or the environment is at fault; a person must fix it.
     Environment,
 }
 
 /// Which objects a failure concerns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
-    /// This object alone: it will never be stored as it is.
+    /// Only this object: it can never be stored unchanged.
     Object,
-    /// Perhaps this object alone: a policy, a size or a name can make S3 refuse one object while it stores
-    /// others. Only a try with another object tells.
+    /// Perhaps only this object: for a policy, a size or a name, S3 can refuse one object and store others. Only an
+    /// upload of another object decides.
     MaybeObject,
-    /// Every object.
     Store,
 }
 
-/// What the failed request was for.
+/// The purpose of the failed request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// To store an object.
     Put,
-    /// To read the object that already has the key, or its metadata.
+    /// Read the existing object or its metadata.
     Read,
-    /// To delete the object of `image-pipeline check`.
+    /// Delete the test object of `image-pipeline check`.
     Delete,
 }
 
 /// How an existing object differs from the image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Difference {
-    /// Its metadata has the digest of other pixels.
+    /// Its metadata has a different digest.
     Pixels,
     /// Its metadata has no digest.
     NoDigest,
-    /// Its metadata has the digest of the same pixels, but its bytes differ.
+    /// Its metadata has the same digest, but its bytes differ.
     Bytes,
 }
 
 impl UploadError {
-    /// The bounded reason.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// Whose fault it is.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Which objects it concerns.
     pub fn scope(&self) -> Scope {
         self.scope
     }
 
-    /// The reason and the text for a message whose object S3 refuses while it stores others. A connection that
-    /// breaks for this object alone is how a proxy refuses a body above its limit.
+    /// The reason and text for parking a message whose object S3 refuses while it stores others. A proxy may
+    /// refuse a body above its limit by closing the connection, so a connection that breaks only for this object means
+    /// `ImageTooLarge`.
     pub fn as_fault_of_object(&self) -> (Reason, String) {
         match (self.scope, self.reason) {
             (Scope::MaybeObject, Reason::EndpointUnreachable) => {
-                (Reason::ImageTooLarge, format!("other images are stored, and this one is not: {}", self.message))
+                (Reason::ImageTooLarge, format!("other images are stored, only this one fails: {}", self.message))
             }
             _ => (self.reason, self.message.clone()),
         }
@@ -103,7 +97,7 @@ impl UploadError {
         Self { reason, kind, scope, message }
     }
 
-    /// What the SDK has to say of an operation.
+    /// Converts an SDK error.
     pub(super) fn of<E>(destination: &S3Destination, action: Action, error: &SdkError<E>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -134,48 +128,48 @@ impl UploadError {
         }
     }
 
-    /// Connected, and no answer in time.
+    /// No answer before the timeout.
     pub(super) fn timed_out(destination: &S3Destination) -> Self {
-        let message = format!("{} did not answer in time; it is tried again", advice::store(destination));
+        let message = format!("{} did not answer in time; the consumer retries", advice::store(destination));
         Self::new(Kind::Passing, Reason::StorageTimeout, message)
     }
 
-    /// The connection broke while an object was read.
+    /// The connection broke during a download.
     pub(super) fn not_read(destination: &S3Destination, error: &(dyn Error + 'static)) -> Self {
         let message = network::broken(destination, &innermost(error));
         Self::new(Kind::Passing, Reason::EndpointUnreachable, message)
     }
 
-    /// A success that no S3 server gives.
+    /// A success answer that S3 never gives.
     pub(super) fn not_s3(destination: &S3Destination, found: &str) -> Self {
         Self::new(Kind::Environment, Reason::StorageRefused, advice::not_s3(destination, found))
     }
 
-    /// The store replaced an object although the request carried `If-None-Match`.
+    /// The object store replaced an object although the request had `If-None-Match`.
     pub(super) fn precondition_ignored(destination: &S3Destination) -> Self {
         Self::new(Kind::Environment, Reason::StorageRefused, advice::precondition_ignored(destination))
     }
 
-    /// Another object has the key.
+    /// A different object has the key.
     pub(super) fn exists(difference: Difference) -> Self {
         let found = match difference {
             Difference::Pixels => "with other pixels",
-            Difference::NoDigest => "without the digest that a pipeline's objects have",
+            Difference::NoDigest => "without the digest that a pipeline writes",
             Difference::Bytes => {
-                "whose metadata has the digest of these pixels and whose bytes differ: another program or version wrote it"
+                "whose metadata has the same digest but whose bytes differ: another program or version wrote it"
             }
         };
         let message = format!(
-            "the bucket has an object of this key already, {found}, and destination.s3.onConflict keeps it; \
+            "the bucket already has an object with this key, {found}, and destination.s3.onConflict keeps it; \
              publish the image under another name, or put {{digest}} into destination.s3.keyTemplate"
         );
         Self::new(Kind::Message, Reason::ObjectExists, message)
     }
 
-    /// The store answered, and not with what S3 answers to a success.
+    /// S3 answered with an error, a redirect, or a success that the SDK can't parse.
     fn answered(destination: &S3Destination, action: Action, answer: &Answer<'_>) -> Self {
         let (kind, reason) = match (action, answer.status) {
-            (_, 200..=299) => return Self::not_s3(destination, "a success that can't be read"),
+            (_, 200..=299) => return Self::not_s3(destination, "a success that can't be parsed"),
             (_, 300..=399) => {
                 let (kind, reason, message) = redirect::judge(destination, answer);
                 return Self::new(kind, reason, message);
@@ -192,17 +186,17 @@ impl UploadError {
             _ => advice::advice(destination, action, reason, answer),
         };
         let error = Self::new(kind, reason, message);
-        // A policy may allow some keys alone, and a store refuse one object for its size, name or metadata.
+        // A policy may allow only some keys, and S3 may refuse one object for its size, name or metadata.
         let may_be_one = matches!(reason, Reason::AccessDenied | Reason::StorageRefused);
         if may_be_one { Self { scope: Scope::MaybeObject, ..error } } else { error }
     }
 
-    /// No connection was made.
+    /// The request was not sent: name resolution, connection or TLS failed.
     fn not_sent(destination: &S3Destination, error: &(dyn Error + 'static)) -> Self {
         if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
             return Self::new(Kind::Environment, Reason::TlsFailed, network::tls(destination, tls));
         }
-        // hyper-util says no more than this text of a name that was not resolved.
+        // hyper-util reports a failed name resolution only by this text.
         let message = match causes(error).any(|cause| cause.to_string() == "dns error") {
             true => network::unresolved(destination, &innermost(error)),
             false => network::unreachable(destination, &innermost(error)),
@@ -210,7 +204,7 @@ impl UploadError {
         Self::new(Kind::Passing, Reason::EndpointUnreachable, message)
     }
 
-    /// There were no credentials to sign with, if that is the error's cause.
+    /// The error for missing credentials, if they are the cause.
     fn from_credentials(error: &(dyn Error + 'static)) -> Option<Self> {
         let problem = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
         let unusable = causes(problem).find_map(|cause| cause.downcast_ref::<Unusable>());
@@ -236,7 +230,7 @@ fn answer<'a>(raw: &'a HttpResponse, code: Option<&'a str>, text: Option<&'a str
     Answer { status: raw.status().as_u16(), code, region, location, text }
 }
 
-/// Whether a connection was made, and broke before an answer came.
+/// Whether the connection was established and broke before the answer.
 fn broke(error: &(dyn Error + 'static)) -> bool {
     let is_tls = causes(error).any(|cause| cause.is::<rustls::Error>());
     let failed = causes(error).find_map(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>());
@@ -251,7 +245,7 @@ fn unconditional_only(destination: &S3Destination, answer: &Answer<'_>) -> bool 
     destination.on_conflict != OnConflict::Overwrite && (answer.status == 501 || answer.code == Some("NotImplemented"))
 }
 
-/// An error and everything under it. An I/O error hides what it wraps from `source`.
+/// An error and its causes. `source` of an I/O error skips the error that it wraps.
 pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| {
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);

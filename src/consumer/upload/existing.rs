@@ -1,5 +1,5 @@
-//! The object that already has an image's key: the same bytes, or another object. Metadata proves nothing:
-//! any writer of the bucket can set it.
+//! Compares an existing object with the image of the same key, by its bytes. Metadata is no proof, because any writer
+//! of the bucket can set it.
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use md5::{Digest as _, Md5};
@@ -7,19 +7,18 @@ use md5::{Digest as _, Md5};
 use super::error::{Action, Difference};
 use super::{DIGEST, Object, Store, Stored, UploadError, given, has_etag, status};
 
-/// What was found under a key.
 pub enum Existing {
-    /// The image's own bytes.
+    /// An object with the image's bytes.
     Same,
-    /// Another object: the message's fault.
+    /// A different object: the message's fault.
     Other(UploadError),
-    /// Nothing, or nothing that these credentials may read: without `s3:ListBucket`, S3 answers 403 for a key
-    /// without an object, too. Answers to HEAD have no body, so their cause is not known.
+    /// No object, or no permission to read it: without `s3:ListBucket`, S3 answers 403 for a missing object, too.
+    /// Answers to HEAD have no body, so the cause is unknown.
     Unseen(UploadError),
 }
 
 impl Existing {
-    /// The result of a PUT whose precondition failed.
+    /// The result of an upload whose precondition failed.
     pub fn stored(self) -> Result<Stored, UploadError> {
         match self {
             Existing::Same => Ok(Stored::AlreadyThere),
@@ -29,7 +28,7 @@ impl Existing {
 }
 
 impl Store {
-    /// Looks for an object under the image's key, and compares it with the image.
+    /// Reads the object under the image's key, if any, and compares it with the image.
     pub(super) async fn existing(&self, object: &Object<'_>) -> Result<Existing, UploadError> {
         let destination = &self.destination;
         let head = self
@@ -58,7 +57,8 @@ impl Store {
         Ok(Existing::Other(UploadError::exists(difference(&head, object.digest))))
     }
 
-    /// Fetches the object, as far as it is the image. Encrypted and replicated objects have ETags of other kinds.
+    /// Downloads the object until the first difference. Needed where the ETag is not the MD5 of the bytes, as for
+    /// encrypted and replicated objects.
     async fn has_bytes(&self, object: &Object<'_>) -> Result<bool, UploadError> {
         let destination = &self.destination;
         let get = self
@@ -84,7 +84,7 @@ impl Store {
     }
 }
 
-/// The ETag of an object that was stored by one PUT, unless KMS encrypts it, is the MD5 of its bytes.
+/// Whether the ETag is the MD5 of the bytes, as for an object that was stored by one PUT and is not KMS-encrypted.
 fn is_md5(etag: Option<&str>, png: &[u8]) -> bool {
     let md5: String = Md5::digest(png).iter().map(|byte| format!("{byte:02x}")).collect();
     etag.is_some_and(|etag| etag.trim_matches('"').eq_ignore_ascii_case(&md5))

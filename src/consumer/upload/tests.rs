@@ -1,4 +1,4 @@
-//! The contract with S3: an in-process HTTP server gives the answers that S3 documents.
+//! The contract with S3: an in-process HTTP server returns the answers that S3 documents.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::reason::Reason;
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
-/// As far as a store is concerned.
+/// Not a complete PNG: S3 does not parse it.
 static PNG: Bytes = Bytes::from_static(b"\x89PNG\r\n\x1a\nand so on");
 const PIXELS: &str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
 
@@ -40,7 +40,7 @@ fn credentials(secrets: &Path) {
     std::fs::write(directory.join("AWS_SECRET_ACCESS_KEY"), SECRET).unwrap();
 }
 
-/// A destination with static credentials and, merged over it, these fields.
+/// A destination with static credentials, overridden by `fields`.
 fn destination(endpoint: &str, fields: Value) -> S3Destination {
     let mut spec = json!({
         "bucket": "bucket-greench",
@@ -67,7 +67,7 @@ async fn serve(router: Router) -> String {
     endpoint
 }
 
-/// What a store that always gives this answer makes of an upload.
+/// The error of an upload to a server that always gives this answer.
 async fn refused(
     fields: Value,
     status: u16,
@@ -272,7 +272,7 @@ async fn a_refusal_names_the_fields_that_are_set() {
     }
 }
 
-/// One request as a server saw it.
+/// One request that the server received.
 #[derive(Clone, Debug)]
 struct Seen {
     method: Method,
@@ -283,7 +283,7 @@ struct Seen {
 
 type Log = Arc<Mutex<Vec<Seen>>>;
 
-/// A server that notes what it is sent and answers by it.
+/// A server that logs each request and computes its answer from the request.
 fn recording(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static) -> (Router, Log) {
     let log = Log::default();
     let noted = Arc::clone(&log);
@@ -306,7 +306,7 @@ fn header<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
     seen.headers.get(name).map(|value| value.to_str().unwrap())
 }
 
-/// What a store is sent for one object.
+/// The PUT that the server receives for one object.
 async fn sent(fields: Value) -> Seen {
     let conditional = fields.get("onConflict").is_some();
     let (router, log) = if conditional { recording(conflicts::empty()) } else { recording(ok) };

@@ -1,9 +1,9 @@
-//! `image-pipeline check` tries the bucket with a sample object, by the requests that images get.
+//! `image-pipeline check` tries the bucket with a sample object, with the same requests as for images.
 
 use super::error::Action;
 use super::{Object, Store, UploadError, Written, given};
 
-/// The bucket takes images.
+/// The result of a successful trial: the bucket accepts images.
 #[derive(Debug)]
 pub struct Trial {
     /// Why the sample could not be deleted, if it is still in the bucket.
@@ -11,11 +11,11 @@ pub struct Trial {
 }
 
 impl Store {
-    /// Stores a sample object, of whose key no image is, and deletes it. Where `onConflict` needs it, the store
-    /// must refuse to store it again, and let it be read.
+    /// Stores a sample object under a key that no image has, and deletes it. Unless `onConflict` is `Overwrite`, S3
+    /// must refuse to store the sample a second time, and must allow the credentials to read it.
     ///
     /// # Errors
-    /// Images would not be stored, or would overwrite others.
+    /// Images could not be stored, or would overwrite other images.
     pub async fn try_out(&self, sample: &Object<'_>) -> Result<Trial, UploadError> {
         if let Written::KeyTaken = self.write(sample).await? {
             self.existing(sample).await?.stored()?;

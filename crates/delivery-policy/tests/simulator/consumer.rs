@@ -1,4 +1,4 @@
-//! One consumer of a schedule, with what must be true of it at any time.
+//! One consumer of a schedule, and the invariants that always hold for it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,18 +10,18 @@ use super::world::END;
 
 pub struct Consumer {
     pub policy: Policy,
-    /// Counts processes and sessions: what an earlier one had under way no longer happens.
+    /// Counts processes and sessions: steps of an earlier process or session no longer happen.
     pub life: u64,
     pub is_up: bool,
     pub held: BTreeMap<Id, Message>,
-    /// On their way to the consumer.
+    /// Deliveries in flight.
     pub coming: VecDeque<(Id, Message)>,
     pub subscription: Option<Subscription>,
     pub next_id: u64,
     pub wakes_at: Time,
-    /// Messages that failed and are tried again.
+    /// Messages that failed and are retried.
     pub stuck: BTreeSet<Id>,
-    /// Whether S3 refused an object that may be the only one it refuses.
+    /// Whether S3 refused an object and may store others.
     pub has_refused: bool,
     /// Messages settled in this session.
     pub settled: u32,
@@ -49,7 +49,7 @@ impl Consumer {
         }
     }
 
-    /// Notes what the policy is about to hear.
+    /// Records an event before the policy handles it.
     pub fn hears(&mut self, event: Event) {
         match event {
             Event::UploadFailed { id, scope, .. } => {
@@ -61,15 +61,15 @@ impl Consumer {
         }
     }
 
-    /// While S3 fails, a consumer that holds a message takes no other one: another pod may have handed it back.
-    /// Refused objects are the exception, since only another object shows whether S3 refuses every object.
+    /// While S3 fails, a consumer that holds a message takes no other message, which another pod may have returned to
+    /// the queue. Refused objects are the exception, since only another object shows whether S3 refuses every object.
     pub fn takes_nothing_in_an_outage(&self) {
         let is_failing = self.policy.fault() == Some(Dependency::Storage) && !self.stuck.is_empty();
-        assert!(!is_failing || self.has_refused || !self.policy.has_room(), "takes messages in an outage");
+        assert!(!is_failing || self.has_refused || !self.policy.has_room(), "a consumer takes messages in an outage");
     }
 
-    /// The end of a session returns one message if the session settled none. Each settled message doubles what a
-    /// session may hold, on top of what it held before; stuck messages don't count.
+    /// A session that settled no message returns at most one message at its end. Each settled message doubles the
+    /// number that a session may hold, in addition to those held before; stuck messages don't count.
     pub fn began_slowly(&self) {
         let working = self.held.len() + self.coming.len() - self.stuck.len();
         let most = 2_usize.saturating_pow(self.settled + 1) - 1;

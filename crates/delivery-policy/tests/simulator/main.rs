@@ -1,5 +1,5 @@
-//! Drives the policy of 1 to 50 consumers against models of a quorum queue, of S3 and of the network, with faults by
-//! seed, and checks what the product promises. `SEED=n` runs one schedule and prints it.
+//! Runs the policy of 1 to 50 consumers against models of a quorum queue, of S3 and of the network, with seeded faults,
+//! and checks the product's promises. `SEED=n KIND=k` runs one schedule and prints it.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -14,7 +14,7 @@ mod world;
 use plan::{Kind, Plan};
 use world::World;
 
-/// Messages a failing seed with enough to run it again.
+/// Runs one schedule, and on failure prints the command that repeats it.
 fn run(seed: u64, kind: Kind) {
     let result = std::panic::catch_unwind(|| World::new(Plan::new(seed, kind), false).run());
     if let Err(violated) = result {
@@ -71,7 +71,7 @@ fn uploads_that_fail_now_and_then_return_nothing() {
     run_many(Kind::Flaky, 50);
 }
 
-/// For a seed that another test has printed.
+/// Repeats the schedule of a seed that another test printed.
 #[test]
 fn seeded() {
     let Ok(seed) = std::env::var("SEED") else { return };

@@ -1,4 +1,4 @@
-//! What one schedule is made of, from its seed.
+//! The plan of one schedule, generated from its seed.
 
 use std::time::Duration;
 
@@ -22,15 +22,15 @@ impl Kind {
     }
 }
 
-/// What a message's body does.
+/// The kind of a message's body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Body {
     Good,
     /// Can't be decoded.
     Bad,
-    /// Ends the process that decodes it, unless it is decoded apart since it was delivered before.
+    /// Crashes the process that decodes it. If redelivered, it is decoded in a separate process and refused.
     Crashing,
-    /// S3 refuses this object, and no other.
+    /// S3 refuses only this object.
     Refused,
 }
 
@@ -56,13 +56,13 @@ pub struct Plan {
     pub faults: Vec<(Time, Fault)>,
     pub storage_outages: Vec<(Window, Scope)>,
     pub parking_outages: Vec<Window>,
-    /// The broker refuses renewed copies (`true`), or can't answer.
+    /// The broker refuses renewed copies (`true`), or can't answer (`false`).
     pub renewal_outages: Vec<(Window, bool)>,
-    /// Of 100 uploads, how many fail with 503.
+    /// Percentage of uploads that fail with 503.
     pub flaky_percent: u32,
-    /// Milliseconds that an upload takes at most.
+    /// Longest duration of an upload, in milliseconds.
     pub longest_upload: u64,
-    /// Messages of a restarted consumer wait this long at most.
+    /// Longest time until a consumer restarts or reconnects, in milliseconds.
     pub longest_restart: u64,
 }
 
@@ -156,7 +156,7 @@ impl Plan {
             };
             self.faults.push((Duration::from_millis(random.u64(..20_000)), fault));
         }
-        // A refusal and its end far apart: S3 does not deny and allow in turns.
+        // At most one outage per schedule: S3 does not alternate between denying and allowing.
         if random.u32(..4) == 0 {
             let length = [1, 5, 20, 200][random.usize(..4)];
             let scope = [Scope::Store, Scope::Environment, Scope::MaybeObject][random.usize(..3)];

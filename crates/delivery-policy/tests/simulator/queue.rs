@@ -1,11 +1,11 @@
-//! A model of a quorum queue: FIFO, what is returned goes to the front, and a message that was returned more often than
-//! the limit allows is dropped. (RabbitMQ's quorum queue guide, "Poison Message Handling".)
+//! A model of a quorum queue: FIFO, a returned message goes to the front, and a message that is returned more often
+//! than the delivery limit is dropped (RabbitMQ's quorum queue guide, "Poison Message Handling").
 
 use std::collections::VecDeque;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
-    /// Which of the published messages; a renewed copy has its original's.
+    /// Number of the published message; a renewed copy keeps the number.
     pub number: usize,
     pub returns: u64,
     pub redelivered: bool,
@@ -29,7 +29,7 @@ impl Queue {
         self.ready.push_front(message);
     }
 
-    /// In the order they were delivered, so that the first is at the front again.
+    /// `messages` in the order of delivery: the first one returns to the front.
     pub fn give_back_all(&mut self, messages: impl DoubleEndedIterator<Item = Message>) {
         for message in messages.rev() {
             self.give_back(message);

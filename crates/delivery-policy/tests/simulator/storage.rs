@@ -1,4 +1,4 @@
-//! What S3, the parking queue and the decoder answer in a plan.
+//! The answers of S3 and the broker in a plan.
 
 use delivery_policy::{Scope, Time};
 use fastrand::Rng;
@@ -28,7 +28,7 @@ impl Plan {
         !self.parking_outages.iter().any(|window| window.contains(now))
     }
 
-    /// `Err`: whether the broker refuses the copy.
+    /// `Err(true)`: the broker refuses the copy; `Err(false)`: the broker can't answer.
     pub fn renews(&self, now: Time) -> Result<(), bool> {
         self.renewal_outages
             .iter()

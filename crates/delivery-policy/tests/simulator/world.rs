@@ -1,4 +1,4 @@
-//! One schedule: what happens when, and whether a promise is broken.
+//! Simulates one schedule and checks the promises.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -12,7 +12,7 @@ use super::plan::{Body, Fault, Kind, Plan};
 use super::queue::{Message, Queue};
 use super::storage::Upload;
 
-/// Later than any fault, by far.
+/// Much later than any fault.
 pub const END: Time = Duration::from_secs(40_000);
 
 const BETWEEN_PUBLISHES: Time = Duration::from_secs(2);
@@ -46,7 +46,7 @@ pub struct World {
     agenda: BinaryHeap<Reverse<(Time, u64)>>,
     happenings: BTreeMap<u64, (usize, u64, Happening)>,
     count: u64,
-    /// Faults and publishes to come.
+    /// Number of faults and publishes still to come.
     from_outside: u64,
     verbose: bool,
     last_settled: Time,
@@ -110,7 +110,7 @@ impl World {
 
     fn happen(&mut self, who: usize, happening: Happening) {
         match happening {
-            // The end of a stopping process may have scheduled a start before the end of its session does.
+            // A stopping process may have two starts scheduled: by its own end and by the end of its session.
             Happening::Start if self.consumers[who].is_up => {}
             Happening::Start => {
                 self.consumers[who].is_up = true;
@@ -147,7 +147,8 @@ impl World {
         self.deliver();
     }
 
-    /// Another good message, for as long as one is in the queue that only others show to be refused alone.
+    /// Publishes good messages as long as a refused object is not parked: only stored objects show that S3 refuses it
+    /// alone.
     fn publish(&mut self) {
         let undecided = |(fate, body): (&Fate, &Body)| *body == Body::Refused && !fate.parked;
         if self.fates.iter().zip(&self.plan.bodies).any(undecided) {
@@ -158,7 +159,7 @@ impl World {
         }
     }
 
-    /// What a step that ends now has come to.
+    /// The outcome of a step that ends now, given the plan's faults.
     fn outcome(&mut self, who: usize, event: Event) -> Event {
         let number = |id: &Id| self.consumers[who].held.get(id).map(|message| message.number);
         match event {
@@ -222,7 +223,7 @@ impl World {
                 let consumer = &mut self.consumers[who];
                 assert!(!is_full || consumer.coming.is_empty(), "a delivery is lost with its subscription");
                 consumer.subscription = None;
-                // Unless the window is full, the session waits for silence before it cancels.
+                // Unless the window is full, the session waits up to 250 ms for deliveries before it cancels.
                 for _ in 0..self.consumers[who].coming.len() {
                     self.later(who, 0, Happening::Arrival);
                 }
@@ -239,7 +240,7 @@ impl World {
                 self.later(who, 20, Happening::Event(Event::Parked(id)));
             }
             Action::ParkDeliveredTooOften(id) => {
-                assert!(!self.plan.renewal_outages.is_empty(), "parked though it could have been renewed");
+                assert!(!self.plan.renewal_outages.is_empty(), "parked a message that could have been renewed");
                 self.later(who, 20, Happening::Event(Event::Parked(id)));
             }
             Action::Renew(id) => self.later(who, 20, Happening::Event(Event::Renewed(id))),
@@ -249,7 +250,7 @@ impl World {
                 self.fates[message.number].returns += 1;
                 self.queue.give_back(message);
             }
-            // It stays unacknowledged until the session ends.
+            // The message stays unacknowledged until the session ends.
             Action::Leave(_) => {}
         }
     }
@@ -282,7 +283,7 @@ impl World {
         consumer.held.remove(&id).expect("only a held message is settled")
     }
 
-    /// Sends what is ready to whoever has room, fairly.
+    /// Delivers ready messages to consumers with room, round robin from a random one.
     fn deliver(&mut self) {
         let count = self.consumers.len();
         self.consumers.iter().for_each(Consumer::takes_nothing_in_an_outage);
@@ -309,14 +310,14 @@ impl World {
     }
 
     fn arrive(&mut self, who: usize) {
-        // One channel keeps the order; a wake-up may find that an earlier one took this delivery.
+        // A channel keeps the order; an earlier arrival may have taken this delivery.
         if let Some((id, message)) = self.consumers[who].coming.pop_front() {
             self.consumers[who].held.insert(id, message);
             self.tell(who, Event::Delivered { id, returns: message.returns, renewals: message.renewals });
         }
     }
 
-    /// The session ends: the broker takes back all that is unacknowledged.
+    /// The session ends: all unacknowledged messages return to the queue.
     fn take_back(&mut self, who: usize) {
         let consumer = &mut self.consumers[who];
         consumer.began_slowly();

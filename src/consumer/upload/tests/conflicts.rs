@@ -1,11 +1,11 @@
-//! `onConflict` other than `Overwrite`: what is compared with the object that has the key, and stores that
-//! pass over `If-None-Match`.
+//! `onConflict` other than `Overwrite`: the comparison with the existing object, and servers that ignore
+//! `If-None-Match`.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// An object as the server has it.
+/// An object in the server's bucket.
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
     body: Bytes,
@@ -19,11 +19,11 @@ type Bucket = Arc<Mutex<BTreeMap<String, Kept>>>;
 #[derive(Clone, Copy, Default)]
 struct Oddities {
     ignores_preconditions: bool,
-    /// As with SSE-KMS: ETags that are no MD5.
+    /// ETags are no MD5, as with SSE-KMS.
     odd_etags: bool,
-    /// Without `s3:GetObject`.
+    /// The credentials lack `s3:GetObject`.
     no_reads: bool,
-    /// Without `s3:ListBucket`.
+    /// The credentials lack `s3:ListBucket`.
     no_list: bool,
 }
 
@@ -50,7 +50,7 @@ impl Kept {
     }
 }
 
-/// A small S3.
+/// A minimal S3.
 fn s3(bucket: Bucket, odd: Oddities) -> impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static {
     move |seen| {
         let mut bucket = bucket.lock().unwrap();
@@ -83,7 +83,7 @@ pub fn empty() -> impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static {
     s3(Bucket::default(), Oddities::default())
 }
 
-/// A store of one bucket, and what it was sent.
+/// A client, its server's bucket and the requests received.
 struct Scene {
     store: Store,
     bucket: Bucket,
@@ -103,12 +103,12 @@ impl Scene {
         Self { store, bucket, log, _secrets: secrets }
     }
 
-    /// Methods since the last call.
+    /// HTTP methods received since the last call.
     fn methods(&self) -> Vec<String> {
         self.log.lock().unwrap().drain(..).map(|seen| seen.method.to_string()).collect()
     }
 
-    /// Puts an object in the way.
+    /// Places another object under the image's key.
     fn keep(&self, body: &Bytes, digest: Option<&str>, etag: &str) {
         let kept = Kept { body: body.clone(), digest: digest.map(ToOwned::to_owned), etag: etag.to_owned() };
         self.bucket.lock().unwrap().insert("/bucket-greench/tiles/north/tile%207.png".to_owned(), kept);
@@ -134,7 +134,7 @@ async fn the_first_image_is_stored_twice_and_others_once() {
     }
 }
 
-/// Nothing is replaced, and the fault stays while the store is as it is.
+/// No object is replaced, and every upload reports the fault.
 #[tokio::test]
 async fn a_store_that_ignores_preconditions_replaces_nothing() {
     let scene = Scene::new(Oddities { ignores_preconditions: true, ..Oddities::default() }).await;
@@ -163,7 +163,7 @@ async fn an_object_in_the_way_is_ours_if_its_bytes_are() {
     let odd = "5f363e0e58a95f06cbe9bbc662c5dfb6";
     for (kept, digest, etag, expected) in [
         (&PNG, Some(PIXELS), md5, Ok((Stored::AlreadyThere, &["PUT", "HEAD"][..]))),
-        // Other metadata, the same bytes.
+        // Same bytes, other metadata.
         (&PNG, None, md5, Ok((Stored::AlreadyThere, &["PUT", "HEAD"]))),
         // An ETag that is no MD5, as with SSE-KMS.
         (&PNG, Some(PIXELS), odd, Ok((Stored::AlreadyThere, &["PUT", "HEAD", "GET"]))),
@@ -204,7 +204,7 @@ async fn an_object_that_may_not_be_read_may_be_the_only_one() {
     assert!(error.to_string().contains("s3:GetObject"), "{error}");
 }
 
-/// An object that was deleted after the precondition failed makes way; a race with another writer passes.
+/// Retried: the object was deleted after the precondition failed, or another writer raced.
 #[tokio::test]
 async fn what_passes_is_tried_again() {
     let gone = |seen: &Seen| match seen.method {
@@ -223,7 +223,7 @@ async fn what_passes_is_tried_again() {
     assert_eq!((error.reason(), error.kind()), (Reason::StorageUnavailable, Kind::Passing), "{error}");
 }
 
-/// A page for every path is no store with an object of that name.
+/// A server that returns a web page for every path is not S3 with an existing object.
 #[tokio::test]
 async fn a_page_is_no_object_in_the_way() {
     let error = refused(json!({ "onConflict": "Fail" }), 200, "<html></html>", &[]).await;

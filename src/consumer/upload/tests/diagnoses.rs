@@ -1,4 +1,4 @@
-//! What is said of each fault: the field to correct, and nothing that leads elsewhere.
+//! The message for each fault names the field to correct, and no other cause.
 
 use super::*;
 
@@ -13,9 +13,9 @@ async fn a_redirect_names_where_it_leads() {
     let permanent = xml!("PermanentRedirect");
     let temporary = xml!("TemporaryRedirect");
     for (status, body, headers, reason, kind, says) in [
-        (307, temporary, HERE, Reason::StorageUnavailable, Kind::Passing, "passes by itself"),
-        (307, "", HERE, Reason::StorageUnavailable, Kind::Passing, "passes by itself"),
-        (307, temporary, &[][..], Reason::StorageUnavailable, Kind::Passing, "passes by itself"),
+        (307, temporary, HERE, Reason::StorageUnavailable, Kind::Passing, "no action is needed"),
+        (307, "", HERE, Reason::StorageUnavailable, Kind::Passing, "no action is needed"),
+        (307, temporary, &[][..], Reason::StorageUnavailable, Kind::Passing, "no action is needed"),
         (307, temporary, THERE, Reason::WrongRegion, Kind::Environment, "set destination.s3.region to \"eu-west-1\""),
         (
             301,
@@ -51,8 +51,8 @@ async fn a_redirect_names_where_it_leads() {
             "redirects to https://s3.forest.example (HTTP 307); set",
         ),
         (302, "", PORT, Reason::StorageRefused, Kind::Environment, "to https://login.forest.example:8443 (HTTP 302)"),
-        (302, "", PATH, Reason::StorageRefused, Kind::Environment, "redirects within itself (HTTP 302)"),
-        (302, "", &[], Reason::StorageRefused, Kind::Environment, "redirects within itself (HTTP 302)"),
+        (302, "", PATH, Reason::StorageRefused, Kind::Environment, "redirects to itself (HTTP 302)"),
+        (302, "", &[], Reason::StorageRefused, Kind::Environment, "redirects to itself (HTTP 302)"),
     ] {
         let error = refused(json!({}), status, body, headers).await;
         let text = error.to_string();
@@ -93,10 +93,10 @@ async fn object_lock_names_the_checksum() {
 
 #[tokio::test]
 async fn a_name_that_is_not_resolved_is_named() {
-    let looked_up = "the host \"bucket-greench.nowhere.invalid\" can't be looked up";
+    let looked_up = "the host \"bucket-greench.nowhere.invalid\" can't be resolved";
     for (path_style, says) in [
         (false, [looked_up, "destination.s3.forcePathStyle: true"]),
-        (true, ["the host \"nowhere.invalid\" can't be looked up", "check destination.s3.endpoint"]),
+        (true, ["the host \"nowhere.invalid\" can't be resolved", "check destination.s3.endpoint"]),
     ] {
         let fields = json!({ "forcePathStyle": path_style });
         let error = put(&destination("http://nowhere.invalid:9000", fields)).await.unwrap_err();
@@ -105,7 +105,7 @@ async fn a_name_that_is_not_resolved_is_named() {
     }
 }
 
-/// The definition refuses it; what no request can carry is still not an endpoint that can't be reached.
+/// The CRD refuses this value. If it gets through, the message must not blame the endpoint.
 #[tokio::test]
 async fn a_line_break_in_metadata_is_no_fault_of_the_endpoint() {
     let endpoint = serve(recording(ok).0).await;

@@ -1,4 +1,4 @@
-//! What counts as stored, and which failures may concern one object.
+//! Which answers count as stored, and which failures may concern only one object.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -38,7 +38,7 @@ async fn a_success_with_another_checksum_than_the_objects_is_not_s3s() {
                 Ok(stored) => assert!(is_stored && stored == Stored::New),
                 Err(error) => {
                     assert!(!is_stored && error.kind() == Kind::Environment, "{error}");
-                    assert!(error.to_string().contains("another checksum"), "{error}");
+                    assert!(error.to_string().contains("a different checksum"), "{error}");
                 }
             }
         }
@@ -73,7 +73,7 @@ async fn a_refusal_may_concern_one_object_or_every_object() {
     }
 }
 
-/// A proxy with a limit reads the head and a part of the body, and closes the connection.
+/// The error after a proxy with a body limit has read `read` bytes and closed the connection.
 async fn breaks_off(read: usize) -> UploadError {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -81,7 +81,7 @@ async fn breaks_off(read: usize) -> UploadError {
         while let Ok((mut connection, _)) = listener.accept().await {
             let mut part = vec![0; read];
             connection.read_exact(&mut part).await.unwrap();
-            // What is unread makes the kernel reset the connection.
+            // Unread data makes the kernel reset the connection.
             connection.shutdown().await.unwrap();
         }
     });
