@@ -107,7 +107,7 @@ pub enum Error {
     Cluster(#[source] kube::Error),
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, #[source] std::io::Error),
-    /// Creating the client that polls the pods' `/status`.
+    /// The client that polls the pods' `/status`.
     #[error("can't create the HTTP client: {0}")]
     Http(#[source] reqwest::Error),
     #[error("the watches of the API server have ended")]

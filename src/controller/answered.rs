@@ -1,5 +1,5 @@
 //! The timeout of API server requests other than watches. kube waits for a response without limit, so a lost response
-//! would block the reconcile of a pipeline for ever.
+//! would block the reconcile of a pipeline forever.
 
 use std::time::Duration;
 

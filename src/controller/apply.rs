@@ -56,7 +56,7 @@ pub struct Writer {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Applied {
-    /// Why the Deployment could not be written, if it could not.
+    /// Why the Deployment could not be written; `None`: it is as desired.
     pub trouble: Option<Trouble>,
 }
 

@@ -69,7 +69,7 @@ impl Load {
             work: work(reports()),
             consuming: reports().any(|report| report.consuming),
             // A pod that is not ready may hold messages too, for example while S3 fails. A terminating pod on a lost
-            // node may stay for ever, so it does not count.
+            // node may stay forever, so it does not count.
             unasked: observed.pods.iter().any(|pod| pod.report.is_none() && (pod.ready || pod.running && !pod.ending)),
             held: observed.no_use_growing().is_some(),
             away: observed.away().is_some(),
@@ -78,8 +78,7 @@ impl Load {
     }
 }
 
-/// Sums over the consuming pods only. The sum falls when a pod goes, so [`Pace`] compares sums of the same number of
-/// pods.
+/// The sum over the consuming pods. It falls when a pod goes, so [`Pace`] compares only sums of equally many pods.
 fn work<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Work {
     reports.filter(|report| report.consuming).fold(Work::default(), |Work { finished, pods }, report| Work {
         finished: finished.saturating_add(report.processed).saturating_add(report.parked),
@@ -198,7 +197,7 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     // At least two polls: RabbitMQ may report a false zero while a queue's leader moves.
     let window = Duration::from(scaling.scale_down_after).max(poll_interval);
     // Pods that keep up leave no backlog; if they were removed, the backlog would return. While a dependency is down,
-    // finished messages say nothing about the pods' speed.
+    // the number of finished messages says nothing about the pods' speed.
     let pace = match load.away {
         true => Pace::default(),
         false => memory.pace.with(now, load.work, load.depth.is_some_and(|depth| depth.ready > 0)),

@@ -79,7 +79,7 @@ pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, sin
     }
 }
 
-/// The status of a resource that can't be read as an ImagePipeline.
+/// The status of a resource that does not parse as an ImagePipeline.
 pub fn invalid(generation: Option<i64>, detail: &str, now: Timestamp) -> ImagePipelineStatus {
     let message = format!("this ImagePipeline can't be read: {detail}; correct it against `kubectl explain imgp.spec`");
     let finding = Finding { kind: ConditionType::Ready, status: "False", reason: Reason::InvalidSpec, message };
@@ -191,7 +191,7 @@ fn health(
     match failing {
         Some(fault) => told(kind, observed, fault),
         None if available => finding(kind, "True", good, message),
-        None => finding(kind, "Unknown", Reason::NotYetKnown, "Consumers have not used it since they started."),
+        None => finding(kind, "Unknown", Reason::NotYetKnown, "Not used since the consumers started."),
     }
 }
 
