@@ -1,6 +1,6 @@
-//! The operator process: watches ImagePipelines and what belongs to them, and takes each through
-//! observe → decide → build → apply → status. It must never let one pipeline's trouble reach
-//! another, nor write anything while nothing has changed.
+//! The operator process: watches ImagePipelines, their Deployments, pods and Secrets, and reconciles each pipeline:
+//! observe → decide → build → apply → status. A fault of one pipeline does not delay the other pipelines, and a
+//! reconcile that finds no change writes nothing.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -50,81 +50,78 @@ use scope::Shared;
 
 /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues.
 ///
-/// The cluster is the one that the process runs in, or that KUBECONFIG names.
+/// Uses the cluster of the kubeconfig (KUBECONFIG), or else the cluster that the process runs in.
 #[derive(Clone, Debug, Eq, PartialEq, clap::Args)]
 pub struct Args {
     /// Image of the consumer pods: this program's own image
     #[arg(long, env = "CONSUMER_IMAGE")]
     pub consumer_image: String,
-    /// When consumer pods pull it: Always, IfNotPresent or Never
+    /// Pull policy of the consumer image: Always, IfNotPresent or Never
     #[arg(long, env = "CONSUMER_IMAGE_PULL_POLICY", default_value = "IfNotPresent",
           value_parser = ["Always", "IfNotPresent", "Never"])]
     pub consumer_image_pull_policy: String,
-    /// Secrets for pulling it, comma separated; they must exist in the pipelines' namespaces
+    /// Pull Secrets of the consumer image, comma separated; they must exist in the namespace of each pipeline
     #[arg(long, env = "CONSUMER_IMAGE_PULL_SECRETS", value_delimiter = ',')]
     pub consumer_image_pull_secrets: Vec<String>,
-    /// Namespaces to work in, comma separated; without any, all of them
+    /// Namespaces to watch, comma separated; if not set, all namespaces
     #[arg(long, env = "NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
-    /// Namespace of the Lease by which one of several operators leads; without it, the one that the
-    /// process runs in, or that KUBECONFIG names
+    /// Namespace of the Lease for leader election; if not set, the namespace of the kubeconfig's context or of the
+    /// operator's pod
     #[arg(long, env = "POD_NAMESPACE")]
     pub lease_namespace: Option<String>,
-    /// Name of that Lease: operators of one name take turns
+    /// Name of the Lease: of the operators that share a Lease, one is active
     #[arg(long, env = "LEASE_NAME", default_value = names::FIELD_MANAGER)]
     pub lease_name: String,
-    /// This operator's name in the Lease, different from every other's; made up if not given
+    /// Identity of this operator in the Lease, unique among the operators; if not set, host name and random number
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
     /// Address for /livez, /readyz and /metrics
     #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
-    /// Address for the console, a page that shows the pipelines of every namespace served to whoever reaches
-    /// it: 127.0.0.1:8081 for this machine alone. Without it there is none
+    /// Address for the console, a page without a login that shows the pipelines of all watched namespaces:
+    /// 127.0.0.1:8081 serves this machine only. If not set, there is no console
     #[arg(long, env = "CONSOLE")]
     pub console: Option<SocketAddr>,
-    /// Also connect to brokers on loopback, link-local and other addresses that only this process or
-    /// its node reaches; without it, no Secret can make the operator dial them
+    /// Also connect to RabbitMQ on loopback, link-local and other addresses that only this process or its node can
+    /// reach; if not set, the operator refuses such an address from a Secret
     #[arg(long, env = "ALLOW_LOCAL_BROKERS")]
     pub allow_local_brokers: bool,
 }
 
-/// What an operator is told once and for all.
+/// The operator's options that hold in every namespace.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What it says of consumer pods' image.
     pub image: ConsumerImage,
-    /// The namespaces it works in; without any, all of them.
+    /// Namespaces to watch; empty: all namespaces.
     pub namespaces: Vec<String>,
-    /// Where it may dial brokers: whoever may write a Secret says where they are.
+    /// Which addresses the operator may dial. The address comes from a Secret, so anyone who may write a Secret
+    /// chooses the address.
     pub reach: Reach,
 }
 
-/// Why the operator can't run, or a reconciliation has to be tried again.
+/// Why the operator can't run, or why a reconcile is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no cluster to work for.
-    #[error("no cluster: {0}")]
+    #[error("can't connect to a Kubernetes cluster: {0}; run the operator in a cluster, or set KUBECONFIG")]
     Cluster(#[source] kube::Error),
-    /// The address for probes and metrics can't be had.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, #[source] std::io::Error),
-    /// The client for the pods' status could not be made.
-    #[error("can't make an HTTP client: {0}")]
+    /// The client that polls the pods' `/status`.
+    #[error("can't create the HTTP client: {0}")]
     Http(#[source] reqwest::Error),
-    /// The watches have ended.
-    #[error("the watches have ended")]
+    #[error("the watches of the API server have ended")]
     Watch,
-    /// The API server refused a write.
-    #[error("the API server refused a write: {0}")]
+    /// The API server refused the write or did not answer, or this operator is no longer the leader.
+    #[error("a write to the API server failed: {0}")]
     Write(#[source] kube::Error),
 }
 
-/// How long reconciliations may go on after a stop: one may wait for a broker, or for a list.
+/// How long running reconciles may continue after `stop`: a reconcile may wait for RabbitMQ or for a list.
 const STOPS_WITHIN: Duration = Duration::from_millis(500);
 
-/// The longest silence of the API server: kube waits for a list without limit. A watch without news
-/// is ended by the server before.
+/// Read timeout for the API server: without it kube waits for a list without limit. The API server ends a watch
+/// without events earlier than that.
 const SILENCE: Duration = Duration::from_secs(300);
 
 type Guarded = DeserializeGuard<ImagePipeline>;
@@ -153,10 +150,10 @@ impl Args {
     }
 }
 
-/// Runs the operator until it is told to stop.
+/// Runs the operator until `stop`.
 ///
 /// # Errors
-/// There is no cluster, or an address can't be had.
+/// No cluster is configured, `listen` or `console` can't be bound, or the watches ended without `stop`.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let (settings, listen, console) = (args.settings(), args.listen, args.console);
     let client = client().await?;
@@ -167,7 +164,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let (consumer, namespaces) = (&settings.image.image, &settings.namespaces);
     tracing::info!(version, revision, consumer.image = consumer, ?namespaces, %listen, ?console, "controller starts");
     let About { namespace, lease, identity } = &about;
-    tracing::info!(namespace, lease, identity, "waiting to lead");
+    tracing::info!(namespace, lease, identity, "waiting to become the leader");
     let election = Election::new(client.clone(), namespace, lease, identity);
     lead(election, client, settings, instruments, stop).await?;
     tracing::info!("controller stops");
@@ -175,20 +172,19 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     Ok(())
 }
 
-/// A client of the cluster that the process is started for.
 async fn client() -> Result<Client, Error> {
-    #[expect(clippy::disallowed_methods, reason = "whoever starts the operator names its cluster")]
+    #[expect(clippy::disallowed_methods, reason = "the kubeconfig or the pod names the cluster")]
     let mut config = Config::infer().await.map_err(|error| Error::Cluster(kube::Error::InferConfig(error)))?;
     (config.read_timeout, config.reset_reader_on_write) = (Some(SILENCE), true);
     Client::try_from(config).map_err(Error::Cluster)
 }
 
-/// Operates as [`operate`] does for as long as this operator leads, and otherwise waits. Who loses the
-/// Lease drops all work at once and waits again: a process that ended would be restarted time and again
-/// while the API server is away.
+/// Works as [`operate`] does while this operator is the leader, and waits otherwise. An operator that loses the
+/// Lease drops its work immediately and waits for the Lease again: if its process ended instead, the kubelet would
+/// restart it again and again while the API server is away.
 ///
 /// # Errors
-/// The watches have ended by themselves.
+/// The watches ended without `stop`.
 pub async fn lead(
     mut election: Election,
     client: Client,
@@ -197,11 +193,11 @@ pub async fn lead(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     while let Some(term) = election.win(|| instruments.listed.nothing(), &stop).await {
-        tracing::info!("this operator leads");
+        tracing::info!("this operator is the leader");
         let (client, settings) = (client.clone(), settings.clone());
         let work = work(client, settings, instruments.clone(), term.clone(), stop.clone());
         let ended = tokio::select! {
-            // First: whoever stood still past its term must see so before it goes on.
+            // `hold` is polled first: a process that was suspended past its term must notice before it works on.
             biased;
             () = election.hold(&term) => None,
             ended = work => Some(ended),
@@ -215,11 +211,11 @@ pub async fn lead(
     Ok(())
 }
 
-/// Operates the cluster of `client`, or some of its namespaces, until told to stop, which is the whole
-/// of the operator but for its command line, its probes and its election.
+/// Reconciles the pipelines of a cluster, or of some of its namespaces, until `stop`: the operator without its
+/// command line, its probes and its leader election.
 ///
 /// # Errors
-/// The watches have ended by themselves.
+/// The watches ended without `stop`.
 pub async fn operate(
     client: Client,
     settings: Settings,
@@ -251,7 +247,7 @@ async fn work(
     }
 }
 
-/// The namespaces to watch, each once; `None` is all of them.
+/// The namespaces to watch, without duplicates; `None`: all namespaces.
 fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
     let named: BTreeSet<&str> = namespaces.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
     if named.is_empty() { vec![None] } else { named.into_iter().map(|name| Some(name.to_owned())).collect() }
@@ -275,8 +271,8 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     let template = build::Template::new(pipeline, &context.image);
     context.recall(pipeline, &template, &mut observed);
     let decision = context.decide(pipeline, &observed);
-    // First the pods: Kubernetes chooses those that go when it sees the smaller size. It sees none
-    // before they are ranked, unless a rule forbids to rank them.
+    // The pods are annotated first: Kubernetes chooses the pods to delete as soon as the size falls. While annotating
+    // fails by an error that may pass, the size does not fall.
     let annotated = context.writer.annotate_pods(pipeline, &observed, decision.replicas, context.now()).await;
     let unranked = decision.replicas > 0 && annotated.as_ref().is_err_and(apply::may_pass);
     let kept = observed.size().filter(|_| unranked).unwrap_or(0);
@@ -293,14 +289,14 @@ async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Actio
     Ok(Action::requeue(decision.check_again_in))
 }
 
-/// The error has been through every step that could put it in the status, so it is logged here,
-/// once, and the pipeline is looked at again at its own pace.
+/// Logs an error that no condition could report, and reconciles again after the pipeline's poll interval. No other
+/// code logs such an error.
 fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Action {
     let again = match &guarded.0 {
         Ok(pipeline) => pipeline.spec.scaling.poll_interval.into(),
         Err(_) => Duration::from_secs(30),
     };
     let name = shown(&ObjectRef::from_obj(guarded.as_ref()));
-    tracing::warn!(pipeline = name, %error, "reconciliation failed; trying again");
+    tracing::warn!(pipeline = name, %error, "reconcile failed; trying again");
     Action::requeue(again.max(Duration::from_secs(2)))
 }

@@ -1,22 +1,21 @@
-//! The frame of every page that the product and its tools write: one HTML file that needs nothing else,
-//! readable in light and dark. It must never let a value become markup, nor refer to anything outside.
+//! The frame of every HTML page that the product and its tools write: one file without external resources, for light
+//! and dark color schemes. Values are escaped, so that no value becomes markup.
 
-/// Colours, type and plots, which all pages share.
+/// Colors, fonts and plots, shared by all pages.
 pub const STYLE: &str = include_str!("html/style.css");
 
-/// A page, without what is its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Page<'a> {
-    /// The title, as text.
+    /// Text; escaped here.
     pub title: &'a str,
-    /// Its own style, after the shared one.
+    /// CSS of this page, added after [`STYLE`].
     pub style: &'a str,
-    /// What runs in the browser; the page must say the same without it.
+    /// JavaScript of this page. The page shows the same content without it.
     pub script: &'a str,
 }
 
 impl Page<'_> {
-    /// The whole page around `body`, which is markup.
+    /// The complete document; `body` is markup and not escaped.
     pub fn around(&self, body: &str) -> String {
         let Self { title, style, script } = self;
         let (title, script) = (escape(title), if script.is_empty() { String::new() } else { element(script) });
@@ -38,7 +37,7 @@ impl Page<'_> {
     }
 }
 
-/// A value as text of a page, or within the quotes of an attribute.
+/// Escapes a value for text, or for an attribute in double quotes.
 pub fn escape(value: &str) -> String {
     value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,5 +1,5 @@
-//! The HTTP endpoints that both halves of the product serve: `/livez`, `/readyz` and `/metrics`.
-//! It must never ask anything of another system: a probe that depends on one restarts healthy pods.
+//! The HTTP endpoints of operator and consumer: `/livez`, `/readyz` and `/metrics`. They answer from the state of the
+//! process alone: a probe that depends on another system restarts healthy pods.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,17 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Why a process is not ready, as `/readyz` answers it with 503.
+/// Why a process is not ready: the JSON body of `/readyz` with status 503.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct NotReady {
-    /// One CamelCase word.
+    /// A CamelCase word.
     pub reason: String,
-    /// One or two sentences for a person.
+    /// One or two sentences.
     pub message: String,
 }
 
-/// The three routes. `/livez` is 200 as long as the event loop answers at all; `/readyz` is 200
-/// while `ready` says so; `/metrics` is the registry in the OpenMetrics text format.
+/// `/livez` returns 200 as long as the process serves requests, `/readyz` returns 200 while `ready` returns `Ok`, and
+/// `/metrics` returns the registry in the OpenMetrics text format.
 pub fn routes(registry: Registry, ready: impl Fn() -> Result<(), NotReady> + Send + Sync + 'static) -> Router {
     let (registry, ready) = (Arc::new(registry), Arc::new(ready));
     Router::new()
@@ -36,11 +36,8 @@ pub fn routes(registry: Registry, ready: impl Fn() -> Result<(), NotReady> + Sen
         .route("/metrics", get(move || async move { metrics(&registry) }))
 }
 
-/// Listens at an address. `[::]` takes connections to every address of a pod, of IPv4 or IPv6 (Linux, ipv6(7));
-/// where the kernel has no IPv6, to those of IPv4.
-///
-/// # Errors
-/// The address can't be had.
+/// Binds an address. `[::]` accepts connections to every IPv4 and IPv6 address (Linux, ipv6(7)); if the kernel has no
+/// IPv6, it falls back to `0.0.0.0`.
 pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     let is_without = |error: &io::Error| address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse;
@@ -50,10 +47,7 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves until `stop`; requests under way are still answered.
-///
-/// # Errors
-/// The listener failed.
+/// Serves until `stop`, and finishes the requests that have begun by then.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }

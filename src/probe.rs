@@ -1,43 +1,32 @@
-//! Asks a process whether it is ready, for `helm test`: the image has no shell and no other client. It
-//! must never wait for the answer to change: one question, one answer.
+//! One request to a process's `/readyz`, for `helm test`: the image has no shell and no HTTP client. The request is not
+//! repeated until the process is ready.
 
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
-/// How long the answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Ask a process whether it is ready: exit code 0 if it answers 200
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where it tells, such as http://image-pipeline:8080/readyz
+    /// URL of the endpoint, such as http://image-pipeline:8080/readyz
     pub url: Url,
 }
 
-/// The process is not ready, or does not say so.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no answer.
-    #[error("no answer")]
+    #[error("the process does not answer")]
     Unanswered(#[source] reqwest::Error),
-    /// It says that it is not.
-    #[error("{url} answers {status}: {body}")]
-    NotReady {
-        /// Where it was asked.
-        url: Url,
-        /// What it said.
-        status: StatusCode,
-        /// Why.
-        body: String,
-    },
+    #[error("not ready: {url} answers {status}: {body}")]
+    NotReady { url: Url, status: StatusCode, body: String },
 }
 
-/// Asks, and prints the answer.
+/// Sends the request and prints the answer.
 ///
 /// # Errors
-/// There is no answer, or another than 200.
+/// No answer within 10 s, or a status other than 200.
 pub async fn run(Args { url }: Args) -> Result<(), Error> {
     let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(TIMEOUT).build();
     let response = client.map_err(Error::Unanswered)?.get(url.clone()).send().await.map_err(Error::Unanswered)?;
@@ -60,7 +49,7 @@ mod tests {
     use super::*;
     use crate::http::{NotReady, routes, serve};
 
-    /// What the probe makes of a process that answers so.
+    /// Probes a process with this readiness.
     async fn asked(ready: Result<(), NotReady>) -> Result<(), Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/readyz", listener.local_addr().unwrap());

@@ -1,13 +1,10 @@
-//! Turns SIGTERM and SIGINT into one cancellation token. It must never end the process itself:
-//! whoever holds the token finishes its work first.
+//! Turns SIGTERM and SIGINT into a cancellation token. The tasks that hold the token finish their work and end the
+//! process.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled on the first SIGTERM or SIGINT.
-///
-/// # Errors
-/// The operating system refused to register a signal handler.
+/// A token that is canceled on the first SIGTERM or SIGINT.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -1,5 +1,4 @@
-//! Logging: JSON where nobody watches, readable text on a terminal. It must never decide what is
-//! logged; the drivers do that, once, where a failure is handled.
+//! Logging to standard error: text on a terminal, JSON otherwise.
 
 use std::io::IsTerminal;
 use std::str::FromStr;
@@ -7,26 +6,22 @@ use std::str::FromStr;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// `lapin` calls every answer of a broker that we handle an error, and `aws_config` tells every
-/// attempt to get credentials, with the whole answer: they speak only when named.
+/// Off unless `RUST_LOG` names them: `lapin` logs every refusal that we handle as an error, and `aws_config` logs every
+/// attempt to get credentials with the full response.
 const UNASKED: &str = "lapin=off,aws_config=off";
 
-/// Here `lapin` writes every message that the broker returns, with its whole body: never that.
+/// Always off: this target logs every message that RabbitMQ returns, with its full body.
 const NEVER: &str = "lapin::returned_messages=off";
 
-/// What `RUST_LOG` says is neither a level nor a list of directives.
+/// `RUST_LOG` is neither a level nor a list of directives.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
-    "RUST_LOG is {0:?}, and takes error, warn, info, debug, trace or off, or directives such as \
+    "RUST_LOG {0:?} is not valid: use error, warn, info, debug, trace or off, or directives such as \
      info,image_pipeline=debug"
 )]
 pub struct UnknownLevel(String);
 
-/// Installs the process's log subscriber, writing to standard error. `RUST_LOG` chooses the level
-/// (default `info`).
-///
-/// # Errors
-/// It says no level.
+/// Installs the log subscriber of the process. `RUST_LOG` sets the level; default: `info`.
 pub fn init() -> Result<(), UnknownLevel> {
     let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
     let filter = filter(chosen.as_deref().unwrap_or("info"))?;
@@ -40,7 +35,8 @@ pub fn init() -> Result<(), UnknownLevel> {
     Ok(())
 }
 
-/// A word alone that is no level would be the name of a module, and all the others silent.
+/// `Targets` takes a single word that is no level for a module name and silences all other modules, so such a word is
+/// refused.
 fn filter(chosen: &str) -> Result<Targets, UnknownLevel> {
     let unknown = || UnknownLevel(chosen.to_owned());
     let directives: Vec<&str> = chosen.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();

@@ -1,16 +1,14 @@
-//! Which build this is, for `--version`, logs and metrics. It must never be asked of anything once the
-//! process runs.
+//! Version and commit of this build, for `--version`, logs and metrics; fixed at compile time.
 
-/// The package's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The short hash of the commit, with `-dirty` where files differed from it, or `unknown`: `build.rs` finds it.
+/// Short commit hash, with `-dirty` if files differed from the commit, or `unknown`. Set by `build.rs`.
 pub const REVISION: &str = env!("REVISION");
 
-/// Both, as `--version` says them.
+/// The output of `--version`.
 pub const VERSION_AND_REVISION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("REVISION"), ")");
 
-/// Both, as labels of the metric `build_info`.
+/// Labels of the metric `build_info`.
 pub const LABELS: [(&str, &str); 2] = [("version", VERSION), ("revision", REVISION)];
 
 #[cfg(test)]
@@ -21,7 +19,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether it is HEAD's is not asked: somebody may commit while the tests run.
+    /// Not compared with HEAD: somebody may commit while the tests run.
     #[test]
     fn in_a_checkout_the_revision_is_a_commit() {
         let git = |arguments: &[&str]| {

@@ -1,16 +1,15 @@
-//! How long the API server may take to answer one request that is no watch. It must never be left out
-//! of such a request: kube waits for an answer for ever, and one that is lost on the way would hold its
-//! pipeline up for as long.
+//! The timeout of API server requests other than watches. kube waits for a response without limit, so a lost response
+//! would block the reconcile of a pipeline forever.
 
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The answer to a request, if it comes in time.
+/// Sends the request.
 ///
 /// # Errors
-/// The request's own, or that no answer came.
+/// The request's own error, or no response within 10 s.
 pub async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    let late = |_| Err(kube::Error::Service(format!("the API server has not answered within {LIMIT:?}").into()));
+    let late = |_| Err(kube::Error::Service(format!("the API server did not answer within {LIMIT:?}").into()));
     tokio::time::timeout(LIMIT, request).await.unwrap_or_else(late)
 }

@@ -1,6 +1,5 @@
-//! Writes to Kubernetes: the Deployment, the pods' annotations, the status, events. Every write is
-//! here, by one field manager, and only when something differs. It must never touch a Deployment
-//! that another owns.
+//! All writes to pipelines and their objects: the Deployment, the pods' annotations, the status, events. A write is
+//! sent only if something differs. A Deployment that does not belong to the pipeline is never written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,50 +27,47 @@ mod events;
 
 use events::Events;
 
-/// How many pods are annotated at the same time.
 const PATCHES_AT_ONCE: usize = 16;
 
-/// How long an order of pods holds for a shrink that could not be carried out.
+/// How long the ranking of pods stays valid while a smaller size is not reached.
 const RANKED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
-/// The digest of what was asked for at the last apply of a Deployment, and what it led to.
+/// The last apply of a Deployment: a digest of what was sent, and the result.
 struct Asked {
     digest: blake3::Hash,
     uid: Option<String>,
     generation: Option<i64>,
-    /// The size, until the watch has brought it.
+    /// The size, until the watch has delivered it.
     unseen: Option<i32>,
 }
 
 type ByPipeline<T> = HashMap<ObjectRef<ImagePipeline>, T>;
 
-/// The writer.
 pub struct Writer {
     client: Client,
     events: Events,
     term: Term,
-    /// The API server may store a value in another form than it was sent; comparing with the last
-    /// apply as well keeps such a difference from being applied for ever.
+    /// The API server may store a value in another form than it was sent. The comparison with the last apply keeps such
+    /// a difference from being applied in every reconcile.
     asked: Mutex<ByPipeline<Asked>>,
-    /// The size that pods were ranked for, and when.
+    /// The size for which the pods were ranked last, and when.
     ranked: Mutex<ByPipeline<(i32, Timestamp)>>,
 }
 
-/// What came of applying.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Applied {
-    /// Why the Deployment could not be written, if it could not.
+    /// Why the Deployment could not be written; `None`: it is as desired.
     pub trouble: Option<Trouble>,
 }
 
 impl Writer {
-    /// A writer that names itself as `reporter` in events, and writes within `term`.
+    /// `reporter` is the source of the events. Writes outside `term` are refused.
     pub fn new(client: Client, reporter: Reporter, term: Term) -> Self {
         let events = Events::new(client.clone(), reporter);
         Self { client, events, term, asked: Mutex::default(), ranked: Mutex::default() }
     }
 
-    /// Applies the Deployment unless the live one has everything asked for.
+    /// Applies the Deployment unless the live Deployment already has all desired fields.
     pub async fn apply(&self, pipeline: &ImagePipeline, desired: &Deployment, live: Option<&Deployment>) -> Applied {
         let trouble = self.write_deployment(pipeline, desired, live).await.err();
         Applied { trouble }
@@ -86,7 +82,8 @@ impl Writer {
         let name = desired.name_any();
         let taken = || {
             let message = format!(
-                "Deployment {name:?} exists and belongs to another; rename this ImagePipeline, or delete that Deployment"
+                "Deployment {name:?} exists and does not belong to this ImagePipeline; rename the ImagePipeline, or \
+                 delete the Deployment"
             );
             Trouble::new(Reason::NameTaken, message)
         };
@@ -107,7 +104,8 @@ impl Writer {
             let parameters = PatchParams { force, ..PatchParams::apply(names::FIELD_MANAGER) };
             self.send(api.patch(&name, &parameters, &patch)).await
         };
-        // One without our labels is not watched: whose fields they are is seen only where none is forced.
+        // A Deployment without our labels is not watched, so `live` is `None`: the first apply is not forced, and a
+        // conflict shows that the Deployment exists.
         let written = match apply(live.is_some()).await {
             Err(error) if is_of_others(&error) => {
                 let named = ListParams::default().fields(&format!("metadata.name={name}"));
@@ -132,7 +130,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The size that was written last, as long as `live` is of before: the watch may be behind.
+    /// The size written last, while `live` is older than that write because the watch lags.
     pub fn unseen_size(&self, pipeline: &ImagePipeline, live: Option<&Deployment>) -> Option<i32> {
         let mut asked = locked(&self.asked);
         let last = asked.get_mut(&ObjectRef::from_obj(pipeline))?;
@@ -144,17 +142,17 @@ impl Writer {
 
     fn is_as_before(&self, pipeline: &ImagePipeline, digest: blake3::Hash, live: &Deployment) -> bool {
         locked(&self.asked).get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
-            // At or below: the watch may be behind what was written.
+            // At or below: the watch may lag.
             before.digest == digest && live.metadata.generation <= before.generation
         })
     }
 
-    /// Tells pods what Kubernetes is to know of them: which versions of their Secrets exist now, which
-    /// makes the kubelet refresh the mounted files at once instead of within a minute or two; and
-    /// before a shrink to `size`, what each holds, so that the idle go first.
+    /// Annotates pods. The current versions of their Secrets make the kubelet refresh the mounted files immediately
+    /// instead of after a minute or two. Before a scale-down to `size`, the deletion cost is set to the number of
+    /// messages that a pod holds, so that Kubernetes deletes idle pods first.
     ///
     /// # Errors
-    /// The API server refused one; all have been tried. Pods that are gone meanwhile do not count.
+    /// The first error, after all pods were tried. A pod that is gone meanwhile is no error.
     pub async fn annotate_pods(
         &self,
         pipeline: &ImagePipeline,
@@ -181,11 +179,8 @@ impl Writer {
         done
     }
 
-    /// Writes the status of the resource that has this metadata. The answer is read as metadata
-    /// alone: the resource may be one that can't be read whole.
-    ///
-    /// # Errors
-    /// The API server refused. A resource that is gone meanwhile does not count.
+    /// Writes the status of the resource with this metadata. The response is parsed as metadata only, because the spec
+    /// may be invalid. A resource that is gone meanwhile is no error.
     pub async fn write_status(&self, meta: &ObjectMeta, status: &ImagePipelineStatus) -> Result<(), kube::Error> {
         let (name, namespace) =
             (meta.name.as_deref().unwrap_or_default(), meta.namespace.as_deref().unwrap_or_default());
@@ -203,10 +198,6 @@ impl Writer {
         }
     }
 
-    /// Publishes what has changed as events.
-    ///
-    /// # Errors
-    /// The API server refused.
     pub async fn publish(
         &self,
         pipeline: &ImagePipeline,
@@ -219,15 +210,16 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a write, which begins with its first poll, unless another operator may lead by now.
+    /// Sends a write, unless the term has ended. A future does nothing before its first poll, so a write that is
+    /// refused here is never sent.
     async fn send<T>(&self, write: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
         if !self.term.is_valid() {
-            return Err(kube::Error::Service("another operator may lead by now".into()));
+            return Err(kube::Error::Service("another operator may be the leader by now".into()));
         }
         answered(write).await
     }
 
-    /// Forgets pipelines other than those that `lives` names.
+    /// Drops the state of all pipelines for which `lives` is false.
     pub fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
         locked(&self.asked).retain(|pipeline, _| lives(pipeline));
         locked(&self.ranked).retain(|pipeline, _| lives(pipeline));
@@ -247,17 +239,17 @@ async fn annotate(api: &Api<Pod>, pod: &str, annotations: BTreeMap<&'static str,
     }
 }
 
-/// Whether pods must be ranked: where none is to stay, no order is needed.
+/// Whether pods must be ranked. A scale-down to 0 needs no order.
 fn shrinks(observed: &Observed, size: i32) -> bool {
     size > 0 && observed.size().is_some_and(|current| size < current)
 }
 
-/// Whether pods that were ranked for a size need not be ranked again.
+/// Whether the last ranking is still valid.
 fn holds((ranked_for, when): (i32, Timestamp), size: i32, now: Timestamp) -> bool {
     ranked_for == size && now.duration_since(when) < RANKED_FOR
 }
 
-/// The annotations that a pod lacks. One that says nothing of what it holds keeps its rank.
+/// The annotations that a pod lacks. A pod without a report keeps its deletion cost.
 fn annotations(pod: &ObservedPod, observed: &Observed, ranks: bool) -> BTreeMap<&'static str, String> {
     let mut lacking = BTreeMap::new();
     if pod.secrets.as_ref() != Some(&observed.secrets) {
@@ -265,7 +257,7 @@ fn annotations(pod: &ObservedPod, observed: &Observed, ranks: bool) -> BTreeMap<
     }
     if let Some(report) = pod.report.as_ref().filter(|_| ranks) {
         let cost = i32::try_from(report.in_flight).unwrap_or(i32::MAX).to_string();
-        // Without the annotation it is 0.
+        // Without the annotation the cost is 0.
         if pod.deletion_cost.as_deref().unwrap_or("0") != cost {
             lacking.insert(names::DELETION_COST_ANNOTATION, cost);
         }
@@ -273,7 +265,7 @@ fn annotations(pod: &ObservedPod, observed: &Observed, ranks: bool) -> BTreeMap<
     lacking
 }
 
-/// Whether the same write may succeed a moment later: no rule has refused it.
+/// Whether the same write may succeed later: any error but a refusal by a rule (status 4xx without 409 and 429).
 pub fn may_pass(error: &kube::Error) -> bool {
     let by_rule = |code| (400..500).contains(&code) && ![409, 429].contains(&code);
     !matches!(error, kube::Error::Api(status) if by_rule(status.code))
@@ -284,7 +276,7 @@ fn owned_by(deployment: &Deployment, pipeline: &ImagePipeline) -> bool {
     deployment.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
-/// Whether others have set what was to be applied (Kubernetes, "Server-Side Apply", "Conflicts").
+/// Whether another field manager owns a field of the apply (Kubernetes, "Server-Side Apply", "Conflicts").
 fn is_of_others(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -298,13 +290,12 @@ fn api_message(error: kube::Error) -> String {
     }
 }
 
-/// Whether the live one has everything asked for.
 fn is_as_asked(desired: &Deployment, live: &Deployment) -> bool {
     let asked = serde_json::to_value(desired);
     asked.is_ok_and(|asked| serde_json::to_value(live).is_ok_and(|live| contains(&live, &asked)))
 }
 
-/// Whether `live` has everything that `asked` has: what others added does not count.
+/// Whether `live` has every field of `asked`; further fields do not count.
 fn contains(live: &Value, asked: &Value) -> bool {
     match (live, asked) {
         (Value::Object(live), Value::Object(asked)) => {

@@ -1,6 +1,6 @@
-//! The controller's sessions with brokers: one connection for all pipelines of the same host, port,
-//! virtual host, user and TLS, one channel a pipeline, kept between readings. It must never let a broker
-//! that hangs be tried by every pipeline in turn.
+//! The operator's connections to RabbitMQ: one connection for all pipelines with the same host, port, vhost, user and
+//! TLS settings, and one channel per pipeline, kept between polls. After a failure the pipelines share the error for a
+//! few seconds instead of each dialing a broker that does not answer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,36 +16,36 @@ use crate::broker_address::BrokerAddress;
 use crate::queue::{Channel, Connection, QueueDepth, QueueError, Reach};
 use crate::reason::Reason;
 
-/// How long a failure to connect is believed before it is tried again.
+/// How long a failed connection attempt counts for all pipelines before the next attempt.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
 
-/// How long a number of parked messages is believed, and that it could not be read once it had to be: a
-/// queue that is missing closes the channel and leaves a line in the broker's log.
+/// How long the number of parked messages is reused, and how long a failed read is not repeated although the parking
+/// queue must exist. A missing queue closes the channel and adds a line to RabbitMQ's log.
 const PARKED_FOR: Duration = Duration::from_secs(10);
 const PARKED_UNKNOWN_FOR: Duration = Duration::from_secs(60);
 
-/// How long a queue is believed to be a stream: finding it out leaves a line in the broker's log.
+/// How long the result that a queue is a stream is reused: each check adds a line to RabbitMQ's log.
 const STREAM_FOR: Duration = Duration::from_secs(60);
 
-/// How long it may take to read it: the decision waits.
+/// Timeout for reading the parking queue: the scale decision waits for it.
 const PARKED_WITHIN: Duration = Duration::from_secs(1);
 
 type Key = ObjectRef<ImagePipeline>;
 
-/// The connections, by broker and user.
+/// Connections by broker and user, shared by all scopes.
 pub struct Connections {
-    /// Who may write a Secret says where to dial.
+    /// Limits the addresses that a Secret may name.
     reach: Reach,
     links: Mutex<HashMap<BrokerAddress, Arc<tokio::sync::Mutex<Link>>>>,
 }
 
-/// One scope's channels, by pipeline, in connections that all scopes share.
+/// The channels of one scope, by pipeline.
 pub struct Brokers {
     connections: Arc<Connections>,
     slots: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Slot>>>>,
 }
 
-/// What is kept of one pipeline between readings.
+/// State of one pipeline between polls.
 #[derive(Default)]
 struct Slot {
     reader: Option<Reader>,
@@ -53,26 +53,27 @@ struct Slot {
     stream: Option<Stream>,
 }
 
-/// What is known of a parking queue.
+/// The last read of a parking queue.
 struct Parked {
     queue: String,
     messages: Option<u32>,
-    /// Whether it was not there, or not for this user to look at.
+    /// The queue was missing, or the user had no permission to read it.
     refused: bool,
-    /// Whether a pod had parked something by then, and whether one has since, which it may not live to repeat.
+    /// Whether a pod had reported parked messages at that read, and whether a pod has reported some since. The later
+    /// report is kept because the pod may be gone at the next poll.
     expected: bool,
     expected_since: bool,
     read: Instant,
 }
 
-/// One broker and user. The connection lives as long as a pipeline's reader holds it.
+/// One broker and user. The connection stays open while a [`Reader`] holds it.
 #[derive(Default)]
 struct Link {
     connection: Weak<Connection>,
     failed: Option<(Instant, QueueError)>,
 }
 
-/// One pipeline's channel, opened for one source with its Secrets in one version.
+/// The channel of one pipeline, valid for one source and one version of its Secrets.
 struct Reader {
     source: RabbitmqSource,
     revision: String,
@@ -80,7 +81,7 @@ struct Reader {
     _connection: Arc<Connection>,
 }
 
-/// A source queue that is a stream.
+/// A source queue that was found to be a stream, which pipelines do not support.
 struct Stream {
     source: RabbitmqSource,
     trouble: Trouble,
@@ -88,16 +89,15 @@ struct Stream {
 }
 
 impl Brokers {
-    /// No channels yet, in these connections.
     pub fn sharing(connections: Arc<Connections>) -> Self {
         Self { connections, slots: Mutex::default() }
     }
 
-    /// Reads the depth of a pipeline's queue. `revision` is the version of the Secrets that `address`
-    /// reads; the address is only read when a session must be opened.
+    /// Reads the depth of a pipeline's queue. `revision` is the version of the Secrets that `address` reads; `address`
+    /// is awaited only if a channel must be opened.
     ///
     /// # Errors
-    /// What `address` failed with, or the broker's refusal or silence.
+    /// The error of `address`, RabbitMQ refused or did not answer, or the queue is a stream.
     pub async fn depth(
         &self,
         pipeline: Key,
@@ -126,7 +126,7 @@ impl Brokers {
             Ok(depth) => depth,
             Err(error) => return Err(trouble(connection.cause_of_silence(&source.queue, error).await)),
         };
-        // The depth of a stream never falls, so the size would follow it to the maximum.
+        // The depth of a stream never falls, so the number of pods would rise to the maximum and stay there.
         if let Err(error) = connection.ensure_no_stream(&source.queue).await {
             let trouble = trouble(error);
             slot.stream = Some(Stream { source: source.clone(), trouble: trouble.clone(), read: Instant::now() });
@@ -137,8 +137,8 @@ impl Brokers {
         Ok(depth)
     }
 
-    /// How many messages wait in a pipeline's parking queue, by the channel that its depth was read
-    /// by; `None`: that is not known. `expected`: whether the queue must be there.
+    /// The number of messages in a pipeline's parking queue, read on the channel of [`Brokers::depth`]; `None`:
+    /// unknown. `expected`: the queue must exist, because a pod reports parked messages.
     pub async fn parked(&self, pipeline: Key, queue: &str, expected: bool) -> Option<u32> {
         let slot = locked(&self.slots).entry(pipeline).or_default().clone();
         let mut slot = slot.lock().await;
@@ -152,7 +152,7 @@ impl Brokers {
         slot.parked = match slot.reader.take_if(|_| due) {
             Some(reader) => {
                 let depth = tokio::time::timeout(PARKED_WITHIN, reader.channel.depth(queue)).await;
-                // An error may have closed the channel, and an answer that is late would be another's.
+                // An error may have closed the channel; after a timeout the late response would answer a later request.
                 slot.reader = matches!(depth, Ok(Ok(_))).then_some(reader);
                 Some(Parked::read(queue, messages, expected, depth.ok()))
             }
@@ -161,12 +161,12 @@ impl Brokers {
         slot.parked.as_ref()?.messages
     }
 
-    /// Drops a pipeline's channel; the connection closes with the last of them.
+    /// Drops a pipeline's channel; a connection closes with its last channel.
     pub fn forget(&self, pipeline: &Key) {
         locked(&self.slots).remove(pipeline);
     }
 
-    /// Drops the channels of all pipelines but those that `lives` names.
+    /// Drops the channels of all pipelines for which `lives` is false.
     pub fn retain(&self, lives: impl Fn(&Key) -> bool) {
         locked(&self.slots).retain(|pipeline, _| lives(pipeline));
         self.connections.retain_used();
@@ -174,14 +174,14 @@ impl Brokers {
 }
 
 impl Connections {
-    /// None yet, and none with brokers out of `reach` ever.
+    /// No connections; later ones are limited to brokers within `reach`.
     pub fn within(reach: Reach) -> Self {
         Self { reach, links: Mutex::default() }
     }
 
     fn retain_used(&self) {
         locked(&self.links).retain(|_, link| {
-            // Whoever holds it may be about to connect.
+            // A task that holds the link may be about to connect.
             Arc::strong_count(link) > 1 || link.try_lock().is_ok_and(|link| link.connection.strong_count() > 0)
         });
     }
@@ -218,14 +218,14 @@ impl Stream {
 }
 
 impl Reader {
-    /// Whether it can be asked still: another virtual host may be named without another Secret.
+    /// Whether the channel still fits. The source is compared too: a new vhost needs no new Secret version.
     fn is_for(&self, source: &RabbitmqSource, revision: &str) -> bool {
         self.source == *source && self.revision == revision && self.channel.is_open()
     }
 }
 
 impl Parked {
-    /// What an answer tells, or that none came: then what was known still is.
+    /// The result of one read; without an answer the known number stays.
     fn read(queue: &str, known: Option<u32>, expected: bool, answer: Option<Result<QueueDepth, QueueError>>) -> Self {
         let refused = |error: &QueueError| matches!(error.reason(), Reason::QueueNotFound | Reason::DeclareRefused);
         let (messages, refused) = match answer {
@@ -252,8 +252,8 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// Whether what was read so many seconds ago is to be read again: messages, whether it was refused, and
-    /// whether a pod had parked something by then, and by now.
+    /// Whether a read from `seconds` ago is repeated. `expected`: whether a pod had reported parked messages at that
+    /// read, and whether a pod has reported some by now.
     fn is_due(seconds: u64, messages: Option<u32>, refused: bool, expected: [bool; 2]) -> bool {
         let read = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
         let [expected, expected_since] = expected;

@@ -1,6 +1,5 @@
-//! The Deployment that a pipeline stands for: one pure function of the resource, the size and the
-//! operator's own settings. It must never let a user's text reach the pod's privileges, image or
-//! commands other than as an argument's value.
+//! The Deployment of a pipeline: a pure function of the resource, the size and the operator's settings. Text of the
+//! spec reaches the container's command line only as the value of an argument (`build/tests.rs`).
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,37 +23,33 @@ use crate::api::pods::Resources;
 use crate::api::quantities;
 use crate::consumer;
 
-/// The user and group of the pods: the number that the image's own user has.
+/// User and group id of the pods, the same as the image's user.
 const USER: i64 = 65532;
 
-/// What the C library of a consumer is told of memory that was freed (mallopt(3)). It keeps up to twice the
-/// largest piece in each of as many heaps as threads have come and gone: under images of mixed sizes a consumer
-/// grew beyond 140 MiB. Two heaps, of which each keeps 8 MiB, and pieces of more than 4 MiB mapped each for itself,
-/// hold it below 50 MiB for 2 % more of a processor.
-///
-/// Whoever starts a consumer without Kubernetes may say the same.
+/// glibc malloc settings of consumers (mallopt(3)), also for consumers outside Kubernetes. By default glibc retains up
+/// to twice the largest allocation in every per-thread arena: with images of mixed sizes a consumer grew beyond
+/// 140 MiB. Two arenas that retain 8 MiB each, and mmap for allocations over 4 MiB, keep it below 50 MiB for 2 % more
+/// CPU.
 pub const MEMORY: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
 
-/// What the operator, not the user, says about consumer pods.
+/// The image of the consumer pods; an option of the operator, not a field of the spec.
 #[derive(Clone, Debug)]
 pub struct ConsumerImage {
-    /// The image's reference.
     pub image: String,
-    /// When to pull it: `Always`, `IfNotPresent` or `Never`.
+    /// `Always`, `IfNotPresent` or `Never`.
     pub pull_policy: String,
-    /// Secrets for the registry, which must exist in the pipeline's namespace.
+    /// Names of Secrets, which must exist in the pipeline's namespace.
     pub pull_secrets: Vec<String>,
 }
 
-/// What the pods shall be, whatever their number.
+/// The pod template and its digest.
 pub struct Template {
     pods: PodTemplateSpec,
     digest: String,
 }
 
 impl Template {
-    /// Of a pipeline's pods.
     pub fn new(pipeline: &ImagePipeline, image: &ConsumerImage) -> Self {
         let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
         let pods = PodTemplateSpec {
@@ -65,19 +60,18 @@ impl Template {
         Self { pods, digest }
     }
 
-    /// What pods that are made by it are told by.
+    /// Identifies the pods of this template: they carry it as an annotation.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 }
 
-/// Builds the Deployment with its size.
 pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Deployment {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let labels = names::labels(&name);
     let Template { pods: mut template, digest } = template;
     let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), digest)].into();
-    // On the pods too, so that those of an earlier spec can be told from those of this one.
+    // On the pods too, to tell pods of the current template from pods of a previous template.
     template.metadata.get_or_insert_default().annotations = Some(digest.clone());
     Deployment {
         metadata: ObjectMeta {
@@ -106,14 +100,14 @@ pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Dep
     }
 }
 
-/// The command line that starts the consumer of this pipeline.
+/// The container arguments for a consumer.
 pub fn command_line(args: &consumer::Args) -> Vec<String> {
     let consumer::Args { pipeline_namespace, pipeline_name, assignment, secrets, grace_period_seconds, listen } = args;
     vec![
         "consumer".to_owned(),
         format!("--pipeline-namespace={pipeline_namespace}"),
         format!("--pipeline-name={pipeline_name}"),
-        // A tree of texts, numbers and lists is always representable.
+        // Strings, numbers and lists always serialize.
         format!("--assignment={}", serde_json::to_string(assignment).unwrap_or_default()),
         format!("--secrets={}", secrets.display()),
         format!("--grace-period-seconds={grace_period_seconds}"),
@@ -121,7 +115,6 @@ pub fn command_line(args: &consumer::Args) -> Vec<String> {
     ]
 }
 
-/// What a consumer of this pipeline is told.
 fn consumer_args(pipeline: &ImagePipeline) -> consumer::Args {
     consumer::Args {
         pipeline_namespace: pipeline.metadata.namespace.clone().unwrap_or_default(),
@@ -162,7 +155,7 @@ fn pod(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodSpec {
     }
 }
 
-/// A constraint that selects no pods would spread none: those meant are this pipeline's.
+/// A constraint without a label selector matches no pod, so it gets the labels of this pipeline's pods.
 fn spread(pipeline: &ImagePipeline) -> Vec<TopologySpreadConstraint> {
     let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
     let ours = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
@@ -173,8 +166,8 @@ fn spread(pipeline: &ImagePipeline) -> Vec<TopologySpreadConstraint> {
     pipeline.spec.consumer.topology_spread_constraints.iter().map(of).collect()
 }
 
-/// Never left out: the API server keeps the name in an older field as well, which an apply without any
-/// would bring back.
+/// Always set: the API server also keeps the name in the older field `serviceAccount`, and an apply without a name
+/// would restore it from there.
 fn service_account(given: &str) -> String {
     if given.is_empty() { "default" } else { given }.to_owned()
 }
@@ -221,8 +214,8 @@ fn literal(argument: &str) -> String {
     argument.replace('$', "$$")
 }
 
-/// Optional, so that a Secret that comes late is mounted late instead of keeping the pod from
-/// starting: the consumer says what is missing, and heals.
+/// An optional volume: a missing Secret does not keep the pod from starting and is mounted once it exists. Until then
+/// the consumer reports what is missing.
 fn secret_volume(role: SecretRole, secret: &str) -> Volume {
     let source = SecretVolumeSource {
         secret_name: Some(secret.to_owned()),
@@ -255,9 +248,8 @@ fn resources(resources: &Resources) -> ResourceRequirements {
     ResourceRequirements { requests: given(&resources.requests), limits: given(&resources.limits), claims: None }
 }
 
-/// A digest of what the pods shall be. It makes a field that is no longer asked for visible as a
-/// difference. `DefaultHasher::new` has fixed keys; should a later Rust hash otherwise, the effect
-/// is one apply a Deployment.
+/// A digest of the pod template. It makes a removed field visible as a difference. `DefaultHasher::new` has fixed keys;
+/// if a later Rust version hashes differently, each Deployment is applied once.
 fn digest(template: &PodTemplateSpec) -> String {
     let mut hasher = DefaultHasher::new();
     serde_json::to_string(template).unwrap_or_default().hash(&mut hasher);

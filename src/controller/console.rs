@@ -1,6 +1,5 @@
-//! The console: a page, to read only, with what this operator knows of every pipeline, its last hour
-//! included. It must never ask another system, hold what decides anything, or show itself to a page of
-//! somebody else in the reader's browser.
+//! The console: a read-only page with the status of every pipeline and its last hour, from the operator's memory. It
+//! asks no other system, and no decision depends on it. Other web pages in the reader's browser can't read it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,31 +28,31 @@ use history::Look;
 pub use page::About;
 use page::{Asked, Work};
 
-/// A namespace and the name of a pipeline in it.
+/// Namespace and name of a pipeline.
 type Key = (String, String);
 
-/// What is known of pipelines; `None` while this operator does not lead. Clones share it.
+/// All pipelines; `None` while this operator is not the leader. Clones share it.
 #[derive(Clone, Default)]
 pub struct Console(Arc<Mutex<Option<BTreeMap<Key, Entry>>>>);
 
-/// What a browser may do with the page: show it with its own style and script, and fetch it again.
-/// (W3C Content Security Policy Level 3; the digests are those of what stands between the tags.)
+/// The browser may run the page's own style and script and fetch the page again, nothing else (W3C Content Security
+/// Policy Level 3). The digests cover the content between the tags.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'; style-src 'sha256-0zn6JRk/Ohp/Zve7wIHo5+VW7xGbhDU25MbPJNrzoK4='; \
-                      script-src 'sha256-CXAJXIz7LKUld+8ky3Cz6hIqDcz+Nok6KMQEJckVKeQ='";
+                      script-src 'sha256-HcQRhZg3O49s0uENGWnUdQazqlijZ1AftptVfMFV6VE='";
 
 impl Console {
-    /// This operator leads from now on, and knows nothing yet.
+    /// This operator has become the leader: starts with no pipelines.
     pub fn begin(&self) {
         *self.locked() = Some(BTreeMap::new());
     }
 
-    /// Another operator has the pipelines now.
+    /// Another operator is the leader now.
     pub fn end(&self) {
         *self.locked() = None;
     }
 
-    /// Notes what one look at a pipeline found, and the status that follows.
+    /// Stores the result of a reconcile.
     pub fn note(&self, pipeline: &ImagePipeline, observed: &Observed, status: &ImagePipelineStatus, now: Timestamp) {
         let pods = observed.pods.iter();
         let look = Look {
@@ -72,12 +71,12 @@ impl Console {
         });
     }
 
-    /// Notes that a pipeline's resource can't be read.
+    /// Stores the status of a resource that can't be parsed.
     pub fn note_invalid(&self, metadata: &ObjectMeta, status: &ImagePipelineStatus) {
         self.change(key_of(metadata), |entry| (entry.flow, entry.status) = (None, status.clone()));
     }
 
-    /// Forgets a pipeline that is gone.
+    /// Removes a deleted pipeline.
     pub fn forget(&self, namespace: &str, name: &str) {
         if let Some(entries) = self.locked().as_mut() {
             entries.remove(&(namespace.to_owned(), name.to_owned()));
@@ -107,7 +106,7 @@ impl Console {
     }
 }
 
-/// The page, at `/`, for a server that listens on `address`.
+/// The page at `/`, for a server that listens on `address`.
 pub fn routes(console: Console, listed: Listed, about: About, address: SocketAddr) -> Router {
     let shared = Arc::new((console, listed, about));
     let answer = move |headers: HeaderMap, RawQuery(query): RawQuery| {
@@ -123,10 +122,10 @@ pub fn routes(console: Console, listed: Listed, about: About, address: SocketAdd
     Router::new().route("/", get(answer))
 }
 
-const NOT_HERE: &str = "This console listens on loopback alone and answers to localhost, 127.0.0.1 and [::1], so that no \
-                        page elsewhere can read it by a name that points here.\n";
+const NOT_HERE: &str = "This console listens on loopback only and answers to the hosts localhost, 127.0.0.1 and [::1], \
+                        so that no other web page can read it by a host name that points here.\n";
 
-/// A page of somebody else whose name is made to point to loopback (DNS rebinding) has that name as its host.
+/// With DNS rebinding, the name of another site points to loopback; the browser sends that name as `Host`.
 fn is_for_loopback(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     host.is_some_and(|host| matches!(host.host(), "localhost" | "127.0.0.1" | "[::1]"))

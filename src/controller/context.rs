@@ -1,5 +1,5 @@
-//! What reconciliations share, and what is remembered of a pipeline from one to the next. It must
-//! never remember anything that a restart may not lose.
+//! What the reconciles of a scope share, and the state of each pipeline between two reconciles. A restart of the
+//! operator may lose that state.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,28 +23,22 @@ use crate::api::source::RabbitmqSource;
 use crate::api::{ImagePipeline, ImagePipelineStatus};
 use crate::reason::Reason;
 
-/// What every reconciliation needs.
 pub struct Context {
-    /// Where observations come from.
     pub sources: Sources,
-    /// Where changes go.
     pub writer: Writer,
-    /// What the operator says about consumer pods.
     pub image: ConsumerImage,
-    /// What shows the work.
     pub instruments: Instruments,
-    /// Every ImagePipeline of the scope.
+    /// All ImagePipelines of the scope.
     pub pipelines: Store<Guarded>,
-    /// By pipeline.
     pub remembered: Mutex<HashMap<ObjectRef<ImagePipeline>, Remembered>>,
 }
 
-/// What is kept of a pipeline from one reconciliation to the next. All of it can be lost.
+/// State of a pipeline between two reconciles.
 #[derive(Clone, Default)]
 pub struct Remembered {
     uid: Option<String>,
     memory: Memory,
-    /// With the source it was seen on.
+    /// With the source that was observed.
     foreign: Option<(RabbitmqSource, Foreign)>,
     written: Option<(ImagePipelineStatus, Timestamp)>,
     invalid: Option<String>,
@@ -52,12 +46,13 @@ pub struct Remembered {
 }
 
 impl Context {
-    /// The one clock of the control plane.
+    /// The only clock of the reconciles.
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
     }
 
-    /// Adds to one look what is asked for, and what only several looks can tell.
+    /// Adds to an observation what the spec and earlier reconciles provide: the digest of the pod template, the size
+    /// written last, and the foreign consumers.
     pub fn recall(&self, pipeline: &ImagePipeline, template: &Template, observed: &mut Observed) {
         template.digest().clone_into(&mut observed.spec);
         observed.written = self.writer.unseen_size(pipeline, observed.deployment.as_deref());
@@ -75,8 +70,8 @@ impl Context {
         *foreign = Some((source.clone(), now));
     }
 
-    /// Forgets what is known of an earlier pipeline of this name, and that this one could not be read once
-    /// it can.
+    /// Drops the state of a deleted pipeline with the same name, and clears the error of an invalid resource once it
+    /// parses.
     pub fn meet(&self, guarded: &Guarded) {
         let uid = guarded.meta().uid.clone();
         let mut remembered = self.remembered();
@@ -90,7 +85,7 @@ impl Context {
         }
     }
 
-    /// Decides, remembers what the next decision needs, and counts.
+    /// Decides the size, stores the state for the next decision, and updates the metrics.
     pub fn decide(&self, pipeline: &ImagePipeline, observed: &Observed) -> decide::Decision {
         let key = ObjectRef::from_obj(pipeline);
         let memory = self.remembered().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
@@ -109,17 +104,14 @@ impl Context {
         decision
     }
 
-    /// The status last written, which may be newer than the one last seen.
+    /// The status last written: the watch may not have delivered it yet.
     pub fn previous_status(&self, pipeline: &ImagePipeline) -> ImagePipelineStatus {
         let written =
             self.remembered().get(&ObjectRef::from_obj(pipeline)).and_then(|remembered| remembered.written.clone());
         written.map(|(status, _)| status).or_else(|| pipeline.status.clone()).unwrap_or_default()
     }
 
-    /// Writes the status if it is due, and tells what has changed.
-    ///
-    /// # Errors
-    /// The API server refused.
+    /// Writes the status if it is due, and publishes its changes as events.
     pub async fn report(
         &self,
         pipeline: &ImagePipeline,
@@ -136,7 +128,7 @@ impl Context {
         if !status::is_due(previous, &status, since) {
             return Ok(());
         }
-        // Until the answer is there, what the resource has is not known: a write can be applied and fail.
+        // Until the response arrives, the resource's status is unknown: a write may be applied and still fail here.
         self.remembered().entry(key.clone()).or_default().written = None;
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
         let transitions = status::transitions(previous, &status, decision);
@@ -175,10 +167,7 @@ impl Context {
         self.writer.publish(pipeline, transitions, now).await.map_err(Error::Write)
     }
 
-    /// Says in the resource's own status that it can't be read, once per content.
-    ///
-    /// # Errors
-    /// The API server refused.
+    /// Reports in the status that the resource can't be parsed, once per error.
     pub async fn report_invalid(&self, guarded: &Guarded, detail: &str) -> Result<(), Error> {
         let meta = guarded.meta();
         let key = key_of(guarded);
@@ -186,7 +175,7 @@ impl Context {
         if known.as_deref() == Some(detail) || meta.deletion_timestamp.is_some() {
             return Ok(());
         }
-        tracing::warn!(pipeline = shown(&key), detail, "an ImagePipeline can't be read; it is left alone");
+        tracing::warn!(pipeline = shown(&key), detail, "ImagePipeline can't be read; its Deployment stays unchanged");
         let status = status::invalid(meta.generation, detail, self.now());
         self.instruments.metrics.told(&labels_of(guarded.namespace(), guarded.name_any()), &status.conditions);
         self.instruments.console.note_invalid(meta, &status);
@@ -197,7 +186,7 @@ impl Context {
         Ok(())
     }
 
-    /// Forgets what belongs to pipelines that are gone.
+    /// Drops the state of deleted pipelines.
     pub fn forget_deleted(&self) {
         let lives = |key: &ObjectRef<ImagePipeline>| {
             let namespace = key.namespace.clone().unwrap_or_default();
@@ -218,8 +207,7 @@ impl Context {
     }
 }
 
-/// Whether the status says of the present spec that others consume the queue: an operator that
-/// starts goes on saying it.
+/// Whether the status reports foreign consumers for the current spec: a restarted operator keeps reporting them.
 fn said_foreign(pipeline: &ImagePipeline) -> bool {
     pipeline.status.as_ref().is_some_and(|status| {
         status.observed_generation == pipeline.metadata.generation
@@ -234,7 +222,7 @@ fn key_of(guarded: &Guarded) -> ObjectRef<ImagePipeline> {
     ObjectRef::new(&guarded.name_any()).within(&guarded.namespace().unwrap_or_default())
 }
 
-/// A pipeline as logs name it.
+/// `namespace/name`, for logs.
 pub fn shown<K: reflector::Lookup>(key: &ObjectRef<K>) -> String {
     format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
 }

@@ -1,6 +1,5 @@
-//! How many consumer pods there should be: one pure function of what was asked for, what was
-//! observed, what is remembered and the time. It must never take an unreadable depth for an empty
-//! queue, and never shrink on one.
+//! The number of consumer pods: a pure function of the spec, the observed load, the memory of earlier decisions and the
+//! time. An unknown queue depth never counts as an empty queue and never reduces the size (`decide/tests.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,17 +16,17 @@ mod pace;
 
 use pace::{Pace, Work};
 
-/// Where the user says nothing of it, and nothing has been measured.
+/// Used if the spec sets none and no throughput has been measured.
 const DEFAULT_MESSAGES_PER_REPLICA: i32 = 50;
 
-/// What the user asks for.
+/// The part of the spec that decides the size.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked<'a> {
-    /// A fixed size, which nothing changes.
+    /// A fixed size, which overrides everything else.
     pub replicas: Option<i32>,
-    /// Whether the size stays as it is.
+    /// Whether the size is frozen.
     pub paused: bool,
-    /// How the size follows the queue otherwise.
+    /// How the size follows the queue depth otherwise.
     pub scaling: &'a Scaling,
 }
 
@@ -37,31 +36,30 @@ impl<'a> From<&'a ImagePipelineSpec> for Asked<'a> {
     }
 }
 
-/// What one look at a pipeline found out about its load.
+/// The load that one reconcile observed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Load {
-    /// The Deployment's present size; `None` if there is no Deployment yet.
+    /// The Deployment's current size; `None` if there is no Deployment yet.
     pub current: Option<i32>,
-    /// Messages ready in the queue and consumers on it; `None` if they could not be read.
+    /// `None` if the queue could not be read.
     pub depth: Option<QueueDepth>,
-    /// Messages that the pods say they hold.
+    /// Unacknowledged messages that the pods report.
     pub in_flight: u64,
-    /// What the pods have got done.
     pub work: Work,
-    /// Whether a pod says that it has an open consumer on the queue.
+    /// Whether any pod reports an open consumer on the queue.
     pub consuming: bool,
-    /// Whether a pod could not be asked, so that it may hold messages nobody counted.
+    /// Whether a pod did not report, so that it may hold messages that `in_flight` lacks.
     pub unasked: bool,
-    /// Whether more pods could not help.
+    /// Whether more pods would not help.
     pub held: bool,
-    /// Whether that is for what all pods need and is down, so that those that run do nothing either.
+    /// Whether a dependency of all pods is down, so that running pods make no progress either.
     pub away: bool,
-    /// Messages that a pod finishes in a second of work; `None` if no pod tells.
+    /// Messages per second that one pod finishes; `None` if no pod reports it.
     pub throughput: Option<f64>,
 }
 
 impl Load {
-    /// The load in what was observed. A pod that is told to stop still holds messages, so it counts.
+    /// Includes pods that are terminating: they still hold messages.
     pub fn of(observed: &Observed) -> Self {
         let reports = || observed.pods.iter().filter_map(|pod| pod.report.as_ref());
         Self {
@@ -70,8 +68,8 @@ impl Load {
             in_flight: reports().map(|report| report.in_flight).fold(0, u64::saturating_add),
             work: work(reports()),
             consuming: reports().any(|report| report.consuming),
-            // One that is not ready may hold messages as well, for a store that fails. One that ends, on a
-            // node that is lost, may be there for ever.
+            // A pod that is not ready may hold messages too, for example while S3 fails. A terminating pod on a lost
+            // node may stay forever, so it does not count.
             unasked: observed.pods.iter().any(|pod| pod.report.is_none() && (pod.ready || pod.running && !pod.ending)),
             held: observed.no_use_growing().is_some(),
             away: observed.away().is_some(),
@@ -80,7 +78,7 @@ impl Load {
     }
 }
 
-/// Of the pods that consume: one that goes takes its figures along.
+/// The sum over the consuming pods. It falls when a pod goes, so [`Pace`] compares only sums of equally many pods.
 fn work<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Work {
     reports.filter(|report| report.consuming).fold(Work::default(), |Work { finished, pods }, report| Work {
         finished: finished.saturating_add(report.processed).saturating_add(report.parked),
@@ -88,33 +86,33 @@ fn work<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Work {
     })
 }
 
-/// The mean of what the pods say; an idle one says how fast it was when it worked. A pod is not
-/// trusted: nothing that is no speed counts.
+/// The mean over the pods; an idle pod reports its speed when it last worked. Pods are not trusted: values that are not
+/// a positive finite number are ignored.
 fn throughput<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Option<f64> {
     let speeds = reports.filter_map(|report| report.throughput).filter(|speed| speed.is_finite() && *speed > 0.0);
     let (sum, pods) = speeds.fold((0.0, 0.0), |(sum, pods), speed| (sum + speed, pods + 1.0));
     (pods > 0.0).then(|| sum / pods)
 }
 
-/// What must be remembered from one decision to the next. Lost on a restart of the operator, which
-/// only makes a shrink later, and has a speed measured anew.
+/// State between two decisions. If it is lost in a restart of the operator, a smaller size comes later and the
+/// throughput is measured again.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// The speed that pods told last, for when there is none to tell.
+    /// The throughput reported last, used while no pod reports one.
     throughput: Option<f64>,
-    /// Sizes that were needed and until when, the largest and oldest first: one that a later one
-    /// reaches is left out.
+    /// Sizes that were needed, each with the time until which it was needed. Times rise and sizes fall from front to
+    /// back: a size that a later one reaches is dropped.
     needs: VecDeque<(Timestamp, i32)>,
     pace: Pace,
 }
 
 impl Memory {
-    /// With the size that is needed now, for the backlog or to keep up, without those of before the
-    /// window. A memory without any begins with the present size as needed until now.
+    /// Adds the size that is needed now, for the backlog or to keep up, and drops the sizes older than the window. An
+    /// empty memory starts with the current size as needed until now.
     fn with(&self, now: Timestamp, wanted: i32, current: i32, pace: Pace, window: Duration) -> Self {
         let wanted = wanted.max(pace.pods().min(current));
         let mut needs = self.needs.clone();
-        // What the last reading asked for has held until this one.
+        // The size of the last poll was needed until this poll.
         let last = needs.pop_back().map_or(current, |(_, last)| last);
         for need in [last, wanted] {
             while needs.pop_back_if(|(_, earlier)| *earlier <= need).is_some() {}
@@ -125,7 +123,7 @@ impl Memory {
         Self { needs, pace, ..self.clone() }
     }
 
-    /// Without the sizes that were needed: the window begins anew.
+    /// Drops the needed sizes, so that the window starts again.
     fn without_needs(self) -> Self {
         Self { needs: VecDeque::new(), ..self }
     }
@@ -136,40 +134,37 @@ impl Memory {
     }
 }
 
-/// The size wanted and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The size to apply.
     pub replicas: i32,
-    /// What was decided upon.
     pub reason: Reason,
     /// Messages ready or in flight; `None` if the depth is unknown.
     pub backlog: Option<i64>,
-    /// How much backlog one pod is for.
     pub messages_per_replica: f64,
-    /// Whether the backlog asks for more than the maximum.
+    /// Whether the backlog needs more pods than the maximum.
     pub limited: bool,
-    /// When to look again.
+    /// Time until the next reconcile.
     pub check_again_in: Duration,
 }
 
 impl Decision {
-    /// Why the size is what it is, for a person.
+    /// The reason of the size, for the event of a changed size.
     pub fn explained(&self) -> String {
         let backlog = self.backlog.map_or_else(|| "unknown".to_owned(), |backlog| backlog.to_string());
         match self.reason {
             Reason::FixedSize => "fixed by spec.replicas".to_owned(),
             Reason::Paused => "spec.paused".to_owned(),
-            Reason::DepthUnknown => "backlog unknown, within the limits of spec.scaling".to_owned(),
-            Reason::GrowthHeld => format!("backlog {backlog}, and more pods could not help now"),
-            _ => format!("backlog {backlog}, {:.0} messages a pod", self.messages_per_replica),
+            Reason::DepthUnknown => "backlog unknown, kept within the limits of spec.scaling".to_owned(),
+            Reason::GrowthHeld => format!("backlog {backlog}, but more pods would not help now"),
+            _ => format!("backlog {backlog}, {:.0} messages per pod", self.messages_per_replica),
         }
     }
 }
 
-/// Decides the size. One that the user has fixed or frozen is that. Else it grows at once, though
-/// not while that could not help, where only a first pod is started; it shrinks to the most that was
-/// needed, for the backlog or to keep up, within `scaleDownAfter`, and holds while the depth is unknown.
+/// Decides the size. A fixed or frozen size stays. Otherwise the size grows immediately, except while more pods would
+/// not help: then only a first pod is started. It shrinks to the largest size that was needed within `scaleDownAfter`,
+/// for the backlog or to keep up, and stays while the depth is unknown.
 pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -> (Decision, Memory) {
     let Asked { replicas, paused, scaling } = *asked;
     let (min, max) = (scaling.min_replicas, scaling.max_replicas.max(scaling.min_replicas));
@@ -199,10 +194,10 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     let needed = (backlog as f64 / messages_per_replica).ceil();
     let limited = needed > f64::from(max);
     let wanted = (needed as i32).clamp(min, max);
-    // Never on one reading: a broker may answer a false zero while a queue's leader moves.
+    // At least two polls: RabbitMQ may report a false zero while a queue's leader moves.
     let window = Duration::from(scaling.scale_down_after).max(poll_interval);
-    // Pods that keep up leave no backlog: without them it would be back, and they with it.
-    // What they do while they can't says nothing of their speed.
+    // Pods that keep up leave no backlog; if they were removed, the backlog would return. While a dependency is down,
+    // the number of finished messages says nothing about the pods' speed.
     let pace = match load.away {
         true => Pace::default(),
         false => memory.pace.with(now, load.work, load.depth.is_some_and(|depth| depth.ready > 0)),
@@ -218,18 +213,17 @@ pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -
     (decision(replicas, reason, limited), memory)
 }
 
-/// How much backlog one pod is for: as given, or what it gets done within `drainWithin`.
+/// The backlog per pod: `messagesPerReplica`, or what one pod finishes within `drainWithin`.
 fn messages_per_replica(scaling: &Scaling, throughput: Option<f64>) -> f64 {
     match (scaling.messages_per_replica, scaling.drain_within, throughput) {
-        // Finite, so that a backlog is never none at all.
+        // Finite, so that a backlog divided by it never becomes 0.
         (None, Some(time), Some(throughput)) => (throughput * Duration::from(time).as_secs_f64()).min(f64::MAX),
         (given, ..) => given.unwrap_or(DEFAULT_MESSAGES_PER_REPLICA).max(1).into(),
     }
 }
 
-/// Ready plus held; `None` if it can't be known. (0 ready, 0 consumers) while a pod consumes is no
-/// empty queue: a quorum queue without a reachable leader answers so (RabbitMQ's
-/// `rabbit_quorum_queue:stat/2`).
+/// Ready plus in-flight messages; `None` if unknown. 0 ready and 0 consumers while a pod consumes is not an empty
+/// queue: a quorum queue without a reachable leader answers so (RabbitMQ's `rabbit_quorum_queue:stat/2`).
 fn trusted_backlog(load: &Load) -> Option<i64> {
     let depth = load.depth?;
     if depth.ready == 0 && depth.consumers == 0 && load.consuming {

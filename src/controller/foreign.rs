@@ -1,45 +1,45 @@
-//! Whether others than the pipeline's pods consume its queue: an old script that is still running
-//! takes images away that nobody stores. One pure function of readings and time. It must never take
-//! a pod for another: whatever may be ours counts as ours.
+//! Foreign consumers: consumers on a pipeline's queue that are not its pods, such as a forgotten script. The images
+//! they take are never stored. Pure functions of polls and time. A consumer that may belong to one of the pods does not
+//! count as foreign.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::observed::{Observed, ObservedPod};
 use crate::pod_status::ConsumerState;
 
-/// How long readings must agree, and how many of them. A broker counts a consumer whose pod is gone
-/// until two heartbeats are missing, and one that has come before its pod was seen.
+/// For how long, and how many, polls must agree. RabbitMQ still counts the consumer of a lost pod until two heartbeats
+/// are missed, and counts the consumer of a new pod before the operator sees that pod.
 const HELD_FOR: SignedDuration = SignedDuration::from_secs(30);
 const READINGS: u32 = 3;
 
-/// What is believed of others on a queue.
+/// The number of foreign consumers that is reported, and the polls that contradict it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Foreign {
     believed: u32,
     otherwise: Option<Otherwise>,
 }
 
-/// Readings in a row that speak against what is believed.
+/// Polls in a row that contradict the reported number.
 #[derive(Clone, Debug, PartialEq)]
 struct Otherwise {
-    /// The fewest of them.
+    /// The lowest number in these polls.
     others: u32,
     since: Timestamp,
     readings: u32,
 }
 
 impl Foreign {
-    /// What was believed before and has been told.
+    /// Starts from a number that was reported earlier.
     pub fn told(others: u32) -> Self {
         Self { believed: others, otherwise: None }
     }
 
-    /// How many others there are, at the least.
+    /// The number of foreign consumers to report; a lower bound.
     pub fn believed(&self) -> u32 {
         self.believed
     }
 
-    /// With one more reading; `None`: it tells nothing, which changes no belief.
+    /// Adds a poll; `None`: the poll gave no number and changes nothing.
     pub fn with(&self, others: Option<u32>, now: Timestamp) -> Self {
         let Some(others) = others else { return self.clone() };
         if others == self.believed {
@@ -59,22 +59,22 @@ impl Foreign {
     }
 }
 
-/// The consumers on the queue beyond the pods that may have one open; `None` if that can't be told.
-/// Before RabbitMQ 4.3 a quorum queue may answer with the messages that its consumers hold, so that
-/// more than our pods count only where these hold none, or so many that it is no count of messages.
+/// The number of consumers on the queue beyond the pods that may consume; `None`: unknown. Before RabbitMQ 4.3 a quorum
+/// queue may return the number of messages that its consumers hold instead of the number of consumers. A higher number
+/// therefore counts only if it can't be such a number of messages: the pods hold none, or clearly more.
 pub fn others(observed: &Observed) -> Option<u32> {
     let consumers = observed.depth.as_ref().ok()?.consumers;
     let ours = || observed.pods.iter().filter(|pod| may_consume(pod));
     let pods = u32::try_from(ours().count()).unwrap_or(u32::MAX);
     let others = consumers.saturating_sub(pods);
-    // A pod that says nothing may hold anything.
+    // A pod without a report may hold any number of messages.
     let held = || ours().map(|pod| Some(pod.report.as_ref()?.in_flight)).sum::<Option<u64>>();
     let counts_consumers = |held| held == 0 || held > u64::from(consumers) + u64::from(pods);
     (others == 0 || held().is_some_and(counts_consumers)).then_some(others)
 }
 
-/// Unless Kubernetes says that it doesn't run, or it says itself that it has closed its session and
-/// waits. One that ends may have one open until it is gone.
+/// Whether the pod may have a consumer on the queue: not if Kubernetes reports that it does not run, nor if it reports
+/// that it has stopped consuming and waits. A terminating pod may consume until it is gone.
 fn may_consume(pod: &ObservedPod) -> bool {
     let waits = pod.report.as_ref().is_some_and(|report| report.state == ConsumerState::Waiting);
     pod.ending || !(waits || pod.trouble.is_some())
@@ -108,7 +108,7 @@ mod tests {
         ObservedPod { ready: consuming, report, ..ObservedPod::default() }
     }
 
-    /// What is believed after each reading: second and others.
+    /// The number reported after each poll. A poll is its second and its number of foreign consumers.
     fn beliefs(readings: &[(i64, Option<u32>)]) -> Vec<u32> {
         let mut foreign = Foreign::default();
         let next = |(second, others): &(i64, Option<u32>)| {
@@ -133,21 +133,21 @@ mod tests {
             ObservedPod { ready: true, report, ..ObservedPod::default() }
         };
         let cases = [
-            ("nobody", observed(0, vec![]), Some(0)),
-            ("another at size 0", observed(1, vec![]), Some(1)),
-            ("our own", observed(2, vec![consuming(), consuming()]), Some(0)),
+            ("no consumer", observed(0, vec![]), Some(0)),
+            ("a foreign consumer at size 0", observed(1, vec![]), Some(1)),
+            ("the pods", observed(2, vec![consuming(), consuming()]), Some(0)),
             ("one more", observed(3, vec![consuming(), consuming()]), Some(1)),
-            ("one that ends", observed(2, vec![consuming(), ending()]), Some(0)),
-            ("one that starts", observed(2, vec![consuming(), starting()]), Some(0)),
-            ("one that does not answer", observed(2, vec![consuming(), silent()]), Some(0)),
-            ("one that was not yet asked", observed(2, vec![consuming(), ObservedPod::default()]), Some(0)),
-            ("one that waits for the store", observed(1, vec![waiting()]), Some(1)),
-            ("one that can't start", observed(2, vec![consuming(), stuck()]), Some(1)),
-            ("one that could not start and ends", observed(2, vec![consuming(), stuck_and_ending()]), Some(0)),
-            ("fewer than ours", observed(0, vec![consuming(), consuming()]), Some(0)),
-            ("more, or messages that ours hold", observed(10, vec![holding(10)]), None),
-            ("more, or messages that ours held", observed(10, vec![holding(7), consuming()]), None),
-            ("more, or messages of one that does not answer", observed(3, vec![consuming(), silent()]), None),
+            ("a terminating pod", observed(2, vec![consuming(), ending()]), Some(0)),
+            ("a starting pod", observed(2, vec![consuming(), starting()]), Some(0)),
+            ("a pod that does not answer", observed(2, vec![consuming(), silent()]), Some(0)),
+            ("a pod that was not polled yet", observed(2, vec![consuming(), ObservedPod::default()]), Some(0)),
+            ("a pod that waits for S3", observed(1, vec![waiting()]), Some(1)),
+            ("a pod that can't start", observed(2, vec![consuming(), stuck()]), Some(1)),
+            ("a pod that could not start and terminates", observed(2, vec![consuming(), stuck_and_ending()]), Some(0)),
+            ("fewer than the pods", observed(0, vec![consuming(), consuming()]), Some(0)),
+            ("more, or messages that the pods hold", observed(10, vec![holding(10)]), None),
+            ("more, or messages that the pods held", observed(10, vec![holding(7), consuming()]), None),
+            ("more, or messages of a silent pod", observed(3, vec![consuming(), silent()]), None),
             ("more, and fewer than the messages", observed(2, vec![holding(10)]), Some(1)),
         ];
         for (name, observed, expected) in cases {
@@ -161,10 +161,10 @@ mod tests {
     fn readings_must_agree_for_a_while_before_anything_is_said() {
         let more = Some(1);
         assert_eq!(beliefs(&[(0, more), (2, more), (29, more), (30, more)]), [0, 0, 0, 1]);
-        assert_eq!(beliefs(&[(0, more), (300, more), (600, more)]), [0, 0, 1], "three at the least");
+        assert_eq!(beliefs(&[(0, more), (300, more), (600, more)]), [0, 0, 1], "at least three polls");
         assert_eq!(beliefs(&[(0, more), (20, Some(0)), (25, more), (40, more), (55, more)]), [0, 0, 0, 0, 1]);
         assert_eq!(beliefs(&[(0, more), (20, None), (25, more), (40, more)]), [0, 0, 0, 1]);
-        assert_eq!(beliefs(&[(0, Some(3)), (15, Some(2)), (30, Some(4))]), [0, 0, 2], "as many as were always there");
+        assert_eq!(beliefs(&[(0, Some(3)), (15, Some(2)), (30, Some(4))]), [0, 0, 2], "the lowest number");
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let said = [(0, Some(2)), (15, Some(2)), (30, Some(2))];
         let after = |later: &[(i64, Option<u32>)]| beliefs(&[&said, later].concat()).split_off(said.len());
         assert_eq!(after(&[(32, Some(0)), (40, Some(0)), (61, Some(0)), (62, Some(0))]), [2, 2, 2, 0]);
-        assert_eq!(after(&[(32, Some(0)), (40, Some(2)), (45, Some(0)), (62, Some(0))]), [2, 2, 2, 2], "an odd 0");
+        assert_eq!(after(&[(32, Some(0)), (40, Some(2)), (45, Some(0)), (62, Some(0))]), [2, 2, 2, 2], "a single 0");
         assert_eq!(after(&[(32, None), (90, None), (150, None)]), [2, 2, 2], "unknown is not zero");
         assert_eq!(after(&[(32, Some(1)), (40, Some(1)), (62, Some(1))]), [2, 2, 1]);
     }

@@ -1,5 +1,4 @@
-//! What shows an operator's work while it goes on: metrics, readiness, the console. It must never hold what
-//! decides anything.
+//! What the operator shows of its work: metrics, readiness, the console. No decision depends on them.
 
 use std::net::SocketAddr;
 
@@ -14,29 +13,26 @@ use super::listed::Listed;
 use super::metrics::Metrics;
 use crate::http;
 
-/// All that shows the work. Clones share it.
+/// Clones share their state.
 #[derive(Clone, Default)]
 pub struct Instruments {
-    /// What is counted.
     pub metrics: Metrics,
-    /// Whether everything has been listed.
     pub listed: Listed,
-    /// What a person looks at.
     pub console: Console,
 }
 
 impl Instruments {
-    /// Another operator does the work now.
+    /// Clears what this operator showed as the leader: another operator is the leader now.
     pub fn rest(&self) {
         self.listed.nothing();
         self.metrics.forget_all();
         self.console.end();
     }
 
-    /// Serves probes and metrics at one address, and the console at another if one is given, until `stop`.
+    /// Serves probes and metrics at `listen`, and the console at `console` if it is set, until `stop`.
     ///
     /// # Errors
-    /// An address can't be had.
+    /// An address can't be bound.
     pub async fn serve(
         &self,
         listen: SocketAddr,
@@ -60,7 +56,7 @@ impl Instruments {
         http::routes(registry, move || {
             listed.is_complete().then_some(()).ok_or_else(|| http::NotReady {
                 reason: "Listing".to_owned(),
-                message: "the API server has not answered every request yet".to_owned(),
+                message: "waiting for the first lists of the API server".to_owned(),
             })
         })
     }

@@ -1,7 +1,6 @@
-//! Leader election by a Lease: of several operators one works, and the others wait until it lets go of
-//! the Lease or has not renewed it for the length of it. As client-go does it, and with a term that a
-//! write must fall into. It must never compare another machine's clock with this one's: what counts is
-//! when a change of the Lease was seen here. (The crates there are for this compare them.)
+//! Leader election by a Lease: one operator is active, and the others wait until it releases the Lease or the Lease
+//! expires. As in client-go, clocks of different machines are never compared: a Lease expires by the time at which this
+//! process last saw the Lease change. Beyond client-go, a leader checks its [`Term`] before every write.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,30 +13,30 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// How long others wait for a leader that renews no more.
+/// How long the other operators wait for a leader that no longer renews its Lease.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 
-/// How long a leader that can't renew goes on. What it sent last has the rest of the Lease to arrive.
+/// How long a leader that can't renew keeps working. Its last write has the rest of the Lease to arrive.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How often a leader renews, and how often the others look.
+/// How often the leader renews the Lease, and how often the other operators read it.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the API server may take to answer before it is asked anew.
+/// Timeout of one request for the Lease; after it the request is sent again.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
-/// The time for which an operator leads for certain. Clones share it.
+/// The time until which no other operator can be the leader. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Term(Arc<Mutex<Instant>>);
 
 impl Term {
-    /// A term without an end, for an operator that is known to be alone.
+    /// A term without an end, for an operator that runs without leader election.
     pub fn unlimited() -> Self {
         Self::ending(Instant::now() + Duration::from_secs(100 * 365 * 24 * 3600))
     }
 
-    /// Whether no other operator can lead yet.
+    /// Whether this operator is certainly the only leader.
     pub fn is_valid(&self) -> bool {
         Instant::now() < self.end()
     }
@@ -59,24 +58,23 @@ impl Term {
     }
 }
 
-/// One operator's part in the election.
 pub struct Election {
     api: Api<Lease>,
     name: String,
     identity: String,
-    /// What another wrote last, and when that was seen first.
+    /// The last Lease of another holder, and when this process first saw that version.
     seen: Option<(LeaseSpec, Instant)>,
 }
 
 impl Election {
-    /// For the Lease of this name; `identity` must be no other process's.
+    /// `identity` must be unique among the operators of this Lease.
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
         let (name, identity) = (name.to_owned(), identity.to_owned());
         Self { api: Api::namespaced(client, namespace), name, identity, seen: None }
     }
 
-    /// Waits until this operator leads; `None` if it is told to stop before. `waits` is told that the
-    /// Lease could be read and is another's.
+    /// Waits until this operator is the leader; `None` if `stop` comes first. `waits` is called each time the Lease
+    /// was read and another operator holds it.
     pub async fn win(&mut self, waits: impl Fn(), stop: &CancellationToken) -> Option<Term> {
         let mut failing = false;
         loop {
@@ -91,7 +89,7 @@ impl Election {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, lease = self.name, "the lease can't be had; trying again");
+                        tracing::warn!(%error, lease = self.name, "the Lease can't be read or written; trying again");
                     }
                 }
             }
@@ -99,24 +97,24 @@ impl Election {
         }
     }
 
-    /// Renews the Lease until it is another's or the term has ended.
+    /// Renews the Lease until another operator holds it or the term has ended.
     pub async fn hold(&mut self, term: &Term) {
         loop {
             sleep_until(term.end().min(Instant::now() + RENEW_EVERY)).await;
             if !term.is_valid() {
-                return tracing::warn!(lease = self.name, "the lease could not be renewed in time");
+                return tracing::warn!(lease = self.name, "the Lease could not be renewed in time");
             }
-            // A process that stood still may find an answer from before: what counts is when it was asked.
+            // A process that was suspended may receive an old response: the term counts from the request.
             match timeout_at(term.end(), self.claim()).await {
                 Ok(Ok(Some(since))) => term.extend(since + RENEW_DEADLINE),
-                Ok(Ok(None)) => return tracing::warn!(lease = self.name, "the lease is another's"),
-                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "the lease can't be renewed; trying again"),
+                Ok(Ok(None)) => return tracing::warn!(lease = self.name, "another operator holds the Lease"),
+                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "the Lease can't be renewed; trying again"),
                 Err(_) => {}
             }
         }
     }
 
-    /// Lets go of the Lease, so that another need not wait.
+    /// Releases the Lease, so that another operator takes it without waiting for its expiry.
     pub async fn release(&self) {
         let released = async {
             let Some(lease) = in_time(self.api.get_opt(&self.name)).await? else { return Ok(()) };
@@ -128,11 +126,12 @@ impl Election {
                 .await
         };
         if let Err(error) = released.await {
-            tracing::warn!(%error, lease = self.name, "the lease could not be released; it runs out by itself");
+            tracing::warn!(%error, lease = self.name, "the Lease could not be released; it will expire");
         }
     }
 
-    /// Takes the Lease or renews it: since when it is surely this operator's. `None`: it is another's.
+    /// Takes or renews the Lease. Returns the time from which this operator's term counts; `None`: another operator
+    /// holds the Lease.
     async fn claim(&mut self) -> Result<Option<Instant>, kube::Error> {
         let found = in_time(self.api.get_opt(&self.name)).await?;
         let since = Instant::now();
@@ -150,7 +149,7 @@ impl Election {
         Ok(Some(since))
     }
 
-    /// Only in the version that was read: of two that take it at once, one is refused.
+    /// Replaces only the resource version that was read: if two operators take the Lease, the API server refuses one.
     async fn replace(&self, metadata: ObjectMeta, spec: LeaseSpec) -> Result<(), kube::Error> {
         let lease = Lease { metadata, spec: Some(spec) };
         in_time(self.api.replace(&self.name, &PostParams::default(), &lease)).await.map(drop)

@@ -1,18 +1,17 @@
-//! Whether the first list of every watch has arrived. Until then a store that lacks an object says
-//! nothing about the cluster, so nothing may be decided. (`Store::wait_until_ready` of kube wakes
-//! only the last of several tasks that wait on it.)
+//! Whether the first list of every watch has arrived. Until then an object that is absent from a store may exist in the
+//! cluster, so no reconcile starts. (kube's `Store::wait_until_ready` wakes only the last of several waiting tasks.)
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::watcher::{self, Event};
 use tokio_util::sync::CancellationToken;
 
-/// The lists of every scope, for the probe: one scope's trouble must not hold up another's work.
-/// `None` until it is known what there is to list.
+/// The lists of all scopes, for `/readyz` and the console. A reconcile waits for the lists of its own scope only, so
+/// that a fault in one namespace does not stop another namespace. `None`: no scope has started yet.
 #[derive(Clone, Default)]
 pub struct Listed(Arc<Mutex<Option<Vec<Lists>>>>);
 
-/// The lists of one scope: one signal a watch, set once and for ever.
+/// The lists of one scope: one signal per watch, which stays set once its first list has arrived.
 #[derive(Clone, Default)]
 pub struct Lists {
     pipelines: CancellationToken,
@@ -22,19 +21,19 @@ pub struct Lists {
 }
 
 impl Listed {
-    /// The lists of one more scope.
+    /// Adds a scope.
     pub fn scope(&self) -> Lists {
         let lists = Lists::default();
         self.locked().get_or_insert_default().push(lists.clone());
         lists
     }
 
-    /// There is nothing to list: another operator does the work.
+    /// Removes all scopes: another operator is the leader, so this one is ready without any list.
     pub fn nothing(&self) {
         *self.locked() = Some(vec![]);
     }
 
-    /// Whether every store of every scope holds what the API server holds.
+    /// Whether all first lists of all scopes have arrived.
     pub fn is_complete(&self) -> bool {
         let complete =
             |scopes: &Vec<Lists>| scopes.iter().flat_map(Lists::signals).all(CancellationToken::is_cancelled);
@@ -47,27 +46,24 @@ impl Listed {
 }
 
 impl Lists {
-    /// Watches the stream of ImagePipelines, after its store has been written.
+    /// An observer for the watch of ImagePipelines. All four observers belong after `reflect`, which fills the store.
     pub fn pipelines<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
         signal(&self.pipelines)
     }
 
-    /// Watches the stream of Deployments, after its store has been written.
     pub fn deployments<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
         signal(&self.deployments)
     }
 
-    /// Watches the stream of pods, after its store has been written.
     pub fn pods<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
         signal(&self.pods)
     }
 
-    /// Watches the stream of Secrets, after its store has been written.
     pub fn secrets<K>(&self) -> impl FnMut(&watcher::Result<Event<K>>) + Send + use<K> {
         signal(&self.secrets)
     }
 
-    /// Waits until every store holds what the API server holds.
+    /// Waits until all first lists of this scope have arrived.
     pub async fn complete(&self) {
         for signal in self.signals() {
             signal.cancelled().await;

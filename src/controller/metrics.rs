@@ -1,5 +1,5 @@
-//! The controller's metrics. Labels come from enumerations and from names of pipelines, and a
-//! pipeline that is gone takes its series along. It must never hold a figure that decides anything.
+//! The operator's metrics. Labels are enumerations and the names of pipelines; the series of a deleted pipeline are
+//! removed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,12 +18,10 @@ mod conditions;
 
 use conditions::Conditions;
 
-/// A pipeline.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct PipelineLabels {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
+    /// The name of the ImagePipeline.
     pub pipeline: String,
 }
 
@@ -32,7 +30,7 @@ struct ReasonLabels {
     reason: Reason,
 }
 
-/// All metrics of the controller. Clones share them.
+/// Clones share their values.
 #[derive(Clone)]
 pub struct Metrics {
     queue_messages: Family<PipelineLabels, Gauge>,
@@ -42,7 +40,7 @@ pub struct Metrics {
     conditions: Conditions,
     decisions: Family<ReasonLabels, Counter>,
     depth_unknown: Family<ReasonLabels, Counter>,
-    /// Seconds that one reconciliation took.
+    /// Duration of one reconcile in seconds.
     pub reconcile_seconds: Histogram,
 }
 
@@ -62,7 +60,6 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Registers every metric.
     pub fn register(&self, registry: &mut Registry) {
         let Self {
             queue_messages,
@@ -78,15 +75,15 @@ impl Metrics {
         registry.register("parked_messages", "Messages in the parking queue, as last read", parked_messages.clone());
         let renewed = "Messages that consumers published again before a delivery limit dropped them";
         registry.register("renewed_messages", renewed, renewed_messages.clone());
-        registry.register("desired_replicas", "Size last decided", desired_replicas.clone());
+        registry.register("desired_replicas", "Number of consumer pods, as last decided", desired_replicas.clone());
         registry.register_collector(Box::new(conditions.clone()));
-        registry.register("decisions", "Decisions by reason", decisions.clone());
-        registry.register("depth_unknown", "Readings of a depth that failed, by reason", depth_unknown.clone());
-        registry.register("reconcile_seconds", "Time of one reconciliation", reconcile_seconds.clone());
+        registry.register("decisions", "Scale decisions by reason", decisions.clone());
+        registry.register("depth_unknown", "Failed reads of a queue depth, by reason", depth_unknown.clone());
+        registry.register("reconcile_seconds", "Duration of one reconcile", reconcile_seconds.clone());
         registry.register("build", "The running version", Info::new(version::LABELS));
     }
 
-    /// Counts a decision. `unknown` is why the depth could not be read, if it could not.
+    /// Counts a decision. `unknown`: why the queue depth could not be read.
     pub fn decided(&self, pipeline: &PipelineLabels, decision: &Decision, unknown: Option<Reason>) {
         self.desired_replicas.get_or_create(pipeline).set(i64::from(decision.replicas));
         self.decisions.get_or_create(&ReasonLabels { reason: decision.reason }).inc();
@@ -99,7 +96,7 @@ impl Metrics {
         }
     }
 
-    /// Notes how many messages are parked, if that is known.
+    /// Sets the number of parked messages; `None` ends the series.
     pub fn parked(&self, pipeline: &PipelineLabels, messages: Option<u32>) {
         match messages {
             Some(messages) => drop(self.parked_messages.get_or_create(pipeline).set(i64::from(messages))),
@@ -107,17 +104,17 @@ impl Metrics {
         }
     }
 
-    /// Counts renewed messages. A series begins at 0: Prometheus sees no increase in the first value of a series.
+    /// Counts renewed messages. Call it with 0 too: Prometheus sees no increase in the first value of a series.
     pub fn renewed(&self, pipeline: &PipelineLabels, messages: u64) {
         self.renewed_messages.get_or_create(pipeline).inc_by(messages);
     }
 
-    /// Shows the conditions that a pipeline has now.
+    /// Sets the current conditions of a pipeline.
     pub fn told(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
         self.conditions.set(pipeline, conditions);
     }
 
-    /// Ends the series of every pipeline: another operator has them now.
+    /// Ends the series of all pipelines: another operator is the leader now.
     pub fn forget_all(&self) {
         self.conditions.clear();
         self.queue_messages.clear();
@@ -126,7 +123,7 @@ impl Metrics {
         self.desired_replicas.clear();
     }
 
-    /// Ends the series of a pipeline that is gone.
+    /// Ends the series of a deleted pipeline.
     pub fn forget(&self, pipeline: &PipelineLabels) {
         self.conditions.remove(pipeline);
         self.queue_messages.remove(pipeline);

@@ -1,6 +1,5 @@
-//! Reads everything a decision needs: the watched objects, the queue's depth, what the pods say of
-//! themselves. It must never decide, nor write anything anywhere; what could not be read is a value
-//! here, not an error.
+//! Reads the input of a reconcile: the watched objects, the queue depth and the pods' `/status`. A failed read is a
+//! value of [`Observed`], not an error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -29,36 +28,33 @@ mod pod;
 
 use pod::{is_consumer_of, running_at, trouble_of};
 
-/// How long a pod may take to answer, and how much it may say.
+/// Limits of a pod's `/status` response: time and bytes.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 const STATUS_LIMIT: usize = 64 * 1024;
 
-/// How often it is looked whether Secrets have changed while a broker does not answer.
+/// How often the Secrets are checked for a change while RabbitMQ has not answered.
 const LOOK_AT_SECRETS_EVERY: Duration = Duration::from_millis(250);
 
-/// The keys of a Secret.
+/// The data of a Secret, by key.
 type Data = BTreeMap<String, ByteString>;
 
-/// Where observations come from.
+/// The sources of observations.
 pub struct Sources {
-    /// Reads the data of Secrets, which no store holds.
+    /// Reads the data of Secrets: the stores hold only their metadata.
     pub client: Client,
-    /// The consumer Deployments.
     pub deployments: Store<Deployment>,
-    /// The consumer pods.
     pub pods: Store<Pod>,
-    /// That Secrets exist, and in which version.
+    /// Existence and resource version of Secrets.
     pub secrets: Store<PartialObjectMeta<Secret>>,
-    /// Sessions with brokers.
     pub brokers: Brokers,
-    /// Asks pods.
+    /// For the pods' `/status`.
     pub http: reqwest::Client,
-    /// Whether the stores hold what the API server holds.
+    /// Whether the stores have received their first lists.
     pub lists: Lists,
 }
 
 impl Sources {
-    /// Looks at everything that concerns one pipeline, all at the same time.
+    /// Observes one pipeline. The queue depth and all pods are read at the same time.
     pub async fn observe(&self, pipeline: &ImagePipeline) -> Observed {
         let namespace = pipeline.namespace().unwrap_or_default();
         let name = pipeline.name_any();
@@ -84,7 +80,7 @@ impl Sources {
         }
     }
 
-    /// A broker that hangs is not waited for once the Secrets say something else.
+    /// Starts again when a Secret changes, so that a fixed Secret does not wait for a broker that never answers.
     async fn depth(&self, pipeline: &ImagePipeline, namespace: &str) -> Result<QueueDepth, Trouble> {
         let secrets = self.broker_secrets(pipeline);
         loop {
@@ -120,7 +116,7 @@ impl Sources {
         self.brokers.depth(ObjectRef::from_obj(pipeline), source, revision, address).await
     }
 
-    /// Messages in the parking queue, which a consumer makes when it parks its first.
+    /// The number of messages in the parking queue. A consumer declares that queue when it parks its first message.
     async fn parked(&self, pipeline: &ImagePipeline, pods: &[ObservedPod]) -> Option<u32> {
         let (source, failures) = (&pipeline.spec.source, &pipeline.spec.failures);
         if failures.policy != FailurePolicy::Park {
@@ -132,7 +128,7 @@ impl Sources {
         self.brokers.parked(ObjectRef::from_obj(pipeline), &queue, expected).await
     }
 
-    /// The versions of Secrets as one text, or which of them is missing.
+    /// The resource versions of the Secrets, joined by dots, or the error for the first missing Secret.
     fn versions(&self, namespace: &str, secrets: &[(SecretRole, String)]) -> Result<String, Trouble> {
         let versions = secrets.iter().map(|(role, secret)| {
             self.revision(namespace, secret).ok_or_else(|| secret_not_found(secret, role.field()))
@@ -140,7 +136,7 @@ impl Sources {
         Ok(versions.collect::<Result<Vec<_>, _>>()?.join("."))
     }
 
-    /// Waits until the versions are others than those.
+    /// Waits until the versions differ from `versions`.
     async fn changed(&self, versions: &Result<String, Trouble>, namespace: &str, secrets: &[(SecretRole, String)]) {
         let mut looks = tokio::time::interval(LOOK_AT_SECRETS_EVERY);
         while self.versions(namespace, secrets) == *versions {
@@ -166,8 +162,8 @@ impl Sources {
         }
     }
 
-    /// The store's Secrets are the consumers' to read; that one is missing can be seen from here,
-    /// also while there is no consumer.
+    /// The fault if a Secret for S3 is missing. Only consumers read the data of these Secrets, but a missing Secret is
+    /// reported even while no consumer runs.
     fn credentials(&self, pipeline: &ImagePipeline, namespace: &str) -> Option<Trouble> {
         let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
         let missing =
@@ -204,7 +200,7 @@ impl Sources {
         }
     }
 
-    /// A pod is not trusted: its answer is bounded in time and size, and read as one known type.
+    /// Pods are not trusted: the response is limited in time and size, and parsed as one known type.
     async fn report(&self, address: &str) -> Option<PodStatus> {
         let url = format!("http://{address}:{}/status", names::HTTP_PORT);
         let mut response = self.http.get(url).timeout(STATUS_TIMEOUT).send().await.ok()?;

@@ -1,5 +1,5 @@
-//! Counts the messages that consumers renewed, from what the pods report, and decides when a Warning event is due.
-//! The figures are kept by pod: a pod that goes, starts again or misses one poll is no news.
+//! Counts the messages that consumers renewed, as the pods report them, and decides when a Warning event is due. Counts
+//! are kept per pod, so that a pod that goes, restarts or misses a poll changes no sum.
 
 use std::collections::HashMap;
 
@@ -9,15 +9,14 @@ use super::observed::ObservedPod;
 use super::status::Transition;
 use crate::reason::Reason;
 
-/// The shortest time between two events of one pipeline: every event has a text of its own, and the API server must
-/// not get an object for each poll of a long outage.
+/// The shortest time between two events of one pipeline. The text of each event differs, so without a limit a long
+/// outage would create an Event object at every poll.
 const EVERY: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is remembered of one pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Renewals {
-    /// By pod, the count in its last report; `None`: the pod existed before this operator and has not answered yet.
-    /// Without a value before the first poll.
+    /// By pod, the count in its last report; `None`: the pod existed at the first poll and has not answered yet. The
+    /// whole map is `None` before the first poll.
     pods: Option<HashMap<String, Option<u64>>>,
     /// Messages renewed since the last event.
     unreported: u64,
@@ -31,10 +30,10 @@ impl Renewals {
         let earlier = self.pods.take();
         let mut grown = 0_u64;
         let counts = pods.iter().map(|pod| {
-            // A pod that is new has renewed nothing before.
+            // A new pod starts at 0.
             let before = earlier.as_ref().and_then(|earlier| earlier.get(&pod.name).copied().unwrap_or(Some(0)));
             let Some(now) = pod.report.as_ref().map(|report| report.renewed) else { return (pod.name.clone(), before) };
-            // A smaller count is that of a process that started again.
+            // A smaller count comes from a restarted process.
             let since = before.map_or(0, |before| now.checked_sub(before).unwrap_or(now));
             grown = grown.saturating_add(since);
             (pod.name.clone(), Some(now))
@@ -63,10 +62,10 @@ impl Renewals {
 fn note(queue: &str, messages: u64) -> String {
     let messages = if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
     format!(
-        "Consumers published {messages} of queue {queue:?} again, before the queue's delivery limit could drop them: \
-         the messages had been returned to the queue too often, by consumers that crashed, by closed connections or \
-         by a storage outage. Nothing is lost. Look for the cause: restarts of the pods (kubectl get pods), errors in \
-         their logs, and the conditions BrokerReachable, StorageAvailable and ConsumersAvailable."
+        "Consumers published {messages} of queue {queue:?} again, before the queue's delivery limit could drop them. \
+         The messages had been requeued too often, by consumers that crashed, by closed connections or by a storage \
+         outage. No message is lost. To find the cause, check restarts of the pods (kubectl get pods), errors in their \
+         logs, and the conditions BrokerReachable, StorageAvailable and ConsumersAvailable."
     )
 }
 
@@ -86,10 +85,10 @@ mod tests {
         let mut renewals = Renewals::default();
         for (what, pods, expected) in [
             ("the first poll", vec![pod("a", Some(7)), pod("b", None)], 0),
-            ("the first answer of a pod that was there", vec![pod("a", Some(7)), pod("b", Some(5))], 0),
-            ("more of both", vec![pod("a", Some(9)), pod("b", Some(6))], 3),
+            ("the first answer of a pod from the first poll", vec![pod("a", Some(7)), pod("b", Some(5))], 0),
+            ("both pods renew", vec![pod("a", Some(9)), pod("b", Some(6))], 3),
             ("a pod does not answer", vec![pod("a", None), pod("b", Some(6))], 0),
-            ("it answers again", vec![pod("a", Some(9)), pod("b", Some(6))], 0),
+            ("the pod answers again", vec![pod("a", Some(9)), pod("b", Some(6))], 0),
             ("a pod is gone, another renews", vec![pod("b", Some(8))], 2),
             ("a new pod renews", vec![pod("b", Some(8)), pod("c", Some(1))], 1),
             ("a process starts again", vec![pod("b", Some(0)), pod("c", Some(1))], 0),
@@ -109,7 +108,7 @@ mod tests {
         renewals.count(&[pod("a", Some(3))]);
         let event = renewals.event("tiles", at(0)).unwrap();
         assert!(event.warning && event.note.contains("1 message of queue \"tiles\""), "{event:?}");
-        assert!(renewals.event("tiles", at(0)).is_some(), "not published so far");
+        assert!(renewals.event("tiles", at(0)).is_some(), "not published yet");
         renewals.reported(at(0));
         renewals.count(&[pod("a", Some(5))]);
         assert_eq!(renewals.event("tiles", at(9)), None, "too soon");
@@ -117,6 +116,6 @@ mod tests {
         let event = renewals.event("tiles", at(10)).unwrap();
         assert!(event.note.contains("3 messages"), "{event:?}");
         renewals.reported(at(10));
-        assert_eq!(renewals.event("tiles", at(60)), None, "no news");
+        assert_eq!(renewals.event("tiles", at(60)), None, "nothing new");
     }
 }

@@ -1,6 +1,5 @@
-//! How soon a watch that failed is begun anew. It must never be so long that the operator is blind
-//! well after the API server is back (kube's own way doubles to a minute), nor make one watch wait for
-//! another.
+//! Backoff of failed watches: at most 5 s, so that the operator soon sees changes again once the API server is back
+//! (kube's default doubles up to a minute).
 
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use kube::runtime::utils::Backoff;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The tries of one watch: a second, two, four, then five each, and up to half of it less, so that four
-/// watches do not return at once.
+/// The backoff of one watch: 1, 2, 4, then 5 s, each reduced by a random part of up to one half, so that the four
+/// watches of a scope do not restart in the same moment.
 #[derive(Default)]
 pub struct Rewatch {
     failures: u32,
@@ -32,8 +31,8 @@ impl Backoff for Rewatch {
     }
 }
 
-/// For all watches together, which kube holds up by default when one of them has failed: each waits for
-/// itself already.
+/// No backoff for the `Controller`, which by default delays all its watches after one of them has failed. Each watch
+/// has its own [`Rewatch`].
 pub struct AtOnce;
 
 impl Iterator for AtOnce {

@@ -1,6 +1,6 @@
-//! Where the operator works: the whole cluster, or one namespace with watches, stores and a controller
-//! of its own. It must never ask for anything outside of its namespace; scopes share brokers'
-//! connections and nothing that one could break for another.
+//! A scope: the whole cluster, or one namespace with its own watches, stores and controller. A scope requests nothing
+//! outside its namespace. Scopes share the connections to RabbitMQ, but no state by which a fault of one scope would
+//! stop another.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,7 +28,7 @@ use super::rewatch::{AtOnce, Rewatch};
 use super::{Error, Guarded, Settings, error_policy, reconcile};
 use crate::api::names;
 
-/// What every scope has of the operator.
+/// The parts of the operator that all scopes share.
 #[derive(Clone)]
 pub struct Shared {
     client: Client,
@@ -40,10 +40,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What is shared, with no connection yet.
-    ///
     /// # Errors
-    /// The client for the pods' status could not be made.
+    /// The HTTP client for the pods' `/status` can't be created.
     pub fn new(client: Client, settings: Settings, instruments: Instruments, term: Term) -> Result<Self, Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -55,10 +53,10 @@ impl Shared {
     }
 }
 
-/// Works in a namespace, or in all of them, until told to stop.
+/// Reconciles the pipelines of a namespace, or of all namespaces (`None`), until `stop`.
 ///
 /// # Errors
-/// The watches have ended by themselves.
+/// The watches ended without `stop`.
 pub async fn run(
     namespace: Option<String>,
     shared: Shared,
@@ -92,7 +90,7 @@ pub async fn run(
         .reflect(pod_writer)
         .inspect(lists.pods())
         .touched_objects();
-    // Metadata alone, and of that only what is looked at: an annotation may hold a Secret's data.
+    // Metadata only, without annotations: the annotation last-applied-configuration may hold a Secret's data.
     let secret_events = watcher(api::<PartialObjectMeta<Secret>>(client, namespace), watcher::Config::default())
         .backoff(Rewatch::default())
         .modify(|secret: &mut PartialObjectMeta<Secret>| {
@@ -120,7 +118,7 @@ pub async fn run(
 }
 
 impl Shared {
-    /// The lists of one more scope.
+    /// Adds a scope to the lists that `/readyz` waits for.
     pub fn lists(&self) -> Lists {
         self.instruments.listed.scope()
     }
@@ -158,7 +156,7 @@ where
     }
 }
 
-/// Runs the controller's stream, and now and then forgets what belongs to pipelines that are gone.
+/// Runs the controller's stream, and drops the state of deleted pipelines every 30 s.
 async fn drive<T>(controller: impl Stream<Item = T>, context: &Context) {
     let mut controller = std::pin::pin!(controller);
     let mut cleaning = tokio::time::interval(Duration::from_secs(30));

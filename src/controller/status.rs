@@ -1,5 +1,5 @@
-//! What the resource's status says: one pure function of what was observed, decided and applied. It
-//! must never invent a state: what is not known is `Unknown`.
+//! The status of an ImagePipeline: a pure function of what was observed, decided and applied. A state that is not known
+//! is reported as `Unknown`.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -17,18 +17,19 @@ mod transitions;
 
 pub use transitions::{Transition, transitions};
 
-/// A figure that moves by itself, as the backlog does, is written this seldom when nothing else has
-/// changed; sooner if it has become 0 or is no longer, which is what one looks for.
+/// How often the status is written when only the message counts (`backlog`, `parked`) have changed; more often if a
+/// count has become 0 or is no longer 0.
 const REFRESH_AFTER: SignedDuration = SignedDuration::from_secs(30);
 const REFRESH_ZERO_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
-/// What is known while the spec has changed and only pods of before speak, of a fault.
-const STARTING_ANEW: &str = "Consumers of the changed spec are starting; those of before met a fault.";
+/// The message while only pods of the previous spec have reported, and they report a fault.
+const STARTING_ANEW: &str =
+    "Consumers of the changed spec are starting; consumers of the previous spec report a fault.";
 
-/// How long consumers may take to start before it counts as a failure.
+/// How long consumers may take to start before the condition turns from `Unknown` to `False`.
 const STARTS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
-/// One condition before it has a time and a generation.
+/// A condition without transition time and generation.
 struct Finding {
     kind: ConditionType,
     status: &'static str,
@@ -36,7 +37,7 @@ struct Finding {
     message: String,
 }
 
-/// The status that follows from one reconciliation.
+/// The status after one reconcile.
 pub fn status(
     previous: &ImagePipelineStatus,
     pipeline: &ImagePipeline,
@@ -66,8 +67,7 @@ pub fn status(
     }
 }
 
-/// Whether `current` has something to write: at once if more has changed than how many messages there
-/// are.
+/// Whether `current` must be written: immediately if anything but the message counts has changed.
 pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, since_written: SignedDuration) -> bool {
     let counts = |status: &ImagePipelineStatus| [status.backlog, status.parked];
     let any = |status: &ImagePipelineStatus| counts(status).map(|count| count.map(|count| count > 0));
@@ -79,7 +79,7 @@ pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, sin
     }
 }
 
-/// The status of a resource that can't be read as an ImagePipeline.
+/// The status of a resource that does not parse as an ImagePipeline.
 pub fn invalid(generation: Option<i64>, detail: &str, now: Timestamp) -> ImagePipelineStatus {
     let message = format!("this ImagePipeline can't be read: {detail}; correct it against `kubectl explain imgp.spec`");
     let finding = Finding { kind: ConditionType::Ready, status: "False", reason: Reason::InvalidSpec, message };
@@ -116,9 +116,9 @@ fn finding(kind: ConditionType, status: &'static str, reason: Reason, message: i
 fn broker_reachable(observed: &Observed) -> Finding {
     let kind = ConditionType::BrokerReachable;
     match &observed.depth {
-        Ok(_) => finding(kind, "True", Reason::Connected, "The broker answers."),
+        Ok(_) => finding(kind, "True", Reason::Connected, "Connected to RabbitMQ."),
         Err(Trouble { reason, .. }) if is_of_queue(*reason) || *reason == Reason::DeclareRefused => {
-            finding(kind, "True", Reason::Connected, "The broker answers.")
+            finding(kind, "True", Reason::Connected, "Connected to RabbitMQ.")
         }
         Err(trouble) => finding(kind, "False", trouble.reason, &trouble.message),
     }
@@ -131,9 +131,9 @@ fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
         Ok(_) if observed.foreign > 0 => {
             let others = if observed.foreign == 1 { "consumer" } else { "consumers" };
             let message = format!(
-                "Queue {queue:?} exists, but others take messages from it, which are never stored: the broker counts \
-                 {} more {others} than this pipeline has pods. `rabbitmqctl list_consumers` names them; stop them \
-                 (an old script?), or give them a queue of their own.",
+                "Queue {queue:?} exists, but other consumers take messages from it, and those messages are never \
+                 stored: RabbitMQ counts {} more {others} than this pipeline has pods. Find them with \
+                 `rabbitmqctl list_consumers`; stop them (an old script?), or give them a queue of their own.",
                 observed.foreign
             );
             finding(kind, "True", Reason::ForeignConsumers, message)
@@ -143,11 +143,11 @@ fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
         Err(trouble) if trouble.reason == Reason::DeclareRefused => {
             finding(kind, "Unknown", trouble.reason, &trouble.message)
         }
-        Err(_) => finding(kind, "Unknown", Reason::NotYetKnown, "The broker can't be asked."),
+        Err(_) => finding(kind, "Unknown", Reason::NotYetKnown, "No connection to RabbitMQ: see BrokerReachable."),
     }
 }
 
-/// Whether the broker answered, and reported that the queue can't be read.
+/// Whether RabbitMQ answered that this queue can't be read.
 fn is_of_queue(reason: Reason) -> bool {
     matches!(reason, Reason::QueueNotFound | Reason::QueueUnavailable | Reason::QueueInUse | Reason::StreamNotSupported)
 }
@@ -157,15 +157,21 @@ fn storage_available(observed: &Observed) -> Finding {
     if let Some(trouble) = &observed.credentials {
         return finding(kind, "False", trouble.reason, &trouble.message);
     }
-    health(kind, observed, |report| &report.storage, Reason::StorageAvailable, "Consumers store images.")
+    health(kind, observed, |report| &report.storage, Reason::StorageAvailable, "Consumers write to the S3 bucket.")
 }
 
 fn parking_available(observed: &Observed) -> Finding {
     let kind = ConditionType::ParkingAvailable;
-    health(kind, observed, |report| &report.parking, Reason::ParkingAvailable, "Consumers can park messages.")
+    health(
+        kind,
+        observed,
+        |report| &report.parking,
+        Reason::ParkingAvailable,
+        "Consumers publish to the parking queue.",
+    )
 }
 
-/// What the pods say of one thing they depend on: false as soon as one of them fails.
+/// The condition of one dependency of the consumers: `False` if any pod reports a fault.
 fn health(
     kind: ConditionType,
     observed: &Observed,
@@ -175,7 +181,7 @@ fn health(
 ) -> Finding {
     let mut reports = observed.speaking().map(of).peekable();
     if reports.peek().is_none() {
-        return finding(kind, "Unknown", Reason::NoConsumers, "No consumer runs that could tell.");
+        return finding(kind, "Unknown", Reason::NoConsumers, "No consumer reports its status.");
     }
     let (mut available, mut failing) = (false, None);
     for report in reports {
@@ -185,11 +191,12 @@ fn health(
     match failing {
         Some(fault) => told(kind, observed, fault),
         None if available => finding(kind, "True", good, message),
-        None => finding(kind, "Unknown", Reason::NotYetKnown, "No message has needed it since the consumers started."),
+        None => finding(kind, "Unknown", Reason::NotYetKnown, "Not used since the consumers started."),
     }
 }
 
-/// What follows from a fault that pods tell of. One that only pods of before have met may be mended.
+/// The condition for a fault that pods report. If only pods of a previous spec report it, the new spec may have fixed
+/// it.
 fn told(kind: ConditionType, observed: &Observed, fault: &Fault) -> Finding {
     if observed.speaks_of_before() {
         return finding(kind, "Unknown", Reason::ConsumersStarting, STARTING_ANEW);
@@ -209,7 +216,7 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
     if let Some(fault) = observed.speaking().find_map(|report| report.broker.fault()) {
         return told(kind, observed, fault);
     }
-    // As the pods' own /readyz says it.
+    // The rule of the pods' own /readyz.
     let works = |report: &PodStatus| report.consuming && report.storage.fault().is_none();
     let running = pods().filter(|pod| pod.report.as_ref().is_some_and(works)).count();
     let silent = pods().filter(|pod| pod.ready && pod.report.is_none()).count();
@@ -219,21 +226,29 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
         return told(kind, observed, fault);
     }
     match () {
-        () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "No consumer is wanted."),
+        () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "The desired size is 0."),
         () if running == 0 && silent > 0 => {
-            let message =
-                format!("{silent} ready consumers don't answer on port {}; check network policies", names::HTTP_PORT);
+            let message = format!(
+                "{silent} ready consumers don't answer the operator on port {}; check NetworkPolicies",
+                names::HTTP_PORT
+            );
             finding(kind, "Unknown", Reason::StatusUnreachable, message)
         }
         () if running == 0 => {
             let status = if starting { "Unknown" } else { "False" };
-            finding(kind, status, Reason::ConsumersStarting, "No consumer is consuming yet.")
+            finding(
+                kind,
+                status,
+                Reason::ConsumersStarting,
+                "No consumer reads the queue yet; if that lasts, see `kubectl logs` of its pods.",
+            )
         }
-        () => finding(kind, "True", Reason::ConsumersReady, "Consumers are consuming."),
+        () => finding(kind, "True", Reason::ConsumersReady, "Consumers read the queue."),
     }
 }
 
-/// Whether consumers that don't consume may be about to: none was wanted before, or not for long.
+/// Whether consumers may still be starting: until now the size was 0, or they have been starting for less than
+/// [`STARTS_WITHIN`].
 fn is_starting(previous: &[Condition], now: Timestamp) -> bool {
     let before = previous.iter().find(|condition| condition.type_ == ConditionType::ConsumersAvailable.as_str());
     before.is_none_or(|before| match reason_named(&before.reason) {
@@ -249,48 +264,52 @@ fn scaling_active(observed: &Observed, decision: &Decision) -> Finding {
     let kind = ConditionType::ScalingActive;
     match (decision.reason, &observed.depth, observed.no_use_growing()) {
         (Reason::FixedSize, ..) => {
-            let message = "spec.replicas fixes the size; remove the field to have the size follow the queue.";
+            let message = "spec.replicas sets a fixed size; remove the field to scale by queue depth.";
             finding(kind, "False", Reason::FixedSize, message)
         }
         (Reason::Paused, ..) => {
-            let message = "spec.paused freezes the size; set it to false to have the size follow the queue.";
+            let message = "spec.paused freezes the size; set the field to false to scale by queue depth.";
             finding(kind, "False", Reason::Paused, message)
         }
         (_, Err(trouble), _) => finding(
             kind,
             "False",
             Reason::DepthUnknown,
-            format!("The size is held, the queue's depth is unknown: {}", trouble.message),
+            format!("The size does not change, because the queue depth is unknown: {}", trouble.message),
         ),
         (Reason::DepthUnknown, Ok(_), _) => {
             let message =
-                "The size is held: the broker reports no message and no consumer while consumers are connected.";
+                "The size does not change: RabbitMQ reports 0 messages and 0 consumers, but consumers are connected.";
             finding(kind, "False", Reason::DepthUnknown, message)
         }
         (_, Ok(_), Some(Trouble { reason, message })) => {
-            let message = format!("The size does not grow, more consumers could not help ({reason}): {message}");
+            let message =
+                format!("The size does not grow, because more consumers would not help ({reason}): {message}");
             finding(kind, "False", Reason::GrowthHeld, message)
         }
-        (_, Ok(_), None) => finding(kind, "True", Reason::BacklogCounted, "The size follows the queue."),
+        (_, Ok(_), None) => finding(kind, "True", Reason::BacklogCounted, "The size follows the queue depth."),
     }
 }
 
 fn scaling_limited(decision: &Decision, scaling: &Scaling) -> Finding {
     let kind = ConditionType::ScalingLimited;
     if decision.limited {
-        let message = format!("The backlog asks for more than scaling.maxReplicas ({}).", scaling.max_replicas);
+        let message = format!(
+            "The backlog needs more pods than spec.scaling.maxReplicas ({}); raise it to grow further.",
+            scaling.max_replicas
+        );
         return finding(kind, "True", Reason::AtMaximum, message);
     }
     match decision.reason {
         Reason::FixedSize | Reason::Paused => {
-            finding(kind, "False", decision.reason, "The limits concern a size that follows the queue.")
+            finding(kind, "False", decision.reason, "The limits apply only to a size that follows the queue depth.")
         }
-        _ => finding(kind, "False", Reason::WithinLimits, "The size wanted is within the limits."),
+        _ => finding(kind, "False", Reason::WithinLimits, "The desired size is within the limits."),
     }
 }
 
-/// The summary: the first part that is wrong gives its reason; a part that is unknown does not
-/// count against the whole.
+/// The summary: `False` with the reason of the first condition that is `False`. A condition that is `Unknown` does not
+/// make it `False`, and neither do the two scaling conditions.
 fn ready(parts: &[Finding], observed: &Observed, decision: &Decision) -> Finding {
     let kind = ConditionType::Ready;
     let counts = |part: &&Finding| {
@@ -310,18 +329,21 @@ fn ready(parts: &[Finding], observed: &Observed, decision: &Decision) -> Finding
         (0, Reason::FixedSize) => finding(kind, "True", Reason::Stopped, "spec.replicas is 0: no consumer runs."),
         (0, Reason::Paused) => finding(kind, "True", Reason::Paused, "spec.paused keeps the size at 0."),
         (0, Reason::DepthUnknown) => {
-            let why =
-                observed.depth.as_ref().err().map_or("the broker's answer can't be true", |trouble| &trouble.message);
-            let message = format!("No consumer runs, and whether the queue is empty is unknown: {why}");
+            let why = observed
+                .depth
+                .as_ref()
+                .err()
+                .map_or("RabbitMQ reports no consumers, but some run", |trouble| &trouble.message);
+            let message = format!("The size is 0, and the queue depth is unknown: {why}");
             finding(kind, "Unknown", Reason::DepthUnknown, message)
         }
-        (0, _) => finding(kind, "True", Reason::Idle, "The queue is empty; consumers start when messages come."),
-        _ => finding(kind, "True", Reason::Running, "Consumers carry images from the queue to the bucket."),
+        (0, _) => finding(kind, "True", Reason::Idle, "The queue is empty; consumers start when messages arrive."),
+        _ => finding(kind, "True", Reason::Running, "Consumers store the images of the queue in the bucket."),
     }
 }
 
-/// Adds generation and time; the time of the last change is kept while the status is the same
-/// (Kubernetes API conventions, "Typical status properties").
+/// Adds generation and transition time. The time changes only with the status, not with the reason (Kubernetes API
+/// conventions, "Typical status properties").
 fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Condition {
     let Finding { kind, status, reason, message } = finding;
     let before = previous.iter().find(|before| before.type_ == kind.as_str() && before.status == status);
@@ -335,8 +357,8 @@ fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, 
     }
 }
 
-/// The message as a sentence of its own: errors are worded to stand within one. One that begins
-/// with an address or a field's name is left as it is.
+/// Capitalizes the message: errors are worded to stand within a sentence. A message that begins with a URL or a field
+/// name stays unchanged.
 fn sentence(message: &str) -> String {
     let is_name = |word: &str| word.contains("://") || word.starts_with("spec.");
     if message.split(' ').next().is_some_and(is_name) {

@@ -1,5 +1,5 @@
-//! Events of pipelines: one object for one text, counted up when it is said again, and only so many
-//! texts an hour. It must never show one text under another's event: the API server keeps the first.
+//! Events of pipelines. Each text is one Event object, whose count rises when the text is repeated, and a pipeline may
+//! create a limited number of objects per hour.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,33 +12,32 @@ use kube::{Client, Resource as _};
 use super::super::status::Transition;
 use crate::api::ImagePipeline;
 
-/// How long an event is counted up after it was said last: as long as the recorder knows it.
+/// How long a repeated text raises the count of its event: as long as the recorder keeps the event.
 const SAME_FOR: SignedDuration = SignedDuration::from_mins(6);
 
-/// How many objects a pipeline may make within how long, of warnings and of the rest: the API server
-/// keeps events for an hour. What is beyond it is in the log, and what it led to in the status.
+/// How many Event objects a pipeline may create per hour, counted separately for warnings and for normal events. The
+/// API server keeps events for an hour. Further events are in the log only.
 const MOST: usize = 60;
 const WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
-/// A pipeline, and whether it is its warnings.
+/// A pipeline, and whether the events are warnings.
 type Key = (ObjectRef<ImagePipeline>, bool);
 
-/// The publisher.
 pub(super) struct Events {
     client: Client,
     reporter: Reporter,
     said: Mutex<HashMap<Key, Said>>,
 }
 
-/// What was said lately. A recorder takes all events of one reason for the same, whatever their
-/// texts, so each text has one of its own.
+/// The texts published lately. A recorder counts all events of one reason as the same event and keeps the first text,
+/// so each text has its own recorder.
 #[derive(Default)]
 struct Said {
     texts: HashMap<String, (Recorder, Timestamp)>,
     budget: Budget,
 }
 
-/// When objects were made.
+/// When Event objects were created.
 #[derive(Default)]
 struct Budget(VecDeque<Timestamp>);
 
@@ -47,10 +46,6 @@ impl Events {
         Self { client, reporter, said: Mutex::default() }
     }
 
-    /// Publishes one change.
-    ///
-    /// # Errors
-    /// The API server refused.
     pub(super) async fn publish(
         &self,
         pipeline: &ImagePipeline,
@@ -69,7 +64,7 @@ impl Events {
         };
         let Some(recorder) = self.recorder(&key, &note, now) else { return Ok(()) };
         match recorder.publish(&event, &pipeline.object_ref(&())).await {
-            // Somebody has deleted the event that was to be counted up.
+            // The Event object has been deleted meanwhile: create it again.
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 self.locked().entry(key.clone()).or_default().texts.remove(&note);
                 let Some(recorder) = self.recorder(&key, &note, now) else { return Ok(()) };
@@ -79,12 +74,12 @@ impl Events {
         }
     }
 
-    /// Forgets pipelines other than those that `lives` names.
+    /// Drops the state of all pipelines for which `lives` is false.
     pub(super) fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
         self.locked().retain(|(pipeline, _), _| lives(pipeline));
     }
 
-    /// Who says this text; `None`: too much has been said.
+    /// The recorder of this text; `None`: the limit of Event objects is reached.
     fn recorder(&self, key: &Key, note: &str, now: Timestamp) -> Option<Recorder> {
         let mut said = self.locked();
         let Said { texts, budget } = said.entry(key.clone()).or_default();
@@ -106,7 +101,7 @@ impl Events {
 }
 
 impl Budget {
-    /// Takes one object, if there is one left.
+    /// Takes one object of the budget, if one is left.
     fn takes(&mut self, now: Timestamp) -> bool {
         while self.0.pop_front_if(|made| now.duration_since(*made) >= WITHIN).is_some() {}
         let left = self.0.len() < MOST;

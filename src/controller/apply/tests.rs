@@ -1,4 +1,4 @@
-//! What is written, when, and what never is.
+//! Which writes are sent, and when.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
     ObservedPod { report, secrets, deletion_cost, ..ObservedPod::default() }
 }
 
-/// Of five pods.
+/// A Deployment of five pods.
 fn observed() -> Observed {
     let deployment = serde_json::from_value(json!({ "spec": { "replicas": 5, "selector": {}, "template": {} } }));
     Observed {
@@ -34,14 +34,14 @@ fn before_a_shrink_pods_are_ranked_by_what_they_hold_and_only_where_it_changes_a
     let cost = names::DELETION_COST_ANNOTATION;
     let cases = [
         ("holds", pod(Some(7), None), 3, json!({ cost: "7" })),
-        ("holds as before", pod(Some(7), Some("7")), 3, json!({})),
+        ("holds as many as before", pod(Some(7), Some("7")), 3, json!({})),
         ("holds less", pod(Some(2), Some("7")), 3, json!({ cost: "2" })),
         ("idle", pod(Some(0), None), 3, json!({})),
         ("idle again", pod(Some(0), Some("7")), 3, json!({ cost: "0" })),
-        ("says nothing", pod(None, Some("7")), 3, json!({})),
+        ("no report", pod(None, Some("7")), 3, json!({})),
         ("the size stays", pod(Some(7), None), 5, json!({})),
         ("the size grows", pod(Some(7), Some("2")), 9, json!({})),
-        ("all go", pod(Some(7), None), 0, json!({})),
+        ("no pod stays", pod(Some(7), None), 0, json!({})),
     ];
     for (name, pod, size, expected) in cases {
         let ranks = shrinks(&observed(), size);
@@ -53,8 +53,8 @@ fn before_a_shrink_pods_are_ranked_by_what_they_hold_and_only_where_it_changes_a
 fn a_shrink_that_is_not_carried_out_is_ranked_again_after_a_while_only() {
     let at = |second| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
     assert!(holds((3, at(0)), 3, at(29)));
-    assert!(!holds((3, at(0)), 3, at(30)), "what pods hold has changed since");
-    assert!(!holds((3, at(0)), 2, at(1)), "another shrink");
+    assert!(!holds((3, at(0)), 3, at(30)), "the ranking is 30 s old");
+    assert!(!holds((3, at(0)), 2, at(1)), "another size");
 }
 
 /// Whether each kind of write reaches the API server.

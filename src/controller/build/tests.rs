@@ -1,4 +1,4 @@
-//! What is built for a pipeline that says little and for one that says everything, and what changes with it.
+//! The Deployment for a minimal and for a full spec, and how the spec's text reaches the consumer.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use clap::Parser;
@@ -91,7 +91,7 @@ fn fullest_deployment() {
     insta::assert_yaml_snapshot!(built(FULLEST, 0, &image));
 }
 
-/// What the kubelet makes of an argument: `Expand` of Kubernetes' `third_party/forked/golang/expansion`.
+/// How the kubelet expands an argument: `Expand` of Kubernetes' `third_party/forked/golang/expansion`.
 fn expand(argument: &str, variables: &[(&str, &str)]) -> String {
     let (mut expanded, mut rest) = (String::new(), argument);
     while let Some((before, after)) = rest.split_once('$') {
@@ -130,7 +130,7 @@ fn an_argument_is_expanded_as_kubernetes_documents_it() {
     }
 }
 
-/// Text of a user, mostly of the pieces that the kubelet gives a meaning to.
+/// Text of a spec, mostly pieces with a meaning for the kubelet.
 fn text() -> impl Strategy<Value = String> {
     const PIECES: &[&str] =
         &["$", "$$", "(", ")", "$(", "$(MALLOC_ARENA_MAX)", "$(KUBERNETES_SERVICE_HOST)", "\"", "\\", " ", "é"];

@@ -1,5 +1,4 @@
-//! One pipeline as the console shows it: how it is, why, and what a person does next. Pure. It must never
-//! say more than its status says.
+//! One pipeline as the console shows it: its state, the causes, and what to do. Pure functions of the status.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -9,30 +8,24 @@ use crate::api::names;
 use crate::api::{ImagePipeline, ImagePipelineStatus};
 use crate::reason::Reason;
 
-/// What is known of a pipeline.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
-    /// Where its images come from and go to; `None` if its resource can't be read.
+    /// `None` if the resource can't be parsed.
     pub flow: Option<Flow>,
-    /// Its status as of the last look, which the resource itself may have later.
+    /// The status after the last reconcile; the resource may receive it later.
     pub status: ImagePipelineStatus,
-    /// Its last hour.
     pub history: History,
 }
 
-/// Where images come from and go to.
+/// Where a pipeline's images come from and go to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
-    /// The queue that is read.
     pub queue: String,
-    /// The queue of messages that can't succeed.
     pub parking_queue: String,
-    /// The bucket that is written.
     pub bucket: String,
 }
 
 impl Flow {
-    /// That of a pipeline.
     pub fn of(pipeline: &ImagePipeline) -> Self {
         let spec = &pipeline.spec;
         Self {
@@ -43,24 +36,24 @@ impl Flow {
     }
 }
 
-/// How a pipeline is, the most urgent first.
+/// The state of a pipeline, the most urgent first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum State {
-    /// It does not do its work.
+    /// `Ready` is `False`.
     Failing,
-    /// It works, and somebody should look.
+    /// `Ready` is `True`, but a user should look: parked messages, foreign consumers, or a limited size.
     Noticed,
-    /// Nothing can be said yet.
+    /// `Ready` is `Unknown` or absent.
     Unknown,
-    /// Nothing is to be done.
+    /// Nothing to do.
     Fine,
 }
 
 impl State {
-    /// Every state, in their order.
+    /// All states, the most urgent first.
     pub const ALL: [Self; 4] = [Self::Failing, Self::Noticed, Self::Unknown, Self::Fine];
 
-    /// The state of one pipeline, in words.
+    /// The state as the page writes it.
     pub fn words(self) -> &'static str {
         match self {
             State::Failing => "needs attention",
@@ -71,22 +64,19 @@ impl State {
     }
 }
 
-/// Something that a person should know of, and what they do next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Advice {
-    /// What was found, and what to do about it.
+    /// What was found and what to do.
     pub text: String,
-    /// A command that shows more.
+    /// A command that shows details.
     pub command: String,
 }
 
 impl Entry {
-    /// The condition of this type, if there is one.
     pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
         self.status.conditions.iter().find(|condition| condition.type_ == kind.as_str())
     }
 
-    /// How it is.
     pub fn state(&self) -> State {
         match self.condition(ConditionType::Ready).map(|ready| ready.status.as_str()) {
             Some("False") => State::Failing,
@@ -96,12 +86,12 @@ impl Entry {
         }
     }
 
-    /// What a person should know, the most urgent first; nothing for one that is fine.
+    /// What to do, the most urgent first; empty for a pipeline that is fine.
     pub fn advice(&self, namespace: &str, name: &str) -> Vec<Advice> {
         let ready = self.condition(ConditionType::Ready).filter(|ready| ready.status != "True");
         let mut texts: Vec<&str> = Vec::new();
         for condition in ready.into_iter().chain(self.noticed()) {
-            // The cause of one condition is told by others too, within a sentence of theirs.
+            // The messages of other conditions may contain the same cause.
             let message = condition.message.to_lowercase();
             if !texts.iter().any(|told| message.contains(&told.to_lowercase())) {
                 texts.push(&condition.message);
@@ -112,7 +102,7 @@ impl Entry {
         texts.into_iter().map(advice).chain(self.parked()).collect()
     }
 
-    /// Conditions that are no fault of the whole.
+    /// Conditions that need attention although the pipeline works.
     fn noticed(&self) -> impl Iterator<Item = &Condition> {
         let is = |condition: &Condition, reason: Reason| condition.reason == reason.as_str();
         self.status.conditions.iter().filter(move |condition| {
@@ -136,15 +126,15 @@ impl Entry {
         let messages = if parked == 1 { "1 message waits" } else { &format!("{parked} messages wait") };
         Some(Advice {
             text: format!(
-                "{messages} in queue {queue:?}: what can't be stored as it is, each with its reason. Look at them, mend \
-                 the cause, then redrive or drop them."
+                "{messages} in parking queue {queue:?}, each with the reason why it could not be stored. List the \
+                 messages, fix the cause, then redrive or drop them."
             ),
             command: format!("image-pipeline parked list --queue {} --broker-secret DIR", for_shell(queue)),
         })
     }
 }
 
-/// A word that a shell leaves as it is: a queue's name is a text of those who make pipelines (POSIX, "Quoting").
+/// Quotes a word for a shell (POSIX, "Quoting"): users choose the queue's name.
 fn for_shell(word: &str) -> String {
     let plain = |character: char| character.is_ascii_alphanumeric() || "._-/:@%+=,".contains(character);
     match !word.is_empty() && word.chars().all(plain) {
@@ -161,7 +151,7 @@ pub mod tests {
 
     use super::*;
 
-    /// A pipeline with these conditions: type, status, reason, message.
+    /// A pipeline with these conditions, each as type, status, reason, message.
     pub fn entry(conditions: &[(ConditionType, &str, Reason, &str)], parked: Option<i64>) -> Entry {
         let condition = |&(kind, status, reason, message): &(ConditionType, &str, Reason, &str)| Condition {
             type_: kind.as_str().to_owned(),
@@ -205,8 +195,8 @@ pub mod tests {
     #[test]
     fn what_to_do_is_said_once_for_each_cause() {
         let denied = "Bucket \"forest\" can't be written: allow s3:PutObject.";
-        let held = "The size does not grow, more consumers could not help (AccessDenied): bucket \"forest\" can't be \
-                    written: allow s3:PutObject.";
+        let held = "The size does not grow, because more consumers would not help (AccessDenied): bucket \"forest\" \
+                    can't be written: allow s3:PutObject.";
         let conditions = [
             (ConditionType::Ready, "False", Reason::AccessDenied, denied),
             (ConditionType::StorageAvailable, "False", Reason::AccessDenied, denied),
@@ -218,7 +208,7 @@ pub mod tests {
             (advice[0].text.as_str(), advice[0].command.as_str()),
             (denied, "kubectl -n greench describe imgp tiles")
         );
-        assert!(advice[1].text.starts_with("3 messages wait in queue \"tiles.parked\""), "{advice:?}");
+        assert!(advice[1].text.starts_with("3 messages wait in parking queue \"tiles.parked\""), "{advice:?}");
         assert_eq!(advice[1].command, "image-pipeline parked list --queue tiles.parked --broker-secret DIR");
         assert_eq!(entry(&[RUNNING], Some(0)).advice("greench", "tiles"), []);
         let mut odd = entry(&[RUNNING], Some(1));

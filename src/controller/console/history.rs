@@ -1,55 +1,50 @@
-//! What a pipeline did in the last hour: a point for each minute. Pure: the time is an argument. It must
-//! never hold more than sixty points, nor fill a minute in which nobody looked.
+//! The last hour of a pipeline: at most 60 points, one per minute. A minute without a reconcile has no point. Pure: the
+//! time is an argument.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 
-/// How many minutes are kept.
 pub const MINUTES: usize = 60;
 
-/// What one look found.
+/// What one reconcile found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Look {
-    /// Messages ready or in flight, if that is known.
+    /// Messages ready or in flight; `None`: unknown.
     pub backlog: Option<i64>,
-    /// Messages in the parking queue, if that is known.
+    /// Messages in the parking queue; `None`: unknown.
     pub parked: Option<i64>,
-    /// The size decided.
+    /// The decided size.
     pub desired: i32,
-    /// Consumer pods that are ready.
     pub ready: i32,
-    /// The pods there are, each with the messages it has stored since its process started, if it tells.
+    /// All pods, each with the number of messages stored since its process started, if the pod reports it.
     pub pods: Vec<(String, Option<u64>)>,
 }
 
-/// One minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Point {
-    /// Minutes since the epoch.
+    /// Minutes since the Unix epoch.
     pub minute: i64,
-    /// The largest backlog that was read in it.
+    /// The largest backlog of the minute.
     pub backlog: Option<i64>,
-    /// The parked messages that were counted last.
+    /// The last number of parked messages.
     pub parked: Option<i64>,
-    /// The largest size decided.
+    /// The largest decided size.
     pub desired: i32,
-    /// The most pods ready.
+    /// The highest number of ready pods.
     pub ready: i32,
-    /// Messages stored, as far as the pods told.
+    /// Messages stored, as the pods reported them.
     pub stored: u64,
 }
 
-/// The last hour.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     points: VecDeque<Point>,
-    /// What each pod that is there told last.
+    /// The last count of each current pod.
     stored: HashMap<String, u64>,
 }
 
 impl History {
-    /// Adds one look.
     pub fn add(&mut self, look: &Look, now: Timestamp) {
         let stored = self.stored_since(&look.pods);
         let minute = minute_of(now);
@@ -67,7 +62,7 @@ impl History {
         point.stored = point.stored.saturating_add(stored);
     }
 
-    /// The last sixty minutes, the present one last; `None` is a minute without a look.
+    /// The last 60 minutes, the current minute last; `None`: a minute without a reconcile.
     pub fn minutes(&self, now: Timestamp) -> Vec<Option<Point>> {
         let last = minute_of(now);
         let mut minutes = vec![None; MINUTES];
@@ -80,8 +75,8 @@ impl History {
         minutes
     }
 
-    /// What pods have stored since the last look. What those of the first look did before it, nobody knows
-    /// when; a pod whose count goes back has begun anew.
+    /// The messages stored since the last reconcile. The first reconcile counts none: its pods may have stored them
+    /// long ago. A smaller count comes from a restarted process.
     fn stored_since(&mut self, pods: &[(String, Option<u64>)]) -> u64 {
         let first = self.points.is_empty();
         let mut stored = 0_u64;
@@ -144,20 +139,20 @@ mod tests {
             history.minutes(at(99 * 60)).iter().map(|point| point.map(|point| point.desired)).collect();
         let expected: Vec<_> = (40..100).map(|minute| (minute != 90).then_some(minute)).collect();
         assert_eq!(desired, expected);
-        assert!(history.minutes(at(300 * 60)).iter().all(Option::is_none), "long ago");
+        assert!(history.minutes(at(300 * 60)).iter().all(Option::is_none), "all points are older than an hour");
     }
 
     #[test]
     fn what_pods_stored_is_counted_once_whatever_becomes_of_them() {
         let mut history = History::default();
         let looks: [&[(&str, Option<u64>)]; 7] = [
-            &[("a", Some(100))],                 // before the first look: not in this hour for certain
-            &[("a", Some(110)), ("b", Some(5))], // 10, and all 5 of one that is new
-            &[("a", None), ("b", Some(5))],      // does not answer
+            &[("a", Some(100))],                 // stored before the first reconcile, perhaps hours ago
+            &[("a", Some(110)), ("b", Some(5))], // 10, and all 5 of a new pod
+            &[("a", None), ("b", Some(5))],      // no answer
             &[("a", Some(112)), ("b", Some(6))], // 2 and 1
-            &[("a", Some(3)), ("b", Some(6))],   // its process began anew: 3
-            &[("b", Some(6))],                   // gone
-            &[("a", Some(1)), ("b", Some(6))],   // another of its name: 1
+            &[("a", Some(3)), ("b", Some(6))],   // its process restarted: 3
+            &[("b", Some(6))],                   // pod a is gone
+            &[("a", Some(1)), ("b", Some(6))],   // a new pod of the same name: 1
         ];
         for told in looks {
             history.add(&pods(told), at(0));

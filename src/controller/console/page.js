@@ -1,6 +1,6 @@
 
-// Every ten seconds the page is taken anew, and what has changed is put in: what is unfolded, where the focus is
-// and where one has scrolled stay.
+// Fetches the page every 10 seconds and replaces the parts that have changed. Open details, focus and scroll position
+// stay.
 "use strict";
 const EVERY = 10_000;
 const pause = document.getElementById("pause");
@@ -12,7 +12,7 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(paused));
 });
 
-// Said aloud by a screen reader only if it differs.
+// A screen reader announces the summary when its text changes, so set it only if it differs.
 function say(text) {
   if (summary.textContent !== text) summary.textContent = text;
 }
@@ -36,7 +36,7 @@ function put(old, next) {
   again.focus({ preventScroll: true });
 }
 
-// An article by itself, so that one pipeline's news don't touch another's.
+// Replaces each article separately, so that a change of one pipeline does not touch the others.
 function putAll(next) {
   const ids = (root) => [...root.querySelectorAll("article")].map((article) => article.id).join(" ");
   const [old, main] = [document.getElementById("pipelines"), next.getElementById("pipelines")];
@@ -59,7 +59,7 @@ async function update() {
     put(document.getElementById("pages"), next.getElementById("pages"));
     putAll(next);
   } catch {
-    say("The operator does not answer; what is below is from before. Has the port-forward ended?");
+    say("The operator does not answer; the page below is old. Has the port-forward ended?");
   }
 }
 

@@ -1,5 +1,5 @@
-//! The console's page: what the operator knows, as HTML that is whole without a script. Pure. It must never
-//! let a value become markup, nor say anything by colour alone.
+//! The console's page as HTML, complete without the script. Values are escaped, and color is never the only carrier of
+//! information.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -11,49 +11,47 @@ use crate::api::conditions::ConditionType;
 use crate::html::{Page, escape};
 use crate::version;
 
-/// The style and the script that are the console's own.
+/// The console's own CSS.
 pub const STYLE: &str = include_str!("page.css");
-/// It takes the page anew and puts in what has changed.
+/// Fetches the page again and replaces the parts that have changed.
 pub const SCRIPT: &str = include_str!("page.js");
 
-/// Pipelines on one page: each has four plots and a table.
+/// Pipelines per page; each has four plots and two tables.
 const AT_ONCE: usize = 50;
 
-/// What the operator is doing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Work {
-    /// Another operator leads, or whether this one does is not known yet.
+    /// Another operator is the leader, or the leader is not known yet.
     Waiting,
-    /// It leads and has not read everything yet.
+    /// This operator is the leader and waits for the first lists.
     Listing,
-    /// It leads.
+    /// This operator is the leader.
     Leading,
 }
 
-/// Which operator this is.
+/// This operator, as the page names it.
 #[derive(Clone, Debug, Default)]
 pub struct About {
-    /// Its name in the Lease.
+    /// The holder identity in the Lease.
     pub identity: String,
-    /// The Lease's namespace.
+    /// Namespace of the Lease.
     pub namespace: String,
-    /// The Lease's name.
+    /// Name of the Lease.
     pub lease: String,
 }
 
-/// What is asked for.
+/// The query of the request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Asked {
-    /// Pipelines whose namespace, name, queue, bucket or reason contains this.
+    /// Shows only pipelines whose namespace, name, queue, bucket or reason contains this text.
     pub find: String,
-    /// How many of them to pass over.
+    /// Number of matching pipelines to skip.
     pub from: usize,
 }
 
-/// One pipeline: its namespace, its name, and what is known.
+/// Namespace, name and entry of a pipeline.
 pub type Shown<'a> = (&'a str, &'a str, &'a Entry);
 
-/// The whole page.
 pub fn page(about: &About, work: Work, asked: &Asked, all: &[Shown<'_>], now: Timestamp) -> String {
     let mut found: Vec<Shown<'_>> = all.iter().copied().filter(|shown| matches(shown, &asked.find)).collect();
     found.sort_by_cached_key(|(namespace, name, entry)| (entry.state(), *namespace, *name));
@@ -64,7 +62,7 @@ pub fn page(about: &About, work: Work, asked: &Asked, all: &[Shown<'_>], now: Ti
 <header>
 <h1>Image pipelines</h1>
 <p id="summary" role="status">{summary}</p>
-<p><span id="as-of">As of {time} UTC.</span> Told by operator {identity}, version {version}; figures since it began to lead, for an hour at most.
+<p><span id="as-of">As of {time} UTC.</span> Operator {identity}, version {version}. Figures cover the time since it became the leader, at most one hour.
 <button type="button" id="pause" aria-pressed="false" hidden>Pause updates</button></p>
 <form role="search"><label for="find">Find a pipeline</label>
 <input id="find" name="find" type="search" value="{find}" autocomplete="off"><button>Find</button></form>
@@ -92,8 +90,8 @@ fn matches((namespace, name, entry): &Shown<'_>, find: &str) -> bool {
 
 fn summary(work: Work, all: &[Shown<'_>]) -> String {
     match work {
-        Work::Waiting => return "This operator waits; it does not lead.".to_owned(),
-        Work::Listing => return "The operator is reading what there is.".to_owned(),
+        Work::Waiting => return "This operator waits: it is not the leader.".to_owned(),
+        Work::Listing => return "The operator is reading the pipelines from the API server.".to_owned(),
         Work::Leading => {}
     }
     let count = |state| all.iter().filter(|(.., entry)| entry.state() == state).count();
@@ -112,21 +110,21 @@ fn summary(work: Work, all: &[Shown<'_>]) -> String {
     format!("{} {pipelines}{parts}.", all.len())
 }
 
-/// What to do where there is nothing to show.
+/// The text in place of the pipelines: why none is shown, and what to do.
 fn nothing(about: &About, work: Work, there: usize) -> String {
     let About { namespace, lease, .. } = about;
     let (text, command) = match work {
         Work::Waiting => (
-            "Another operator leads, or this one can't reach the API server. The pod that leads is named by the Lease; \
-             forward a port to that one.",
+            "Another operator is the leader, or this operator can't reach the API server. The Lease names the leader's \
+             pod: forward a port to that pod.",
             format!("kubectl -n {namespace} get lease {lease}"),
         ),
-        Work::Listing => return "<p>One moment.</p>\n".to_owned(),
+        Work::Listing => return "<p>Waiting for the API server.</p>\n".to_owned(),
         Work::Leading if there > 0 => {
-            return "<p>No pipeline has that in its name, queue, bucket or reason.</p>\n".to_owned();
+            return "<p>No namespace, name, queue, bucket or reason contains this text.</p>\n".to_owned();
         }
         Work::Leading => (
-            "There is no ImagePipeline yet in the namespaces that this operator serves. Describe one and apply it.",
+            "No ImagePipeline exists in the namespaces that this operator watches. Write a manifest and apply it.",
             "kubectl explain imgp.spec --recursive".to_owned(),
         ),
     };
@@ -136,9 +134,9 @@ fn nothing(about: &About, work: Work, there: usize) -> String {
 fn pages(asked: &Asked, found: usize) -> String {
     let query: String = url::form_urlencoded::byte_serialize(asked.find.as_bytes()).collect();
     let link = |from: usize, words: &str| format!("<a href=\"?find={}&amp;from={from}\">{words}</a> ", escape(&query));
-    let before = (asked.from > 0).then(|| link(asked.from.saturating_sub(AT_ONCE), "Those before"));
+    let before = (asked.from > 0).then(|| link(asked.from.saturating_sub(AT_ONCE), "Previous"));
     let next = asked.from.saturating_add(AT_ONCE);
-    let after = (next < found).then(|| link(next, "The next ones"));
+    let after = (next < found).then(|| link(next, "Next"));
     [before, after].into_iter().flatten().collect()
 }
 
@@ -153,7 +151,7 @@ fn article((namespace, name, entry): &Shown<'_>, now: Timestamp) -> String {
     });
     let minutes = entry.history.minutes(now);
     let (table, conditions) = (minutes_table(&minutes, now), conditions(entry));
-    // What can't be read has never been looked at.
+    // A resource that can't be parsed is never observed, so it has no history.
     let plots = if entry.flow.is_some() { plots(entry, &minutes) } else { String::new() };
     format!(
         r#"<article id="{id}" aria-labelledby="{id}:name" class="{class}">
@@ -220,7 +218,7 @@ fn known(count: Option<i64>, otherwise: &str) -> String {
     count.map_or_else(|| otherwise.to_owned(), |count| count.to_string())
 }
 
-/// A plot with its name and its present value, which is all that its words say: the table has the rest.
+/// A plot with its name and current value. The alternative text has no more than that: the table has all values.
 fn figure(name: &str, now: &str, series: Vec<Series>) -> String {
     let values = || series.last().into_iter().flat_map(|series| series.values.iter().flatten());
     let most = values().copied().fold(0.0_f64, f64::max);
@@ -244,7 +242,7 @@ fn minutes_table(minutes: &[Option<Point>], now: Timestamp) -> String {
              <td>{parked}</td></tr>\n"
         );
     }
-    let heads = ["UTC", "waiting, at most", "consumers wanted", "ready", "stored", "parked"];
+    let heads = ["UTC", "waiting (maximum)", "desired consumers", "ready", "stored", "parked"];
     table(&heads, &rows)
 }
 

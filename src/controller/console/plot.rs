@@ -1,5 +1,4 @@
-//! One small plot of an hour, as an SVG element: a step for each minute, and nothing where nothing is
-//! known. Pure. It must never draw a value that was not seen.
+//! A small plot of one hour as an SVG element: one step per minute, and a gap for each minute without a value.
 
 use super::history::MINUTES;
 
@@ -9,26 +8,22 @@ const TOP: f64 = 16.0;
 const BOTTOM: f64 = 74.0;
 const STEP: f64 = WIDTH / MINUTES as f64;
 
-/// One curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Curve {
-    /// A filled area.
     Area,
-    /// A line alone.
     Line,
 }
 
-/// Values of the last sixty minutes, the oldest first.
+/// Values of the last 60 minutes, the oldest first.
 pub struct Series {
-    /// The class that gives it its colour.
+    /// The CSS class that sets the color.
     pub class: &'static str,
-    /// How it is drawn.
     pub curve: Curve,
-    /// `None` where nothing is known.
+    /// `None`: unknown.
     pub values: Vec<Option<f64>>,
 }
 
-/// The plot; `alternative` says in words what it shows.
+/// `alternative` is the text for screen readers.
 pub fn svg(alternative: &str, series: &[Series]) -> String {
     let highest =
         series.iter().flat_map(|series| series.values.iter().flatten()).fold(1.0_f64, |most, &value| most.max(value));
@@ -54,7 +49,7 @@ fn curve(series: &Series, highest: f64) -> String {
     }
 }
 
-/// A step for each minute; each run of known minutes for itself, and closed at the bottom if it is an area.
+/// One step per minute. Each run of known minutes is a separate subpath, closed at the bottom if `closed`.
 fn path(values: &[Option<f64>], highest: f64, closed: bool) -> String {
     let mut path = String::new();
     let mut open = false;

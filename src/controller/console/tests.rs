@@ -32,7 +32,7 @@ async fn no_page_of_somebody_else_can_read_it_by_a_name_that_points_to_loopback(
     assert_eq!(answer(everywhere, Some("console.example"), &console).await.0, StatusCode::OK);
 }
 
-/// The digests, so that a change of style or script can't make the page stand still.
+/// The policy holds the digests of style and script: with an old digest the browser would not run them.
 #[tokio::test]
 async fn a_browser_may_run_what_the_page_brings_and_nothing_else() {
     let (_, headers, page) = answer("127.0.0.1:8081", Some("localhost"), &Console::default()).await;
@@ -54,15 +54,15 @@ async fn it_knows_pipelines_while_this_operator_leads() {
         ObjectMeta { namespace: Some("forest".to_owned()), name: Some("tiles".to_owned()), ..ObjectMeta::default() };
     let shows = async || answer("127.0.0.1:8081", Some("localhost"), &console).await.2.contains("id=\"forest/tiles\"");
     console.note_invalid(&metadata, &ImagePipelineStatus::default());
-    assert!(!shows().await, "it does not lead");
+    assert!(!shows().await, "this operator is not the leader");
     console.begin();
     console.note_invalid(&metadata, &ImagePipelineStatus::default());
     assert!(shows().await);
     console.forget("forest", "others");
     assert!(shows().await);
     console.forget("forest", "tiles");
-    assert!(!shows().await, "it is gone");
+    assert!(!shows().await, "the pipeline is deleted");
     console.note_invalid(&metadata, &ImagePipelineStatus::default());
     console.end();
-    assert!(!shows().await, "another leads");
+    assert!(!shows().await, "another operator is the leader");
 }

@@ -1,36 +1,34 @@
-//! How many pods it takes to keep up with what comes: what all of them get done, against what one
-//! gets done while more is waiting. It must never ask for more pods than there are: that they are too
-//! few shows in the backlog.
+//! The number of pods that keep up with the incoming messages: the rate at which all pods finish messages, divided by
+//! the speed of one pod while messages wait. The caller caps the number at the current size, so that it only delays a
+//! scale-down: too few pods show in the backlog.
 
 use jiff::Timestamp;
 
-/// Between two looks: what is done in less says little of how fast it is done.
+/// The shortest time between two measurements; a shorter time gives no reliable rate.
 const SHORTEST_SECONDS: f64 = 1.0;
 
-/// The part of the time that pods may be at work where fewer of them are to keep up.
+/// The highest utilization at which pods count as keeping up.
 const AT_WORK: f64 = 0.9;
 
-/// What the pods that consume have finished since they started.
+/// The work of the consuming pods since they started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Messages.
+    /// Messages, over all pods.
     pub finished: u64,
-    /// These pods.
     pub pods: u32,
 }
 
-/// What is remembered of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pace {
     last: Option<(Timestamp, Work, bool)>,
-    /// Messages that one pod finishes in a second while more are waiting.
+    /// Messages per second that one pod finishes while more messages wait.
     speed: Option<f64>,
-    /// Pods that keep up.
+    /// The number of pods that keep up; 0: unknown.
     pods: i32,
 }
 
 impl Pace {
-    /// With the work done until now; `waiting`: more messages are ready.
+    /// Adds a measurement. `waiting`: the queue holds ready messages.
     pub fn with(&self, now: Timestamp, work: Work, waiting: bool) -> Self {
         let last = Some((now, work, waiting));
         let Some((then, before, waited)) = self.last else { return Self { last, ..self.clone() } };
@@ -38,11 +36,11 @@ impl Pace {
         if seconds < SHORTEST_SECONDS {
             return self.clone();
         }
-        // Where pods came or went, what they say can't be compared.
+        // After a pod has come or gone, the sums can't be compared.
         let finished = work.finished.checked_sub(before.finished).filter(|_| work.pods > 0 && work.pods == before.pods);
         let Some(finished) = finished else { return Self { last, pods: 0, ..self.clone() } };
         let rate = finished as f64 / seconds;
-        // As it was known before this look: one message more or less in the queue now changes nothing now.
+        // By the speed before this measurement: a single message in the queue now must not change the result now.
         let needed = self.speed.filter(|speed| *speed > 0.0).map_or(0.0, |speed| (rate / speed / AT_WORK).ceil());
         let seen = rate / f64::from(work.pods);
         let speed = match self.speed {
@@ -53,7 +51,7 @@ impl Pace {
         Self { last, speed, pods: needed as i32 }
     }
 
-    /// Pods that keep up; 0 where it is not known.
+    /// The number of pods that keep up; 0: unknown.
     pub fn pods(&self) -> i32 {
         self.pods
     }
@@ -65,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// Two seconds after the one before: pods, messages that they finished in between, and whether more wait.
+    /// A poll 2 s after the previous one: pods, messages finished since then, whether more messages wait.
     type Look = (u32, u64, bool);
 
     fn after(looks: &[Look]) -> Pace {
@@ -83,20 +81,20 @@ mod tests {
         let full = [(4, 0, true), (4, 200, true), (4, 200, true)];
         let then = |looks: &[Look]| after(&[&full, looks].concat()).pods();
         let cases: [(&str, &[Look], i32); 7] = [
-            ("at 25 a second each, more wait than they can do", &[], 5),
-            ("58 a second come", &[(4, 116, false)], 3),
-            ("44 a second come, which would be all that two can do", &[(4, 91, false)], 3),
-            ("nothing comes", &[(4, 0, false)], 0),
-            ("one has gone", &[(3, 116, false)], 0),
-            ("one has gone, and it is known again", &[(3, 116, false), (3, 116, false)], 3),
-            ("they have become half as fast", &[(4, 100, true), (4, 100, true), (4, 100, true), (4, 80, false)], 4),
+            ("25 per second and pod, and messages wait", &[], 5),
+            ("58 per second arrive", &[(4, 116, false)], 3),
+            ("45.5 per second arrive, more than two pods finish", &[(4, 91, false)], 3),
+            ("nothing arrives", &[(4, 0, false)], 0),
+            ("one pod has gone", &[(3, 116, false)], 0),
+            ("one pod has gone, and the rate is known again", &[(3, 116, false), (3, 116, false)], 3),
+            ("the pods have become half as fast", &[(4, 100, true), (4, 100, true), (4, 100, true), (4, 80, false)], 4),
         ];
         for (name, looks, pods) in cases {
             assert_eq!(then(looks), pods, "{name}");
         }
-        assert_eq!(after(&[(4, 0, false), (4, 116, false)]).pods(), 0, "their speed was never seen");
-        assert_eq!(after(&[(0, 0, true), (0, 0, true)]).pods(), 0, "there are none");
-        assert_eq!(after(&[(4, 0, true), (4, 0, true), (4, 0, true)]).pods(), 0, "they do nothing");
+        assert_eq!(after(&[(4, 0, false), (4, 116, false)]).pods(), 0, "the speed was never measured");
+        assert_eq!(after(&[(0, 0, true), (0, 0, true)]).pods(), 0, "no pods");
+        assert_eq!(after(&[(4, 0, true), (4, 0, true), (4, 0, true)]).pods(), 0, "the pods finish nothing");
     }
 
     #[test]

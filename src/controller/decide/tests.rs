@@ -1,4 +1,4 @@
-//! What is decided on what: a table of single readings, what time does, and what holds for any.
+//! The decision for single polls, over time, and its properties for any load.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use jiff::SignedDuration;
@@ -52,7 +52,7 @@ fn held(load: Load) -> Load {
     Load { held: true, ..load }
 }
 
-/// The sizes that follow from readings, each taken when the size before has been applied.
+/// The sizes after each poll, where the size before each poll has been applied.
 fn sizes(asked: &Asked<'_>, start: i32, readings: &[(i64, Load)]) -> Vec<i32> {
     let (mut current, mut memory) = (start, Memory::default());
     let step = |(seconds, load): &(i64, Load)| {
@@ -65,7 +65,7 @@ fn sizes(asked: &Asked<'_>, start: i32, readings: &[(i64, Load)]) -> Vec<i32> {
     readings.iter().map(step).collect()
 }
 
-/// The sizes that follow from backlogs read every two seconds, where they change: second and size.
+/// Second and size of each change, with the backlogs polled every 2 s.
 fn changes(start: i32, backlogs: impl IntoIterator<Item = u32>) -> Vec<(i64, i32)> {
     let readings: Vec<_> = (0..).step_by(2).zip(backlogs).map(|(at, ready)| (at, load(None, ready))).collect();
     let sizes = sizes(&automatic(&scaling(0, 20, 50)), start, &readings);
@@ -90,18 +90,18 @@ fn one_reading_decides() {
         ("zero to many in one step", automatic(0, 20), load(0, 1001), 20, Reason::ScaledUp),
         ("one message is enough", automatic(0, 20), load(0, 1), 1, Reason::ScaledUp),
         ("exact multiple", automatic(0, 20), load(2, 100), 2, Reason::BacklogCounted),
-        ("unknown holds", automatic(0, 20), load(7, None), 7, Reason::DepthUnknown),
+        ("unknown keeps the size", automatic(0, 20), load(7, None), 7, Reason::DepthUnknown),
         ("minimum raised", automatic(4, 20), load(1, 0), 4, Reason::BacklogCounted),
-        ("maximum lowered acts at once", automatic(0, 3), load(9, 900), 3, Reason::BacklogCounted),
+        ("a lower maximum acts immediately", automatic(0, 3), load(9, 900), 3, Reason::BacklogCounted),
         ("lower need waits", automatic(0, 20), load(9, 1), 9, Reason::BacklogCounted),
         ("held does not grow", automatic(0, 20), held(load(3, 900)), 3, Reason::GrowthHeld),
-        ("held, a first pod finds out", automatic(0, 20), held(load(0, 900)), 1, Reason::GrowthHeld),
-        ("held, the minimum is there", automatic(2, 20), held(load(None, 900)), 2, Reason::GrowthHeld),
-        ("held, nothing more is wanted", automatic(0, 20), held(load(3, 150)), 3, Reason::BacklogCounted),
-        ("held at zero, nothing is wanted", automatic(0, 20), held(load(0, 0)), 0, Reason::BacklogCounted),
+        ("held, a first pod starts", automatic(0, 20), held(load(0, 900)), 1, Reason::GrowthHeld),
+        ("held, the minimum stays", automatic(2, 20), held(load(None, 900)), 2, Reason::GrowthHeld),
+        ("held, no more pods needed", automatic(0, 20), held(load(3, 150)), 3, Reason::BacklogCounted),
+        ("held at zero, no pod needed", automatic(0, 20), held(load(0, 0)), 0, Reason::BacklogCounted),
         ("fixed", fixed(7), load(3, 900), 7, Reason::FixedSize),
-        ("fixed, nobody can help", fixed(7), held(load(3, 900)), 7, Reason::FixedSize),
-        ("fixed at nothing", fixed(0), load(3, 900), 0, Reason::FixedSize),
+        ("fixed, more pods would not help", fixed(7), held(load(3, 900)), 7, Reason::FixedSize),
+        ("fixed at zero", fixed(0), load(3, 900), 0, Reason::FixedSize),
         ("fixed, unknown", fixed(1), load(3, None), 1, Reason::FixedSize),
         ("fixed and paused", (Some(7), true, scaling(2, 4, 50)), load(3, 900), 7, Reason::FixedSize),
         ("paused", paused.clone(), load(3, 900), 3, Reason::Paused),
@@ -148,8 +148,7 @@ fn each_step_down_comes_as_soon_as_its_own_window_has_passed() {
     );
 }
 
-/// Six pods of 25 messages a second: a backlog for so long, then as many come as two of them and a half
-/// can do.
+/// Six pods of 25 messages per second each: 20 s with a backlog, then a load of 62.5 messages per second.
 #[test]
 fn pods_that_keep_up_with_an_even_load_stay_and_the_others_go() {
     let (mut current, mut memory, mut finished, mut sizes) = (6, Memory::default(), 0, vec![]);
@@ -220,11 +219,12 @@ fn a_pod_that_may_hold_messages_nobody_counted_is_one_that_runs_ready_or_not() {
         Load::of(&observed(vec![pod])).unasked
     };
     assert!(silent(true, true, false) && silent(false, true, false) && silent(true, true, true));
-    assert!(!silent(false, false, false), "it does not run yet");
-    assert!(!silent(false, true, true), "it ends, perhaps on a node that is lost");
+    assert!(!silent(false, false, false), "does not run yet");
+    assert!(!silent(false, true, true), "terminating, perhaps on a lost node");
 }
 
-/// Six do 25 a second each while more wait; then the store is away, and after it five a second come.
+/// Six pods finish 25 messages per second each while messages wait. Then S3 is down, and afterwards 5 messages per
+/// second arrive.
 #[test]
 fn what_pods_do_while_the_store_is_away_is_no_speed() {
     let scaling = scaling(0, 20, 50);
@@ -242,7 +242,7 @@ fn what_pods_do_while_the_store_is_away_is_no_speed() {
     };
     looks(0..=8, 300, 250, false);
     looks(10..=60, 0, 250, true);
-    assert_eq!(looks(62..=200, 10, 0, false), 0, "no message waits at any look");
+    assert_eq!(looks(62..=200, 10, 0, false), 0, "no message waits at any poll");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn the_maximum_is_told_when_it_binds() {
     let scaling = scaling(0, 6, 50);
     let limited = |asked: &Asked<'_>| decide(asked, &load(0, 301), &Memory::default(), at(0)).0.limited;
     assert!(limited(&automatic(&scaling)));
-    assert!(!limited(&Asked { replicas: Some(1), ..automatic(&scaling) }), "it does not bind a fixed size");
+    assert!(!limited(&Asked { replicas: Some(1), ..automatic(&scaling) }), "the maximum does not limit a fixed size");
 }
 
 #[test]
@@ -262,12 +262,12 @@ fn a_backlog_is_drained_within_the_time_that_is_given_once_the_pods_have_a_speed
     };
     let cases = [
         ("nothing measured", within(60), None, 6),
-        ("5 a second", within(60), Some(5.0), 1),
-        ("half a second's time for one", within(60), Some(0.5), 10),
-        ("less than one in all the time", within(1), Some(0.01), 20),
-        ("as fast as nobody is", within(86_400), Some(f64::MAX), 1),
-        ("not asked for", scaling(0, 20, 100), Some(5.0), 3),
-        ("nothing asked for", Scaling::default(), Some(5.0), 6),
+        ("5 per second", within(60), Some(5.0), 1),
+        ("0.5 per second", within(60), Some(0.5), 10),
+        ("less than one within the time", within(1), Some(0.01), 20),
+        ("the largest number", within(86_400), Some(f64::MAX), 1),
+        ("no drainWithin", scaling(0, 20, 100), Some(5.0), 3),
+        ("neither field set", Scaling::default(), Some(5.0), 6),
     ];
     for (name, scaling, throughput, size) in cases {
         let load = Load { throughput, ..load(0, 300) };
@@ -295,7 +295,7 @@ fn a_speed_that_was_measured_counts_for_the_next_burst_too() {
         let burst = load(0, 300);
         assert_eq!(decide(&automatic(&within), &burst, &memory, at(200)).0.replicas, 10, "after {between}");
         let faster = Load { throughput: Some(5.0), ..burst };
-        assert_eq!(decide(&automatic(&within), &faster, &memory, at(200)).0.replicas, 1, "what is told now counts");
+        assert_eq!(decide(&automatic(&within), &faster, &memory, at(200)).0.replicas, 1, "the current report counts");
     }
 }
 
@@ -318,7 +318,7 @@ fn the_speed_is_the_mean_of_what_pods_say() {
     assert_eq!(told(&pods[2..]), None);
 }
 
-/// Else a backlog that falls in the moment in which the watch lags would shrink what has just grown.
+/// Otherwise a backlog that falls while the watch lags would reduce a size that has just grown.
 #[test]
 fn a_size_that_was_just_written_is_the_present_one_though_the_watch_lags() {
     let deployment = serde_json::json!({ "spec": { "replicas": 0, "selector": {}, "template": {} } });
@@ -373,7 +373,7 @@ fn any_scaling() -> impl Strategy<Value = Scaling> {
     })
 }
 
-/// Loads at times that don't fall.
+/// Loads at times in rising order.
 fn any_history() -> impl Strategy<Value = Vec<(i64, Load)>> {
     prop::collection::vec((0i64..40, any_load()), 1..20).prop_map(|steps| {
         let mut now = 0;

@@ -1,5 +1,5 @@
-//! The conditions of every pipeline as one metric: a series for each, with the status and the reason it has
-//! now. It must never make a label of a message: types, statuses and reasons are bounded.
+//! The conditions of all pipelines as one metric: one series per condition, with its current status and reason as
+//! labels. Messages are not labels, because they are not bounded.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::PipelineLabels;
 
-/// By pipeline. A family of gauges would keep the series of every status and reason that once was.
+/// By pipeline. A family of gauges would keep a series for each earlier status and reason.
 #[derive(Clone, Debug, Default)]
 pub struct Conditions(Arc<Mutex<HashMap<PipelineLabels, Vec<State>>>>);
 
@@ -24,7 +24,7 @@ struct State {
 }
 
 impl Conditions {
-    /// In place of those that the pipeline had before.
+    /// Replaces the conditions of the pipeline.
     pub fn set(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
         let states = conditions.iter().map(|Condition { type_, status, reason, .. }| State {
             condition: type_.clone(),
@@ -34,12 +34,10 @@ impl Conditions {
         self.locked().insert(pipeline.clone(), states.collect());
     }
 
-    /// Ends the series of a pipeline.
     pub fn remove(&self, pipeline: &PipelineLabels) {
         self.locked().remove(pipeline);
     }
 
-    /// Ends every series.
     pub fn clear(&self) {
         self.locked().clear();
     }
@@ -52,7 +50,7 @@ impl Conditions {
 impl Collector for Conditions {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let one = ConstGauge::new(1_i64);
-        let help = "1 for each condition of a pipeline, with its present status and reason";
+        let help = "1 for each condition of a pipeline, with its current status and reason";
         let mut family = encoder.encode_descriptor("condition", help, None, one.metric_type())?;
         for (PipelineLabels { namespace, pipeline }, states) in self.locked().iter() {
             for State { condition, status, reason } in states {

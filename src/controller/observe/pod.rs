@@ -1,5 +1,4 @@
-//! What Kubernetes says of a pod: whose it is, where it can be asked, why it does not run. Pure. It
-//! must never take a pod's own word for what it is.
+//! What Kubernetes reports about a pod: its owner, its address, why it does not run. Pure functions.
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::ResourceExt as _;
@@ -8,9 +7,9 @@ use crate::api::names;
 use crate::controller::observed::Trouble;
 use crate::reason::Reason;
 
-/// Whether a pod comes from a ReplicaSet of the pipeline's Deployment, which gives it that name. Who
-/// may create pods may write any label and any owner, but gains nothing by it: a pod is asked without
-/// credentials, and one on its node's network, as ours never are, is not asked: that would be the node.
+/// Whether a pod belongs to a ReplicaSet of the pipeline's Deployment, by the ReplicaSet's name. A user who may create
+/// pods can forge labels and owner, but gains nothing: the request to a pod carries no credentials. Pods on the host
+/// network, which consumers never use, do not count: a request to their address would reach the node.
 pub fn is_consumer_of(pod: &Pod, pipeline: &str) -> bool {
     let Some(hash) = pod.labels().get(names::POD_TEMPLATE_HASH_LABEL) else { return false };
     let replica_set = format!("{}-{hash}", names::deployment(pipeline));
@@ -22,7 +21,7 @@ pub fn is_consumer_of(pod: &Pod, pipeline: &str) -> bool {
     owned && !on_node && pod.labels().get(names::INSTANCE_LABEL).is_some_and(|of| of == pipeline)
 }
 
-/// The pod's address, if its consumer runs; IPv6 in the brackets a URL needs.
+/// The pod's IP address if its consumer container runs; IPv6 in brackets, as in a URL.
 pub fn running_at(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let running = status.container_statuses.iter().flatten().any(|container| {
@@ -32,7 +31,7 @@ pub fn running_at(pod: &Pod) -> Option<String> {
     Some(if ip.contains(':') { format!("[{ip}]") } else { ip.clone() })
 }
 
-/// Why Kubernetes says that a pod does not run.
+/// Why the pod does not run, as Kubernetes reports it.
 pub fn trouble_of(pod: &Pod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
@@ -43,8 +42,8 @@ pub fn trouble_of(pod: &Pod) -> Option<Trouble> {
     if let Some(condition) = unscheduled {
         let detail = condition.message.as_deref().unwrap_or("no node fits").trim_end_matches('.');
         let message = format!(
-            "a consumer pod can't be scheduled: {detail}; give the cluster room or nodes that fit, or lower \
-             consumer.resources.requests"
+            "a consumer pod can't be scheduled: {detail}; add nodes that fit, or lower \
+             spec.consumer.resources.requests"
         );
         return Some(Trouble::new(Reason::Unschedulable, message));
     }
@@ -54,7 +53,7 @@ pub fn trouble_of(pod: &Pod) -> Option<Trouble> {
     let detail = waiting.message.as_deref().unwrap_or_default();
     match waiting.reason.as_deref()? {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
-            Some(Trouble::new(Reason::ImagePullFailed, format!("the consumer's image can't be pulled: {detail}")))
+            Some(Trouble::new(Reason::ImagePullFailed, format!("the consumer image can't be pulled: {detail}")))
         }
         "CrashLoopBackOff" => Some(Trouble::new(Reason::ContainerFailing, crashes(pod, ended))),
         reason @ ("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
@@ -64,20 +63,20 @@ pub fn trouble_of(pod: &Pod) -> Option<Trouble> {
     }
 }
 
-/// How the consumer ended last, and what to do. Without the time until the next start, which the kubelet
-/// tells and which differs at every look.
+/// How the consumer ended last, and what to do. Without the kubelet's message: its backoff time changes at every poll,
+/// and each text would be a new event.
 fn crashes(pod: &Pod, ended: Option<&ContainerStateTerminated>) -> String {
     let (name, namespace) = (pod.name_any(), pod.namespace().unwrap_or_default());
     let logs = format!("`kubectl logs --previous -n {namespace} {name}`");
     match ended.map(|ended| (ended.reason.as_deref().unwrap_or("Error"), ended.exit_code)) {
         Some(("OOMKilled", code)) => format!(
-            "the consumer does not keep running: it took more memory than its limit (OOMKilled, exit code {code}); \
-             raise consumer.resources.limits.memory, or lower consumer.concurrency or source.rabbitmq.prefetch"
+            "the consumer keeps crashing: it exceeded its memory limit (OOMKilled, exit code {code}); raise \
+             spec.consumer.resources.limits.memory, or lower spec.consumer.concurrency or spec.source.rabbitmq.prefetch"
         ),
         Some((reason, code)) => {
-            format!("the consumer does not keep running: it ended with exit code {code} ({reason}); see why in {logs}")
+            format!("the consumer keeps crashing: it ended with exit code {code} ({reason}); for the cause see {logs}")
         }
-        None => format!("the consumer does not keep running; see why in {logs}"),
+        None => format!("the consumer keeps crashing; for the cause see {logs}"),
     }
 }
 
@@ -129,7 +128,7 @@ mod tests {
         ] }));
         let message = trouble_of(&unschedulable).unwrap().message;
         assert!(
-            message.contains("Insufficient cpu; give") && message.ends_with("consumer.resources.requests"),
+            message.contains("Insufficient cpu; add nodes") && message.ends_with("spec.consumer.resources.requests"),
             "{message}"
         );
     }
@@ -153,12 +152,12 @@ mod tests {
         let ours = ("ReplicaSet", "tiles-consumer-5d9", true);
         assert!(is_consumer_of(&pod("tiles", ours, false), "tiles"));
         for (why, not) in [
-            ("another pipeline's", pod("others", ours, false)),
-            ("of another Deployment", pod("tiles", ("ReplicaSet", "script-5d9", true), false)),
-            ("of a job", pod("tiles", ("Job", "tiles-consumer-5d9", true), false)),
-            ("not its controller", pod("tiles", ("ReplicaSet", "tiles-consumer-5d9", false), false)),
-            ("on the node's network", pod("tiles", ours, true)),
-            ("made by hand", Pod { metadata: Default::default(), ..pod("tiles", ours, false) }),
+            ("another pipeline", pod("others", ours, false)),
+            ("another Deployment", pod("tiles", ("ReplicaSet", "script-5d9", true), false)),
+            ("a Job", pod("tiles", ("Job", "tiles-consumer-5d9", true), false)),
+            ("not the controller", pod("tiles", ("ReplicaSet", "tiles-consumer-5d9", false), false)),
+            ("on the host network", pod("tiles", ours, true)),
+            ("no owner", Pod { metadata: Default::default(), ..pod("tiles", ours, false) }),
         ] {
             assert!(!is_consumer_of(&not, "tiles"), "{why}");
         }

@@ -1,4 +1,4 @@
-//! Why more pods could not help: a table of what pods and Kubernetes may say.
+//! Why more pods would not help: a table of reports from pods and Kubernetes.
 #![allow(clippy::unwrap_used)]
 
 use jiff::Timestamp;
@@ -60,15 +60,15 @@ fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
     let earlier = |pod| ObservedPod { spec: Some("earlier".to_owned()), ..pod };
     let cases = [
         ("no pod", observed(vec![]), None),
-        ("all is well", observed(vec![pod(|_| {}), pod(idle)]), None),
+        ("no fault", observed(vec![pod(|_| {}), pod(idle)]), None),
         ("never tried", observed(vec![pod(|report| report.storage = Health::Unknown)]), None),
         ("storage", observed(vec![pod(no_storage)]), Some(Reason::AccessDenied)),
-        ("storage, an idle pod can't know", observed(vec![pod(idle), pod(no_storage)]), Some(Reason::AccessDenied)),
-        ("storage, of one pod alone", observed(vec![pod(|_| {}), pod(no_storage)]), None),
+        ("storage, idle pods can't know", observed(vec![pod(idle), pod(no_storage)]), Some(Reason::AccessDenied)),
+        ("storage, of one pod only", observed(vec![pod(|_| {}), pod(no_storage)]), None),
         ("broker", observed(vec![pod(no_broker)]), Some(Reason::BrokerUnreachable)),
-        ("broker, of one pod alone", observed(vec![pod(idle), pod(no_broker)]), None),
+        ("broker, of one pod only", observed(vec![pod(idle), pod(no_broker)]), None),
         ("parking", observed(vec![pod(|report| report.parking = failing(Reason::ParkingRefused))]), None),
-        ("an ending pod", observed(vec![ending(pod(no_storage)), ending(stuck(Reason::ImagePullFailed))]), None),
+        ("a terminating pod", observed(vec![ending(pod(no_storage)), ending(stuck(Reason::ImagePullFailed))]), None),
         (
             "an earlier spec",
             observed(vec![pod(idle), earlier(pod(no_storage)), earlier(stuck(Reason::ImagePullFailed))]),
@@ -80,15 +80,15 @@ fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
             observed(vec![pod(idle), stuck(Reason::ImagePullFailed)]),
             Some(Reason::ImagePullFailed),
         ),
-        ("image, of one pod alone", observed(vec![ready(pod(|_| {})), stuck(Reason::ImagePullFailed)]), None),
-        ("a crash of one pod alone", observed(vec![stuck(Reason::ContainerFailing), ready(pod(idle))]), None),
+        ("image, of one pod only", observed(vec![ready(pod(|_| {})), stuck(Reason::ImagePullFailed)]), None),
+        ("a crash of one pod only", observed(vec![stuck(Reason::ContainerFailing), ready(pod(idle))]), None),
         (
             "image, where only pods of an earlier spec are ready",
             observed(vec![earlier(ready(pod(|_| {}))), stuck(Reason::ImagePullFailed)]),
             Some(Reason::ImagePullFailed),
         ),
         (
-            "no room",
+            "unschedulable",
             observed(vec![ready(pod(|_| {})), stuck(Reason::ContainerFailing), stuck(Reason::Unschedulable)]),
             Some(Reason::Unschedulable),
         ),

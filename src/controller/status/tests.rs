@@ -1,4 +1,4 @@
-//! What the status says for what was observed: one table of causes, and the rules of time.
+//! The status for each cause that can be observed, and the rules of time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::Duration;
@@ -122,7 +122,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             "False/BrokerUnreachable",
         ),
         (
-            "others at the queue",
+            "foreign consumers",
             Observed { foreign: 1, ..observed(vec![]) },
             0,
             "QueueFound",
@@ -130,7 +130,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             "True/ForeignConsumers",
         ),
         (
-            "others at the queue, and worse",
+            "foreign consumers, and a fault",
             Observed { foreign: 1, ..observed(vec![waiting(Reason::ImagePullFailed)]) },
             1,
             "QueueFound",
@@ -138,7 +138,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             "False/ImagePullFailed",
         ),
         (
-            "others, as far as was known",
+            "foreign consumers, then no connection",
             Observed { foreign: 1, ..unread(Reason::BrokerUnreachable) },
             0,
             "QueueFound",
@@ -155,7 +155,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             "False/AccessDenied",
         ),
         (
-            "denied, and others store",
+            "denied to one pod of two",
             observed(vec![pod(|_| {}), pod(|report| report.storage = failing(Reason::AccessDenied))]),
             2,
             "ConsumersAvailable",
@@ -163,7 +163,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             "False/AccessDenied",
         ),
         (
-            "denied to all",
+            "denied to every pod",
             observed(vec![pod(|report| report.storage = failing(Reason::AccessDenied))]),
             1,
             "ConsumersAvailable",
@@ -171,7 +171,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
             "False/AccessDenied",
         ),
         (
-            "held for too long",
+            "parking refused, not consuming",
             observed(vec![pod(|report| (report.parking, report.consuming) = (failing(Reason::ParkingRefused), false))]),
             1,
             "ConsumersAvailable",
@@ -256,7 +256,7 @@ fn consumers_may_take_a_minute_to_start_and_not_stop_without_a_word() {
     assert_eq!(shown(&next(&running, vec![], 1, 30), "Ready"), "False/ConsumersStarting");
 }
 
-/// Whoever finds it first.
+/// Whether the operator or a consumer finds the fault first.
 #[test]
 fn what_the_controller_and_the_consumers_find_is_one_event() {
     let (nothing, decided) = (ImagePipelineStatus::default(), decision(1));
@@ -280,7 +280,7 @@ fn what_moves_by_itself_is_written_seldom_and_anything_else_at_once() {
     let unknown = ImagePipelineStatus { parked: None, ..previous.clone() };
     let resized = ImagePipelineStatus { desired_replicas: 3, ..previous.clone() };
     let due = |current, seconds| is_due(&previous, current, SignedDuration::from_secs(seconds));
-    assert!(!due(&previous, 3600), "nothing changed, nothing is written");
+    assert!(!due(&previous, 3600), "without a change nothing is written");
     assert!(!due(&moved, 29) && due(&moved, 30));
     assert!(!due(&none, 9) && due(&none, 10));
     assert!(!due(&unknown, 9) && due(&unknown, 10));
@@ -292,7 +292,7 @@ fn events_tell_transitions_and_sizes() {
     let decided = decision(0);
     let nothing = ImagePipelineStatus::default();
     let idle = of(&observed(vec![]), &decision(0));
-    assert_eq!(transitions(&nothing, &idle, &decided), [], "a healthy start is no news");
+    assert_eq!(transitions(&nothing, &idle, &decided), [], "a healthy start is no event");
 
     let broken = of(&unread(Reason::AuthenticationFailed), &decision(0));
     let reasons = |from: &ImagePipelineStatus, to: &ImagePipelineStatus| -> Vec<_> {
@@ -308,7 +308,7 @@ fn events_tell_transitions_and_sizes() {
     let over = Transition {
         warning: false,
         reason: Reason::QueueFound,
-        note: "QueueFound: No others consume the queue any more.".to_owned(),
+        note: "QueueFound: Only this pipeline's consumers read the queue now.".to_owned(),
     };
     assert_eq!(transitions(&others, &idle, &decided), [over]);
 
@@ -323,7 +323,7 @@ fn events_tell_transitions_and_sizes() {
         transitions(&idle, &scaled, &decided).into_iter().map(|transition| transition.note).collect()
     };
     let counted = Decision { backlog: Some(431), ..decision(9) };
-    assert_eq!(notes(counted.clone()), ["Scaled 0 → 9: backlog 431, 50 messages a pod"]);
+    assert_eq!(notes(counted.clone()), ["Scaled 0 → 9: backlog 431, 50 messages per pod"]);
     let fixed = Decision { reason: Reason::FixedSize, ..counted };
     assert_eq!(notes(fixed), ["Scaled 0 → 9: fixed by spec.replicas"]);
     assert_eq!(reasons(&scaled, &idle), [(false, Reason::ScaledDown)]);
@@ -367,7 +367,7 @@ fn a_size_that_does_not_follow_the_queue_says_why() {
         );
     }
     let ready = |reason| shown(&of(&observed(vec![]), &decided(0, reason)), "Ready");
-    assert_eq!(ready(Reason::DepthUnknown), "Unknown/DepthUnknown", "(0, 0) is not believed");
+    assert_eq!(ready(Reason::DepthUnknown), "Unknown/DepthUnknown", "0 messages and 0 consumers is not trusted");
     assert_eq!(ready(Reason::FixedSize), "True/Stopped");
     assert_eq!(ready(Reason::Paused), "True/Paused");
     let selector = of(&observed(vec![]), &decision(0)).selector;

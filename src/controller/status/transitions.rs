@@ -1,5 +1,4 @@
-//! What has changed from one status to the next and deserves an event. It must never repeat what has been
-//! told already.
+//! The changes between two statuses that are published as events. A fault that two conditions report is one event.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -9,18 +8,15 @@ use crate::api::conditions::ConditionType;
 use crate::controller::decide::Decision;
 use crate::reason::Reason;
 
-/// A change worth an event.
+/// A change that is published as an event.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Transition {
-    /// Whether a person should look.
+    /// Whether the event has type `Warning`.
     pub warning: bool,
-    /// The bounded reason.
     pub reason: Reason,
-    /// What happened.
     pub note: String,
 }
 
-/// What has changed and deserves an event.
 pub fn transitions(
     previous: &ImagePipelineStatus,
     current: &ImagePipelineStatus,
@@ -30,13 +26,13 @@ pub fn transitions(
     let parked = parked.map(|_| Transition {
         warning: true,
         reason: Reason::MessagesParked,
-        note: "Messages that can't be stored as they are wait in the parking queue: status.parked counts them, and \
-               each says why in its header x-image-pipeline-reason."
+        note: "The parking queue holds messages that could not be stored: status.parked counts them, and their header \
+               x-image-pipeline-reason says why. List them with `image-pipeline parked list`."
             .to_owned(),
     });
     let summaries = [ConditionType::Ready, ConditionType::ScalingActive].map(ConditionType::as_str);
     let parts = current.conditions.iter().filter(|condition| !summaries.contains(&condition.type_.as_str()));
-    // The controller and the consumers may find the same, which is told once.
+    // Operator and consumers may report the same fault in two conditions: one event is enough.
     let mut told: Vec<(&str, &str)> = previous.conditions.iter().filter(|before| is_wrong(before)).map(words).collect();
     let of_conditions = parts.filter_map(move |condition| {
         let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
@@ -56,12 +52,12 @@ pub fn transitions(
     of_conditions.chain(parked).chain(scaled).collect()
 }
 
-/// What is said of something wrong, whichever condition says it.
+/// Identifies a fault, whichever condition reports it.
 fn words(condition: &Condition) -> (&str, &str) {
     (&condition.reason, &condition.message)
 }
 
-/// What the change of a condition tells: that something is wrong, or is no longer.
+/// The event for a changed condition: a fault has begun or ended.
 fn transition(before: Option<&Condition>, condition: &Condition) -> Option<Transition> {
     let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
     let (is_wrong, was_wrong) = (is_wrong(condition), before.is_some_and(is_wrong));
@@ -69,11 +65,11 @@ fn transition(before: Option<&Condition>, condition: &Condition) -> Option<Trans
     let worth = !same && !starting && (is_wrong || (was_wrong && condition.status != "Unknown"));
     let reason = reason_named(&condition.reason).filter(|_| worth)?;
     let alone = before.is_some_and(is_foreign) && !is_wrong;
-    let message = if alone { "No others consume the queue any more." } else { &condition.message };
+    let message = if alone { "Only this pipeline's consumers read the queue now." } else { &condition.message };
     Some(Transition { warning: is_wrong, reason, note: format!("{}: {message}", condition.type_) })
 }
 
-/// Whether a person should look. Others on the queue leave it found.
+/// Whether the condition is worth a warning. With foreign consumers, `QueueFound` stays `True` and still warns.
 fn is_wrong(condition: &Condition) -> bool {
     let wrong = if condition.type_ == ConditionType::ScalingLimited.as_str() { "True" } else { "False" };
     condition.status == wrong || is_foreign(condition)

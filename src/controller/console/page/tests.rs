@@ -55,7 +55,7 @@ fn the_page_has_everything_in_itself_and_a_value_is_never_markup() {
         for outside in ["http://", "https://", "src=\"", "@import", "url(", "<script>alert", "<img", "\"><script>"] {
             assert!(!page.contains(outside), "{outside}");
         }
-        assert_eq!(page.matches("<script>").count(), 1, "the page's own");
+        assert_eq!(page.matches("<script>").count(), 1, "only the page's own script");
         assert!(!page.contains(" style=") && !page.contains(" onclick="), "the policy would refuse it");
     }
 }
@@ -74,7 +74,7 @@ fn pipelines_are_found_by_what_one_knows_of_them() {
     assert_eq!(found("forest"), ["nursery/pine", "greench/oak"], "the bucket");
     assert_eq!(found("birch"), [""; 0]);
     let page = whole(&Asked { find: "birch".to_owned(), from: 0 }, &all);
-    assert!(page.contains("No pipeline has that") && page.contains("2 pipelines: "), "{page}");
+    assert!(page.contains("No namespace, name, queue") && page.contains("2 pipelines: "), "{page}");
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn many_pipelines_are_shown_fifty_at_a_time() {
     let [first, second, last] = [page_from(0), page_from(50), page_from(100)];
     assert_eq!([&first, &second, &last].map(|page| order(page).len()), [50, 50, 20]);
     assert_eq!(order(&second).first(), Some(&"a/tiles-050"));
-    assert!(first.contains("href=\"?find=tiles&amp;from=50\"") && !first.contains("Those before"));
+    assert!(first.contains("href=\"?find=tiles&amp;from=50\"") && !first.contains("Previous"));
     assert!(second.contains("from=0\"") && second.contains("from=100\""));
-    assert!(last.contains("from=50\"") && !last.contains("The next ones"));
+    assert!(last.contains("from=50\"") && !last.contains("Next"));
     assert_eq!(order(&page_from(usize::MAX)).len(), 0);
 }
 
@@ -118,7 +118,7 @@ fn where_there_is_nothing_to_show_the_page_says_why_and_what_to_do() {
     let page = |work| page(&about(), work, &Asked::default(), &[], now());
     assert!(page(Work::Waiting).contains("kubectl -n system get lease lease-1"));
     assert!(page(Work::Waiting).contains("This operator waits"));
-    assert!(page(Work::Listing).contains("is reading what there is"));
-    assert!(page(Work::Leading).contains("There is no ImagePipeline yet"));
+    assert!(page(Work::Listing).contains("is reading the pipelines"));
+    assert!(page(Work::Leading).contains("No ImagePipeline exists"));
     assert!(page(Work::Leading).contains(">0 pipelines.</p>"));
 }
