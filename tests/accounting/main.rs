@@ -1,7 +1,6 @@
-//! The accountant's own tests, as far as they need no server: what is made up here must come out of
-//! the account as what it is.
+//! Tests of the accountant that need no server: constructed histories must give the expected account.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-// Modules are shared with other tests, and this uses a part of them.
+// The modules are shared with other tests, and these tests use a part of them.
 #![allow(dead_code)]
 
 #[path = "mod.rs"]
