@@ -58,10 +58,7 @@ pub enum Event {
         status: u16,
     },
     /// S3 answered a HEAD for an object.
-    Head {
-        object: Object,
-        status: u16,
-    },
+    Head { object: Object, status: u16 },
     /// A tap could not parse its traffic. It may have missed events from here on.
     Unclear(String),
 }
