@@ -21,7 +21,6 @@ pub struct Account {
     pub confirmed: usize,
     /// Stored objects.
     pub stored: usize,
-    /// Parked messages.
     pub parked: usize,
     /// Messages that are still queued.
     pub queued: usize,

@@ -23,7 +23,6 @@ pub struct Entry {
     pub bucket: String,
     /// The key of its object.
     pub key: Key,
-    /// The expected outcome.
     pub expectation: Expectation,
 }
 

@@ -59,7 +59,7 @@ impl StoreTap {
         format!("http://{}", self.port.address())
     }
 
-    /// Changes the faults from now on. Requests that hang are released.
+    /// Changes the faults from now on. Connections that hang are closed.
     pub fn set(&self, faults: impl Into<Faults>) {
         self.faults.send_replace(faults.into());
     }

@@ -22,7 +22,6 @@ pub struct Amounts {
     pub long: u32,
 }
 
-/// The measured values.
 pub struct Limits {
     /// Seconds from process start to the first stored object: median and maximum.
     pub first_stored: (f64, f64),

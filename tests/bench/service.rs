@@ -16,7 +16,6 @@ const GRACE_SECONDS: &str = "20";
 
 const ORIGINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/original.py");
 
-/// A measured service.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Service {
     /// The Python consumer, which creates an S3 client for every message.

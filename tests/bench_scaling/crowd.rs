@@ -26,7 +26,6 @@ const READY_WITHIN: Duration = Duration::from_secs(600);
 /// The operator has finished once it has written nothing for this time.
 const STILL: Duration = Duration::from_secs(5);
 
-/// The measured values.
 pub struct Crowd {
     /// Seconds from the first creation until the last pipeline is ready.
     pub ready_seconds: f64,

@@ -33,7 +33,6 @@ const IN_FLIGHT: usize = 16;
 /// Interval between two reads of the queue's depth.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The measured values.
 pub struct Drained {
     /// Seconds from the moment the size may follow the queue until the queue is empty.
     pub seconds: f64,

@@ -1,7 +1,6 @@
 //! The figures and their targets: pure functions of the measurements, for the table and target/bench/scaling.json.
 //! A figure without a value never meets its target.
 
-/// A figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// Key in target/bench/scaling.json.
@@ -39,7 +38,6 @@ pub fn percentile(values: &[f64], percent: usize) -> f64 {
     sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// The mean.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }

@@ -22,7 +22,6 @@ pub const BUCKET: &str = "bench-scaling";
 /// Limit for steps without a target. It is generous because a loaded machine is slow.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// The scene.
 pub struct Scene {
     pub client: Client,
     /// Namespace of RabbitMQ and S3.

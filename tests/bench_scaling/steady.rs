@@ -26,7 +26,6 @@ const SIDE: u32 = 160;
 /// Number of messages for measuring the speed of one pod.
 const SAMPLE: usize = 200;
 
-/// The measured values.
 pub struct Steady {
     /// Number of changes of direction.
     pub flaps: usize,

@@ -20,7 +20,6 @@ use crate::process::{Process, directory, run, write};
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,garbage-collector-controller,\
                            namespace-controller,serviceaccount-controller";
 
-/// The running programs.
 pub struct ControlPlane {
     api_server: ApiServer,
     _manager: Process,

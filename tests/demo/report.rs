@@ -38,7 +38,6 @@ impl Picture {
     }
 }
 
-/// The HTML page.
 pub fn page(recording: &Recording, pictures: &[Picture]) -> String {
     let name = escape(&recording.pipeline);
     let verdict = match recording.outcome.lost() {

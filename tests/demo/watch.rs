@@ -52,7 +52,6 @@ pub struct History {
     pub complete: bool,
 }
 
-/// A running watch.
 pub struct Watch {
     began: Instant,
     sizes: Arc<Mutex<Vec<Size>>>,

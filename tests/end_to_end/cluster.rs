@@ -14,7 +14,6 @@ use super::whole;
 /// A namespace of the cluster with RabbitMQ and an S3 server. Only one test at a time has a namespace, because
 /// tests stop the API server, the operator and RabbitMQ.
 pub struct Namespace {
-    /// Its name.
     pub name: String,
     _turn: MutexGuard<'static, ()>,
 }
@@ -25,7 +24,6 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct Way {
     /// An address of this machine, or of the tests' own cluster, whose network this machine can reach.
     pub host: String,
-    /// The port there.
     pub port: u16,
     _forward: Option<Forward>,
 }

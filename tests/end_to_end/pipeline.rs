@@ -13,9 +13,7 @@ pub const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A pipeline by name.
 pub struct Pipeline<'a> {
-    /// Where it is.
     pub namespace: &'a Namespace,
-    /// What it is called.
     pub name: &'static str,
 }
 
@@ -25,7 +23,6 @@ impl Pipeline<'_> {
         self.namespace.must_apply(&self.manifest(rabbitmq, s3, scaling));
     }
 
-    /// Its manifest.
     pub fn manifest(&self, rabbitmq: &str, s3: &str, scaling: &str) -> String {
         let Self { namespace, name } = self;
         let endpoint = format!("http://s3.{}.svc:7070", namespace.name);

@@ -1,5 +1,5 @@
-//! `image-pipeline parked` on two brokers: listing changes nothing however often it runs, an interrupted redrive
-//! loses nothing, and a message is not redriven forever.
+//! `image-pipeline parked` on each RabbitMQ version: listing changes nothing however often it runs, an interrupted
+//! redrive loses nothing, and a message is not redriven forever.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

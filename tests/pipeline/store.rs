@@ -137,7 +137,7 @@ impl Store {
         });
         let port = Port::reserve();
         let process = serve(&self.directory, &own, &port, |command| {
-            // An open connection must not outlive the trust it was made with.
+            // Keeps connections open, so that the tests show that the consumer drops them when the trust changes.
             command.arg("--keep-alive").arg("--cert").arg(chain).arg("--key").arg(key);
         });
         eventually("the S3 server to listen", LIMIT, async || {

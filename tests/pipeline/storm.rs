@@ -38,7 +38,8 @@ async fn publish(accounted: &Accounted, images: &[Sample]) {
     }
 }
 
-/// Waits until S3 has accepted this number of uploads. Every fourth fails, and each failure causes another slow start.
+/// Waits until S3 has accepted this number of uploads. Every fourth fails, and each failure causes another slow
+/// start.
 async fn taken(accounted: &Accounted, uploads: usize) {
     eventually(&format!("{uploads} uploads"), LIMIT * 3, async || match accounted.uploads() {
         taken if taken >= uploads => Ok(()),

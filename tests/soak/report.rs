@@ -34,7 +34,6 @@ pub fn write(outcome: &Outcome, stored: &[Vec<f64>]) -> PathBuf {
     page_file
 }
 
-/// The whole page.
 pub fn page(outcome: &Outcome, stored: &[Vec<f64>]) -> String {
     let (confirmed, lost) = (outcome.account.confirmed, outcome.account.lost.len());
     let wrong = outcome.faults();

@@ -73,7 +73,6 @@ pub struct Scene {
     pub pipelines: Vec<Pipeline>,
     pub pods: Pods,
     pub bodies: Bodies,
-    /// The published messages.
     pub ledger: Ledger,
     /// The events that the taps recorded.
     pub wire: Wire,

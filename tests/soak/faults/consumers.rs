@@ -14,7 +14,7 @@ use super::{Heal, nothing};
 /// This many huge images give each of the pipeline's pods several at the same time.
 const ENOUGH: usize = 40;
 
-/// Bytes added to the limit of a consumer that survived all huge images, so that it can continue.
+/// Bytes that a consumer which survived all huge images gets above its current use, so that it can continue.
 const BREATH: u64 = 16 << 20;
 
 /// A terminated consumer has the grace period of its pod, plus some time for the kubelet.
