@@ -3,7 +3,7 @@
 //!
 //! - S3 accepted an upload with the message's id and its pixels, to its key, and the consumer received the answer;
 //! - S3 refused such an upload because the key has an object (412), the object has the same bytes, and the consumer
-//! received the answer to a HEAD for the object;
+//!   received the answer to a HEAD for the object;
 //! - the broker confirmed a copy of the message in another queue, or a renewed copy in its own queue.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -58,7 +58,7 @@ impl Fault {
         matches!(self, Self::KilledBefore | Self::KilledAfter)
     }
 
-    /// The operator's answer, if any.
+    /// The answer that the operator receives, if any.
     pub fn answer(self) -> Option<Response> {
         let (code, reason) = match self {
             Self::KilledBefore | Self::KilledAfter | Self::Unanswered => return None,

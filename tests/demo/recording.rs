@@ -48,7 +48,7 @@ pub struct Sample {
 pub struct Outcome {
     /// Confirmed images.
     pub published: usize,
-    /// Images of these in the bucket's listing.
+    /// Confirmed images in the bucket's listing.
     pub stored: usize,
     /// Messages that were parked.
     pub parked: usize,

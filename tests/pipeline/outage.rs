@@ -146,7 +146,7 @@ async fn an_object_that_is_refused_while_others_are_stored_is_parked() {
     scene.ends_with_parked(consumer, 1).await;
 }
 
-/// Uploads under way when the outage begins succeed later. They don't prove that other uploads succeed.
+/// Uploads under way when an outage begins may still succeed. They don't prove that other uploads succeed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_that_begins_between_images_parks_none() {
     let (mut scene, faulty) = scene("outage-begins", Version::Four, Fault::None).await;

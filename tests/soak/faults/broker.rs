@@ -15,7 +15,6 @@ const BROKER: &str = "beam.smp";
 /// RabbitMQ's default `vm_memory_high_watermark`.
 const USUAL_MEMORY: &str = "0.6";
 
-/// Injects a fault.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     match kind {
         Kind::BrokerRestarted => {

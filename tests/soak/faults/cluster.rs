@@ -16,7 +16,6 @@ use super::Heal;
 
 const API_SERVER: &str = "kube-apiserver";
 
-/// Injects a fault.
 pub async fn inject(scene: &Scene, kind: Kind) -> Heal<'_> {
     if kind == Kind::ApiServerAway {
         processes::signal(processes::part(API_SERVER), "STOP");

@@ -20,7 +20,6 @@ const BREATH: u64 = 16 << 20;
 /// A terminated consumer has the grace period of its pod, plus some time for the kubelet.
 const ENDS_WITHIN: Duration = Duration::from_secs(70);
 
-/// Injects a fault.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     let Process { id, pod, .. } = victim(scene, pipeline).await;
     match kind {

@@ -28,7 +28,6 @@ const SELECTOR: &str = "app.kubernetes.io/name=image-pipeline,app.kubernetes.io/
 /// a new pod has no backoff and the backoff is not under test.
 const STARTS_WITHIN: Duration = Duration::from_secs(15);
 
-/// Injects a fault.
 pub async fn inject(scene: &Scene, kind: Kind) -> Heal<'_> {
     match kind {
         Kind::TwoOperators => {

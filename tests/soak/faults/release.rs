@@ -11,7 +11,6 @@ use super::super::kind::Kind;
 use super::operator::{NAME, NAMESPACE};
 use super::{Heal, nothing};
 
-/// Injects a fault.
 pub async fn inject<'a>(kind: Kind) -> Heal<'a> {
     if kind == Kind::ReleaseUpgraded {
         upgrade().await;

@@ -12,7 +12,6 @@ use super::super::kind::Kind;
 use super::super::scene::{NAMESPACE, Scene};
 use super::{Heal, nothing};
 
-/// Injects a fault.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     match kind {
         Kind::SpecChanged => {

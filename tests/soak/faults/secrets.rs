@@ -12,7 +12,6 @@ use super::super::plan::LED;
 use super::super::scene::Scene;
 use super::Heal;
 
-/// Injects a fault.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     if kind == Kind::BrokerUserRotated {
         let user = new_broker_user(scene, pipeline).await;

@@ -24,7 +24,6 @@ const HUGE: usize = 3;
 /// Directory of the buckets, relative to versitygw's root.
 const BUCKETS: &str = "data/buckets";
 
-/// Injects a fault.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     let tap = &scene.pipelines[pipeline].store;
     let faults: Faults = match kind {

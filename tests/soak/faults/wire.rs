@@ -8,7 +8,6 @@ use super::super::proxy::Mode;
 use super::super::scene::Scene;
 use super::{Heal, nothing};
 
-/// Injects a fault.
 pub fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     let way = &scene.pipelines[pipeline].amqp;
     if kind == Kind::ConnectionClosed {
