@@ -1,5 +1,5 @@
-//! What is asked of our consumer besides ratios: how it starts, what it holds when idle and under
-//! load, how it scales. It must never measure another service: these have no counterpart there.
+//! Measurements of our consumer that the original service has no counterpart for: start time, memory when idle and
+//! under load, and scaling with concurrency.
 
 use super::rows::median;
 use super::run::{Bench, Measured, Running, run};
@@ -9,41 +9,40 @@ use support::usage;
 
 const FAST: Service = Service::ImagePipeline(Mode::Fast);
 
-/// How many messages the parts of this take.
+/// Number of messages for each part.
 #[derive(Clone, Copy, Debug)]
 pub struct Amounts {
-    /// Starts that are timed.
+    /// Number of timed starts.
     pub starts: u32,
     /// Messages for each concurrency.
     pub scaling: u32,
     /// Megapixels for each size of tile.
     pub megapixels: u32,
-    /// Messages in the long run that watches the memory.
+    /// Messages in the long run that measures memory.
     pub long: u32,
 }
 
-/// What came of it.
 pub struct Limits {
-    /// Seconds from the start of the process to the first object: the median, and the longest.
+    /// Seconds from process start to the first stored object: median and maximum.
     pub first_stored: (f64, f64),
     /// Resident bytes before the first message.
     pub idle_rss: u64,
-    /// Concurrency and what was measured.
+    /// Concurrency, and the run's figures.
     pub scaling: Vec<(u16, Measured)>,
-    /// Pixels along a side and what was measured.
+    /// Side length in pixels, and the run's figures.
     pub pixels: Vec<(u32, Measured)>,
-    /// Messages so far, and the highest resident bytes of the process by then.
+    /// Number of messages, and the process's peak resident bytes so far.
     pub memory: Vec<(u32, u64)>,
-    /// Resident bytes once the long run is over.
+    /// Resident bytes after the long run.
     pub rss_after: u64,
-    /// Bytes of the release binary.
+    /// Size of the release binary in bytes.
     pub binary: u64,
 }
 
-/// Measures all.
+/// Measures all values.
 ///
 /// # Errors
-/// The consumer lost something, or stored something else than what was published.
+/// The consumer lost a message, or stored an image that differs from the published one.
 pub async fn measure(bench: &Bench, amounts: Amounts, count: u32) -> Result<Limits, String> {
     let tiles = Tiles::draw(640, Input::Mixed, count).await;
     let first_stored = first_stored(bench, &tiles, amounts.starts).await?;
@@ -75,7 +74,7 @@ async fn first_stored(bench: &Bench, tiles: &Tiles, starts: u32) -> Result<(f64,
     Ok((median(&seconds), seconds.iter().copied().fold(0.0, f64::max)))
 }
 
-/// A run at concurrency 4 in ten parts, with the highest memory after each of them.
+/// A run at concurrency 4 in ten parts, with the peak memory after each part.
 async fn memory(bench: &Bench, tiles: &Tiles, messages: u32) -> Result<(u64, Vec<(u32, u64)>, u64), String> {
     let running = Running::start(bench, FAST, tiles, 4).await;
     running.still().await;

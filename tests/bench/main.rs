@@ -1,16 +1,15 @@
-//! Measures our consumer against the service it replaces, on the same machine with the same broker
-//! (RabbitMQ 4), the same S3 server and the same messages, all started here on loopback and gone at
-//! the end. It must never reach a broker or a store that it did not start, nor print a figure of
-//! work that was not verified.
+//! Compares our consumer with the service it replaces, on one machine with the same RabbitMQ 4, S3 server and
+//! messages, all started on loopback and removed at the end. Every figure is of verified work: each stored object
+//! is checked.
 //!
 //! ```text
 //! make bench            three rounds
 //! make bench QUICK=1    one round of fewer messages; writes data-plane-quick.json
-//! make bench LONG=1     as the first, and watches the memory over 10,000 messages
+//! make bench LONG=1     as the first, and measures memory over 10,000 messages
 //! ```
 //!
-//! Exit code 0: every figure is there, whether or not it meets its target. 1: an object was
-//! missing or wrong, or a message was not acknowledged.
+//! Exit code 0: every figure was measured, whether or not it meets its target. 1: an object was missing or wrong,
+//! or a message was not acknowledged.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod limits;
@@ -34,7 +33,7 @@ use service::{Mode, Places, Service};
 use support::usage::Machine;
 use tiles::{Input, Tiles};
 
-/// Services alternate in this order, and in the reverse one in every second round.
+/// Order of the services in odd rounds. Even rounds use the reverse order.
 const SERVICES: [Service; 6] = [
     Service::Original,
     Service::ImagePipeline(Mode::Fast),
@@ -44,37 +43,37 @@ const SERVICES: [Service; 6] = [
     Service::ImagePipeline(Mode::Smallest),
 ];
 
-/// Images at once in our consumer, where nothing else is said.
+/// Our consumer's default concurrency in these measurements.
 const CONCURRENCY: u16 = 2;
 
-/// Different tiles of a size.
+/// Number of different tiles of one size.
 const TILES: u32 = 4;
 
-/// More of the machine in the hands of others than this is worth a warning.
+/// Share of the machine's CPU in use by other programs above which the benchmark warns.
 const BUSY: f64 = 0.1;
 
-/// Measures our consumer against the service it replaces; `make bench` runs this
+/// Compares the consumer with the service it replaces (`make bench`)
 #[derive(clap::Parser)]
 struct Options {
-    /// One round of fewer messages
+    /// Runs one round with fewer messages
     #[arg(long)]
     quick: bool,
-    /// Watch the memory over 10,000 messages
+    /// Measures memory over 10,000 messages
     #[arg(long)]
     long: bool,
-    /// The Python that has what original.py imports
+    /// Python interpreter with the packages that original.py imports
     #[arg(long)]
     python: PathBuf,
 }
 
-/// The kinds of messages, and how many.
+/// Kinds and numbers of messages.
 struct Load {
     side: u32,
     inputs: &'static [Input],
     services: &'static [Service],
-    /// For services of ours.
+    /// Number of messages for our services.
     messages: u32,
-    /// For those that need many times as long.
+    /// Number of messages for services that take many times longer.
     few: u32,
 }
 
@@ -84,7 +83,7 @@ async fn main() -> ExitCode {
     match bench(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("the figures are void: {why}");
+            eprintln!("the figures are invalid: {why}");
             ExitCode::FAILURE
         }
     }
@@ -167,7 +166,7 @@ fn loads(quick: bool) -> [Load; 2] {
     }
 }
 
-/// Beside this program, where one build puts both.
+/// Next to this program, because one build creates both.
 fn binary() -> PathBuf {
     let this = std::env::current_exe().expect("the path of this program");
     let binary = this.parent().expect("a target directory").join("image-pipeline");
@@ -180,7 +179,7 @@ async fn warn_if_busy() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let busy = 1.0 - Machine::now().idle_since(before);
     if busy > BUSY {
-        eprintln!("warning: {:.0} % of this machine is at work for others, which blurs every figure", busy * 100.0);
+        eprintln!("warning: other programs use {:.0} % of this machine, which distorts every figure", busy * 100.0);
     }
 }
 

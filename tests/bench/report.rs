@@ -1,5 +1,5 @@
-//! The results for people: a table, what has no counterpart in the original, and a line for each
-//! target with whether it was met. It must never round a target to met.
+//! The results as text: a table, the measurements without a counterpart in the original, and one line for each
+//! target. A target counts as met by its exact value, not by the rounded one.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::tiles::Input;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// The table.
+/// The table of all rows.
 pub fn table(rows: &[Row]) -> String {
     let mut text = format!(
         "{:<10}{:<7}{:<22}{:<12}{:>8}{:>9}  {:<26}{:>10}  {:<20}{:>9}{:>7}\n",
@@ -53,7 +53,7 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// What only our consumer was measured for.
+/// The measurements of our consumer only.
 pub fn limits(limits: &Limits) -> String {
     let mut text = String::from("image-pipeline, Fast, half PNG half JPEG\n");
     let mut line = |line: String| writeln!(text, "{line}").expect("written to a string");
@@ -75,7 +75,7 @@ pub fn limits(limits: &Limits) -> String {
     text
 }
 
-/// A line for each target. A ratio counts where it is worst: of any tile and input it is asked of.
+/// One line for each target. A ratio is judged at its worst tile and input.
 pub fn targets(rows: &[Row], limits: &Limits) -> String {
     let cpu = |of: &Measured| of.cpu_ms;
     let bytes = |of: &Measured| of.stored_bytes;
@@ -111,20 +111,20 @@ pub fn targets(rows: &[Row], limits: &Limits) -> String {
     let when_not_png = |row: &&Row| row.service == Service::ImagePipeline(Mode::WhenNotPng) && row.input == Input::Png;
     let as_it_came = rows.iter().filter(when_not_png).all(|row| row.rounds.iter().all(|of| of.as_it_came));
     line(
-        "WhenNotPng, PNG in: stored as it came",
-        (if as_it_came { "every byte" } else { "other bytes" }).to_owned(),
+        "WhenNotPng, PNG in: stored unchanged",
+        (if as_it_came { "every byte" } else { "bytes differ" }).to_owned(),
         as_it_came,
     );
     let fast = |row: &&Row| row.service == Service::ImagePipeline(Mode::Fast);
     let idle = rows.iter().filter(fast).map(|row| row.median(|of| of.idle) * 100.0).fold(0.0, f64::max);
     line("machine idle at most 10 % while there is a backlog", format!("{idle:.1} %"), idle <= 10.0);
     let idle_rss = limits.idle_rss as f64 / MIB;
-    line("resident when idle at most 20 MiB", format!("{idle_rss:.1} MiB"), idle_rss <= 20.0);
+    line("resident memory when idle at most 20 MiB", format!("{idle_rss:.1} MiB"), idle_rss <= 20.0);
     let peaks: Vec<f64> = limits.memory.iter().map(|(_, bytes)| *bytes as f64 / MIB).collect();
     let (half, peak) = (peaks[peaks.len() / 2 - 1], peaks[peaks.len() - 1]);
-    line("peak resident at most 80 MiB at concurrency 4, 640x640", format!("{peak:.1} MiB"), peak <= 80.0);
+    line("peak resident memory at most 80 MiB at concurrency 4, 640x640", format!("{peak:.1} MiB"), peak <= 80.0);
     let grown = (peak / half - 1.0) * 100.0;
-    line("  and flat: grown by at most 5 % in the second half", format!("{grown:.1} %"), grown <= 5.0);
+    line("  growth of at most 5 % in the second half", format!("{grown:.1} %"), grown <= 5.0);
     let (first, longest) = limits.first_stored;
     let measured = format!("{first:.3} s (at most {longest:.3})");
     line("from process start to first stored image at most 0.5 s", measured, first <= 0.5);

@@ -1,6 +1,5 @@
-//! Figures: a row for each service, mode, tile and input, with the median of its rounds, and its
-//! ratios to the original service of the same tile and input. It must never mix rounds: the spread
-//! of a ratio is over rounds, each with its own original.
+//! A row for each service, mode, tile and input, with the median of its rounds and its ratio to the original
+//! service. The spread of a ratio compares each round with the original's same round.
 
 use super::run::Measured;
 use super::service::Service;
@@ -8,24 +7,22 @@ use super::tiles::Input;
 
 /// All rounds of one service with one kind of message.
 pub struct Row {
-    /// Pixels along a side of the tiles.
+    /// Side length of the tiles, in pixels.
     pub side: u32,
-    /// Their formats.
     pub input: Input,
-    /// The service.
     pub service: Service,
-    /// One for each round.
+    /// Figures of each round.
     pub rounds: Vec<Measured>,
 }
 
-/// A ratio of medians, and the least and the greatest of any round.
+/// The ratio of the medians, and the lowest and highest ratio of a round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
-    /// Of the medians.
+    /// Ratio of the medians.
     pub median: f64,
-    /// The least.
+    /// Lowest ratio of a round.
     pub least: f64,
-    /// The greatest.
+    /// Highest ratio of a round.
     pub greatest: f64,
 }
 
@@ -45,17 +42,17 @@ pub struct Record {
 }
 
 impl Row {
-    /// The median of its rounds.
+    /// Median of a figure over the rounds.
     pub fn median(&self, of: impl Fn(&Measured) -> f64) -> f64 {
         median(&self.rounds.iter().map(of).collect::<Vec<_>>())
     }
 
-    /// Tile as people write it.
+    /// Size of the tile as text, for example 640x640.
     pub fn tile(&self) -> String {
         format!("{0}x{0}", self.side)
     }
 
-    /// What this needs of what the original needs.
+    /// Ratio of this service's figure to the original's.
     pub fn ratio(&self, rows: &[Row], of: impl Fn(&Measured) -> f64) -> Ratio {
         let is_its = |row: &&Row| (row.side, row.input, row.service) == (self.side, self.input, Service::Original);
         let original = rows.iter().find(is_its).expect("the original is in every run");
@@ -65,7 +62,7 @@ impl Row {
         Ratio { median: self.median(&of) / original.median(&of), least, greatest }
     }
 
-    /// As it is written to the file.
+    /// The row for the JSON file.
     pub fn record(&self, rows: &[Row]) -> Record {
         Record {
             service: self.service.name(),
@@ -82,7 +79,7 @@ impl Row {
     }
 }
 
-/// The middle one, or the mean of the middle two.
+/// The middle value, or the mean of the two middle values.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -100,7 +97,7 @@ pub mod tests {
         Measured { messages_per_second, cpu_ms, stored_bytes, peak_rss, idle: 0.05, as_it_came: false }
     }
 
-    /// The original, and our consumer at a tenth of it, or nearly.
+    /// The original, and our consumer at about a tenth of its figures.
     pub fn rows() -> Vec<Row> {
         let row = |service, rounds: [f64; 3]| Row {
             side: 640,

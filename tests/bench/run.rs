@@ -1,8 +1,6 @@
-//! One run: a service, a queue full of messages, and what it took to empty it. The service is
-//! started, has its first messages, and is stopped (SIGSTOP) while the queue is filled, so that
-//! neither its start nor the publishing is in the figures. It must never return figures of work
-//! that was not done: what was stored is looked at, and the queue must be empty once the service is
-//! gone.
+//! One run: the effort of one service to empty a queue full of messages. The service starts, processes its first
+//! messages, and is stopped (SIGSTOP) while the queue is filled, so the figures include neither its start nor the
+//! publishing. A run verifies the stored objects, and that the queue is empty after the service has ended.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,64 +18,64 @@ use support::eventually::{LIMIT, eventually};
 use support::process::Process;
 use support::usage::{self, Machine};
 
-/// Messages before the measuring: what is done once is done by then.
+/// Messages before the measurement, for one-time work.
 const WARM_UP: u32 = 2;
 
-/// The time between two looks at the bucket: each costs the machine a little.
+/// Interval between two checks of the bucket. Each check costs a little CPU time.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Without a new object for so long, nothing comes any more.
+/// Without a new object for this time, the run has stalled.
 const STALLED: Duration = Duration::from_secs(120);
 
-/// A process that used no tick of processor time for so long has done what it had to do: the last
-/// acknowledgement follows its object within a millisecond of work.
+/// A process without a tick of CPU time for this long is idle: the last acknowledgement follows its object within a
+/// millisecond of work.
 const STILL: Duration = Duration::from_millis(200);
 
-/// Messages that are published at once.
+/// Number of concurrent publishes.
 const IN_FLIGHT: usize = 8;
 
-/// What the benchmark's servers and programs are.
+/// Servers and programs of the benchmark.
 pub struct Bench {
-    /// What services are told.
+    /// Addresses and programs for the services.
     pub places: Places,
     /// The S3 server.
     pub store: &'static Store,
 }
 
-/// A service on a queue and a bucket of its own.
+/// A service with its own queue and bucket.
 pub struct Running<'a> {
     bench: &'a Bench,
     name: String,
-    /// The service.
+    /// The service's process.
     pub process: Process,
-    /// When it was started.
+    /// Start time of the process.
     pub started: Instant,
     tiles: Tiles,
     client: Client,
     connection: Connection,
 }
 
-/// What one run took.
+/// Figures of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     /// Messages per second, from the first to the last.
     pub messages_per_second: f64,
     /// User and system time of the process, in milliseconds per message.
     pub cpu_ms: f64,
-    /// Bytes of the objects, per message.
+    /// Size of the objects in bytes, per message.
     pub stored_bytes: f64,
-    /// The most memory that was resident, in bytes.
+    /// Peak resident memory in bytes.
     pub peak_rss: f64,
-    /// The part of the machine's processor time that nobody used while there was a backlog.
+    /// Share of the machine's CPU time that was idle while there was a backlog.
     pub idle: f64,
-    /// Whether PNGs were stored byte by byte as they came.
+    /// Whether PNGs were stored unchanged.
     pub as_it_came: bool,
 }
 
-/// Runs a service over so many messages.
+/// Runs a service over this number of messages.
 ///
 /// # Errors
-/// It lost something, or stored something else than what was published.
+/// The service lost a message, or stored an image that differs from the published one.
 pub async fn run(
     bench: &Bench,
     service: Service,
@@ -98,13 +96,13 @@ impl<'a> Running<'a> {
         let running = Self::prepare(bench, service, tiles, concurrency, 0).await;
         eventually("the service to consume", LIMIT, async || match running.depth().await {
             QueueDepth { consumers: 1, .. } => Ok(()),
-            depth => Err(format!("{depth:?}, and the service says\n{}", running.process.log())),
+            depth => Err(format!("{depth:?}, the service's log\n{}", running.process.log())),
         })
         .await;
         running
     }
 
-    /// Starts a service on a queue that has messages already.
+    /// Starts a service on a queue that already has messages.
     pub async fn prepare(bench: &'a Bench, service: Service, tiles: &Tiles, concurrency: u16, messages: u32) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let name = format!("bench-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -134,7 +132,7 @@ impl<'a> Running<'a> {
         let (cpu, machine) = (usage::cpu(process), Machine::now());
         self.process.signal("CONT");
         let began = Instant::now();
-        // While the last messages are in hand there is no backlog any more.
+        // The backlog ends when the last messages are in process.
         let mut idle = 0.0;
         let backlog = WARM_UP + messages * 9 / 10;
         self.stored(backlog, || idle = Machine::now().idle_since(machine)).await?;
@@ -155,12 +153,12 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// Publishes the messages of these numbers; returns once all are confirmed.
+    /// Publishes the messages with these numbers. Returns once all are confirmed.
     pub async fn publish(&self, from: u32, to: u32) {
         publish(self.bench, &self.name, &self.tiles, from, to).await;
     }
 
-    /// Waits until so many objects are in the bucket.
+    /// Waits until the bucket has this many objects, then calls `then`.
     pub async fn stored(&self, objects: u32, then: impl FnOnce()) -> Result<(), String> {
         let bucket = self.bench.store.bucket(&self.name);
         let mut look = tokio::time::interval(LOOK);
@@ -176,20 +174,20 @@ impl<'a> Running<'a> {
                 (seen, since) = (now, Instant::now());
             }
             if since.elapsed() > STALLED || !self.process.is_running() {
-                return Err(format!("{seen} of {objects} objects are there. It says:\n{}", self.process.log()));
+                return Err(format!("{seen} of {objects} objects are stored. Its log:\n{}", self.process.log()));
             }
         }
     }
 
-    /// Waits until the service uses no processor time.
+    /// Waits until the service uses no CPU time.
     pub async fn still(&self) {
         let (mut used, mut since) = (Duration::MAX, Instant::now());
-        eventually("the service to have nothing to do", LIMIT, async || {
+        eventually("the service to be idle", LIMIT, async || {
             let now = usage::cpu(self.process.id());
             if now != used {
                 (used, since) = (now, Instant::now());
             }
-            if since.elapsed() > STILL { Ok(()) } else { Err(format!("{now:?} of processor time")) }
+            if since.elapsed() > STILL { Ok(()) } else { Err(format!("{now:?} of CPU time")) }
         })
         .await;
     }
@@ -202,19 +200,18 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Looks at what is stored.
+    /// Verifies the stored objects.
     pub fn verify(&self, messages: u32) -> Result<bool, String> {
         self.tiles.verify(&self.bench.store.bucket(&self.name), messages)
     }
 
-    /// Ends the service, and looks whether it has left anything behind.
+    /// Ends the service, and checks that it left no message behind.
     pub async fn end(mut self) -> Result<(), String> {
         self.process.terminate();
         let process = &mut self.process;
         eventually("the service to end", LIMIT, async || process.exit_code().ok_or_else(|| "it runs".to_owned())).await;
-        // The broker may need a moment to see the end of the connection, and then has back what was
-        // not acknowledged.
-        let depth = eventually("the broker to see the service gone", LIMIT, async || match self.depth().await {
+        // RabbitMQ notices the end of the connection a moment later, and then requeues unacknowledged messages.
+        let depth = eventually("the broker to see the service end", LIMIT, async || match self.depth().await {
             depth @ QueueDepth { consumers: 0, .. } => Ok(depth),
             depth => Err(format!("{depth:?}")),
         })
@@ -234,10 +231,10 @@ impl<'a> Running<'a> {
     }
 }
 
-/// The objects of a bucket with their sizes, as the server has them on disk.
+/// The objects of a bucket with their sizes, as the server stores them on disk.
 pub fn stored(bucket: &Path) -> impl Iterator<Item = (String, u64)> + use<> {
     let entries = std::fs::read_dir(bucket).expect("a bucket").map(|entry| entry.expect("an entry"));
-    // The server writes there what is not complete yet.
+    // The server keeps incomplete uploads there.
     let objects = entries.filter(|entry| entry.file_name() != ".sgwtmp");
     objects.map(|entry| {
         let name = entry.file_name().into_string().expect("a name");

@@ -1,5 +1,5 @@
-//! The services that are measured, started as they would be: our consumer as the controller does,
-//! the Python consumers as a script. It must never give one of them what another does not get.
+//! The measured services, started as in production: our consumer as the controller starts it, the Python consumers
+//! as scripts. All get the same resources.
 
 use std::path::{Path, PathBuf};
 
@@ -11,52 +11,49 @@ use servers::store::Credentials;
 use support::port::Port;
 use support::process::{Process, directory, write};
 
-/// What our consumer may take to end; it has nothing to do by then.
+/// Grace period of our consumer, which is idle when it ends.
 const GRACE_SECONDS: &str = "20";
 
 const ORIGINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/original.py");
 
-/// One that is measured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Service {
-    /// The Python consumer, with an S3 client for every message.
+    /// The Python consumer, which creates an S3 client for every message.
     Original,
-    /// Ours.
+    /// Our consumer.
     ImagePipeline(Mode),
-    /// The Python consumer, its client made once.
+    /// The Python consumer with one S3 client.
     OriginalOneSession,
 }
 
-/// What our consumer does with images: `image.encoding`, with `image.reencode` either `Always` or,
-/// for the last, `WhenNotPng` with `Fast`.
+/// Settings of our consumer: `image.encoding`, with `image.reencode: Always`; the last variant is `Fast` with
+/// `image.reencode: WhenNotPng`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, strum::IntoStaticStr)]
 pub enum Mode {
-    /// The least CPU.
+    /// Least CPU time.
     Fast,
-    /// A smaller file.
+    /// Smaller files.
     Balanced,
-    /// The smallest file.
+    /// Smallest files.
     Smallest,
-    /// A PNG is stored as it came.
+    /// Stores a PNG unchanged.
     WhenNotPng,
 }
 
-/// Where services find what they work with.
+/// Addresses, credentials and programs for the services.
 pub struct Places {
-    /// The broker.
     pub broker: BrokerAddress,
-    /// The S3 server's URL.
+    /// URL of the S3 server.
     pub endpoint: String,
-    /// Who writes to it.
+    /// Credentials for writing to S3.
     pub credentials: Credentials,
-    /// The release binary.
     pub binary: PathBuf,
-    /// The Python that has what original.py imports.
+    /// Python interpreter with the packages that original.py imports.
     pub python: PathBuf,
 }
 
 impl Service {
-    /// Its name in the results.
+    /// Name in the results.
     pub fn name(self) -> &'static str {
         match self {
             Service::Original => "original",
@@ -65,7 +62,7 @@ impl Service {
         }
     }
 
-    /// Its mode in the results; the Python consumers have but one.
+    /// Mode in the results. The Python consumers have only one.
     pub fn mode(self) -> &'static str {
         match self {
             Service::Original | Service::OriginalOneSession => "default",
@@ -73,8 +70,8 @@ impl Service {
         }
     }
 
-    /// Starts it on a queue and a bucket of the same name. `concurrency` is for ours; the others
-    /// work on one message at a time.
+    /// Starts the service on a queue and a bucket with this name. `concurrency` applies to our consumer; the Python
+    /// consumers process one message at a time.
     pub fn start(self, places: &Places, name: &str, concurrency: u16) -> Process {
         match self {
             Service::ImagePipeline(mode) => consumer(places, name, mode, concurrency),

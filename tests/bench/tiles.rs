@@ -1,6 +1,5 @@
-//! The messages: tiles of one size as PNG, as JPEG, or in turn, the same for every service, and
-//! the look at what became of them. It must never let an object pass that is not the image that
-//! was published.
+//! The messages: tiles of one size as PNG, as JPEG, or alternating, the same for every service; and the
+//! verification of the stored objects against the published images.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,41 +8,41 @@ use std::sync::Arc;
 use image::{DynamicImage, ImageFormat};
 use image_pipeline::publish::{Body, Format, SampleArgs, Size};
 
-/// JPEG decoders may differ in the last bits (ISO/IEC 10918-2 allows it), and so do Pillow's and
-/// ours; an image that is another one differs by far more.
+/// JPEG decoders may differ in the last bits (ISO/IEC 10918-2 allows it), as Pillow's and ours do. A different
+/// image differs by far more.
 const JPEG_LARGEST_DIFFERENCE: u8 = 12;
 const JPEG_MEAN_DIFFERENCE: f64 = 1.0;
 
-/// Which formats the messages carry.
+/// Formats of the messages.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Input {
-    /// Half PNG, half JPEG, in turn.
+    /// PNG and JPEG in turn.
     Mixed,
-    /// PNG alone.
+    /// Only PNG.
     Png,
-    /// JPEG alone.
+    /// Only JPEG.
     Jpeg,
 }
 
-/// One image file.
+/// An image file, and its pixels.
 struct Tile {
     format: Format,
     file: Vec<u8>,
     pixels: DynamicImage,
 }
 
-/// Different tiles of one size in one kind of input, which the messages repeat under new names.
+/// Different tiles of one size and input. The messages repeat them with new names.
 #[derive(Clone)]
 pub struct Tiles {
-    /// Their width and height.
+    /// Width and height of the tiles.
     pub size: Size,
     tiles: Arc<Vec<Tile>>,
 }
 
 impl Tiles {
-    /// Draws so many.
+    /// Draws this many tiles.
     pub async fn draw(side: u32, input: Input, count: u32) -> Self {
         let size = Size { width: side, height: side };
         let drawing =
@@ -55,29 +54,28 @@ impl Tiles {
         Self { size, tiles: Arc::new(tiles) }
     }
 
-    /// What makes the message of a number, for `publish::send`.
+    /// Creates the message with this number, for `publish::send`.
     pub fn source(&self, number: u32) -> impl FnOnce() -> Result<Body, String> + Send + 'static {
         let (tiles, name, index) = (Arc::clone(&self.tiles), self.name(number), self.index(number));
         move || Body::new(name, &tiles[index].file).map_err(|error| error.to_string())
     }
 
-    /// Bytes of the image files per message.
+    /// Mean size of the image files, in bytes per message.
     pub fn mean_bytes(&self) -> f64 {
         self.tiles.iter().map(|tile| tile.file.len() as f64).sum::<f64>() / self.tiles.len() as f64
     }
 
-    /// Looks at a bucket in which the messages of these numbers are to be: all of them, nothing
-    /// else, and of every tile the first with the pixels that it had. Says whether the tiles looked
-    /// at are stored as they came, byte by byte, where they came as PNG.
+    /// Verifies a bucket that must have exactly the messages with these numbers. For every tile, the first object
+    /// is compared pixel by pixel. Returns whether these objects equal their PNG files byte for byte.
     ///
     /// # Errors
-    /// What is wrong, in a sentence.
+    /// A sentence about the first difference.
     pub fn verify(&self, bucket: &Path, messages: u32) -> Result<bool, String> {
         let expected: BTreeSet<String> = (0..messages).map(|number| self.name(number)).collect();
         let found: BTreeSet<String> = super::run::stored(bucket).map(|(name, _)| name).collect();
         if let Some(name) = expected.symmetric_difference(&found).next() {
             let (all, there) = (expected.len(), expected.intersection(&found).count());
-            return Err(format!("of {all} objects {there} are there; {name} is missing, or too many"));
+            return Err(format!("of {all} objects {there} are stored; {name} is missing or unexpected"));
         }
         let mut as_it_came = true;
         for (tile, number) in self.tiles.iter().zip(0..messages) {
@@ -127,7 +125,7 @@ impl Tile {
         let (expected, stored) = (&self.pixels, &stored);
         if (expected.width(), expected.height(), expected.color()) != (stored.width(), stored.height(), stored.color())
         {
-            return Err("another size or colour type than published".to_owned());
+            return Err("size or color type differs from the published image".to_owned());
         }
         let differences = || expected.as_bytes().iter().zip(stored.as_bytes()).map(|(a, b)| a.abs_diff(*b));
         let largest = differences().max().unwrap_or_default();
@@ -163,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_too_many_or_another_image_does_not() {
         let (bucket, tiles) = stored(Input::Png).await;
-        assert!(tiles.verify(bucket.path(), 3).unwrap_err().contains("of 3 objects 3 are there"));
+        assert!(tiles.verify(bucket.path(), 3).unwrap_err().contains("of 3 objects 3 are stored"));
         assert!(tiles.verify(bucket.path(), 5).unwrap_err().contains("tile-00004.png is missing"));
         let first = bucket.path().join("tile-00000.png");
         std::fs::copy(bucket.path().join("tile-00001.png"), &first).unwrap();

@@ -1,5 +1,5 @@
-//! The broker of the benchmark: queues made, filled and emptied, and the broker's own word on what
-//! it did. It must never read a figure from the product.
+//! RabbitMQ of the benchmark: declares, fills and empties queues, and reads RabbitMQ's own counters. No figure
+//! comes from the product.
 
 use std::time::{Duration, Instant};
 
@@ -18,41 +18,40 @@ use servers::cluster::{Namespace, Way};
 use servers::messages;
 use servers::plainly::plainly;
 
-/// Messages that are redelivered, of all protocols and queue types, since the broker's start.
+/// Number of redelivered messages of all protocols and queue types since the start of RabbitMQ.
 const REDELIVERED: &str = "lists:sum([maps:get(messages_redelivered_total, Counters, 0) \
                            || {_, Counters} <- maps:to_list(rabbit_global_counters:overview())]).";
 
 const PERSISTENT: u8 = 2;
 
-/// The broker.
 pub struct Broker {
-    /// Where it is, from here.
+    /// Address of RabbitMQ from here.
     pub address: BrokerAddress,
     namespace: String,
     channel: Channel,
     _connection: (lapin::Connection, Way),
 }
 
-/// When a burst's confirms came.
+/// Times of a burst's confirms.
 #[derive(Clone, Copy, Debug)]
 pub struct Confirms {
-    /// The first.
+    /// Time of the first confirm.
     pub first: Instant,
-    /// The last.
+    /// Time of the last confirm.
     pub last: Instant,
 }
 
-/// How a queue keeps its messages.
+/// Type of a queue.
 #[derive(Clone, Copy, Debug)]
 pub enum QueueType {
-    /// Replicated, as one would have it.
+    /// Replicated, as in production.
     Quorum,
-    /// Light: a thousand of them cost this machine little.
+    /// Light: a thousand classic queues cost this machine little.
     Classic,
 }
 
 impl Broker {
-    /// The one of a namespace.
+    /// Connects to the RabbitMQ of a namespace.
     pub async fn of(namespace: &Namespace) -> Self {
         let way = namespace.way_to("rabbit", 5672);
         let address = namespace.broker(&way);
@@ -73,7 +72,7 @@ impl Broker {
         self.channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments).await.expect("a queue");
     }
 
-    /// Messages ready in a queue.
+    /// Number of ready messages in a queue.
     pub async fn ready(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
@@ -85,7 +84,7 @@ impl Broker {
         self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.expect("an empty queue");
     }
 
-    /// Publishes the same body so many times at once.
+    /// Publishes the same body this many times concurrently.
     pub async fn burst(&self, queue: &str, body: &[u8], messages: usize) -> Confirms {
         let sent = (0..messages).map(|_| async {
             self.publish(queue, body).await;
@@ -105,27 +104,27 @@ impl Broker {
         assert_eq!(confirmed, lapin::Confirmation::Ack(None), "{queue}");
     }
 
-    /// Messages that the broker has delivered again, to anybody, by its own count.
+    /// Number of messages that RabbitMQ has redelivered to any consumer.
     pub fn redelivered(&self) -> u64 {
         self.number(REDELIVERED)
     }
 
-    /// Bytes that the broker holds, garbage collected.
+    /// Bytes that RabbitMQ holds after a garbage collection.
     pub fn memory(&self) -> f64 {
         self.number("lists:foreach(fun erlang:garbage_collect/1, processes()), erlang:memory(total).") as f64
     }
 
-    /// Time of processors that the broker has used since its start.
+    /// CPU time that RabbitMQ has used since its start.
     pub fn busy(&self) -> Duration {
         Duration::from_millis(self.number("element(1, erlang:statistics(runtime))."))
     }
 
     fn number(&self, expression: &str) -> u64 {
         let said = self.ctl(&["eval", expression]);
-        said.trim().parse().unwrap_or_else(|_| panic!("the broker said {said:?}"))
+        said.trim().parse().unwrap_or_else(|_| panic!("rabbitmqctl printed {said:?}"))
     }
 
-    /// Shows that `redelivered` counts: hands one message back, and takes it again.
+    /// Checks that `redelivered` counts: returns one message, and takes it again.
     pub async fn must_count_redeliveries(&self) {
         const QUEUE: &str = "bench-scaling-redelivery";
         let before = self.redelivered();
@@ -137,10 +136,10 @@ impl Broker {
             taken.expect("the message").acker.nack(handed_back).await.expect("handed back");
         }
         self.channel.queue_delete(QUEUE.into(), QueueDeleteOptions::default()).await.expect("deleted");
-        assert_eq!(self.redelivered() - before, 1, "the broker does not count what it delivers again");
+        assert_eq!(self.redelivered() - before, 1, "the broker does not count redeliveries");
     }
 
-    /// Connections of the operator's, as it calls them itself.
+    /// Number of connections that carry the operator's name.
     pub fn operators_connections(&self) -> usize {
         let said = self.ctl(&["--quiet", "list_connections", "client_properties"]);
         said.lines().filter(|line| line.contains("image-pipeline controller")).count()
@@ -152,7 +151,7 @@ impl Broker {
         servers::cluster::run(command.args(arguments))
     }
 
-    /// Publishes evenly in time, whatever the broker does meanwhile; waits for all the confirms.
+    /// Publishes at a constant rate whatever RabbitMQ does meanwhile. Waits for all confirms.
     pub async fn stream(&self, queue: &str, per_second: f64, time: Duration, body: impl Fn(usize) -> Vec<u8>) -> usize {
         let count = (per_second * time.as_secs_f64()) as usize;
         let due = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second));
@@ -168,7 +167,7 @@ impl Broker {
     }
 }
 
-/// A message with the smallest tile there is.
+/// A message with a tiny tile of 16 × 16 pixels.
 pub fn tiny() -> Vec<u8> {
     Tiles::draw(16, 1).message("tiny.png", 0)
 }
@@ -179,7 +178,7 @@ pub struct Tiles {
 }
 
 impl Tiles {
-    /// So many different ones.
+    /// Draws this many different tiles.
     pub fn draw(side: u32, count: u32) -> Self {
         let tiles = SampleArgs { ..messages::tiles(side) };
         let file = |index| {
@@ -189,7 +188,7 @@ impl Tiles {
         Self { files: (0..count).map(file).collect() }
     }
 
-    /// A message, as a device publishes it.
+    /// A message as a publisher sends it.
     pub fn message(&self, name: &str, number: usize) -> Vec<u8> {
         let image = self.files[number % self.files.len()].as_str().into();
         let image_metadata = ImageMetadata { image_name: name.into() };

@@ -1,5 +1,5 @@
-//! What consumers that wait cost their broker: as many sessions as so many pods hold, on one queue, by
-//! the broker's own word. It must never take a message.
+//! The cost of idle consumers for RabbitMQ, by RabbitMQ's own counters: opens the sessions that this many pods
+//! would hold on one queue. The queue stays empty.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use super::figures::{Figure, percentile};
 
 const QUEUE: &str = "bench-scaling-consumers";
 
-/// As a consumer of concurrency 4 asks for.
+/// Prefetch of a consumer with concurrency 4.
 const PREFETCH: u16 = 10;
 
-/// One pod's session.
+/// The session of one pod.
 type Session = (Connection, Channel, Deliveries);
 
-/// Adds consumers up to each of the counts, and tells what each costs, one after the other.
+/// Adds consumers up to each count, and returns the figures for each.
 pub async fn consumers(broker: &Broker, time: Duration) -> Vec<Figure> {
     broker.declare(QUEUE, QueueType::Quorum).await;
     let before = broker.memory();
@@ -35,7 +35,7 @@ pub async fn consumers(broker: &Broker, time: Duration) -> Vec<Figure> {
         let percent = (broker.busy() - used).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
         figures.extend([
             Figure::told(bytes, meaning(count), broker.memory() - before),
-            Figure::told(cpu, "  of one processor, nothing to do", percent),
+            Figure::told(cpu, "  CPU use in percent of one core, idle", percent),
             Figure::told(depth, "  to read the queue's depth, median", read_depth(broker).await),
         ]);
     }
@@ -45,9 +45,9 @@ pub async fn consumers(broker: &Broker, time: Duration) -> Vec<Figure> {
 
 fn meaning(count: usize) -> &'static str {
     match count {
-        10 => "the broker's memory for 10 consumers that wait",
-        100 => "the broker's memory for 100 consumers that wait",
-        _ => "the broker's memory for 1,000 consumers that wait",
+        10 => "RabbitMQ's memory for 10 idle consumers",
+        100 => "RabbitMQ's memory for 100 idle consumers",
+        _ => "RabbitMQ's memory for 1,000 idle consumers",
     }
 }
 

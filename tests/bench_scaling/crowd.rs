@@ -1,6 +1,6 @@
-//! A thousand pipelines at one broker: how soon all are ready, what the operator needs for them
-//! while nothing happens, and whether one's trouble is felt by another. It must never let one
-//! of their pods in: what a thousand pods would take of this machine is not what is asked here.
+//! A thousand pipelines with one RabbitMQ: the time until all are ready, the operator's resources while they are
+//! idle, and the effect of broken pipelines on others. A quota admits none of their pods, because this machine
+//! can't run a thousand pods.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -15,37 +15,36 @@ use super::faults;
 use super::follow::has;
 use super::scene::Scene;
 
-/// How many namespaces they are in.
+/// Number of namespaces that the pipelines are spread over.
 const NAMESPACES: usize = 10;
 
-/// How many are made at a time.
+/// Number of pipelines created concurrently.
 const AT_ONCE: usize = 16;
 
 const READY_WITHIN: Duration = Duration::from_secs(600);
 
-/// The operator has written what it had to once it has written nothing for so long.
+/// The operator has finished once it has written nothing for this time.
 const STILL: Duration = Duration::from_secs(5);
 
-/// What came of it.
 pub struct Crowd {
-    /// From the first that is made to the last that is ready.
+    /// Seconds from the first creation until the last pipeline is ready.
     pub ready_seconds: f64,
-    /// Of the operator, after the idle time.
+    /// Resident bytes of the operator after the idle time.
     pub rss: f64,
-    /// Of one processor, in the idle time.
+    /// The operator's CPU use in the idle time, in percent of one core.
     pub cpu_percent: f64,
-    /// Of the operator's at the broker.
+    /// Number of the operator's connections to RabbitMQ.
     pub connections: usize,
-    /// In the idle time.
+    /// The operator's API writes in the idle time, by kind.
     pub writes: BTreeMap<String, usize>,
-    /// Rounds at one of them while all are well.
+    /// Rounds with one pipeline while all are well.
     pub before: Vec<Round>,
-    /// Rounds at the same one while others are broken.
+    /// Rounds with the same pipeline while others are broken.
     pub during: Vec<Round>,
 }
 
-/// Makes so many, leaves them alone for `idle`, then has rounds at one of them before and after
-/// eight others are broken.
+/// Creates the pipelines, leaves them idle, then runs rounds with one more pipeline before and after eight others
+/// are broken.
 pub async fn crowd(scene: &Scene, pipelines: usize, idle: Duration, rounds: usize) -> Crowd {
     let namespaces: Vec<String> = (0..NAMESPACES).map(|number| format!("{}-{number}", scene.parts.name)).collect();
     for namespace in &namespaces {

@@ -1,6 +1,6 @@
-//! How soon the size follows a burst: rounds of a thousand tiny messages on an empty queue, each at
-//! another moment of the operator's two seconds between readings, from the broker's first confirm to
-//! the size that a watch tells. It must never count a round that did not begin at none.
+//! The time from a burst to the new size: rounds of a thousand tiny messages on an empty queue, each at a different
+//! phase of the operator's two-second poll interval, measured from the first confirm to the size in a watch. Each
+//! round must begin at size 0.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ use super::figures::phases;
 use super::follow::{Size, Sizes};
 use super::scene::{LIMIT, Scene};
 
-/// In a burst.
+/// Messages of a burst.
 const MESSAGES: usize = 1000;
 
-/// The size that a burst asks for: of a thousand messages, five a pod, at most this.
+/// The size for a burst: a thousand messages at five per pod, limited to this maximum.
 const SIZE: i32 = 20;
 
-/// From the reading of a depth to the news of the size that follows, at most: a write that is told of
-/// so soon after the last confirm may come from a reading before it.
+/// Longest time from reading a depth to the watch event of the new size. A size seen within this time of the last
+/// confirm may come from a depth read before it.
 const READ_BEFORE: Duration = Duration::from_millis(200);
 
-/// As the operator reads the depth where nothing else is said.
+/// The default poll interval.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A pipeline that bursts come to.
+/// A pipeline that receives the bursts.
 pub struct Rounds<'a> {
     scene: &'a Scene,
     namespace: String,
@@ -33,22 +33,21 @@ pub struct Rounds<'a> {
     message: Vec<u8>,
 }
 
-/// One round.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// From the first confirm to the size.
+    /// Seconds from the first confirm to the size.
     pub seconds: f64,
-    /// From the first confirm to that many ready pods, where they were waited for.
+    /// Seconds from the first confirm until that many pods are ready, if the round waited for them.
     pub ready: Option<f64>,
-    /// Writes to the Deployment's spec.
+    /// Number of writes to the Deployment's spec.
     pub writes: i64,
-    /// Whether every message was confirmed when the depth was read: a reading in the middle of a burst
-    /// asks for a part of the size, rightly.
+    /// Whether every message was confirmed when the depth was read. A reading in the middle of a burst correctly
+    /// gives a smaller size.
     pub whole: bool,
 }
 
 impl<'a> Rounds<'a> {
-    /// With a pipeline and a queue of its own.
+    /// Creates a pipeline with its own queue.
     pub async fn prepare(scene: &'a Scene, namespace: &str, name: &'static str) -> Self {
         scene.broker.declare(name, QueueType::Quorum).await;
         let scaling = json!({ "messagesPerReplica": 5, "maxReplicas": SIZE });
@@ -58,7 +57,8 @@ impl<'a> Rounds<'a> {
         Self { scene, namespace: namespace.to_owned(), name, sizes, message: broker::tiny() }
     }
 
-    /// So many rounds, over all parts of the interval; with `pods`, each until they are ready.
+    /// Runs this many rounds, spread over the poll interval. With `pods`, each round waits until the pods are
+    /// ready.
     pub async fn run(&self, rounds: usize, pods: bool) -> Vec<Round> {
         let mut seen = Vec::new();
         for phase in phases(rounds) {
@@ -72,7 +72,7 @@ impl<'a> Rounds<'a> {
 
     async fn round(&self, pods: bool) -> Round {
         let before = self.sizes.last().expect("a Deployment");
-        assert_eq!((before.asked, before.pods), (0, 0), "a round begins at none");
+        assert_eq!((before.asked, before.pods), (0, 0), "a round must begin at size 0");
         let confirms = self.scene.broker.burst(self.name, &self.message, MESSAGES).await;
         let whole = |sizes: &Vec<Size>| {
             let asked = sizes.iter().find(|size| size.generation > before.generation && size.asked == SIZE)?;
@@ -87,15 +87,15 @@ impl<'a> Rounds<'a> {
                 |sizes: &Vec<Size>| sizes.iter().rev().find(|size| size.at > asked.at && size.ready == SIZE).copied();
             ready = Some(since(self.sizes.until("the pods of a burst", LIMIT, all_ready).await.at));
         }
-        // Its status is the last that a reconciliation writes.
+        // A reconcile writes the status last.
         let decided = |status: &image_pipeline::api::ImagePipelineStatus| status.desired_replicas == SIZE;
         self.scene.statuses.shows((&self.namespace, self.name), "the decision", LIMIT, decided).await;
         let writes = self.sizes.last().expect("a Deployment").generation - before.generation;
         Round { seconds: since(asked.at), ready, writes, whole }
     }
 
-    /// Empties the queue, has the size fixed at none until the pods are gone, and lets it follow the
-    /// queue again: the operator has looked by then, at a moment that is known to the round's phase.
+    /// Empties the queue, fixes the size at 0 until the pods are gone, and returns the size to the queue. The
+    /// operator polls at that moment, so the phase of the round is known.
     async fn reset(&self) {
         self.scene.broker.purge(self.name).await;
         self.scene.change(&self.namespace, self.name, json!({ "replicas": 0 })).await;
@@ -112,12 +112,12 @@ impl<'a> Rounds<'a> {
     }
 }
 
-/// The seconds of the rounds.
+/// Seconds of each round.
 pub fn seconds(rounds: &[Round]) -> Vec<f64> {
     rounds.iter().map(|round| round.seconds).collect()
 }
 
-/// The most writes of any round whose burst had wholly arrived.
+/// Most writes of a round whose burst had arrived completely.
 pub fn most_writes(rounds: &[Round]) -> f64 {
     rounds.iter().filter(|round| round.whole).map(|round| round.writes as f64).fold(f64::NAN, f64::max)
 }

@@ -1,6 +1,6 @@
-//! A backlog of real images: how soon it is gone, how high it gets while more comes, how long pods
-//! are there that have nothing to do, and whether a pod that is told to go in the middle of its work
-//! has anything delivered again. It must never believe the queue alone: every image must be stored.
+//! A backlog of real images: the time until it is gone, its peak while more messages arrive, how long idle pods
+//! remain, and redeliveries when a working pod is removed. Every image must be stored; an empty queue alone does
+//! not count.
 
 use std::time::{Duration, Instant};
 
@@ -13,43 +13,41 @@ use super::figures::{idle_pod_seconds, scale_ins};
 use super::follow::{Ends, Size, Sizes};
 use super::scene::{BUCKET, LIMIT, Scene};
 
-/// The pipeline and its queue.
+/// Name of the pipeline and of its queue.
 const NAME: &str = "drain";
 
-/// The most pods; of a backlog many times as long, all of them are asked for.
+/// Maximum number of pods. The backlog is long enough for all of them.
 const PODS: i32 = 6;
 
-/// Messages that come every second while the backlog is worked on.
+/// Messages per second that arrive while the backlog is processed.
 const INFLOW: f64 = 10.0;
 
-/// Pixels along a side of the tiles.
+/// Side length of the tiles, in pixels.
 const SIDE: u32 = 320;
 
-/// After the last message pods have nothing to do for at least this long.
+/// After the last message, pods are idle for at least this time.
 const SCALE_DOWN_AFTER: Duration = Duration::from_secs(60);
 
 const IN_FLIGHT: usize = 16;
 
-/// Between two looks at the queue.
+/// Interval between two reads of the queue's depth.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What came of it.
 pub struct Drained {
-    /// Seconds from the moment in which the size may follow the queue to the empty queue.
+    /// Seconds from the moment the size may follow the queue until the queue is empty.
     pub seconds: f64,
-    /// These seconds, to those that the pods would have needed by their own word of their speed, had
-    /// all of them been there from the start.
+    /// Ratio of `seconds` to the ideal time, in which all pods would have worked from the start at the speed they
+    /// report.
     pub of_ideal: f64,
-    /// The most messages that were ready.
+    /// Highest number of ready messages.
     pub peak_backlog: f64,
-    /// Seconds for which, in the mean, a pod was still there after the queue was empty.
+    /// Mean time in seconds that a pod remained after the queue was empty.
     pub idle_pod_seconds: f64,
-    /// Steps down that were taken while pods worked, and after.
+    /// Number of scale-downs while pods worked, and after.
     pub scale_ins: usize,
 }
 
-/// Fills the queue with `messages`, lets the pods work it off, and does so once more with fewer and
-/// fewer pods.
+/// Fills the queue with `messages`, lets the pods empty it, and repeats that with fewer and fewer pods.
 pub async fn drain(scene: &Scene, messages: usize) -> Drained {
     let namespace = scene.parts.name.as_str();
     scene.broker.declare(NAME, QueueType::Quorum).await;
@@ -77,7 +75,7 @@ pub async fn drain(scene: &Scene, messages: usize) -> Drained {
     Drained { seconds, of_ideal, peak_backlog, idle_pod_seconds, scale_ins }
 }
 
-/// Gives the size to the queue, and more messages to it, until it is empty.
+/// Lets the queue set the size, and publishes more messages until it is empty.
 async fn work_off(scene: &Scene, sizes: &Sizes, tiles: &Tiles, messages: usize) -> (f64, f64, f64, usize, Instant) {
     let namespace = scene.parts.name.as_str();
     fill(scene, "first", messages).await;
@@ -91,24 +89,24 @@ async fn work_off(scene: &Scene, sizes: &Sizes, tiles: &Tiles, messages: usize) 
         if ready == 0 {
             break Instant::now();
         }
-        assert!(began.elapsed() < LIMIT, "{ready} messages are left after {LIMIT:?}");
+        assert!(began.elapsed() < LIMIT, "{ready} messages remain after {LIMIT:?}");
         peak = peak.max(ready);
         while (published as f64) < began.elapsed().as_secs_f64() * INFLOW {
             scene.broker.publish(NAME, &tiles.message(&format!("more-{published:05}.png"), published)).await;
             published += 1;
         }
         if speed.is_none() && (ready as usize) < messages / 2 {
-            assert_eq!(sizes.last().map(|size| size.asked), Some(PODS), "the backlog asks for all the pods");
+            assert_eq!(sizes.last().map(|size| size.asked), Some(PODS), "the backlog must need all pods");
             let reports = scene.reports(namespace, NAME).await;
             speed = Some(reports.iter().filter_map(|report| report.throughput).sum::<f64>());
         }
     };
     let (seconds, arrived) = ((empty - began).as_secs_f64(), messages + published);
-    let ideal = arrived as f64 / speed.expect("the pods' word of their speed");
+    let ideal = arrived as f64 / speed.expect("the speed that the pods report");
     (seconds, seconds / ideal, f64::from(peak), arrived, empty)
 }
 
-/// Fills the queue again and takes pods away while all of them hold messages.
+/// Fills the queue again, and removes pods while all of them hold messages.
 async fn shrink_at_work(scene: &Scene, sizes: &Sizes, messages: usize) {
     let namespace = scene.parts.name.as_str();
     scene.change(namespace, NAME, json!({ "replicas": 0 })).await;
@@ -117,7 +115,7 @@ async fn shrink_at_work(scene: &Scene, sizes: &Sizes, messages: usize) {
     let all = |sizes: &Vec<Size>| sizes.last().filter(|size| size.ready == PODS).copied();
     sizes.until("all the pods", LIMIT, all).await;
     for size in (1..PODS).rev() {
-        assert!(scene.broker.ready(NAME).await > 0, "the backlog is gone before the pods are: publish more");
+        assert!(scene.broker.ready(NAME).await > 0, "the backlog ended before the pods were removed: publish more");
         scene.change(namespace, NAME, json!({ "replicas": size })).await;
         let told = |sizes: &Vec<Size>| sizes.last().filter(|seen| seen.asked == size).copied();
         sizes.until("one pod fewer", LIMIT, told).await;

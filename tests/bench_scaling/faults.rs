@@ -1,5 +1,5 @@
-//! Neighbours in trouble: everything that can be wrong between the operator and a broker, each on a
-//! pipeline of its own. It must never listen anywhere but on the address of the cluster's bridge.
+//! Broken neighbors: every fault between the operator and RabbitMQ, each on its own pipeline. The fake brokers
+//! listen only on the address of the cluster's bridge.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -14,22 +14,22 @@ use super::follow::has;
 use super::scene::Scene;
 use support::certificates::Authority;
 
-/// A silent broker is given up after ten seconds, and looked at by its pipeline alone.
+/// The operator gives up a silent broker after ten seconds, and only its own pipeline waits for it.
 const NAMED_WITHIN: Duration = Duration::from_secs(60);
 
-/// One way to be broken: the condition that is false by it and why, and what of the source is other.
+/// A fault: the condition that it makes false, the reason, and the changes to the source.
 struct Fault {
     name: &'static str,
     condition: &'static str,
     reason: &'static str,
-    /// The broker's address in the Secret, where it is another.
+    /// Host and port for the Secret, if the fault changes them.
     broker: Option<(String, u16)>,
-    /// The broker's password, where it is another.
+    /// Password for the Secret, if the fault changes it.
     password: Option<&'static str>,
     source: Value,
 }
 
-/// Breaks these pipelines, each in its own way, and waits until each says so.
+/// Breaks these pipelines, each with its own fault, and waits until each status reports it.
 pub async fn breaks(scene: &Scene, pipelines: &[(String, String)]) {
     let bridge: IpAddr = bridge_address(scene);
     let faults = faults(bridge);
@@ -53,7 +53,7 @@ pub async fn breaks(scene: &Scene, pipelines: &[(String, String)]) {
     }
 }
 
-/// How many ways there are.
+/// Number of faults.
 pub const WAYS: usize = 8;
 
 fn faults(bridge: IpAddr) -> [Fault; WAYS] {
@@ -85,7 +85,7 @@ fn faults(bridge: IpAddr) -> [Fault; WAYS] {
     ]
 }
 
-/// This machine's address on the cluster's own network, where pods reach it: the API server's.
+/// This machine's address on the cluster's network, which pods can reach: the API server's address.
 fn bridge_address(scene: &Scene) -> IpAddr {
     let template = "jsonpath={.subsets[0].addresses[0].ip}";
     let address = scene.parts.kubectl(&["--namespace", "default", "get", "endpoints", "kubernetes", "-o", template]);
@@ -98,12 +98,12 @@ fn listener(address: IpAddr) -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// A port at which nobody listens any more.
+/// A port without a listener.
 fn refusing(address: IpAddr) -> u16 {
     listener(address).1
 }
 
-/// Takes every connection and says nothing.
+/// A server that accepts every connection and sends nothing.
 fn silent(address: IpAddr) -> u16 {
     let (listener, port) = listener(address);
     std::thread::spawn(move || {
@@ -113,7 +113,7 @@ fn silent(address: IpAddr) -> u16 {
     port
 }
 
-/// Speaks TLS, with a certificate of an authority that nobody knows.
+/// A TLS server with a certificate of an unknown authority.
 fn unknown(address: IpAddr) -> u16 {
     let (listener, port) = listener(address);
     let certificate = Authority::new("nobody").server(&format!("IP:{address}"));
@@ -125,7 +125,7 @@ fn unknown(address: IpAddr) -> u16 {
         for mut connection in listener.incoming().flatten() {
             let mut session = rustls::ServerConnection::new(Arc::clone(&config)).expect("a session");
             let mut stream = rustls::Stream::new(&mut session, &mut connection);
-            // The other side ends it, as it should.
+            // The client ends the session, as expected.
             let _ended = stream.read(&mut [0; 1]).and_then(|_| stream.flush());
         }
     });

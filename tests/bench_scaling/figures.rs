@@ -1,38 +1,36 @@
-//! What the measurements come down to, and what is asked of each: pure functions of what was seen,
-//! and the figures that the table and target/bench/scaling.json are made of. It must never call a
-//! figure met that was not measured.
+//! The figures and their targets: pure functions of the measurements, for the table and target/bench/scaling.json.
+//! A figure without a value never meets its target.
 
-/// One figure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// Its key in target/bench/scaling.json.
+    /// Key in target/bench/scaling.json.
     pub key: &'static str,
-    /// What it says, for people.
+    /// Description for the table.
     pub meaning: &'static str,
-    /// In seconds, bytes, percent or a number, as its key says.
+    /// Seconds, bytes, percent or a number, according to the key.
     pub value: f64,
-    /// The most that it may be; `None`: told, and nothing is asked of it.
+    /// The target's maximum; `None` for a figure without a target.
     pub at_most: Option<f64>,
 }
 
 impl Figure {
-    /// One of which something is asked.
+    /// A figure with a target.
     pub fn within(key: &'static str, meaning: &'static str, value: f64, at_most: f64) -> Self {
         Self { key, meaning, value, at_most: Some(at_most) }
     }
 
-    /// One that is only told.
+    /// A figure without a target.
     pub fn told(key: &'static str, meaning: &'static str, value: f64) -> Self {
         Self { key, meaning, value, at_most: None }
     }
 
-    /// Whether it is as asked; one that is no number never is.
+    /// Whether the target is met. NaN never meets a target.
     pub fn is_met(&self) -> bool {
         self.at_most.is_none_or(|most| self.value <= most)
     }
 }
 
-/// The least of the values that at least `percent` of a hundred of them do not exceed.
+/// The smallest value that at least `percent` percent of the values do not exceed.
 pub fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -40,12 +38,11 @@ pub fn percentile(values: &[f64], percent: usize) -> f64 {
     sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
 }
 
-/// The mean.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// How often a size that went one way went the other way next.
+/// Number of changes of direction of a size.
 pub fn flaps(sizes: &[i32]) -> usize {
     let mut sizes = sizes.to_vec();
     sizes.dedup();
@@ -53,20 +50,19 @@ pub fn flaps(sizes: &[i32]) -> usize {
     grew.windows(2).filter(|pair| pair[0] != pair[1]).count()
 }
 
-/// How often a size went down.
+/// Number of decreases of a size.
 pub fn scale_ins(sizes: &[i32]) -> usize {
     sizes.windows(2).filter(|pair| pair[1] < pair[0]).count()
 }
 
-/// For how long, in the mean, a pod was still there that was there when the queue was empty. `ends`
-/// are the pods' ends, counted from that moment.
+/// Mean time that pods remained after the queue was empty. `ends` are the pods' ends, counted from that moment;
+/// pods that ended earlier do not count.
 pub fn idle_pod_seconds(ends: &[f64]) -> f64 {
     mean(&ends.iter().copied().filter(|end| *end > 0.0).collect::<Vec<_>>())
 }
 
-/// For each of so many rounds a part of the time between two looks to begin in: every part of it
-/// once, at a random moment of the part and in random order, so that few rounds say as much of the
-/// mean as many would.
+/// A phase of the poll interval for each round: one random moment in each of `rounds` equal parts, in random order,
+/// so that few rounds estimate the mean well.
 pub fn phases(rounds: usize) -> Vec<f64> {
     let mut phases: Vec<f64> = (0..rounds).map(|part| (part as f64 + fastrand::f64()) / rounds as f64).collect();
     fastrand::shuffle(&mut phases);

@@ -1,5 +1,5 @@
-//! What the API server tells of objects, from the moment it is told: Deployments' sizes, pods' ends,
-//! pipelines' statuses. It must never ask: what it has not been told it does not know.
+//! Follows objects through watches of the API server: the sizes of Deployments, the ends of pods, the statuses of
+//! pipelines. It sends no other requests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A Deployment's size at one moment.
+/// Size of a Deployment at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// When it was told.
+    /// Time of the watch event.
     pub at: Instant,
     /// `spec.replicas`.
     pub asked: i32,
@@ -26,13 +26,13 @@ pub struct Size {
     pub pods: i32,
     /// `status.readyReplicas`.
     pub ready: i32,
-    /// Goes up by one with each write to the spec.
+    /// Increases by one with each write to the spec.
     pub generation: i64,
-    /// Whether Kubernetes refuses its pods.
+    /// Whether Kubernetes refuses to create its pods.
     pub refused: bool,
 }
 
-/// Everything that was told of the objects followed.
+/// State from the watch events so far.
 pub struct Followed<T> {
     told: watch::Receiver<T>,
     task: JoinHandle<()>,
@@ -41,10 +41,10 @@ pub struct Followed<T> {
 /// Every size of one Deployment, in order.
 pub type Sizes = Followed<Vec<Size>>;
 
-/// The pods of one pipeline by name: when each was gone, if it is.
+/// The pods of one pipeline by name, and the time each was deleted.
 pub type Ends = Followed<BTreeMap<String, Option<Instant>>>;
 
-/// The pipelines of the whole cluster by namespace and name, with their generations.
+/// The pipelines of the whole cluster, by namespace and name, with their generations.
 pub type Statuses = Followed<HashMap<(String, String), (i64, ImagePipelineStatus)>>;
 
 impl<T> Drop for Followed<T> {
@@ -72,7 +72,7 @@ impl<T: Default + Send + Sync + 'static> Followed<T> {
         Self { told, task }
     }
 
-    /// Waits until what was told says so.
+    /// Waits until `look` finds a value in the followed state.
     pub async fn until<R>(&self, what: &str, limit: Duration, mut look: impl FnMut(&T) -> Option<R>) -> R {
         let mut told = self.told.clone();
         let waiting = async {
@@ -83,17 +83,17 @@ impl<T: Default + Send + Sync + 'static> Followed<T> {
                 told.changed().await.expect("a watch that goes on");
             }
         };
-        tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| panic!("waited {limit:?} in vain for {what}"))
+        tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| panic!("waited {limit:?} for {what}"))
     }
 
-    /// What was told so far.
+    /// Reads the state so far.
     pub fn so_far<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&self.told.borrow())
     }
 }
 
 impl Sizes {
-    /// Of a pipeline's Deployment.
+    /// Follows a pipeline's Deployment.
     pub fn of(client: &Client, namespace: &str, pipeline: &str) -> Self {
         let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
         let config = Config::default().fields(&format!("metadata.name={}", names::deployment(pipeline)));
@@ -104,12 +104,12 @@ impl Sizes {
         })
     }
 
-    /// The size that was told last; none is a Deployment that is not there yet.
+    /// The last size; `None` while the Deployment does not exist.
     pub fn last(&self) -> Option<Size> {
         self.so_far(|sizes| sizes.last().copied())
     }
 
-    /// The sizes that were asked for since a moment, with the one before.
+    /// The sizes in the spec since a moment, and the one before.
     pub fn since(&self, moment: Instant) -> Vec<i32> {
         self.so_far(|sizes| {
             let before = sizes.iter().rev().find(|size| size.at < moment);
@@ -134,7 +134,7 @@ fn size(deployment: Deployment) -> Size {
 }
 
 impl Ends {
-    /// Of a pipeline's pods.
+    /// Follows a pipeline's pods.
     pub fn of(client: &Client, namespace: &str, pipeline: &str) -> Self {
         let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let config = Config::default().labels(&names::selector(pipeline));
@@ -147,7 +147,7 @@ impl Ends {
 }
 
 impl Statuses {
-    /// Of every pipeline.
+    /// Follows every pipeline.
     pub fn all(client: &Client) -> Self {
         let api: Api<ImagePipeline> = Api::all(client.clone());
         Self::start(api, Config::default(), |pipelines: &mut HashMap<_, _>, event| {
@@ -159,7 +159,7 @@ impl Statuses {
         })
     }
 
-    /// Waits until one of them shows what is looked for, of its present spec.
+    /// Waits until the status of a pipeline's current spec satisfies `look`.
     pub async fn shows(
         &self,
         pipeline: (&str, &str),
@@ -176,7 +176,7 @@ impl Statuses {
     }
 }
 
-/// Whether a status has a condition of this kind, with this status and, if one is given, this reason.
+/// Whether a status has a condition with this status and, if given, this reason.
 pub fn has(status: &ImagePipelineStatus, kind: &str, value: &str, reason: Option<&str>) -> bool {
     status.conditions.iter().any(|condition| {
         condition.type_ == kind && condition.status == value && reason.is_none_or(|reason| condition.reason == reason)

@@ -1,14 +1,14 @@
-//! Measures the control plane in a real Kubernetes: how soon the size follows a burst, how a backlog
-//! goes, how still the size stays under an even load, what the operator costs with one pipeline and
-//! with a thousand, and whether one that is broken slows another down. It must never take a figure
-//! from the operator's own word where the broker, the API server or the kernel can be asked.
+//! Measures the control plane in a real Kubernetes: the time from a burst to the new size, the drain of a backlog,
+//! the stability of the size under constant load, the operator's cost with one pipeline and with a thousand, and
+//! the effect of broken pipelines on others. Figures come from RabbitMQ, the API server and the kernel where these
+//! have them, not from the operator.
 //!
 //! ```text
-//! make bench-scaling            100 rounds, 10 minutes of even load, 1,000 pipelines
+//! make bench-scaling            100 rounds, 10 minutes of constant load, 1,000 pipelines
 //! make bench-scaling QUICK=1    10 rounds, 2 minutes, 100 pipelines
 //! ```
 //!
-//! Exit code 0: every target is met. 1: one is missed, or a figure could not be had.
+//! Exit code 0: every target is met. 1: a target is missed, or a figure could not be measured.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod broker;
@@ -35,20 +35,20 @@ use figures::{Figure, mean, percentile};
 use scene::Scene;
 use steady::Steady;
 
-/// Of broker, store and the pipelines whose pods run; the others' begin with it.
+/// Namespace of RabbitMQ, S3 and the pipelines with pods. The names of the other namespaces begin with it.
 const NAMESPACE: &str = "bench-scaling";
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Measures how the operator scales; `make bench-scaling` runs this
+/// Measures how the operator scales (`make bench-scaling`)
 #[derive(clap::Parser)]
 struct Options {
-    /// Fewer rounds, 100 pipelines, less of everything
+    /// Runs fewer rounds, with 100 pipelines
     #[arg(long)]
     quick: bool,
 }
 
-/// How much of everything.
+/// Sizes and lengths of the measurements.
 struct Amounts {
     alone: Duration,
     rounds: usize,
@@ -101,7 +101,7 @@ async fn main() -> ExitCode {
     ];
     let file = report::write(&report::record(&figures, &circumstances));
     let (pipelines, seconds) = (amounts.pipelines, began.elapsed().as_secs_f64());
-    println!("a crowd: {pipelines} pipelines; in {seconds:.0} s; the figures are in {}", file.display());
+    println!("{pipelines} pipelines, {seconds:.0} s; the figures are in {}", file.display());
     if figures.iter().all(Figure::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -112,7 +112,7 @@ async fn measure(amounts: &Amounts, say: impl Fn(&str)) -> Vec<Figure> {
     let alone = format!("{NAMESPACE}-without-pods");
     scene.without_pods(&alone).await;
     let bursts = Rounds::prepare(&scene, &alone, "burst").await;
-    say("one pipeline, left alone");
+    say("one idle pipeline");
     let mut figures = one_pipeline(&scene, amounts.alone).await;
     say("bursts, without pods");
     let rounds = bursts.run(amounts.rounds, false).await;
@@ -122,16 +122,16 @@ async fn measure(amounts: &Amounts, say: impl Fn(&str)) -> Vec<Figure> {
     say("a backlog");
     let drained = drain::drain(&scene, amounts.backlog).await;
     figures.extend(of_backlog(&drained));
-    say("an even load");
+    say("a constant load");
     let steady = steady::steady(&scene, amounts.steady).await;
     say(&format!("  {:.1} messages a second; pods: {:?}", steady.per_second, steady.sizes));
     let redelivered = scene.broker.redelivered() - redelivered;
     figures.extend(of_sizes(&steady, redelivered as f64 / (drained.scale_ins + steady.scale_ins) as f64));
     let peak = scene.operator.peak_rss();
-    figures.push(Figure::told("operator_peak_rss_bytes", "operator, all of the above: the most resident", peak));
-    say("consumers that wait");
+    figures.push(Figure::told("operator_peak_rss_bytes", "operator, all of the above: peak resident memory", peak));
+    say("idle consumers");
     figures.extend(consumers::consumers(&scene.broker, amounts.waiting).await);
-    say("a crowd of pipelines");
+    say("many pipelines");
     let crowd = crowd::crowd(&scene, amounts.pipelines, amounts.idle, amounts.rounds_in_crowd).await;
     for (what, times) in &crowd.writes {
         say(&format!("  written while idle: {what}, {times} times"));
@@ -145,8 +145,8 @@ async fn one_pipeline(scene: &Scene, time: Duration) -> Vec<Figure> {
     let (cpu, _) = scene.operator.idle(time).await;
     let rss = scene.operator.rss();
     vec![
-        Figure::within("operator_rss_bytes", "operator, one pipeline: resident", rss, 30.0 * MIB),
-        Figure::within("operator_idle_cpu_percent", "  of one processor, nothing to do", cpu, 1.0),
+        Figure::within("operator_rss_bytes", "operator, one pipeline: resident memory", rss, 30.0 * MIB),
+        Figure::within("operator_idle_cpu_percent", "  CPU use in percent of one core, idle", cpu, 1.0),
     ]
 }
 
@@ -159,7 +159,7 @@ fn of_bursts(rounds: &[Round], with_pods: &[Round]) -> Vec<Figure> {
     vec![
         Figure::within("decision_p50_s", "1,000 messages: first confirm to a size of 20, median", median, 1.5),
         Figure::within("decision_p99_s", "  99 of 100", most, 3.0),
-        Figure::within("patches_per_scale_up", "  writes to the size, the most of any round", writes, 1.0),
+        Figure::within("patches_per_scale_up", "  most writes to the size in a round", writes, 1.0),
         Figure::told("pods_ready_p50_s", "  first confirm to 20 pods ready, median", ready),
     ]
 }
@@ -168,8 +168,8 @@ fn of_backlog(drained: &Drained) -> Vec<Figure> {
     let Drained { seconds, of_ideal, peak_backlog, idle_pod_seconds: idle, .. } = *drained;
     vec![
         Figure::told("drain_s", "a backlog of images: until the queue is empty", seconds),
-        Figure::told("drain_of_ideal", "  to what its pods need by their own word of their speed", of_ideal),
-        Figure::told("peak_backlog", "  the most messages ready while 10 a second go on coming", peak_backlog),
+        Figure::told("drain_of_ideal", "  relative to the ideal at the pods' reported speed", of_ideal),
+        Figure::told("peak_backlog", "  peak of ready messages, with 10 more per second", peak_backlog),
         Figure::within("idle_pod_seconds_per_replica", "  empty queue to a pod's end, scaleDownAfter 60s", idle, 75.0),
     ]
 }
@@ -177,8 +177,8 @@ fn of_backlog(drained: &Drained) -> Vec<Figure> {
 fn of_sizes(steady: &Steady, redelivered: f64) -> Vec<Figure> {
     let flaps = steady.flaps as f64;
     vec![
-        Figure::within("flaps_per_10_min", "an even load: turns of the size, with those of its start", flaps, 1.0),
-        Figure::within("redeliveries_per_scale_in", "delivered again for each step down, at work", redelivered, 0.0),
+        Figure::within("flaps_per_10_min", "constant load: changes of direction, start included", flaps, 1.0),
+        Figure::within("redeliveries_per_scale_in", "redeliveries per scale-down under load", redelivered, 0.0),
     ]
 }
 
@@ -187,11 +187,11 @@ fn of_crowd(crowd: &Crowd) -> Vec<Figure> {
     let (connections, writes) = (crowd.connections as f64, crowd.writes.values().sum::<usize>() as f64);
     let ratio = mean(&decision::seconds(&crowd.during)) / mean(&decision::seconds(&crowd.before));
     vec![
-        Figure::within("thousand_ready_s", "a crowd: first create to all ready", ready, 120.0),
-        Figure::within("thousand_rss_bytes", "  operator: resident", rss, 100.0 * MIB),
-        Figure::told("thousand_idle_cpu_percent", "  of one processor, nothing to do", cpu),
+        Figure::within("thousand_ready_s", "many pipelines: first creation to all ready", ready, 120.0),
+        Figure::within("thousand_rss_bytes", "  operator: resident memory", rss, 100.0 * MIB),
+        Figure::told("thousand_idle_cpu_percent", "  CPU use in percent of one core, idle", cpu),
         Figure::within("thousand_broker_connections", "  the operator's connections to the broker", connections, 1.0),
-        Figure::within("idle_api_writes", "  writes to the API server but Leases, nothing to do", writes, 0.0),
-        Figure::within("neighbours_decision_ratio", "  decision while 8 others are broken, to before", ratio, 1.2),
+        Figure::within("idle_api_writes", "  writes to the API server without Leases, idle", writes, 0.0),
+        Figure::within("neighbours_decision_ratio", "  decision with 8 broken neighbors, to before", ratio, 1.2),
     ]
 }

@@ -1,6 +1,5 @@
-//! The operator as its machine and the API server see it: memory and processor time of its process,
-//! and what it has written by the audit log. It must never ask the operator: what it says of itself
-//! is not evidence.
+//! Resources and writes of the operator: memory and CPU time of its process from /proc, and its API writes from the
+//! audit log. The operator's own reports are not used.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -16,22 +15,22 @@ use support::usage;
 
 const NAMESPACE: &str = "image-pipeline-system";
 const SELECTOR: &str = "app.kubernetes.io/name=image-pipeline,app.kubernetes.io/component=operator";
-/// As the kernel calls the process.
+/// The kernel's name of the process.
 const COMMAND: &str = "image-pipeline\n";
 
-/// The processes of the operator: those of its pods on this machine.
+/// The processes of the operator's pods on this machine.
 pub struct Operator {
     processes: Vec<u32>,
     user: String,
     audit: PathBuf,
 }
 
-/// Where the audit log ended at some moment.
+/// A position in the audit log.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(u64);
 
 impl Operator {
-    /// The one that is installed.
+    /// Finds the installed operator.
     pub async fn find(client: &Client) -> Self {
         let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
         let pods = api.list(&ListParams::default().labels(SELECTOR)).await.expect("the operator's pods").items;
@@ -43,18 +42,18 @@ impl Operator {
         Self { processes, user, audit: PathBuf::from(directory).join("audit.log") }
     }
 
-    /// Resident bytes; of several processes, those of the largest.
+    /// Resident bytes of the largest process.
     pub fn rss(&self) -> f64 {
         self.processes.iter().map(|process| usage::rss(*process)).max().expect("a process") as f64
     }
 
-    /// The most bytes that were ever resident.
+    /// Peak resident bytes of any process.
     pub fn peak_rss(&self) -> f64 {
         self.processes.iter().map(|process| usage::peak_rss(*process)).max().expect("a process") as f64
     }
 
-    /// Leaves the operator alone for so long: percent of one processor that it used, of several
-    /// processes the busiest, and what it has written.
+    /// Waits for `time` without changes. Returns the CPU use of the busiest process in percent of one core, and the
+    /// writes.
     pub async fn idle(&self, time: Duration) -> (f64, BTreeMap<String, usize>) {
         let (began, mark) = (Instant::now(), self.mark());
         let used: Vec<Duration> = self.processes.iter().map(|process| usage::cpu(*process)).collect();
@@ -64,15 +63,15 @@ impl Operator {
         (most / began.elapsed().as_secs_f64() * 100.0, self.writes_since(mark))
     }
 
-    /// The present end of the audit log.
+    /// The current end of the audit log.
     pub fn mark(&self) -> Mark {
         Mark(std::fs::metadata(&self.audit).expect("the audit log").len())
     }
 
-    /// The operator's writes since then, but for Leases, by what was done to what.
+    /// Number of the operator's writes since then, without Leases, by verb and resource.
     pub fn writes_since(&self, Mark(start): Mark) -> BTreeMap<String, usize> {
         let mut log = std::fs::File::open(&self.audit).expect("the audit log");
-        log.seek(SeekFrom::Start(start)).expect("its end of before");
+        log.seek(SeekFrom::Start(start)).expect("the earlier end");
         let mut text = String::new();
         log.read_to_string(&mut text).expect("text");
         let mut writes = BTreeMap::new();
@@ -82,7 +81,7 @@ impl Operator {
         writes
     }
 
-    /// Waits until it has written nothing for so long.
+    /// Waits until it has written nothing for `time`.
     pub async fn still(&self, time: Duration, limit: Duration) {
         let began = Instant::now();
         while !self.idle(time).await.1.is_empty() {
@@ -91,9 +90,9 @@ impl Operator {
     }
 }
 
-/// What a line of the audit log says that this user has written.
+/// The write of this user in a line of the audit log.
 fn write(line: &str, user: &str) -> Option<String> {
-    // The last line may not be whole yet.
+    // The last line may be incomplete.
     let entry: Value = serde_json::from_str(line).ok()?;
     let (verb, object) = (entry["verb"].as_str()?, &entry["objectRef"]);
     let resource = object["resource"].as_str()?;
@@ -104,14 +103,14 @@ fn write(line: &str, user: &str) -> Option<String> {
     })
 }
 
-/// The processes of a pod, by the control group that the kubelet makes of its uid.
+/// Processes of a pod, by the control group that the kubelet names after its uid.
 fn processes_of(uid: &str) -> Vec<u32> {
     let group = format!("/pod{uid}/");
     let numbers =
         std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     numbers
         .filter(|process| {
-            // One that ends meanwhile is none of them.
+            // A process that ends meanwhile does not match.
             let read = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
             read("cgroup").contains(&group) && read("comm") == COMMAND
         })

@@ -1,5 +1,5 @@
-//! The results: a table for people with whether each target was met, and the same for programs. It
-//! must never round a target to met.
+//! The results as a table with the targets, and as JSON. A target counts as met by its exact value, not by the
+//! rounded one.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::figures::Figure;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// The table.
+/// The table of all figures.
 pub fn table(figures: &[Figure]) -> String {
     let mut text = format!("{:<60}{:>12}  {:<18}\n", "figure", "measured", "target");
     for figure in figures {
@@ -27,15 +27,15 @@ pub fn table(figures: &[Figure]) -> String {
     text
 }
 
-/// The figures by their keys.
+/// The figures by key, and the circumstances of the measurement.
 pub fn record(figures: &[Figure], circumstances: &[(&str, Value)]) -> Value {
-    // Of what is no number, JSON has none.
+    // JSON has no NaN, which becomes null.
     let figures = figures.iter().map(|figure| (figure.key.to_owned(), Value::from(figure.value)));
     let circumstances = circumstances.iter().map(|(key, value)| ((*key).to_owned(), value.clone()));
     Value::Object(circumstances.chain(figures).collect::<Map<_, _>>())
 }
 
-/// Writes the record and says where.
+/// Writes the record and returns the path of the file.
 pub fn write(record: &Value) -> PathBuf {
     let file = support::repository().join("target/bench/scaling.json");
     std::fs::create_dir_all(file.parent().expect("a directory")).expect("target/bench");
@@ -44,7 +44,7 @@ pub fn write(record: &Value) -> PathBuf {
     file
 }
 
-/// A value in the unit that its key names.
+/// The value with the unit that the key implies.
 fn shown(key: &str, value: f64) -> String {
     match key {
         _ if key.ends_with("_bytes") => format!("{:.1} MiB", value / MIB),

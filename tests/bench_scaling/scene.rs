@@ -1,5 +1,5 @@
-//! Where it happens: the cluster, its broker, store and operator, the namespaces, and the pipelines
-//! in them. It must never touch a cluster but the tests' own.
+//! The scene of the benchmark: the tests' own cluster with RabbitMQ, S3 and the operator, the namespaces, and the
+//! pipelines in them.
 
 use std::time::Duration;
 
@@ -16,38 +16,30 @@ use super::operator::Operator;
 use servers::bucket::Storage;
 use servers::cluster::{self, Namespace};
 
-/// The bucket of every pipeline.
+/// Bucket of every pipeline.
 pub const BUCKET: &str = "bench-scaling";
 
-/// For what has no target: a loaded machine may take its time.
+/// Limit for steps without a target. It is generous because a loaded machine is slow.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// The whole scene.
 pub struct Scene {
-    /// The API server.
     pub client: Client,
-    /// The namespace of broker and store.
+    /// Namespace of RabbitMQ and S3.
     pub parts: Namespace,
-    /// The broker.
     pub broker: Broker,
-    /// The store.
     pub storage: Storage,
-    /// The operator.
     pub operator: Operator,
-    /// What every pipeline's status says.
+    /// The statuses of all pipelines.
     pub statuses: Statuses,
 }
 
 impl Scene {
-    /// With broker and store in a namespace of this name.
+    /// Starts RabbitMQ and S3 in a namespace with this name.
     pub async fn new(namespace: &str) -> Self {
         let client = cluster::client().await;
         let pipelines: Api<ImagePipeline> = Api::all(client.clone());
         let there = pipelines.list(&ListParams::default()).await.expect("a list").items.len();
-        assert_eq!(
-            there, 0,
-            "there are ImagePipelines in this cluster already, whose work would be measured: make down"
-        );
+        assert_eq!(there, 0, "this cluster has ImagePipelines whose work would be measured: run `make down` first");
         let parts = Namespace::with_parts(namespace);
         let (broker, storage) = (Broker::of(&parts).await, Storage::of(&parts));
         storage.ensure(BUCKET).await;
@@ -55,8 +47,8 @@ impl Scene {
         Self { client, parts, broker, storage, operator, statuses }
     }
 
-    /// Makes a namespace that has the Secrets of broker and store, and in which no pod is let in:
-    /// what is asked for can be seen there without the pods' taking the machine.
+    /// Creates a namespace with the Secrets of RabbitMQ and S3 and a quota of zero pods. Deployments show their
+    /// sizes there without the load of pods.
     pub async fn without_pods(&self, namespace: &str) {
         let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
         let made = KubernetesNamespace { metadata, ..KubernetesNamespace::default() };
@@ -71,14 +63,14 @@ impl Scene {
         }
     }
 
-    /// Makes a Secret.
+    /// Creates a Secret.
     pub async fn secret(&self, namespace: &str, name: &str, data: Value) {
         let secret = json!({ "metadata": { "name": name }, "stringData": data });
         let secret: Secret = serde_json::from_value(secret).expect("a Secret");
         self.api(namespace).create(&PostParams::default(), &secret).await.expect("a new Secret");
     }
 
-    /// Makes a pipeline.
+    /// Creates a pipeline.
     pub async fn pipeline(&self, namespace: &str, name: &str, queue: &str, scaling: Value, more: Value) {
         let mut pipeline = json!({
             "apiVersion": "greench.dev/v1alpha1",
@@ -102,14 +94,14 @@ impl Scene {
         self.api(namespace).create(&PostParams::default(), &pipeline).await.expect("a new ImagePipeline");
     }
 
-    /// Changes a pipeline's spec; `null` takes a field away.
+    /// Changes a pipeline's spec; `null` removes a field.
     pub async fn change(&self, namespace: &str, pipeline: &str, spec: Value) {
         let api: Api<ImagePipeline> = self.api(namespace);
         let patch = Patch::Merge(json!({ "spec": spec }));
         api.patch(pipeline, &PatchParams::default(), &patch).await.expect("a change");
     }
 
-    /// What the pods of a pipeline say of themselves, as the operator hears it.
+    /// The `/status` of a pipeline's pods, as the operator reads it.
     pub async fn reports(&self, namespace: &str, pipeline: &str) -> Vec<PodStatus> {
         let api: Api<Pod> = self.api(namespace);
         let pods = api.list(&ListParams::default().labels(&names::selector(pipeline))).await.expect("pods");

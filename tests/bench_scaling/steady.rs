@@ -1,5 +1,5 @@
-//! An even load that needs more than one pod and less than three: how often the size turns round. It
-//! must never let the load be none to speak of: it is made from the speed of one pod, measured here.
+//! A constant load that needs more than two pods and at most three: how often the size changes direction. The load
+//! is derived from the measured speed of one pod.
 
 use std::time::{Duration, Instant};
 
@@ -11,34 +11,33 @@ use super::follow::{Size, Sizes};
 use super::scene::{LIMIT, Scene};
 use support::eventually::{equal, eventually};
 
-/// The pipeline and its queue.
+/// Name of the pipeline and of its queue.
 const NAME: &str = "steady";
 
-/// So slow that a few messages a second are work for two pods, on any machine.
+/// So little CPU that a few messages per second keep two pods busy on any machine.
 const CPU: &str = "50m";
 
-/// Pods' worth of messages.
+/// Load in multiples of one pod's speed.
 const PODS: f64 = 2.5;
 
-/// Pixels along a side of the tiles.
+/// Side length of the tiles, in pixels.
 const SIDE: u32 = 160;
 
-/// To measure one pod by.
+/// Number of messages for measuring the speed of one pod.
 const SAMPLE: usize = 200;
 
-/// What came of it.
 pub struct Steady {
-    /// How often the size turned round.
+    /// Number of changes of direction.
     pub flaps: usize,
-    /// How often it went down.
+    /// Number of scale-downs.
     pub scale_ins: usize,
-    /// The sizes that were asked for, one after the other.
+    /// The sizes in the Deployment's spec, in order.
     pub sizes: Vec<i32>,
-    /// Messages published every second.
+    /// Messages published per second.
     pub per_second: f64,
 }
 
-/// Publishes evenly for so long and watches the size.
+/// Publishes at a constant rate for this time, and follows the size.
 pub async fn steady(scene: &Scene, time: Duration) -> Steady {
     let namespace = scene.parts.name.as_str();
     scene.broker.declare(NAME, QueueType::Quorum).await;
@@ -48,7 +47,7 @@ pub async fn steady(scene: &Scene, time: Duration) -> Steady {
     scene.pipeline(namespace, NAME, NAME, json!({}), more).await;
     let sizes = Sizes::of(&scene.client, namespace, NAME);
     let tiles = Tiles::draw(SIDE, 16);
-    // Under few names, so that the store's disk does not fill.
+    // Few different names, so that the S3 server's disk does not fill.
     let body = |number: usize| tiles.message(&format!("{:03}.png", number % 500), number);
     let per_second = PODS * speed_of_one_pod(scene, &sizes, &body).await;
 
@@ -64,7 +63,7 @@ pub async fn steady(scene: &Scene, time: Duration) -> Steady {
     Steady { flaps: flaps(&asked), scale_ins: scale_ins(&asked), sizes: asked, per_second }
 }
 
-/// Messages a second, once the pod works.
+/// Speed of one working pod, in messages per second.
 async fn speed_of_one_pod(scene: &Scene, sizes: &Sizes, body: impl Fn(usize) -> Vec<u8>) -> f64 {
     let namespace = scene.parts.name.as_str();
     for number in 0..SAMPLE {

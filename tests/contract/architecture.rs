@@ -1,23 +1,23 @@
-//! The borders of the code: who may know what, a row of data each. A row that names a file that is
-//! not there fails, and every row is shown to be able to fail.
+//! Rules about which code may use which names, one row of data each. A row fails if it names a missing file, and a
+//! test checks that each row can fail.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The words of `forbidden` stand nowhere in the code of `within`, but for `except`.
+/// The words in `forbidden` must not occur in the code of `within`, except in `except`.
 struct Border {
     why: &'static str,
-    /// Files, or folders, which end with a slash.
+    /// Files, or folders that end with a slash.
     within: &'static [&'static str],
     except: &'static [&'static str],
     forbidden: &'static [&'static str],
-    /// Uses of forbidden words that are meant.
+    /// Permitted uses of forbidden words.
     allowed: &'static [&'static str],
 }
 
 const BORDERS: &[Border] = &[
     Border {
-        why: "a pure step takes values and gives values: no waiting, clock, environment, files or logging",
+        why: "a pure step maps values to values: no waiting, clock, environment, files or logging",
         within: &[
             "src/consumer/decode.rs",
             "src/consumer/decode/",
@@ -84,21 +84,21 @@ const BORDERS: &[Border] = &[
         allowed: &[],
     },
     Border {
-        why: "RabbitMQ is queue's",
+        why: "only `queue` uses the RabbitMQ library",
         within: &["src/"],
         except: &["src/queue.rs", "src/queue/"],
         forbidden: &["lapin"],
         allowed: &["lapin=off", "lapin::returned_messages=off"],
     },
     Border {
-        why: "S3 is upload's",
+        why: "only `upload` uses the S3 library",
         within: &["src/"],
         except: &["src/consumer/upload.rs", "src/consumer/upload/"],
         forbidden: &["aws_sdk_s3", "aws_config", "aws_smithy_http_client"],
         allowed: &["aws_config=off"],
     },
     Border {
-        why: "the Kubernetes API is read by observe, written by apply, watched by scope, opened by the driver; the Lease is leader's; by name, check's",
+        why: "only observe, apply, scope, leader, check and the driver use the Kubernetes API",
         within: &["src/"],
         except: &[
             "src/controller.rs",
@@ -120,7 +120,7 @@ const BORDERS: &[Border] = &[
         allowed: &[],
     },
     Border {
-        why: "build writes the consumer's command line, and needs no more of it than its argument type",
+        why: "build writes the consumer's command line, and needs only the consumer's argument type",
         within: &["src/controller/build.rs"],
         except: &[],
         forbidden: &["crate::consumer", "consumer::", "crate::{"],
@@ -134,7 +134,7 @@ const BORDERS: &[Border] = &[
         allowed: &[],
     },
     Border {
-        why: "what both halves need imports neither",
+        why: "code that both halves share imports neither",
         within: &[
             "src/api.rs",
             "src/api/",
@@ -156,14 +156,14 @@ const BORDERS: &[Border] = &[
         allowed: &[],
     },
     Border {
-        why: "what a person runs beside a pipeline knows what it left in a queue, and nothing of how it works",
+        why: "the commands for users read a pipeline's messages, and import none of its code",
         within: &["src/parked.rs", "src/parked/", "src/publish.rs", "src/publish/"],
         except: &[],
         forbidden: &["crate::consumer", "crate::controller", "crate::{"],
         allowed: &[],
     },
     Border {
-        why: "an error has a type everywhere but in main, where it becomes an exit code",
+        why: "errors are typed everywhere except in main, which turns them into an exit code",
         within: &["src/"],
         except: &["src/main.rs"],
         forbidden: &["anyhow"],
@@ -176,7 +176,7 @@ impl Border {
         covered(self.within, path) && !covered(self.except, path)
     }
 
-    /// The lines of `code` that cross this border.
+    /// The lines of `code` that break this rule.
     fn crossings(&self, code: &str) -> Vec<String> {
         let without_comments = code.lines().map(|line| line.split("//").next().unwrap_or_default());
         let crosses = |line: &&str| {
@@ -200,7 +200,7 @@ fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// What a file does outside of its tests. Clippy keeps an inline test module at the end of its file.
+/// The code of a file without its tests. A Clippy lint keeps an inline test module at the end of its file.
 fn without_tests(text: &str) -> String {
     let inline_tests = text.match_indices("\n#[cfg(test)]\n").find(|(start, marker)| {
         let item = text[start + marker.len()..].lines().find(|line| !line.starts_with("#["));
@@ -209,7 +209,7 @@ fn without_tests(text: &str) -> String {
     inline_tests.map_or(text, |(start, _)| &text[..start]).to_owned()
 }
 
-/// Every source file that is not tests', by its path from the root.
+/// Every source file except test files, by its path from the root.
 fn sources() -> BTreeMap<String, String> {
     fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<String, String>) {
         for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
@@ -256,7 +256,7 @@ fn every_file_that_a_border_names_is_there() {
     let sources = sources();
     for border in BORDERS {
         for entry in border.within.iter().chain(border.except) {
-            assert!(sources.keys().any(|path| covered(&[entry], path)), "{entry} is not there: {}", border.why);
+            assert!(sources.keys().any(|path| covered(&[entry], path)), "{entry} does not exist: {}", border.why);
         }
     }
 }

@@ -1,11 +1,11 @@
-//! What an API server counts before it takes the definition: the cost of its rules, which is small where all that
-//! they read is bounded, and formats it knows. tests/crash/oldest.rs has a real one count.
+//! What an API server checks before it accepts the CRD: the cost of its rules, which is small if everything they
+//! read is bounded, and known formats. tests/crash/oldest.rs lets a real API server check it.
 
 use image_pipeline::api::ImagePipeline;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-/// Formats of Kubernetes' API conventions and of OpenAPI; a warning for every other.
+/// Formats of Kubernetes' API conventions and of OpenAPI. Any other format causes a warning.
 const FORMATS: [&str; 7] = ["int32", "int64", "float", "double", "byte", "date", "date-time"];
 
 fn schema() -> Value {
@@ -13,7 +13,7 @@ fn schema() -> Value {
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
-/// Calls `visit` for a schema and all below it.
+/// Calls `visit` for a schema and all its subschemas.
 fn each(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, schema);
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
@@ -26,13 +26,14 @@ fn each(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
     }
 }
 
-/// The paths that a rule reads, such as `self.limits`.
+/// The paths that a rule reads, for example `self.limits`.
 fn reads(rule: &str) -> impl Iterator<Item = &str> {
     let part = |letter: char| letter.is_ascii_alphanumeric() || letter == '.' || letter == '_';
     rule.split(move |letter| !part(letter)).filter(|path| *path == "self" || path.starts_with("self."))
 }
 
-/// What a path leads to, and whether the rule walks through all of it there. The functions at its end lead nowhere.
+/// The schema that a path leads to, and whether the rule iterates over it. A function name at the path's end is no
+/// field.
 fn found<'a>(path: &str, schema: &'a Value) -> (&'a Value, bool) {
     let mut at = schema;
     for name in path.split('.').skip(1) {
@@ -44,8 +45,8 @@ fn found<'a>(path: &str, schema: &'a Value) -> (&'a Value, bool) {
     (at, false)
 }
 
-/// An API server of 1.30 counts 3 MB for an integer or string, whatever its `maxLength`: one may be read, not a
-/// map of them walked.
+/// An API server of 1.30 assumes 3 MB for an integer-or-string, whatever its `maxLength` is. A rule may read one
+/// such value, but not iterate over a map of them.
 fn is_bounded(schema: &Value, walked: bool) -> bool {
     let value = &schema["additionalProperties"];
     match schema["type"].as_str() {
@@ -59,7 +60,7 @@ fn is_bounded(schema: &Value, walked: bool) -> bool {
     }
 }
 
-/// The rules of a schema that read what is not bounded.
+/// The rules of a schema that read unbounded values.
 fn unbounded(schema: &Value) -> Vec<String> {
     let mut unbounded = Vec::new();
     each("", schema, &mut |at, schema| {

@@ -1,6 +1,6 @@
-//! The chart's contract: what it starts the operator with is what the operator takes, what it grants
-//! is what the table here says, what it renders is strict, restricted and does what each value says.
-//! Rendering takes helm: $HELM, one on the PATH, or the one that tests/cluster/build makes.
+//! The chart's contract: the operator accepts its command line, it grants exactly the rights listed here, and its
+//! rendered objects are strict, restricted and follow each value. Rendering needs helm: $HELM, a helm on the PATH,
+//! or the helm built by tests/cluster/build.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ mod queries;
 mod rights;
 mod values;
 
-/// The command line as `main` parses it, as far as the chart gives one.
+/// The subcommands of `main` that the chart uses.
 #[derive(Parser)]
 enum Cli {
     Controller(controller::Args),
@@ -40,7 +40,7 @@ fn yaml(text: &str) -> Value {
     serde_yaml::from_str(text).unwrap()
 }
 
-/// The helm there is: as named, on the PATH, or in the cache of the tests' cluster.
+/// The first helm that runs: $HELM, a helm on the PATH, or the helm in the cache of the tests' cluster.
 fn helm() -> OsString {
     let runs = |program: &OsString| Command::new(program).arg("version").output().is_ok_and(|ran| ran.status.success());
     let paths = Command::new(root("tests/cluster/paths")).output().unwrap();
@@ -55,7 +55,7 @@ fn run_helm(command: &[&str], values: &[&str]) -> Output {
     Command::new(helm()).args(command).arg(chart).args(["--kube-version", "1.30.0"]).args(set).output().unwrap()
 }
 
-/// What the chart makes of `values`, in order.
+/// The objects that the chart renders with `values`, in order.
 fn render(values: &[&str]) -> Vec<Value> {
     let output = run_helm(&["template", "image-pipeline", "--namespace", "operators"], values);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -78,7 +78,7 @@ fn container(values: &[&str]) -> Value {
     template(values)["spec"]["containers"][0].clone()
 }
 
-/// A container's command line, parsed.
+/// Parses a container's command line.
 fn command_line(container: &Value) -> Cli {
     let line = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
     Cli::try_parse_from(std::iter::once("image-pipeline").chain(line)).unwrap()

@@ -1,5 +1,5 @@
-//! `image-pipeline check` by name, as far as an API server can refuse it: what was asked for is named, and
-//! what to do.
+//! `image-pipeline check` by name, for all cases in which the API server refuses: the message names the object and
+//! the next step.
 
 use std::path::Path;
 use std::process::Output;
@@ -18,7 +18,7 @@ fn pipeline(spec: &Value) -> Value {
     })
 }
 
-/// That it ended in an error, before anything was tried.
+/// Checks that the command failed with this message, before any check ran.
 fn says(output: &Output, expected: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains(expected), "{expected:?} is not in {said}");

@@ -1,5 +1,5 @@
-//! The resource's contract: the CRD in the repository is the one the code means, its rules accept
-//! what works and name the field where they refuse, and the examples pass them.
+//! The contract of the resource: the CRD in the repository equals the code's, its rules accept valid specs and name
+//! the field in each refusal, and the examples pass.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use image_pipeline::api::ImagePipeline;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-/// For whoever takes the definition alone, and for helm, which packs what lies in the chart's folder.
+/// One file for users who install only the CRD, one for helm, which packages the chart's folder.
 const FILES: [&str; 2] = ["crds/imagepipelines.yaml", "charts/image-pipeline/files/imagepipelines.yaml"];
 
 fn schema() -> Value {
@@ -15,7 +15,7 @@ fn schema() -> Value {
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 
-/// The messages of the rules that refuse `object`, as the API server would give them.
+/// Messages of the rules that refuse `object`, as an API server would return them.
 pub fn refusals(object: &Value) -> Vec<String> {
     match kube_cel::Validator::new().validate(&schema(), object, None) {
         Ok(()) => Vec::new(),
@@ -56,7 +56,7 @@ fn resources(pipeline: &mut Value, requests: &[(&str, &str)], limits: &[(&str, &
     pipeline["spec"]["consumer"] = json!({ "resources": { "requests": map(requests), "limits": map(limits) } });
 }
 
-/// Metadata of so many bytes, names and values.
+/// Metadata with this total size in bytes, names and values.
 fn metadata_of(bytes: usize) -> Value {
     let full = "v".repeat(256);
     json!({ "a": full, "b": full, "c": full, "d": "v".repeat(bytes - 3 * 257 - 1) })
@@ -91,7 +91,7 @@ fn the_smallest_pipeline_and_the_examples_are_accepted() {
     assert!(seen > 0, "no ImagePipeline in examples/");
 }
 
-/// Every field that users can give, and none of them at its default.
+/// Sets every field that users can set, none to its default.
 #[test]
 fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
     let secret = |name: &str| json!({ "name": name });
@@ -152,7 +152,7 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
         for (name, field) in schema["properties"].as_object().into_iter().flatten() {
             match value.get(name) {
                 Some(value) => fields(&format!("{path}.{name}"), value, field, missing),
-                // Exactly one of the two can be there.
+                // Exactly one of the two may be set.
                 None if path.ends_with("rabbitmqClusterReference") || name == "drainWithin" => {}
                 None => missing.push(format!("{path}.{name}")),
             }
@@ -160,8 +160,8 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
     }
     let mut missing = Vec::new();
     fields("spec", &spec, &schema()["properties"]["spec"], &mut missing);
-    assert_eq!(missing, Vec::<String>::new(), "new fields belong into this example");
-    // A duration is written with all its digits.
+    assert_eq!(missing, Vec::<String>::new(), "add new fields to this example");
+    // Durations are serialized in a longer form.
     let without_durations = |mut value: Value| {
         for (part, field) in [("failures", "holdingTime"), ("scaling", "pollInterval"), ("scaling", "scaleDownAfter")] {
             value[part].as_object_mut().unwrap().remove(field);
@@ -289,7 +289,8 @@ fn what_is_near_a_limit_is_accepted() {
     }
 }
 
-/// The API server drops a null where null is no value: `replicas: null` hands the size back, too.
+/// The API server drops a null where the schema does not allow one, so `replicas: null` returns the size to
+/// automatic scaling.
 #[test]
 fn the_size_can_be_given_through_the_scale_subresource_and_is_never_null() {
     let crd = serde_json::to_value(ImagePipeline::crd()).unwrap();
@@ -306,14 +307,14 @@ fn the_size_can_be_given_through_the_scale_subresource_and_is_never_null() {
     assert_eq!((&replicas["minimum"], &replicas["default"]), (&json!(0.0), &Value::Null));
     for field in ["messagesPerReplica", "drainWithin"] {
         let field = &properties["spec"]["properties"]["scaling"]["properties"][field];
-        // With a default, the API server would fill it in beside the other.
+        // With a default, the API server would set both fields.
         assert_eq!((&field["nullable"], &field["default"]), (&Value::Null, &Value::Null));
     }
     let status = &properties["status"]["properties"];
     assert_eq!((&status["replicas"]["type"], &status["selector"]["type"]), (&json!("integer"), &json!("string")));
 }
 
-/// Such a default means nothing, and `kubectl describe` shows a line of it.
+/// An empty default has no effect, but adds a line to the output of `kubectl describe`.
 #[test]
 fn no_default_of_the_spec_is_empty() {
     fn empty(path: &str, schema: &Value, found: &mut Vec<String>) {
@@ -329,7 +330,7 @@ fn no_default_of_the_spec_is_empty() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// An empty name of a queue is refused for its length; that is no parking queue's fault.
+/// An empty queue name is refused for its length; the rule about the parking queue must not fire.
 #[test]
 fn an_empty_queue_is_not_taken_for_the_parking_queue() {
     assert_eq!(refusals(&pipeline(|p| p["spec"]["source"]["rabbitmq"]["queue"] = json!(""))), Vec::<String>::new());
@@ -351,7 +352,7 @@ fn every_field_is_described() {
     assert_eq!(found, Vec::<String>::new());
 }
 
-/// Who may write the resource gets nothing of the pods but what there is a field for.
+/// A user who may write the resource controls only those parts of the pods that have a field.
 #[test]
 fn no_field_reaches_another_namespace_or_the_pods_themselves() {
     fn reaching(path: &str, schema: &Value, found: &mut Vec<String>) {

@@ -1,5 +1,5 @@
-//! What the pages name exists: command lines parse, and make targets, files, links, fields, metrics,
-//! reasons and tests are there. It must never be content with a page in which it finds nothing.
+//! Everything that the documentation names exists: command lines parse, and make targets, files, links, fields,
+//! metrics, reasons and tests are present. A test checks that each check can fail.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ mod metrics;
 
 use support::page::{Command, Page, pages, root};
 
-/// Names in backticks that are not ours: of Kubernetes, AMQP, S3, RabbitMQ, and of what we are compared with.
+/// Names in backticks from elsewhere: Kubernetes, AMQP, S3, RabbitMQ, and products we compare with.
 const OF_OTHERS: &[&str] = &[
     "BCC",
     "ClusterRole",
@@ -49,7 +49,7 @@ const OF_OTHERS: &[&str] = &[
     "user_id",
 ];
 
-/// What is wrong with a page, one line each.
+/// The errors of a page, one line each.
 type Check = fn(&Page) -> Vec<String>;
 
 const CHECKS: [Check; 8] = [command_lines, make_targets, arguments, files_and_tests, links, fields, names, manifests];
@@ -58,15 +58,15 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root(path)).unwrap()
 }
 
-/// Those of `named` that are not `known`.
+/// The entries of `named` that are not `known`.
 fn unknown(what: &str, named: impl IntoIterator<Item = String>, known: impl Fn(&str) -> bool) -> Vec<String> {
     named.into_iter().filter(|name| !known(name)).map(|name| format!("{what}: {name}")).collect()
 }
 
-/// Parses with the program itself. It parses before it reads RUST_LOG, and ends at one that is no
-/// level before it does anything.
+/// Parses command lines with the program itself. It parses before it reads RUST_LOG, and an invalid RUST_LOG ends
+/// it before it acts.
 fn command_lines(page: &Page) -> Vec<String> {
-    // What kubectl runs in a pod stands behind two hyphens.
+    // A command that kubectl runs in a pod follows two hyphens.
     let typed = |words: Command| match words.iter().position(|word| word == "--") {
         Some(hyphens) if words[0] == "kubectl" => words[hyphens + 1..].to_vec(),
         _ => words,
@@ -74,7 +74,7 @@ fn command_lines(page: &Page) -> Vec<String> {
     let ours = page.commands().into_iter().map(typed);
     let ours = ours.filter(|words| words.len() > 1 && words[0] == "image-pipeline");
     let refusal = |words: Command| {
-        // The name of a subcommand alone is no command to type.
+        // The name of a subcommand alone is no complete command.
         let help = (words.len() == 2).then_some("--help");
         let mut process = Process::new(env!("CARGO_BIN_EXE_image-pipeline"));
         let process = process.env_clear().env("RUST_LOG", "no-level").args(&words[1..]).args(help);
@@ -98,7 +98,7 @@ fn make_targets(page: &Page) -> Vec<String> {
     unknown("make target", calls.flat_map(|words| words[1..].to_vec()), known)
 }
 
-/// Values of the chart that helm is given, and targets of tests that cargo is.
+/// Chart values in helm commands, and test targets in cargo commands.
 fn arguments(page: &Page) -> Vec<String> {
     let values: Value = serde_yaml::from_str(&read("charts/image-pipeline/values.yaml")).unwrap();
     let targets = read("Cargo.toml");
@@ -122,7 +122,7 @@ fn arguments(page: &Page) -> Vec<String> {
     wrong
 }
 
-/// Paths of the repository, wherever they stand, and tests as `path::name`.
+/// Repository paths anywhere in a page, and tests as `path::name`.
 fn files_and_tests(page: &Page) -> Vec<String> {
     let entries = std::fs::read_dir(root("")).unwrap().map(|entry| entry.unwrap());
     let entries: BTreeSet<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
@@ -162,7 +162,7 @@ fn schema() -> Value {
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"].clone()
 }
 
-/// The names of all fields of a schema and all its values that are one of a list.
+/// Collects the names of all fields of a schema, and all values of enumerations.
 fn collect(schema: &Value, fields: &mut BTreeSet<String>, values: &mut BTreeSet<String>) {
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         fields.insert(name.clone());
@@ -180,7 +180,7 @@ fn has_field(schema: &Value, path: &str) -> bool {
     found.is_some_and(|field| !field.is_null())
 }
 
-/// Fields of the resource and values of the chart: paths, and words with a capital letter in them.
+/// Fields of the resource and values of the chart: dotted paths, and words with a capital letter inside.
 fn fields(page: &Page) -> Vec<String> {
     let schema = schema();
     let whole = serde_json::json!({ "properties": schema });
@@ -201,7 +201,7 @@ fn fields(page: &Page) -> Vec<String> {
     })
 }
 
-/// What stands in backticks, without the signs between the words.
+/// The words in backticks, without punctuation between them.
 fn pieces(page: &Page) -> Vec<String> {
     let spans = page.spans();
     let words = spans.iter().flat_map(|span| span.split([' ', '=', ',']));
@@ -209,7 +209,7 @@ fn pieces(page: &Page) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-/// Metrics, wherever they stand, and of what stands in backticks reasons, conditions and values.
+/// Metrics anywhere in a page; reasons, conditions and values in backticks.
 fn names(page: &Page) -> Vec<String> {
     let (mut fields, mut values) = (BTreeSet::new(), BTreeSet::new());
     collect(&serde_json::json!({ "properties": schema() }), &mut fields, &mut values);
@@ -244,7 +244,7 @@ fn names(page: &Page) -> Vec<String> {
     wrong
 }
 
-/// Manifests of the resource, as the API server would judge them.
+/// Manifests of the resource, judged as an API server would.
 fn manifests(page: &Page) -> Vec<String> {
     let blocks = page.blocks().into_iter().filter(|block| block.text.contains("kind: ImagePipeline"));
     let wrong = |text: String| {
@@ -266,7 +266,7 @@ fn what_the_pages_name_is_there() {
         found.into_iter().map(|wrong| format!("{}: {wrong}", page.path)).collect::<Vec<_>>()
     };
     let wrong: Vec<_> = pages.iter().flat_map(wrong).collect();
-    assert!(wrong.is_empty(), "{}\n(what is not ours belongs into OF_OTHERS)", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}\n(add names from elsewhere to OF_OTHERS)", wrong.join("\n"));
 }
 
 #[test]

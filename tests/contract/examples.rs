@@ -1,5 +1,5 @@
-//! What users copy works: the manifests in `examples/` and in the chart's notes hold only fields that
-//! exist, and the Secrets have the keys that are read. (`crd` holds them against the rules.)
+//! The examples work when copied: the manifests in `examples/` and in the chart's notes have only existing fields,
+//! and the Secrets have the keys that the product reads. (`crd` checks them against the rules.)
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The manifest that the chart's notes show, indented by two.
+/// The manifest in the chart's notes, which is indented by two.
 fn manifest_in_notes() -> String {
     let notes = read("charts/image-pipeline/templates/NOTES.txt");
     let lines = notes.lines().skip_while(|line| *line != "  apiVersion: greench.dev/v1alpha1");
@@ -35,7 +35,7 @@ fn pipelines() -> Vec<(&'static str, Value)> {
         .collect()
 }
 
-/// The fields of `object` that `schema` does not know; the API server would drop them.
+/// Fields of `object` that are not in `schema`. The API server would drop them.
 pub fn unknown_fields(path: &str, object: &Value, schema: &Value) -> Vec<String> {
     let (Some(fields), Some(known)) = (object.as_object(), schema["properties"].as_object()) else { return vec![] };
     fields
@@ -81,7 +81,7 @@ fn every_secret_that_an_example_refers_to_is_shown_with_its_keys() {
     }
 }
 
-/// A unit can't take them from the program, so it repeats them.
+/// A systemd unit can't read them from the program, so it repeats them.
 #[test]
 fn the_systemd_unit_tells_its_consumer_what_pods_are_told() {
     let unit = read("examples/image-pipeline.service");

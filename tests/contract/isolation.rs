@@ -1,5 +1,5 @@
-//! What a decoder process gives, refuses and survives, with the real program. What ends it is real: signals, limits
-//! of the kernel, a program that is not there.
+//! The results, refusals and survival of a decoder process, with the real program and real causes: signals, kernel
+//! limits, a missing program.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -27,12 +27,12 @@ use support::images::{Sample, sample, samples};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_image-pipeline");
 
-/// Longer than anything here takes.
+/// Longer than any step here takes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 const BUDGET: u64 = 256 << 20;
 
-/// What is stored, or why a message is parked.
+/// The stored object, or the reason for parking the message.
 #[derive(Eq, PartialEq)]
 enum Outcome {
     Stored { key: String, digest: String, png: Bytes },
@@ -57,7 +57,7 @@ struct Message {
 }
 
 impl Message {
-    /// With changes of the settings, merged over the defaults a part at a time.
+    /// Merges changes of the settings over the defaults, one part at a time.
     fn new(changes: &Value, body: impl Into<Bytes>) -> Self {
         let mut settings = json!({
             "message": {}, "image": {}, "s3": { "bucket": "tiles", "prefix": "north/" }, "max_body_bytes": 64 << 20,
@@ -81,7 +81,7 @@ impl Message {
         self.headers.get(name).map(|text| (*text).to_owned())
     }
 
-    /// What the consumer does with a message that comes for the first time.
+    /// The outcome of the first delivery, which the consumer decodes in its own process.
     async fn here(&self, capacity: &Capacity) -> Outcome {
         let work = async || {
             let header = |name: &str| self.header(name);
@@ -97,7 +97,7 @@ impl Message {
         outcome(work().await)
     }
 
-    /// What it does with one that comes again.
+    /// The outcome of a redelivery, which a decoder process decodes.
     async fn apart(&self, isolation: Isolation, capacity: &Capacity) -> Outcome {
         let metrics = Metrics::register(&mut Registry::default());
         let header = |name: &str| self.header(name);
@@ -108,7 +108,7 @@ impl Message {
         }))
     }
 
-    /// By another program, on a task of its own.
+    /// The same with another program, in a task of its own.
     fn by(&self, program: &Path, seconds: Option<u64>, capacity: &Arc<Capacity>) -> tokio::task::JoinHandle<Outcome> {
         let (message, capacity) = (self.clone(), Arc::clone(capacity));
         let isolation = Isolation::new(message.settings.clone()).with_program(program.to_owned());
@@ -128,7 +128,7 @@ fn outcome(result: Result<(String, String, Bytes), Failure>) -> Outcome {
 }
 
 fn capacity() -> Arc<Capacity> {
-    // Images have what the process, 64 MiB, and one body of one byte leave.
+    // Images get the memory that remains after the process (64 MiB) and one body of one byte.
     let memory_limit = Some(BUDGET + (64 << 20) + 1);
     Arc::new(Capacity::new(Sizes { concurrency: 4, prefetch: Some(1), max_body_bytes: 1, memory_limit }))
 }
@@ -140,13 +140,13 @@ fn picture(side: u32, format: ImageFormat, pixel: impl Fn(u32, u32) -> [u8; 3]) 
     Message::new(&json!({}), Sample { name: "picture".to_owned(), file: file.into_inner() }.body())
 }
 
-/// A picture that keeps a decoder busy for a while, in a body of 9 MB.
+/// An image that keeps a decoder busy for a while, in a body of 9 MB.
 fn large() -> Message {
     picture(1500, ImageFormat::Bmp, |x, y| [x as u8, y as u8, (x * y) as u8])
 }
 
-/// A program that writes its process id to a file and becomes the decoder; `before` runs in between, with `$1` for
-/// the number of times that it was started.
+/// A program that writes its process id to a file and becomes the decoder. `before` runs in between; `$1` is the
+/// number of earlier starts.
 fn program(directory: &Path, before: &str) -> PathBuf {
     let path = directory.join("program");
     let pids = directory.join("pids");
@@ -170,7 +170,7 @@ async fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
             }
         }
     };
-    tokio::time::timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    tokio::time::timeout(LIMIT, found).await.unwrap_or_else(|_| panic!("waited {LIMIT:?} for {what}"))
 }
 
 fn pids(directory: &Path) -> Vec<u32> {
@@ -178,24 +178,24 @@ fn pids(directory: &Path) -> Vec<u32> {
     text.lines().map(|line| line.parse().expect("a process id")).collect()
 }
 
-/// The process id of the decoder that was started after `earlier` others, once it has set its limits.
+/// Process id of the decoder that was started after `earlier` others, once it has set its limits.
 async fn bounded(directory: &Path, earlier: usize) -> u32 {
     let is_bounded =
         |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).is_ok_and(|n| n == "1000\n");
     until("a decoder", || pids(directory).get(earlier).copied().filter(is_bounded)).await
 }
 
-/// The same once it has worked for so long that it must have read the body.
+/// As `bounded`, once the decoder has used enough CPU time to have read the body.
 async fn at_work(directory: &Path, earlier: usize) -> u32 {
     let pid = bounded(directory, earlier).await;
     // utime of proc_pid_stat(5), the twelfth field after the name, in hundredths of a second.
     let ticks = |stat: &str| stat.rsplit_once(") ")?.1.split(' ').nth(11)?.parse::<u64>().ok();
     let has_worked = || ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?).filter(|ticks| *ticks >= 10);
-    until("it to work", has_worked).await;
+    until("the decoder to work", has_worked).await;
     pid
 }
 
-/// The file in the body.
+/// The image file in the body.
 fn picture_file(message: &Message) -> Vec<u8> {
     let body: Value = serde_json::from_slice(&message.body).expect("JSON");
     STANDARD.decode(body["image"].as_str().expect("a text")).expect("base64")
@@ -213,7 +213,7 @@ async fn done(work: tokio::task::JoinHandle<Outcome>) -> Outcome {
 fn assert_crashed(outcome: Outcome, detail: &str) {
     match outcome {
         Outcome::Refused { reason: Reason::CrashingMessage, detail: found } if found.contains(detail) => {}
-        other => panic!("{detail} is not what happened: {other:?}"),
+        other => panic!("expected {detail}: {other:?}"),
     }
 }
 
@@ -241,7 +241,7 @@ async fn a_decoder_process_gives_what_the_consumer_would() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decoder_process_refuses_what_the_consumer_would() {
-    // Images have 1 MiB: what the process, 512 KiB, and one body leave.
+    // Images get 1 MiB: the rest after the process (512 KiB) and one body.
     let (max_body_bytes, memory_limit) = (512 << 10, Some(2 << 20));
     let capacity = Arc::new(Capacity::new(Sizes { concurrency: 2, prefetch: Some(1), max_body_bytes, memory_limit }));
     let named = |name: &str| Sample { name: name.to_owned(), ..sample(0) }.body();
@@ -272,7 +272,7 @@ async fn a_decoder_process_refuses_what_the_consumer_would() {
     }
 }
 
-/// While it waits for its memory, the kernel says what it may take.
+/// Reads the limits from the kernel while the decoder waits for memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decoder_process_bounds_itself() {
     let (directory, capacity, message) = (tempfile::tempdir().unwrap(), capacity(), large());
@@ -321,7 +321,7 @@ async fn a_decoder_process_that_aborts_is_the_message() {
     assert_eq!(pids(directory.path()).len(), 1);
 }
 
-/// The kernel takes a decoder first, whatever has filled the memory: the message has more than one try.
+/// The kernel kills a decoder first, whatever has filled the memory, so the message gets more than one try.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decoder_process_that_is_killed_is_tried_again() {
     let (directory, capacity) = (tempfile::tempdir().unwrap(), capacity());
@@ -339,7 +339,7 @@ async fn a_decoder_process_that_is_killed_is_tried_again() {
     assert_crashed(done(work).await, "signal 9 (SIGKILL");
 }
 
-/// A file of some kilobytes with 48 MB of pixels, under a limit that is less.
+/// A file of some kilobytes with 48 MB of pixels, and a lower limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decoder_process_that_takes_too_much_memory_is_the_message() {
     let (directory, capacity) = (tempfile::tempdir().unwrap(), capacity());
@@ -353,20 +353,20 @@ async fn a_decoder_process_that_takes_too_much_memory_is_the_message() {
 async fn a_decoder_process_that_hangs_is_killed_and_is_the_message() {
     let (directory, capacity) = (tempfile::tempdir().unwrap(), capacity());
     let all = capacity.memory(BUDGET).await.expect("memory");
-    // So small that its deadline is the second that is given here.
+    // So small that its deadline is the one second set here.
     let work =
         picture(100, ImageFormat::Png, |x, _| [x as u8; 3]).by(&program(directory.path(), ""), Some(1), &capacity);
     let pid = bounded(directory.path(), 0).await;
-    // It sleeps for the first time when it is ready and reads.
+    // Its first sleep comes when it is ready and reads.
     let sleeps = || {
         Some(())
             .filter(|()| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") S ")))
     };
-    until("it to wait", sleeps).await;
+    until("the decoder to wait", sleeps).await;
     signal("STOP", pid);
     drop(all);
     assert_crashed(done(work).await, "had not ended after");
-    until("its end", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
+    until("the decoder's end", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -376,12 +376,12 @@ async fn a_decoder_process_ends_when_nobody_waits_for_it() {
     let work = large().by(&program(directory.path(), ""), None, &capacity);
     let pid = bounded(directory.path(), 0).await;
     work.abort();
-    until("its end", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
+    until("the decoder's end", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
     drop(all);
     assert!(tokio::time::timeout(LIMIT, capacity.memory(BUDGET)).await.is_ok(), "the memory is free again");
 }
 
-/// One that is not there, and one that ends before it can read: the message is not to blame.
+/// A program that is missing, then one that ends before it can read. Neither is the message's fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decoder_process_that_does_not_start_is_no_fault_of_the_message() {
     let (directory, capacity) = (tempfile::tempdir().unwrap(), capacity());
@@ -389,7 +389,7 @@ async fn a_decoder_process_that_does_not_start_is_no_fault_of_the_message() {
     let path = directory.path().join("program");
     let work = message.by(&path, None, &capacity);
     let first = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>());
-    assert!(first.await.is_err() && !work.is_finished(), "it waits");
+    assert!(first.await.is_err() && !work.is_finished(), "the work must wait");
     assert_eq!(program(directory.path(), "[ $1 -gt 3 ] || kill -ABRT $$"), path);
     assert!(matches!(done(work).await, Outcome::Stored { .. }));
     assert_eq!(pids(directory.path()).len(), 5);

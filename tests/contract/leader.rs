@@ -1,5 +1,5 @@
-//! Leader election: of several operators one works and is followed by another, however it ends; one
-//! that stood still, or has lost the Lease, writes nothing.
+//! Leader election: one of several operators is active, and another takes over however the first ends. An operator
+//! that was stopped, or has lost the Lease, writes nothing.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use tower::ServiceExt as _;
 use servers::operator::{self, until};
 use support::api_server::{ApiServer, LEASE};
 
-/// As long as others wait for a leader that is gone without a word, and what is promised of them.
+/// Time that other operators wait for a leader that has disappeared, and the promised limits.
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 const TAKES_OVER_WITHIN: Duration = Duration::from_secs(20);
 const HANDS_OVER_WITHIN: Duration = Duration::from_secs(3);
 
-/// One operator of several, in this process.
+/// One of several operators, in this process.
 struct Operator {
     name: &'static str,
     instruments: Instruments,
@@ -42,7 +42,7 @@ impl Operator {
         Self { name, instruments, registry, stop, task }
     }
 
-    /// Whether its metrics and its console tell of the pipeline, and the console says that it leads.
+    /// Whether its metrics and its console show the pipeline, and its console says that it leads.
     async fn tells(&self) -> [bool; 3] {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
@@ -57,7 +57,7 @@ impl Operator {
         String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap()
     }
 
-    /// Waits until it has looked at the Lease so many times more.
+    /// Waits until it has read the Lease this many more times.
     async fn looks(&self, server: &ApiServer, times: usize) {
         looks(self.name, server, times).await;
     }
@@ -69,7 +69,7 @@ async fn looks(name: &str, server: &ApiServer, times: usize) {
     until(&format!("{name} to look at the lease"), || count() >= before + times).await;
 }
 
-/// What it wrote, the Lease aside.
+/// Its write requests, except those for the Lease.
 fn work(name: &str, server: &ApiServer) -> Vec<String> {
     let work = |request: &String| !request.starts_with("GET ") && !request.contains("/leases");
     server.requests_of(name).into_iter().filter(work).collect()
@@ -93,7 +93,7 @@ async fn server() -> ApiServer {
     ApiServer::start(vec![pipeline(1)], vec![], vec![]).await.0
 }
 
-/// Asks for a size and waits until the Deployment has it.
+/// Changes the size in the spec and waits until the Deployment has it.
 async fn is_sized(server: &ApiServer, size: i64) {
     server.put("imagepipelines", pipeline(size));
     until(&format!("size {size}"), || {
@@ -112,7 +112,7 @@ async fn of_two_one_works_and_hands_over_when_it_is_told_to_stop() {
     assert_eq!(server.lease()["spec"]["holderIdentity"], "first");
     assert_eq!(server.lease()["spec"]["leaseDurationSeconds"], 15);
     assert_eq!(work("second", &server), [""; 0]);
-    assert!(second.instruments.listed.is_complete(), "not ready, so that an update would wait for it for ever");
+    assert!(second.instruments.listed.is_complete(), "a waiting operator must be ready, or a rollout would hang");
 
     let told = Instant::now();
     first.stop.cancel();
@@ -149,7 +149,7 @@ async fn one_that_lost_the_lease_leaves_the_work_and_waits_for_its_turn() {
     assert_eq!(first.tells().await, [true; 3]);
     server.change_lease(&json!({ "holderIdentity": "another" }));
     first.looks(&server, 2).await;
-    assert_eq!(first.tells().await, [false; 3], "the pipeline is counted by two operators");
+    assert_eq!(first.tells().await, [false; 3], "an operator without the Lease still reports the pipeline");
     let wrote = work("first", &server);
     server.put("imagepipelines", pipeline(3));
     first.looks(&server, 3).await;
@@ -168,17 +168,17 @@ async fn one_whose_api_server_is_away_leaves_the_work_and_goes_on_later() {
     assert!(!first.instruments.listed.is_complete());
     let lists = || server.requests_of("first").iter().filter(|request| request.ends_with("/secrets")).count();
     server.forbid("/");
-    // Some within its term, every two seconds, and some after that.
+    // Some requests within its term, every two seconds, and some after it.
     first.looks(&server, 9).await;
     let before = lists();
     server.allow();
     is_sized(&server, 2).await;
-    assert!(first.instruments.listed.is_complete(), "waits for a list of its former term");
-    assert!(lists() > before, "went on with what it had known");
+    assert!(first.instruments.listed.is_complete(), "still waits for a list of its former term");
+    assert!(lists() > before, "used its old lists again");
     assert!(!first.task.is_finished());
 }
 
-/// An operator in a process of its own, which can be made to stand still.
+/// An operator in a process of its own, which can be stopped.
 struct Process(Child);
 
 impl Process {

@@ -1,4 +1,4 @@
-//! Contracts between the code and the files beside it, checked without a cluster.
+//! Contracts between the code and the files around it, checked without a cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod architecture;

@@ -1,5 +1,5 @@
-//! The operator in some namespaces of a cluster: what it does there, that it asks for nothing
-//! elsewhere, and that one of them which is closed to it holds up no other.
+//! The operator with a list of namespaces: it serves each of them, sends no request elsewhere, and a namespace that
+//! refuses access does not delay the others.
 
 use image_pipeline::controller::Instruments;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn pipeline(namespace: &str) -> Value {
     })
 }
 
-/// It has a host, and nobody to be there.
+/// A Secret with a host, but without a user.
 fn secret(namespace: &str) -> Value {
     let metadata = json!({ "name": "rabbit-default-user", "namespace": namespace });
     json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": { "host": "aG9zdA==" } })
@@ -53,16 +53,16 @@ async fn each_of_a_list_is_served_and_nothing_is_asked_elsewhere() {
     };
     let instruments = Instruments::default();
     operator::run(operator::settings(&["forest", "meadow", "forest"]), client, instruments.clone(), async {
-        until("both sizes", || sizes(&server) == expected(None, Some(2))).await;
-        until("every list", || instruments.listed.is_complete()).await;
+        until("both Deployments", || sizes(&server) == expected(None, Some(2))).await;
+        until("all lists", || instruments.listed.is_complete()).await;
         let mut grown = pipeline("forest");
         grown["spec"]["scaling"]["minReplicas"] = json!(3);
         grown["metadata"]["generation"] = json!(2);
         server.put("imagepipelines", grown);
-        until("a change in one of them", || sizes(&server) == expected(None, Some(3))).await;
+        until("a change in forest", || sizes(&server) == expected(None, Some(3))).await;
         server.put("secrets", secret("meadow"));
-        until("a Secret in the other", || reported(&server, "meadow", "SecretInvalid")).await;
-        until("a Secret that is not there", || reported(&server, "forest", "SecretNotFound")).await;
+        until("a Secret in meadow", || reported(&server, "meadow", "SecretInvalid")).await;
+        until("a missing Secret in forest", || reported(&server, "forest", "SecretNotFound")).await;
     })
     .await;
     let transcript = server.transcript();
@@ -71,7 +71,7 @@ async fn each_of_a_list_is_served_and_nothing_is_asked_elsewhere() {
     let elsewhere: Vec<_> = transcript.iter().filter(|request| !within(request)).collect();
     assert!(elsewhere.is_empty(), "{elsewhere:#?}");
     let watches = transcript.iter().filter(|request| request.ends_with("/namespaces/forest/pods")).count();
-    assert!(watches <= 2, "a namespace that is named twice is watched once: a list, and a watch");
+    assert!(watches <= 2, "a namespace that is listed twice must be watched once");
     operator::has_leave_for(&transcript);
 }
 
@@ -81,9 +81,9 @@ async fn one_that_is_closed_holds_up_no_other_and_is_told() {
     server.forbid("/namespaces/forest/secrets");
     let instruments = Instruments::default();
     operator::run(operator::settings(&["forest", "meadow"]), client, instruments.clone(), async {
-        until("the other to be served", || reported(&server, "meadow", "SecretNotFound")).await;
+        until("the other namespace to be served", || reported(&server, "meadow", "SecretNotFound")).await;
     })
     .await;
     assert_eq!(sizes(&server), [("meadow-consumer".to_owned(), 2)]);
-    assert!(!instruments.listed.is_complete(), "ready, with a namespace that can't be read");
+    assert!(!instruments.listed.is_complete(), "must not be ready while a namespace can't be read");
 }

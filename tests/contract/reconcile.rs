@@ -1,5 +1,5 @@
-//! The operator against an API server in memory: what it writes, that it then is still, that a
-//! resource that can't be read stops nobody, and that it asks for nothing its role does not grant.
+//! The operator against an API server in memory: its writes, no writes without a change, a resource that can't be
+//! parsed, and no request that its role does not grant.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ async fn operate(pipelines: Vec<Value>, looks: usize) -> ApiServer {
 
 async fn operate_on(server: ApiServer, client: kube::Client, looks: usize) -> ApiServer {
     let reads = || server.transcript().iter().filter(|request| request.contains("/secrets/")).count();
-    operator::during(client, until("the operator to go on looking", || reads() >= looks)).await;
+    operator::during(client, until("further polls by the operator", || reads() >= looks)).await;
     server
 }
 
@@ -92,7 +92,7 @@ async fn a_size_that_the_watch_has_not_brought_yet_is_held_as_any_other() {
         let mut automatic = pipeline("tiles", json!("500ms"));
         automatic["metadata"]["generation"] = json!(2);
         server.put("imagepipelines", automatic);
-        until("the next", || server.status("tiles")["observedGeneration"] == 2).await;
+        until("the next generation", || server.status("tiles")["observedGeneration"] == 2).await;
     })
     .await;
     assert_eq!(server.status("tiles")["desiredReplicas"], 7);
@@ -109,14 +109,14 @@ async fn an_event_says_what_happened_this_time() {
     operator::during(client, async {
         until("the first size", || notes(&server).len() == 1).await;
         server.put("imagepipelines", sized(4, 2));
-        until("the second", || notes(&server).len() == 2).await;
+        until("the second size", || notes(&server).len() == 2).await;
     })
     .await;
     let expected = ["Scaled 0 → 2: fixed by spec.replicas", "Scaled 2 → 4: fixed by spec.replicas"];
     assert_eq!(notes(&server), expected);
 }
 
-/// A size that goes to and fro, as that of many bursts, makes an object for each text and no more.
+/// A size that alternates creates one event object for each text, and no more.
 #[tokio::test]
 async fn what_happens_again_is_counted_up_and_no_event_of_its_own() {
     let (server, client) = ApiServer::start(vec![sized(2, 1)], vec![secret().await], vec![]).await;
@@ -127,7 +127,7 @@ async fn what_happens_again_is_counted_up_and_no_event_of_its_own() {
     };
     let (up, down) = ("Scaled 2 → 4: fixed by spec.replicas", "Scaled 4 → 2: fixed by spec.replicas");
     operator::during(client, async {
-        until("a start", || scaled("Scaled 0 → 2: fixed by spec.replicas", Value::Null)).await;
+        until("the first event", || scaled("Scaled 0 → 2: fixed by spec.replicas", Value::Null)).await;
         for (generation, size, note, count) in [
             (2, 4, up, Value::Null),
             (3, 2, down, Value::Null),
@@ -158,11 +158,11 @@ async fn a_pod_that_the_api_server_refuses_keeps_none_of_the_others_from_being_t
         let pods = server.list("pods");
         pods.iter().filter(|pod| pod["metadata"]["annotations"].is_object()).count()
     };
-    operator::during(client, until("the others to be told", || told() == others.len())).await;
+    operator::during(client, until("the other pods to be annotated", || told() == others.len())).await;
     assert!(server.writes().iter().any(|write| write.contains(REFUSED)));
 }
 
-/// What a pod's annotations say must be there when Kubernetes sees a smaller size.
+/// The annotations of the pods must be written before Kubernetes sees a smaller size.
 #[tokio::test]
 async fn pods_are_annotated_before_the_size_is_written() {
     let (server, client) =
@@ -174,7 +174,8 @@ async fn pods_are_annotated_before_the_size_is_written() {
 
 #[tokio::test]
 async fn a_deployment_of_another_is_never_touched() {
-    // One with our labels is seen; one without is not, and whose it is shows when nothing is forced.
+    // A Deployment with the operator's labels is in the watch. One without them is not: an apply without force
+    // shows that it belongs to somebody else.
     for labels in [names::labels("tiles"), BTreeMap::new()] {
         let foreign = json!({
             "apiVersion": "apps/v1",
@@ -197,7 +198,7 @@ async fn a_deployment_of_another_is_never_touched() {
     }
 }
 
-/// Nobody's watch shows it any more.
+/// No watch shows the Deployment any more.
 #[tokio::test]
 async fn a_deployment_of_ours_that_somebody_has_labelled_anew_is_mended() {
     let owner = json!({
@@ -230,7 +231,7 @@ async fn a_resource_that_cannot_be_read_is_told_so_and_stops_nobody() {
     assert_eq!(of("/deployments/tiles-consumer"), 1, "{writes:#?}");
 }
 
-/// Twice by the same mistake, with the good one between; and once more under the same name.
+/// The same mistake twice with a valid spec between, then once more in a new resource of the same name.
 #[tokio::test]
 async fn a_resource_that_is_broken_again_is_told_so_again() {
     let (server, client) = ApiServer::start(vec![], vec![secret().await], vec![]).await;
@@ -242,12 +243,12 @@ async fn a_resource_that_is_broken_again_is_told_so_again() {
     };
     operator::during(client, async {
         put("first", 1, json!(7));
-        until("the first mistake to be told", || told(&server)).await;
+        until("the first mistake to be reported", || told(&server)).await;
         put("first", 2, json!("500ms"));
-        until("the good one to be told", || !told(&server)).await;
+        until("the valid spec to be reported", || !told(&server)).await;
         server.delete("imagepipelines", &put("first", 3, json!(7)));
         put("second", 1, json!(7));
-        until("the mistake to be told again", || told(&server)).await;
+        until("the mistake to be reported again", || told(&server)).await;
     })
     .await;
 }

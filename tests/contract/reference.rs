@@ -1,5 +1,4 @@
-//! docs/reference.md is the definition in words: this renders it, and holds the file against it. It must
-//! never say what the definition does not.
+//! Renders docs/reference.md from the CRD, and compares the file with the result.
 
 use image_pipeline::api::ImagePipeline;
 use kube::CustomResourceExt;
@@ -20,7 +19,7 @@ fn number(value: &Value) -> Option<String> {
     value.as_f64().map(|number| format!("{number}"))
 }
 
-/// `from` to `to` of something, as far as they are given.
+/// A range with its unit, as far as both ends are set.
 fn range(from: &Value, to: &Value, unit: &str) -> Option<String> {
     Some(match (number(from), number(to)) {
         (Some(from), Some(to)) => format!("{from} to {to}{unit}"),
@@ -30,7 +29,7 @@ fn range(from: &Value, to: &Value, unit: &str) -> Option<String> {
     })
 }
 
-/// Text within a row of a table.
+/// Escapes text for a table cell.
 fn cell(text: &str) -> String {
     text.replace("\n\n", " ").replace('|', "\\|")
 }
@@ -39,7 +38,7 @@ fn anchor(path: &str) -> String {
     path.replace('.', "").to_lowercase()
 }
 
-/// Whether a field has a section of its own: an object of more than a name.
+/// Whether a field has its own section: an object with more fields than `name`.
 fn has_section(field: &Value) -> bool {
     field["properties"].as_object().is_some_and(|fields| fields.keys().ne(["name"].iter()))
 }
@@ -68,7 +67,7 @@ fn kind(path: &str, field: &Value) -> String {
     [Some(what)].into_iter().chain(limits).flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// A default of several fields stands at each of them.
+/// The default of an object with a section is shown at its fields.
 fn default(field: &Value) -> Option<String> {
     match &field["default"] {
         Value::Null => None,
@@ -80,7 +79,7 @@ fn default(field: &Value) -> Option<String> {
     }
 }
 
-/// The description ends with the default, which has a column here.
+/// The description ends with the default, which has its own column here.
 fn meaning(field: &Value) -> String {
     let description = field["description"].as_str().unwrap_or_default();
     let of_default = default(field).map(|default| default.trim_matches('`').to_owned()).unwrap_or_default();
@@ -92,7 +91,7 @@ fn refused(field: &Value) -> impl Iterator<Item = &str> {
     field["x-kubernetes-validations"].as_array().into_iter().flatten().filter_map(|rule| rule["message"].as_str())
 }
 
-/// A section for an object, and one for each object in it.
+/// Writes a section for an object, and one for each object in it.
 fn section(path: &str, object: &Value, level: usize, page: &mut String) {
     let fields: Vec<_> = object["properties"].as_object().into_iter().flatten().collect();
     let required = |name: &str| object["required"].as_array().is_some_and(|names| names.iter().any(|one| one == name));

@@ -1,5 +1,5 @@
-//! The Warning event for messages that consumers publish again before the delivery limit drops them: pods report the
-//! number, and the operator reports its growth.
+//! The Warning event for messages that consumers publish again before the delivery limit drops them: pods report a
+//! count, and the operator reports its growth.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use servers::loopback::listen;
 use servers::operator::{self, until};
 use support::api_server::ApiServer;
 
-/// A consumer that answers `/status`.
+/// A fake consumer that answers `/status`.
 #[derive(Clone, Default)]
 struct Consumer {
     renewed: Arc<AtomicU64>,
@@ -22,7 +22,7 @@ struct Consumer {
 }
 
 impl Consumer {
-    /// Starts it, and returns its address.
+    /// Starts the server and returns its address.
     async fn start(&self) -> Ipv4Addr {
         let consumer = self.clone();
         let router = Router::new().route("/status", get(async move || Json(consumer.status())));
@@ -40,10 +40,10 @@ impl Consumer {
         })
     }
 
-    /// Returns when the operator has finished a reconcile with the present count.
+    /// Returns when the operator has finished a reconcile with the current count.
     async fn is_read(&self) {
         let polls = self.polls.load(Ordering::SeqCst);
-        until("the pod to be read", || self.polls.load(Ordering::SeqCst) >= polls + 3).await;
+        until("the operator to poll the pod", || self.polls.load(Ordering::SeqCst) >= polls + 3).await;
     }
 }
 
@@ -88,7 +88,7 @@ async fn messages_that_are_renewed_are_an_event_that_names_queue_cause_and_next_
         other.is_read().await;
         server.delete("pods", &going);
         one.is_read().await;
-        assert_eq!(told(), Vec::<Value>::new(), "renewed before this operator, and a pod that is gone");
+        assert_eq!(told(), Vec::<Value>::new(), "old renewals and a deleted pod are no growth");
         one.renewed.store(10, Ordering::SeqCst);
         until("an event", || told().len() == 1).await;
         one.is_read().await;

@@ -1,5 +1,5 @@
-//! The operator and the Secrets that a pipeline refers to: each is read for what it is for, is named
-//! by its field when something is wrong with it, and reaches the pods when it changes.
+//! The operator and the Secrets that a pipeline references: each is used for its purpose, an error names its field,
+//! and a change reaches the pods.
 
 use image_pipeline::api::names::SECRETS_ANNOTATION;
 use image_pipeline::controller::Settings;
@@ -13,12 +13,12 @@ const FOREST: &str = "forest";
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
 
-/// Where a broker might be and none is: a port that was free a moment ago.
+/// Port of a broker that does not run: it was free a moment ago.
 async fn nowhere() -> String {
     tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port().to_string()
 }
 
-/// A pipeline that is looked at again only when something changes.
+/// A pipeline that is reconciled only after a change: its poll interval is five minutes.
 fn pipeline(rabbitmq: Value, s3: Value) -> Value {
     let mut spec = json!({
         "source": { "rabbitmq": {
@@ -56,10 +56,10 @@ async fn says(server: &ApiServer, expected: &str) {
     .await;
 }
 
-/// A Secret, the keys it has from now on, and what is said then.
+/// A Secret, its new keys, and the expected message.
 type Step<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
-/// The connection Secret has no user and the user's has no host, so that neither can stand for both.
+/// The connection Secret has no user and the user's Secret has no host, so that neither can replace the other.
 #[tokio::test]
 async fn every_secret_of_the_broker_is_read_and_named_by_its_field() {
     let rabbitmq = json!({
@@ -146,7 +146,7 @@ async fn a_user_of_its_own_is_who_looks_at_the_queue() {
     operator::during(client, says(&server, &unreachable)).await;
 }
 
-/// A broker may be left that answers nobody any more, and a reading of it under way.
+/// The old broker does not answer, and a poll of it may be under way.
 #[tokio::test]
 async fn a_secret_that_leads_away_from_a_broker_that_hangs_is_followed_within_seconds() {
     let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -160,7 +160,7 @@ async fn a_secret_that_leads_away_from_a_broker_that_hangs_is_followed_within_se
         let (port, rotated) = (nowhere().await, std::time::Instant::now());
         let version = server.put("secrets", keys(&port))["metadata"]["resourceVersion"].clone();
         says(&server, &format!("False BrokerUnreachable The broker at 127.0.0.1:{port} can't be reached")).await;
-        until("the pod to be told", || {
+        until("the pod's annotation to change", || {
             server.list("pods")[0]["metadata"]["annotations"][SECRETS_ANNOTATION] == version
         })
         .await;
@@ -170,8 +170,8 @@ async fn a_secret_that_leads_away_from_a_broker_that_hangs_is_followed_within_se
     .await;
 }
 
-/// Whoever may write a Secret could else look at what listens beside the operator, by what is said
-/// of it.
+/// Otherwise anybody who may write a Secret could probe the servers beside the operator, and read the result in the
+/// status.
 #[tokio::test]
 async fn a_secret_that_leads_to_the_operator_itself_is_refused_and_dialled_never() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -188,10 +188,10 @@ async fn a_secret_that_leads_to_the_operator_itself_is_refused_and_dialled_never
     })
     .await;
     let accepted = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
-    assert!(accepted.is_err(), "the operator has dialled itself");
+    assert!(accepted.is_err(), "the operator connected to its own host");
 }
 
-/// The kubelet takes up to two minutes to look at a Secret again, unless its pod changes.
+/// The kubelet takes up to two minutes to read a Secret again, unless the pod changes.
 #[tokio::test]
 async fn a_change_of_any_secret_reaches_the_pods_at_once() {
     let rabbitmq = json!({
@@ -213,23 +213,23 @@ async fn a_change_of_any_secret_reaches_the_pods_at_once() {
     };
     let patches = || server.writes().iter().filter(|write| write.contains("/pods/ours")).count();
     operator::during(client, async {
-        until("the pod to be told", || told("ours").starts_with("absent.")).await;
+        until("the pod's annotation to change", || told("ours").starts_with("absent.")).await;
         for (round, name) in names.into_iter().enumerate() {
             let before = told("ours");
-            // One of the same name in another namespace is nobody's business here.
+            // A Secret of the same name in another namespace must have no effect.
             let mut foreign = secret(name, &[]);
             foreign["metadata"]["namespace"] = json!("field");
             server.put("secrets", foreign);
             let written = server.put("secrets", secret(name, &[("key", "value")]));
-            until(&format!("the pod to be told of {name}"), || told("ours") != before).await;
+            until(&format!("the annotation to follow {name}"), || told("ours") != before).await;
             let version = written["metadata"]["resourceVersion"].as_str().expect("a version");
             assert_eq!(told("ours").split('.').nth(round), Some(version), "{name}");
-            // Two where the next Secret came before the watch had brought the pod's last annotation.
+            // Two requests occur if the next Secret changed before the watch delivered the pod's last annotation.
             let changes = round + 2;
             assert!((changes..=2 * changes).contains(&patches()), "{} requests for {changes} changes", patches());
         }
         server.delete("secrets", &secret("s3", &[]));
-        until("the pod to be told that s3 is gone", || told("ours").split('.').nth(4) == Some("absent")).await;
+        until("the annotation to report s3 as absent", || told("ours").split('.').nth(4) == Some("absent")).await;
     })
     .await;
     assert_eq!(told("theirs"), "", "a pod of another pipeline");

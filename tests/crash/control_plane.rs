@@ -1,6 +1,5 @@
-//! A real control plane on loopback: etcd, kube-apiserver and kube-controller-manager, with neither a
-//! scheduler nor a kubelet. It must never outlive the tests, nor let anyone in without the token that
-//! it was started with.
+//! A real control plane on loopback: etcd, kube-apiserver and kube-controller-manager, without scheduler and
+//! kubelet. It ends with the tests. The API server accepts only the random token that the test creates.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,19 +16,18 @@ use support::eventually::{LIMIT, eventually};
 use support::port::Port;
 use support::process::{Process, directory, run, write};
 
-/// What turns Deployments into pods and takes away what has lost its owner.
+/// Controllers that create pods for Deployments and delete objects without an owner.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,garbage-collector-controller,\
                            namespace-controller,serviceaccount-controller";
 
-/// The running programs, and how to speak to them.
 pub struct ControlPlane {
     api_server: ApiServer,
     _manager: Process,
 }
 
-/// An API server on an etcd of its own.
+/// An API server with an etcd of its own.
 pub struct ApiServer {
-    /// The file by which `kubectl` speaks to it.
+    /// Path of the kubeconfig for `kubectl`.
     pub kubeconfig: PathBuf,
     process: Process,
     _store: Process,
@@ -37,13 +35,13 @@ pub struct ApiServer {
 }
 
 impl ControlPlane {
-    /// The one that all tests of this process share, each in namespaces of its own.
+    /// The control plane that all tests of this process share. Each test uses its own namespaces.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
         SHARED.get_or_init(Self::start).await
     }
 
-    /// A client of the API server that may do everything, for the test's own runtime.
+    /// A client with all rights, for the test's own runtime.
     pub async fn client(&self) -> kube::Client {
         self.api_server.client().await
     }
@@ -51,7 +49,7 @@ impl ControlPlane {
     async fn start() -> Self {
         let api_server = ApiServer::start(&programs().join("kube-apiserver"));
         install(&api_server).await;
-        // Once the kind is there: it looks for kinds whose children it is to take away twice a minute.
+        // Started after the CRD exists: the garbage collector looks for new kinds only twice a minute.
         let manager = Process::start("kube-controller-manager", &directory("kube-controller-manager"), |command| {
             let kubeconfig = &api_server.kubeconfig;
             command.arg(programs().join("kube-controller-manager")).arg("--kubeconfig").arg(kubeconfig);
@@ -82,12 +80,12 @@ impl ApiServer {
         Self { kubeconfig: file, process, _store: etcd, _ports: ports }
     }
 
-    /// Fails once it has ended.
+    /// Panics if the process has ended.
     pub fn must_run(&self) {
         assert!(self.process.is_running(), "kube-apiserver has ended:\n{}", self.process.log());
     }
 
-    /// It never tries again by itself: what the API server says is what the test sees.
+    /// The client does not retry, so the test sees every answer of the API server.
     async fn client(&self) -> kube::Client {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
@@ -107,7 +105,8 @@ pub fn oldest_api_server() -> PathBuf {
     built(3).join("kube-apiserver")
 }
 
-/// Where `tests/cluster/build` has put what it built: the directory that `paths` names in this line.
+/// The directory in this line of the output of `tests/cluster/paths`, where `tests/cluster/build` puts its
+/// programs.
 fn built(line: usize) -> PathBuf {
     let paths = run(&mut Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/paths")));
     let bin = PathBuf::from(paths.lines().nth(line).expect("the directory of the programs"));
@@ -136,7 +135,7 @@ fn api_server(command: &mut Command, pki: &Path, store: &str, port: u16) {
     command.arg("--token-auth-file").arg(pki.join("tokens"));
 }
 
-/// The server's certificate, and the one token.
+/// Writes the server's certificate and the only token, and returns the token.
 fn make_credentials(pki: &Path) -> String {
     let authority = Authority::new("crash tests");
     let certificate = authority.server("IP:127.0.0.1");

@@ -1,5 +1,4 @@
-//! Deleting a pipeline in every state that it can be in: nothing of it stays, and the operator is then
-//! still. It must never delete anything but the pipeline itself.
+//! Deletes a pipeline in each of its states: none of its objects remains, and the operator then writes nothing.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use crate::scene::{BROKER_SECRET, Scene};
 use crate::world::World;
 use support::eventually::{LIMIT, eventually};
 
-/// What a pipeline is like when it is deleted.
+/// State of the pipeline when it is deleted.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, PartialEq)]
 enum When {
     Fresh,
@@ -68,7 +67,7 @@ impl When {
         }
     }
 
-    /// Until the Deployment is asked to be of this size, whatever its pods are doing.
+    /// Waits until the Deployment's spec has this size, whatever its pods do.
     async fn asks_for(self, scene: &Scene, size: i64) {
         eventually(&format!("{self:?}"), LIMIT, async || {
             let asked =

@@ -1,19 +1,19 @@
-//! The faults that are done to a write, and how a write is told from the others of a run. It must
-//! never name a fault that a real API server, or the way to it, does not have.
+//! The faults injected into a write, and the identity of a write within a run. Each fault can occur with a real API
+//! server or network.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use strum::{EnumIter, IntoStaticStr};
 
-/// One write of a run: the same in every run of the scenario.
+/// A write of a run. It is the same in every run of the scenario.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Write {
-    /// The step of the scenario in which it comes.
+    /// The step of the scenario that contains the write.
     pub step: &'static str,
     /// Method and path, without names.
     pub request: String,
-    /// Which one of its kind in this step, from 1.
+    /// Number of this write among equal requests in the step, from 1.
     pub nth: usize,
 }
 
@@ -23,7 +23,7 @@ impl std::fmt::Display for Write {
     }
 }
 
-/// What happens to it.
+/// The fault of a write.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, IntoStaticStr, PartialEq)]
 #[strum(serialize_all = "lowercase")]
 pub enum Fault {
@@ -33,32 +33,32 @@ pub enum Fault {
     /// The operator is killed after the API server has applied it, before the answer.
     #[strum(serialize = "killed after")]
     KilledAfter,
-    /// It is applied, and no answer ever comes.
+    /// It is applied and never answered.
     #[strum(serialize = "applied and never answered")]
     Unanswered,
-    /// 500, and it is not applied.
+    /// Answered 500 and not applied.
     #[strum(serialize = "answered 500")]
     Failed,
-    /// 409, and it is not applied.
+    /// Answered 409 and not applied.
     #[strum(serialize = "answered 409")]
     Conflict,
-    /// 429 with a time after which to come again.
+    /// Answered 429 with a Retry-After header, and not applied.
     #[strum(serialize = "answered 429")]
     TooMany,
 }
 
 impl Fault {
-    /// Whether the API server sees it.
+    /// Whether the API server receives the write.
     pub fn is_applied(self) -> bool {
         matches!(self, Self::KilledAfter | Self::Unanswered)
     }
 
-    /// Whether the operator ends.
+    /// Whether the operator is killed.
     pub fn kills(self) -> bool {
         matches!(self, Self::KilledBefore | Self::KilledAfter)
     }
 
-    /// What the operator is told, if anything.
+    /// The answer that the operator receives, if any.
     pub fn answer(self) -> Option<Response> {
         let (code, reason) = match self {
             Self::KilledBefore | Self::KilledAfter | Self::Unanswered => return None,
@@ -67,7 +67,7 @@ impl Fault {
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
         };
         let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(),
-            "reason": reason, "message": "a fault of the test's" });
+            "reason": reason, "message": "a fault of the test" });
         let mut answer = (code, axum::Json(status)).into_response();
         if self == Self::TooMany {
             answer.headers_mut().insert(header::RETRY_AFTER, 1.into());

@@ -1,6 +1,5 @@
-//! Good, bad, good, for every field of the spec: what the API server's schema can see is refused, what it
-//! can't see is named in the status and mended by the good value. The rows are in `fields/rows`. It must
-//! never let a field of the CRD be without a row.
+//! Good, bad, good for every field of the spec: the schema refuses a bad value, or the status names it and recovers
+//! with the good value. The rows are in `fields/rows`; every field of the CRD needs one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ mod rows;
 
 use rows::{EVERYTHING, ROWS, Trouble};
 
-/// Every field that has no fields of its own, by its path below `spec`.
+/// Collects the paths below `spec` of all fields without subfields.
 fn leaves(path: &str, schema: &Value, found: &mut BTreeSet<String>) {
     let Some(fields) = schema["properties"].as_object() else {
         found.insert(path.trim_start_matches('.').to_owned());
@@ -41,7 +40,7 @@ fn every_field_has_a_row() {
     leaves("", schema, &mut fields);
     let rows: BTreeSet<String> = ROWS.iter().map(|row| row.field.to_owned()).collect();
     assert_eq!(rows, fields);
-    assert!(ROWS.iter().all(|row| !row.refused.is_empty()), "there is no field that takes everything");
+    assert!(ROWS.iter().all(|row| !row.refused.is_empty()), "every field has values that it refuses");
 }
 
 /// A merge patch that sets one field.
@@ -50,7 +49,7 @@ fn setting(field: &str, value: &str) -> Value {
     json!({ "spec": field.rsplit('.').fold(value, |value, name| json!({ name: value })) })
 }
 
-/// Every bad value that the schema can see, in the same pipeline, one after the other.
+/// Tries every value that the schema refuses on one pipeline, one after the other.
 async fn bad_values_are_refused(world: Arc<World>) {
     let scene = Scene::start(&world, "refused", None).await;
     scene.create(scene.pipeline()).await;
@@ -72,13 +71,13 @@ async fn bad_values_are_refused(world: Arc<World>) {
     assert_eq!(scene.gate.writes().len(), writes, "{:?}", scene.gate.writes());
 }
 
-/// Another value for every field, and back: nothing of it stays.
+/// Sets every field to another value and restores it: no change remains.
 async fn what_is_taken_away_goes(world: Arc<World>) {
     let scene = Scene::start(&world, "everything", None).await;
     scene.create(scene.pipeline()).await;
     let before = scene.settles_at(0).await;
     let everything: Value = serde_json::from_str(EVERYTHING).expect("JSON");
-    // Of two that exclude each other, one.
+    // Of two fields that exclude each other, one is left out.
     let excluded = ["scaling.drainWithin", "source.rabbitmq.rabbitmqClusterReference.name"];
     for row in ROWS.iter().filter(|row| !excluded.contains(&row.field)) {
         let pointer = format!("/{}", row.field.replace('.', "/"));
@@ -114,7 +113,7 @@ async fn a_bad_value_is_refused_or_named_and_a_good_one_mends_it() {
     tokio::join!(bad_values_are_refused(world.clone()), what_is_taken_away_goes(world.clone()), join_all(named));
 }
 
-/// The pods' log level, as `kubectl set env` sets it: docs/operations.md says so.
+/// docs/operations.md sets the pods' log level with `kubectl set env`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_variable_that_somebody_gives_the_pods_stays() {
     let world = World::new().await;

@@ -1,5 +1,5 @@
-//! What stands between one operator and the API server: it keeps the operator to one namespace, counts
-//! its writes, and does a fault to one of them. It must never change what it passes on.
+//! A proxy between one operator and the API server: it limits the operator to one namespace, records its writes,
+//! and injects a fault into one of them. It changes nothing else.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -17,19 +17,19 @@ use tokio::task::JoinHandle;
 
 use crate::fault::{Fault, Write};
 
-/// What the operator lists and watches in the whole cluster: before the name of the collection.
+/// Paths of the cluster-wide lists and watches of the operator.
 const WHOLE: [&str; 4] =
     ["/apis/greench.dev/v1alpha1/imagepipelines", "/apis/apps/v1/deployments", "/api/v1/pods", "/api/v1/secrets"];
 
-/// The server of one operator.
+/// The proxy server of one operator.
 pub struct Gate {
     shared: Arc<Shared>,
-    /// Where it listens.
+    /// Address of the proxy.
     pub address: SocketAddr,
     server: JoinHandle<()>,
 }
 
-/// What its requests share, and the operator that is killed by one of them.
+/// State shared by the requests and by the operator that one of them kills.
 pub struct Shared {
     client: kube::Client,
     namespace: String,
@@ -42,14 +42,14 @@ struct Seen {
     writes: Vec<Write>,
     last: Instant,
     planned: Option<(Write, Fault)>,
-    /// The request that the fault was done to.
+    /// The request that met the fault.
     hit: Option<String>,
-    /// The collections whose next watch is told that its revision is too old.
+    /// Collections whose next watch receives "410 Expired".
     expiring: HashSet<&'static str>,
 }
 
 impl Gate {
-    /// Starts one that does `planned` once, if it comes to it.
+    /// Starts a proxy that injects `planned` once, if its write occurs.
     pub async fn start(client: kube::Client, namespace: &str, planned: Option<(Write, Fault)>) -> Self {
         let (writes, expiring) = (Vec::new(), HashSet::new());
         let seen = Seen { step: "", writes, last: Instant::now(), planned, hit: None, expiring };
@@ -62,12 +62,12 @@ impl Gate {
         Self { shared, address, server }
     }
 
-    /// For the operator to be killed by.
+    /// The shared state, for the operator.
     pub fn shared(&self) -> Arc<Shared> {
         self.shared.clone()
     }
 
-    /// Says to which step the writes from now on belong.
+    /// Starts a step: all later writes belong to it.
     pub fn begin(&self, step: &'static str) {
         self.shared.seen().step = step;
     }
@@ -77,22 +77,22 @@ impl Gate {
         self.shared.seen().writes.clone()
     }
 
-    /// When the last of them, or of the test's own steps, was.
+    /// Time of the last write, or of the start.
     pub fn last_write(&self) -> Instant {
         self.shared.seen().last
     }
 
-    /// The request that the fault was done to.
+    /// The request that met the fault.
     pub fn hit(&self) -> Option<String> {
         self.shared.seen().hit.clone()
     }
 
-    /// Tells the next watch of each kind that its revision is too old, as after a compaction.
+    /// Answers the next watch of each kind with "410 Expired", as after a compaction.
     pub fn expire(&self) {
         self.shared.seen().expiring = WHOLE.into();
     }
 
-    /// How many kinds have not been told yet.
+    /// Number of kinds whose watch has not received it yet.
     pub fn expiring(&self) -> usize {
         self.shared.seen().expiring.len()
     }
@@ -105,13 +105,13 @@ impl Drop for Gate {
 }
 
 impl Shared {
-    /// Returns once the operator is to be dead.
+    /// Returns once the operator must end.
     pub async fn killed(&self) {
         let mut killed = self.killed.subscribe();
         drop(killed.wait_for(|killed| *killed).await);
     }
 
-    /// Lets the next life of the operator speak.
+    /// Lets requests of the next operator pass.
     pub fn revive(&self) {
         self.killed.send_replace(false);
     }
@@ -120,7 +120,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a write, and gives the fault that is to be done to it.
+    /// Records a write, and returns its fault.
     fn count(&self, method: &Method, path: &str) -> Option<Fault> {
         if matches!(*method, Method::GET | Method::HEAD) || path.contains("/leases") {
             return None;
@@ -137,7 +137,7 @@ impl Shared {
         fault
     }
 
-    /// Whether this is the first watch of its kind since they were to be told.
+    /// Whether this is the first watch of its kind since `expire`.
     fn expires(&self, path: &str, query: &str) -> bool {
         query.contains("watch=true") && self.seen().expiring.remove(path)
     }
@@ -165,7 +165,8 @@ impl Shared {
     }
 }
 
-/// Requests of the same kind are one: pods and events have names that are never the same.
+/// Removes names from a path: requests of the same kind are equal, although names of pods and events differ in each
+/// run.
 fn without_names(path: &str) -> String {
     let mut segments: Vec<_> = path.split('/').collect();
     if let Some(namespaces) = segments.iter().position(|segment| *segment == "namespaces") {
@@ -190,7 +191,7 @@ async fn answer(State(gate): State<Arc<Shared>>, request: Request) -> Response {
     let Some(fault) = gate.count(&method, &path) else { return gate.forward(request).await };
     if fault.is_applied() {
         let applied = gate.forward(request).await;
-        // To its end: the API server has done it once it has said so.
+        // Reads the answer to its end: the API server has applied the write once it has answered.
         drop(axum::body::to_bytes(applied.into_body(), usize::MAX).await);
     }
     if fault.kills() {

@@ -1,6 +1,5 @@
-//! The scheduler's and the kubelet's part for the pods of one namespace: a pod is given a node, runs at
-//! once, answers `/status`, and is gone once it has been told to end. It must never do more with a pod
-//! than those two would.
+//! Acts as scheduler and kubelet for the pods of one namespace: binds a pod to a node, reports it running
+//! immediately, answers `/status`, and removes it after its deletion.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -22,7 +21,7 @@ use tokio::task::JoinSet;
 
 use servers::loopback::listen;
 
-/// The pods of one namespace, for as long as this lives.
+/// Serves the pods of one namespace while this value lives.
 pub struct Kubelet {
     holding: Arc<AtomicU64>,
     started: Arc<Mutex<HashSet<String>>>,
@@ -30,7 +29,7 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// Starts it.
+    /// Starts serving.
     pub async fn start(client: kube::Client, namespace: &str) -> Self {
         let (holding, started) = (Arc::new(AtomicU64::new(0)), Arc::default());
         let (listener, address) = listen().await;
@@ -43,12 +42,12 @@ impl Kubelet {
         Self { holding, started, _tasks: tasks }
     }
 
-    /// How many messages each pod says it holds.
+    /// Sets the number of messages that each pod reports as held.
     pub fn hold(&self, messages: u64) {
         self.holding.store(messages, Ordering::SeqCst);
     }
 
-    /// How many pods there have ever been.
+    /// Number of pods seen so far.
     pub fn started(&self) -> usize {
         self.started.lock().expect("the pods").len()
     }
@@ -75,7 +74,7 @@ async fn run(pods: Api<Pod>, address: Ipv4Addr, started: Arc<Mutex<HashSet<Strin
     let mut seen = std::pin::pin!(watcher(pods.clone(), Default::default()).default_backoff().applied_objects());
     while let Some(pod) = seen.next().await {
         let Ok(pod) = pod else { continue };
-        // A pod that changes meanwhile is looked at again: what the API server refuses now is no loss.
+        // A pod that changes meanwhile comes again in the watch, so an error here is harmless.
         drop(attend(&pods, &pod, address).await);
         started.lock().expect("the pods").insert(pod.uid().unwrap_or_default());
     }
@@ -87,7 +86,7 @@ async fn attend(pods: &Api<Pod>, pod: &Pod, address: Ipv4Addr) -> Result<(), kub
         return pods.delete(&name, &DeleteParams::default().grace_period(0)).await.map(drop);
     }
     if pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none()) {
-        // Only a pod on a node ends in two steps, as pods do.
+        // A pod is deleted in two steps only after it is bound to a node.
         let binding = json!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name },
             "target": { "kind": "Node", "name": "node" } });
         let answer: Result<serde_json::Value, _> =

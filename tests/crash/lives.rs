@@ -1,5 +1,5 @@
-//! The operator's lives: each begins knowing nothing, and ends at once, with everything that it was
-//! doing, when the gate says so. It must never let anything of a life go on into the next.
+//! Runs the operator again after each kill. A life starts without state and ends immediately, with all its tasks,
+//! when the gate kills it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gate::Shared;
 
-/// An operator that is started anew whenever it is killed, for as long as this lives.
+/// An operator that is started again after each kill, while this value lives.
 pub struct Operator {
     stop: CancellationToken,
     lives: Arc<AtomicUsize>,
@@ -19,7 +19,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts one that speaks to the API server at `url`, and dies by `gate`.
+    /// Starts an operator that uses the API server at `url` and is killed by `gate`.
     pub fn start(gate: Arc<Shared>, url: String) -> Self {
         let (stop, lives) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let (stopped, counted) = (stop.clone(), lives.clone());
@@ -33,7 +33,7 @@ impl Operator {
         Self { stop, lives, thread: Some(thread) }
     }
 
-    /// How often it was started.
+    /// Number of starts.
     pub fn lives(&self) -> usize {
         self.lives.load(Ordering::SeqCst)
     }
@@ -49,8 +49,7 @@ impl Drop for Operator {
     }
 }
 
-/// One life. All of it is on one runtime of this thread, which is dropped here: tasks, connections
-/// and what they remember.
+/// One life, on a runtime of this thread that is dropped at the end, with all tasks and connections.
 fn live(gate: &Shared, url: &str, stop: &CancellationToken) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -64,7 +63,7 @@ fn live(gate: &Shared, url: &str, stop: &CancellationToken) {
             () = stop.cancelled() => {}
             () = gate.killed() => {}
             ended = controller::operate(client, settings, Default::default(), never) => {
-                panic!("the operator has ended by itself: {ended:?}")
+                panic!("the operator ended without a kill: {ended:?}")
             }
         }
     });

@@ -1,7 +1,7 @@
-//! The operator against a real control plane, through a proxy that does to its writes whatever can
-//! happen to them: wherever it is killed, it ends where it would have, and is then still. `cargo test
-//! --test crash` runs a sample of it and `make test-crash` the whole; it needs root, and what
-//! tests/cluster/build builds. It must never reach a cluster that it did not start.
+//! The operator against a real control plane, through a proxy that injects faults into its writes: wherever it is
+//! killed, it reaches the same end state, and then writes nothing. `cargo test --test crash` runs a sample of the
+//! cases and `make test-crash` all of them. The tests need root and the programs that tests/cluster/build builds,
+//! and use only clusters that they start.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod control_plane;

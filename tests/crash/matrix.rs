@@ -1,5 +1,4 @@
-//! Crash at every write: each write of a run without faults, with each fault. It must never pass over
-//! a case in silence.
+//! Each write of a run without faults, combined with each fault. Cases that do not occur are reported.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,14 +10,14 @@ use crate::fault::{Fault, Write};
 use crate::scenario::{self, Run};
 use crate::world::World;
 
-/// Enough to keep two cores busy: a scene mostly waits.
+/// Number of concurrent cases. It keeps two cores busy, because a scene mostly waits.
 const AT_ONCE: usize = 28;
 
-/// One case in so many is run, unless `CRASH_EVERY` says otherwise. It has no factor in common with the
-/// number of faults, so that each of them comes.
+/// Runs every n-th case, unless `CRASH_EVERY` sets another n. It is coprime to the number of faults, so each fault
+/// occurs.
 const EVERY: usize = 7;
 
-/// How a case ended.
+/// The end of a case.
 struct Outcome {
     case: Option<(Write, Fault)>,
     hit: bool,
@@ -33,12 +32,12 @@ async fn wherever_the_operator_is_stopped_it_ends_where_it_would_have() {
     let reference = Arc::new(scenario::run(&world, None, None).await.unwrap_or_else(|lacks| panic!("{lacks}")));
     let all: Vec<_> =
         reference.writes.iter().flat_map(|write| Fault::iter().map(|fault| (write.clone(), fault))).collect();
-    // Without a fault, too: what differs between two such runs is nothing that the faults have done.
+    // Two cases have no fault: differences between such runs are not caused by faults.
     let cases: Vec<_> = [None, None].into_iter().chain(all.iter().cloned().step_by(every).map(Some)).collect();
     for write in &reference.writes {
         println!("{write}");
     }
-    println!("{} writes, {} cases, of which {} are run", reference.writes.len(), all.len(), cases.len());
+    println!("{} writes, {} cases, {} selected", reference.writes.len(), all.len(), cases.len());
     let outcomes: Vec<_> = futures::stream::iter(cases.iter().cloned())
         .map(|case| one(&world, case, &reference))
         .buffer_unordered(AT_ONCE)
@@ -63,17 +62,17 @@ fn named(case: Option<&(Write, Fault)>) -> String {
     case.map_or("without a fault".to_owned(), |(write, fault)| format!("{write}, {}", <&str>::from(fault)))
 }
 
-/// Fails where a case failed. A write that a run did not come to has no outcome; there may be few:
-/// how often a status is written on the way depends on how fast pods come.
+/// Fails if a case failed. A case whose write did not occur is only reported, and there may be few: the number of
+/// status writes depends on how fast pods start.
 fn report(outcomes: &[Outcome], began: Instant) {
     let failed: Vec<_> = outcomes.iter().filter(|outcome| outcome.failure.is_some()).collect();
     let missed: Vec<_> = outcomes.iter().filter(|outcome| outcome.case.is_some() && !outcome.hit).collect();
     for outcome in &missed {
-        println!("not come to: {}", named(outcome.case.as_ref()));
+        println!("did not occur: {}", named(outcome.case.as_ref()));
     }
     let (cases, seconds) = (outcomes.len(), began.elapsed().as_secs());
-    println!("{cases} cases in {seconds} s: {} failed, {} not come to", failed.len(), missed.len());
+    println!("{cases} cases in {seconds} s: {} failed, {} did not occur", failed.len(), missed.len());
     let names: Vec<_> = failed.iter().map(|outcome| named(outcome.case.as_ref())).collect();
-    assert!(failed.is_empty(), "{} cases ended otherwise, explained above:\n{}", failed.len(), names.join("\n"));
-    assert!(missed.len() * 10 <= cases, "{} of {cases} cases were not come to", missed.len());
+    assert!(failed.is_empty(), "{} cases ended differently, explained above:\n{}", failed.len(), names.join("\n"));
+    assert!(missed.len() * 10 <= cases, "{} of {cases} cases did not occur", missed.len());
 }

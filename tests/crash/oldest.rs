@@ -1,5 +1,5 @@
-//! The oldest Kubernetes that the chart's `kubeVersion` lets in: a real API server of it takes the CRD, the
-//! chart's objects and the examples, without an error or a warning.
+//! The oldest Kubernetes that the chart's `kubeVersion` allows: a real API server of this version accepts the CRD,
+//! the chart's objects and the examples without error or warning.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,7 +12,7 @@ use support::process::{directory, write};
 
 const CRD: &str = "crds/imagepipelines.yaml";
 
-/// Every object of the chart but the Prometheus Operator's, whose definitions no API server brings.
+/// Every object of the chart except those of the Prometheus Operator, whose CRDs are not installed.
 const VALUES: [&str; 5] = [
     "image.repository=registry.example/image-pipeline",
     "replicas=2",
@@ -25,7 +25,7 @@ fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// `kubectl` as its user: standard output, or what it wrote to standard error.
+/// Runs `kubectl`: standard output, or standard error.
 struct Kubectl<'a> {
     api_server: &'a ApiServer,
     home: PathBuf,
@@ -42,21 +42,21 @@ impl Kubectl<'_> {
         }
     }
 
-    /// A warning of the API server is on standard error, too.
+    /// Fails on warnings too, because they are on standard error.
     fn applies(&self, file: &Path, options: &[&str]) {
         let file = file.to_str().expect("a path of text");
         let applied = self.run(&[&["apply", "--server-side", "--filename", file], options].concat());
         assert!(applied.is_ok(), "{file}: {}", applied.unwrap_err());
     }
 
-    /// A namespace with the ServiceAccount that a controller would make.
+    /// Creates a namespace and the ServiceAccount that a controller would create.
     fn makes_namespace(&self, name: &str) {
         self.run(&["create", "namespace", name]).expect("a namespace");
         self.run(&["--namespace", name, "create", "serviceaccount", "default"]).expect("a ServiceAccount");
     }
 }
 
-/// What `helm install` would apply, to this version of Kubernetes.
+/// The manifests of `helm install` for this version of Kubernetes.
 fn rendered(version: &str, directory: &Path) -> PathBuf {
     let mut helm = Command::new(programs().join("helm"));
     helm.args(["template", "image-pipeline", "--namespace", "operators", "--kube-version", version]);
@@ -68,7 +68,7 @@ fn rendered(version: &str, directory: &Path) -> PathBuf {
     file
 }
 
-/// The definition with each rule demanded twice, which costs twice as much.
+/// The CRD with the cost of each rule doubled.
 fn doubled(directory: &Path) -> PathBuf {
     fn double(schema: &mut Value, count: &mut usize) {
         match schema {

@@ -1,5 +1,5 @@
-//! A pipeline that is deleted and at once there again under its name: the old Deployment goes as its
-//! owner has gone, and the new one comes. It must never accept an old Deployment with a new owner.
+//! A pipeline that is deleted and created again with the same name: the old Deployment is deleted with its owner,
+//! and a new one is created. The new pipeline must not adopt the old Deployment.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn comes_again(world: Arc<World>, spec: fn(Value) -> Value) {
     assert_ne!(new.uid(), old.uid());
 }
 
-/// One of whose predecessor everything was known, and nothing is to be changed.
+/// A second pipeline with the name and spec of a deleted one, whose state the operator knew.
 async fn comes_again_after_it_has_gone(world: Arc<World>) {
     let scene = Scene::start(&world, "later", None).await;
     for _ in 0..2 {
@@ -47,7 +47,7 @@ async fn comes_again_after_it_has_gone(world: Arc<World>) {
     }
 }
 
-/// The old Deployment is kept from going until the new pipeline has met it.
+/// A finalizer keeps the old Deployment until the new pipeline has found it.
 async fn does_not_seize_the_old(world: Arc<World>) {
     let (scene, old) = running(&world).await;
     let finalizers = async |finalizers: Value| {
@@ -66,7 +66,7 @@ async fn does_not_seize_the_old(world: Arc<World>) {
     assert!(state["Deployment tiles-consumer"]["spec"]["template"].to_string().contains("Balanced"));
 }
 
-/// An old script's, say, which no watch of ours shows.
+/// The Deployment of an old script, for example, which is in none of the operator's watches.
 async fn does_not_seize_anothers(world: Arc<World>) {
     let scene = Scene::start(&world, "foreign", None).await;
     let labels = json!({ "app": "script" });

@@ -1,5 +1,5 @@
-//! The life of a pipeline, step by step, with what there is at the end of each step. It must never go
-//! on to a step before the last has come to rest.
+//! The life of a pipeline in steps, with the state after each step. A step begins only after the previous one has
+//! settled.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::scene::Scene;
 use crate::state::{State, differences};
 use crate::world::{USERS, World};
 
-/// The steps, in order, each with the number of pods at its end.
+/// The steps, in order, each with its final number of pods; `None` means no objects.
 const STEPS: [(&str, Option<i64>); 6] = [
     ("create", Some(0)),
     ("scale up", Some(3)),
@@ -20,18 +20,18 @@ const STEPS: [(&str, Option<i64>); 6] = [
     ("delete", None),
 ];
 
-/// What there was after each step, and what was written.
+/// States and writes of one run.
 pub struct Run {
-    /// One a step.
+    /// The state after each step.
     pub states: Vec<State>,
-    /// In order.
+    /// All writes, in order.
     pub writes: Vec<Write>,
-    /// The request that the fault was done to.
+    /// The request that met the fault.
     pub hit: Option<String>,
 }
 
-/// Goes through the life once. Without a `reference`, every step ends where it ought to; with one,
-/// where that did.
+/// Runs all steps once. Without `reference`, each step must end in the expected state; with it, in the reference's
+/// state.
 pub async fn run(world: &Arc<World>, planned: Option<(Write, Fault)>, reference: Option<&Run>) -> Result<Run, String> {
     let killed = planned.as_ref().is_some_and(|(_, fault)| fault.kills());
     let scene = Scene::start(world, "crash", planned).await;
@@ -45,7 +45,7 @@ pub async fn run(world: &Arc<World>, planned: Option<(Write, Fault)>, reference:
         };
         let explained = |lacks| {
             let hit = scene.gate.hit().unwrap_or_else(|| "nothing yet".to_owned());
-            format!("\"{step}\" has not ended as it does without a fault; the fault was done to {hit}\n{lacks}")
+            format!("\"{step}\" ended differently than without a fault; the fault hit {hit}\n{lacks}")
         };
         states.push(settled.map_err(explained)?);
     }
@@ -59,10 +59,10 @@ pub async fn run(world: &Arc<World>, planned: Option<(Write, Fault)>, reference:
 async fn act(scene: &Scene, step: &str) {
     match step {
         "create" => scene.create(scene.pipeline()).await,
-        // With one more for each pod, which they say a moment before there are fewer, it is the same size.
+        // 25 messages ask for three pods, and still do with the one message that each pod may briefly report.
         "scale up" => scene.fill(25).await,
         "scale down" => {
-            // Each pod holds one, so that the pods are ranked before some of them go.
+            // Each pod holds one message, so the operator ranks the pods before it removes some.
             scene.kubelet.hold(1);
             scene.fill(15).await;
         }
@@ -73,14 +73,14 @@ async fn act(scene: &Scene, step: &str) {
     }
 }
 
-/// What is still to come until there are so many pods, all of them as they should be; `None`: until
-/// there is nothing.
+/// Descriptions of what is missing until this many pods are in the expected state; with `None`, until no object is
+/// left.
 pub fn lacking(state: &State, size: Option<i64>) -> Vec<String> {
     let of = |kind: &str| state.iter().filter(|(key, _)| key.starts_with(kind)).map(|(_, value)| value).collect();
     let (pipelines, deployments): (Vec<&Value>, Vec<&Value>) = (of("ImagePipeline "), of("Deployment "));
     let (sets, pods): (Vec<&Value>, Vec<&Value>) = (of("ReplicaSet "), of("Pod "));
     let Some(size) = size else {
-        let left = state.keys().filter(|key| *key != "pods that there have ever been");
+        let left = state.keys().filter(|key| *key != "pods started so far");
         return left.map(|key| format!("{key} is still there")).collect();
     };
     let ([pipeline], [deployment]) = (pipelines.as_slice(), deployments.as_slice()) else {

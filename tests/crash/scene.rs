@@ -1,5 +1,5 @@
-//! One namespace with a pipeline's Secrets and queue, an operator of its own behind a gate, and the
-//! kubelet's part. It must never share anything with another scene that either could change.
+//! One namespace with a pipeline's Secrets and queue, its own operator behind a gate, and a kubelet. Scenes share
+//! nothing that one of them could change.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,39 +21,38 @@ use crate::world::{USERS, VERSION, World};
 use support::eventually::{LIMIT, eventually};
 use support::proxy::{Mode, Proxy};
 
-/// The pipeline's name.
+/// Name of the pipeline.
 pub const NAME: &str = "tiles";
-/// The broker's Secret.
+/// Name of the broker's Secret.
 pub const BROKER_SECRET: &str = "broker";
 
-/// Three readings of the depth, as `pipeline` asks for them.
+/// Three poll intervals of `pipeline`.
 const QUIET: Duration = Duration::from_millis(1500);
 
-/// A running scene.
+/// A running scene. The operator ends before the other parts.
 pub struct Scene {
-    /// The namespace, and the queue.
+    /// Name of the namespace and of the queue.
     pub namespace: String,
-    /// What the operator speaks to the API server through.
+    /// Proxy between the operator and the API server.
     pub gate: Gate,
-    /// Before the gate; refuses, if told so.
+    /// Proxy before the gate, which can refuse connections.
     pub api_server: Proxy,
-    /// The pods.
     pub kubelet: Kubelet,
     world: Arc<World>,
     broker: Proxy,
-    // Before it is gone, all above is needed.
+    // Dropped first, because it uses all fields above.
     operator: Option<Operator>,
 }
 
 impl Scene {
-    /// Makes one, with its operator running.
+    /// Creates a scene with a running operator.
     pub async fn start(world: &Arc<World>, name: &str, planned: Option<(Write, Fault)>) -> Self {
         let mut scene = Self::without_operator(world, name, planned).await;
         scene.start_operator();
         scene
     }
 
-    /// Makes one in which nobody reconciles yet.
+    /// Creates a scene without an operator.
     pub async fn without_operator(world: &Arc<World>, name: &str, planned: Option<(Write, Fault)>) -> Self {
         let namespace = world.new_name(name);
         make_namespace(&world.kubernetes, &namespace).await;
@@ -69,18 +68,18 @@ impl Scene {
         scene
     }
 
-    /// Lets the operator begin.
+    /// Starts the operator.
     pub fn start_operator(&mut self) {
         let url = format!("http://{}", self.api_server.address());
         self.operator = Some(Operator::start(self.gate.shared(), url));
     }
 
-    /// How often the operator was started.
+    /// Number of the operator's starts.
     pub fn lives(&self) -> usize {
         self.operator.as_ref().map_or(0, Operator::lives)
     }
 
-    /// A pipeline that is read twice a second and shrinks as soon as it may.
+    /// A pipeline with two polls per second and no delay before it scales down.
     pub fn pipeline(&self) -> Value {
         json!({
             "apiVersion": "greench.dev/v1alpha1",
@@ -97,13 +96,13 @@ impl Scene {
         })
     }
 
-    /// The ImagePipelines, also such as can't be read.
+    /// The ImagePipelines, including those that can't be parsed.
     pub fn pipelines(&self) -> Api<DynamicObject> {
         let kind = ApiResource::erase::<ImagePipeline>(&());
         Api::namespaced_with(self.world.kubernetes.clone(), &self.namespace, &kind)
     }
 
-    /// Objects of another kind.
+    /// The objects of another kind.
     pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
@@ -124,13 +123,13 @@ impl Scene {
         patched.expect("patched");
     }
 
-    /// Puts the pipeline in place of what it has become, without any field beside those it began with.
+    /// Replaces the pipeline by its original. Fields that were added are removed.
     pub async fn restore(&self) {
         eventually("the pipeline to be as it was", LIMIT, async || {
             let present = self.pipelines().get(NAME).await.expect("there");
             let mut object: DynamicObject = serde_json::from_value(self.pipeline()).expect("an object");
             object.metadata.resource_version = present.metadata.resource_version;
-            // The operator's status may come between.
+            // A status update by the operator may cause a conflict.
             let restored = self.pipelines().replace(NAME, &PostParams::default(), &object).await;
             restored.map(drop).map_err(|error| error.to_string())
         })
@@ -142,14 +141,14 @@ impl Scene {
         self.pipelines().delete(NAME, &DeleteParams::default()).await.expect("deleted");
     }
 
-    /// Makes or changes the broker's Secret.
+    /// Creates or changes the broker's Secret.
     pub async fn put_broker_secret(&self, user: &str) {
         let port = self.broker.address().port().to_string();
         let keys = [("host", "127.0.0.1"), ("port", &port), ("username", user), ("password", user)];
         self.put_secret(BROKER_SECRET, &keys).await;
     }
 
-    /// Makes or changes a Secret.
+    /// Creates or changes a Secret.
     pub async fn put_secret(&self, name: &str, keys: &[(&str, &str)]) {
         let data: serde_json::Map<_, _> = keys.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
@@ -157,7 +156,7 @@ impl Scene {
         self.api::<Secret>().patch(name, &parameters, &Patch::Apply(secret)).await.expect("applied");
     }
 
-    /// Has so many messages in the queue, all at once: the operator never reads a depth between.
+    /// Sets the number of messages in the queue. The operator sees no depth in between.
     pub async fn fill(&self, messages: usize) {
         self.cut_broker();
         self.world.queues.take(&self.namespace).await;
@@ -166,24 +165,24 @@ impl Scene {
         self.mend_broker();
     }
 
-    /// Nothing comes through to the broker any more.
+    /// Drops all traffic to the broker.
     pub fn cut_broker(&self) {
         self.broker.set(Mode::Blackhole);
     }
 
-    /// It does again.
+    /// Lets traffic to the broker pass again.
     pub fn mend_broker(&self) {
         self.broker.set(Mode::Pass);
     }
 
-    /// What is there.
+    /// State of the namespace, and the number of pods started so far.
     pub async fn state(&self) -> State {
         let mut state = state::state(&self.world.kubernetes, &self.namespace).await.expect("the API server answers");
-        state.insert("pods that there have ever been".to_owned(), self.kubelet.started().into());
+        state.insert("pods started so far".to_owned(), self.kubelet.started().into());
         state
     }
 
-    /// Waits until nothing is lacking and, for some readings of the depth, nothing has been written.
+    /// Waits until nothing is lacking and no write has occurred for `QUIET`.
     pub async fn settles(&self, lacking: impl Fn(&State) -> Vec<String>) -> Result<State, String> {
         let began = Instant::now();
         let mut pause = tokio::time::interval(Duration::from_millis(100));
@@ -197,18 +196,18 @@ impl Scene {
             }
             if began.elapsed() > LIMIT {
                 let seconds = quiet.as_secs();
-                return Err(format!("not so after {LIMIT:?}, {seconds} s after the last write\n{}", lacks.join("\n")));
+                return Err(format!("no success after {LIMIT:?}, last write {seconds} s ago\n{}", lacks.join("\n")));
             }
         }
     }
 
-    /// Waits until so many pods run as they should, and all is still.
+    /// Waits until this many pods run as expected, without further writes.
     pub async fn settles_at(&self, size: i64) -> State {
         let settled = self.settles(|state| lacking(state, Some(size))).await;
         settled.unwrap_or_else(|lacks| panic!("{}: {lacks}", self.namespace))
     }
 
-    /// Waits until the pipeline says so: a condition, its status and its reason.
+    /// Waits until a condition has this status and reason.
     pub async fn says(&self, kind: &str, status: &str, reason: &str) {
         eventually(&format!("{kind}={status} {reason}"), LIMIT, async || {
             let found = self.condition(kind).await;
@@ -233,7 +232,7 @@ impl Drop for Scene {
     }
 }
 
-/// With the account that pods need.
+/// Creates a namespace, and waits for the ServiceAccount that pods need.
 async fn make_namespace(client: &Client, name: &str) {
     let namespace = json!({ "metadata": { "name": name } });
     let namespace = serde_json::from_value(namespace).expect("a namespace");

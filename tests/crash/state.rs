@@ -1,5 +1,5 @@
-//! What is in a namespace, without what is different in every run: names that are made up, times,
-//! revisions, generations. It must never leave out anything that the operator decides.
+//! The state of a namespace without the parts that differ in every run: generated names, times, revisions,
+//! generations. Everything that the operator decides is included.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 /// The objects, by kind and a name that is the same in every run.
 pub type State = BTreeMap<String, Value>;
 
-/// Never the same, and nobody's decision.
+/// Fields that differ in every run and are not decided by the operator.
 const DIFFERENT: &[&str] = &[
     "creationTimestamp",
     "deletionTimestamp",
@@ -29,7 +29,7 @@ const DIFFERENT: &[&str] = &[
     "uid",
 ];
 
-/// Looks at a namespace.
+/// Reads the state of a namespace.
 pub async fn state(client: &kube::Client, namespace: &str) -> Result<State, kube::Error> {
     let (pipelines, deployments, sets, pods, secrets) = tokio::try_join!(
         list::<ImagePipeline>(client, namespace),
@@ -74,12 +74,12 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("none")
 }
 
-/// The uid by which others name it, and what to call it instead.
+/// An object's uid, and its replacement text.
 fn uid_of(object: &Value) -> (String, String) {
     (text(&object["metadata"]["uid"]).to_owned(), format!("uid of {}", text(&object["kind"])))
 }
 
-/// The versions of the Secrets, as pods are told them.
+/// The versions of the Secrets, in the format of the pods' annotation.
 fn revisions(pipelines: &[Value], secrets: &[Value]) -> Vec<String> {
     let revision = |name: &str| {
         let secret = secrets.iter().find(|secret| secret["metadata"]["name"] == name);
@@ -93,8 +93,8 @@ fn revisions(pipelines: &[Value], secrets: &[Value]) -> Vec<String> {
     pipelines.iter().filter_map(of).collect()
 }
 
-/// With each generation that was observed said to be the present one or not, and without the backlog
-/// and messages that name a ReplicaSet.
+/// Replaces observed generations by "present" or "earlier", and removes the backlog and messages that name a
+/// ReplicaSet.
 fn told(object: &Value) -> Value {
     let mut told = object.clone();
     let generation = object["metadata"]["generation"].clone();
@@ -105,7 +105,7 @@ fn told(object: &Value) -> Value {
     };
     if let Some(status) = told["status"].as_object_mut() {
         status.entry("observedGeneration").and_modify(compare);
-        // It moves by itself, and is written every half minute at most.
+        // The backlog changes without a write by the operator, and is written at most every half minute.
         status.remove("backlog");
         status.entry("lastScaleTime").and_modify(|time| *time = json!("some"));
         for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -126,7 +126,7 @@ fn told(object: &Value) -> Value {
     told
 }
 
-/// What the operator tells pods, and whether they run.
+/// The operator's annotations of a pod, and the pod's phase.
 fn pod_told(pod: &Value, deployments: &[Value], revisions: &[String]) -> Value {
     let annotations = &pod["metadata"]["annotations"];
     let digest = |object: &Value| object["metadata"]["annotations"][names::SPEC_ANNOTATION].clone();
@@ -158,7 +158,7 @@ fn the_same(text: &str, namespace: &str, owners: &[(String, String)]) -> String 
     owners.iter().fold(text.replace(namespace, "NAMESPACE"), |text, (uid, name)| text.replace(uid.as_str(), name))
 }
 
-/// Where two states differ, a line each.
+/// The differences between two states, one line each.
 pub fn differences(expected: &State, found: &State) -> Vec<String> {
     let mut lines = Vec::new();
     let (expected, found) = (json!(expected), json!(found));

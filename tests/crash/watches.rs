@@ -1,5 +1,5 @@
-//! Watches that end: cut, or told that their revision is no longer there. What happened meanwhile is
-//! noticed all the same. It must never let the operator see any of it before the watches are back.
+//! Watches that are cut, or end because their revision has been compacted. The operator notices every change that
+//! happened meanwhile.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::scene::Scene;
 use crate::world::{USERS, World};
 use support::proxy::Mode;
 
-/// What the operator is not there to see.
+/// A change while no watch is open.
 #[derive(Clone, Copy, Debug)]
 enum Meanwhile {
-    /// Another size, by hand.
+    /// Somebody scales the Deployment.
     Resized,
-    /// No Deployment any more.
+    /// Somebody deletes the Deployment.
     Deleted,
 }
 
@@ -51,7 +51,7 @@ async fn meanwhile_is_noticed(world: Arc<World>, what: Meanwhile, compacted: boo
     assert!(template.contains("Balanced"), "{what:?}: {template}");
     let same = deployments.get("tiles-consumer").await.expect("there").uid() == before;
     assert_eq!(same, matches!(what, Meanwhile::Resized));
-    assert!(!compacted || scene.gate.expiring() == 0, "{what:?}: not every watch was told of the compaction");
+    assert!(!compacted || scene.gate.expiring() == 0, "{what:?}: not every watch received the compaction");
     assert_eq!(scene.lives(), 1);
 }
 

@@ -1,5 +1,5 @@
-//! What the scenes of one test share: the control plane and the broker. It must never hold anything
-//! that one scene could change for another.
+//! The parts that the scenes of one test share: the control plane and the broker. No scene changes them for
+//! another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,24 +11,23 @@ use crate::control_plane::ControlPlane;
 use servers::broker::{Broker, Version};
 use servers::client::Client;
 
-/// The virtual host, and the two users that may read it, each with its name as its password.
+/// The vhost, and two users that may read it. Each user's password is its name.
 pub const USERS: [&str; 2] = ["crash", "other"];
 
-/// The version of the broker.
 pub const VERSION: Version = Version::Three;
 
 /// The servers, and the test's own connections to them.
 pub struct World {
-    /// Where the broker is, as whom.
+    /// Address and user of the broker.
     pub broker: BrokerAddress,
-    /// A client of the API server that may do everything.
+    /// A client with all rights on the API server.
     pub kubernetes: kube::Client,
-    /// A client of the broker.
+    /// The test's connection to the broker.
     pub queues: Client,
 }
 
 impl World {
-    /// For one test.
+    /// Connects to the shared servers.
     pub async fn new() -> Arc<Self> {
         static BROKER: OnceCell<BrokerAddress> = OnceCell::const_new();
         let (plane, broker) = tokio::join!(ControlPlane::shared(), BROKER.get_or_init(start_broker));

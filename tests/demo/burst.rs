@@ -1,5 +1,4 @@
-//! The burst: tiles made beforehand, then published as fast as the broker confirms. It must never
-//! count a message that was not confirmed.
+//! The burst: tiles made in advance, then published as fast as RabbitMQ confirms. Only confirmed messages count.
 
 use std::time::{Duration, Instant};
 
@@ -11,22 +10,22 @@ use servers::messages::Messages;
 
 const IN_FLIGHT: usize = 16;
 
-/// What publishing came to.
+/// Result of the publishing.
 #[derive(Clone, Copy)]
 pub struct Burst {
-    /// Messages that the broker has confirmed.
+    /// Number of confirmed messages.
     pub confirmed: usize,
-    /// Bytes of their images.
+    /// Size of their images, in bytes.
     pub bytes: u64,
-    /// When the first was confirmed.
+    /// Time of the first confirm.
     pub first_confirm: Instant,
-    /// The same, by the calendar.
+    /// The same as wall-clock time.
     pub first_confirm_at: Timestamp,
-    /// From the first publish to the last confirm.
+    /// Time from the first publish to the last confirm.
     pub took: Duration,
 }
 
-/// Makes the messages on all processors.
+/// Makes the messages, on all processors.
 pub fn prepare(tiles: &SampleArgs, images: u32) -> Vec<Body> {
     let processors = std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap());
     let make = |index| Body::new(tiles.name(index), &tiles.file(index).expect("a PNG")).expect("JSON");
@@ -39,7 +38,7 @@ pub fn prepare(tiles: &SampleArgs, images: u32) -> Vec<Body> {
     })
 }
 
-/// Publishes them all, several at a time, as `image-pipeline publish` does.
+/// Publishes all messages, several at a time, as `image-pipeline publish` does.
 pub async fn publish(messages: &Messages, queue: &str, bodies: Vec<Body>) -> Burst {
     let began = Instant::now();
     let mut first_confirm = None;

@@ -1,6 +1,5 @@
-//! What `make demo` shows: a burst of images into a queue, pods that come and go with it, and every
-//! image in the bucket. It must never claim what it has not counted: the last line comes from the
-//! bucket's own listing and the parking queue's own depth.
+//! The program behind `make demo`: publishes a burst of images, shows pods start and end with it, and checks that
+//! every image is in the bucket. The last line is counted from the bucket's listing and the parking queue's depth.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod burst;
@@ -24,7 +23,7 @@ use servers::pipeline::Pipeline;
 use watch::{History, Watch};
 
 const EXAMPLE: &str = include_str!("../../examples/imagepipeline.yaml");
-/// The example's namespace; DEMO_NAMESPACE names another.
+/// The example's namespace. DEMO_NAMESPACE sets another.
 const NAMESPACE: &str = "greench";
 const PIPELINE: &str = "forest-tiles";
 const QUEUE: &str = "segmented-images";
@@ -48,8 +47,8 @@ async fn main() -> ExitCode {
     pipeline.shows("Ready", "True", "Idle", Duration::from_secs(60)).await;
     println!("{}", namespace.kubectl(&["get", "imgp", PIPELINE]));
 
-    println!("Preparing {IMAGES} tiles of 640 × 640 as a device would …");
-    // Under names of this run, so that what an earlier one left does not count.
+    println!("Preparing {IMAGES} tiles of 640 × 640 pixels …");
+    // Names with a prefix of this run, so that objects of earlier runs do not count.
     let prefix = format!("demo-{}/", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
     let samples = SampleArgs { prefix: prefix.clone(), ..tiles(640) };
     let bodies = burst::prepare(&samples, IMAGES);
@@ -70,20 +69,20 @@ async fn main() -> ExitCode {
     println!("Console: kubectl -n image-pipeline-system port-forward deployment/image-pipeline 8081");
     println!("         and then http://localhost:8081");
     if !history.complete {
-        eprintln!("Not done in time; look at: kubectl -n {name} describe imgp {PIPELINE}, and at the operator's log");
+        eprintln!("Not finished in time. Run: kubectl -n {name} describe imgp {PIPELINE}; and see the operator's log");
     }
     println!("{outcome}");
     if history.complete && outcome.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The example, moved to a namespace.
+/// The example with its namespace replaced.
 fn example_for(namespace: &str) -> String {
     EXAMPLE
         .replace("namespace: greench", &format!("namespace: {namespace}"))
         .replace("s3.greench.svc", &format!("s3.{namespace}.svc"))
 }
 
-/// What was seen, in seconds since the first confirm.
+/// The measurements, in seconds since the first confirm.
 fn recording(burst: &Burst, history: &History, outcome: Outcome) -> Recording {
     let after = |at: Instant| match at.checked_duration_since(burst.first_confirm) {
         Some(later) => later.as_secs_f64(),
@@ -102,9 +101,9 @@ fn recording(burst: &Burst, history: &History, outcome: Outcome) -> Recording {
     }
 }
 
-/// Writes the page and says where.
+/// Writes the report and returns its path.
 fn write_report(recording: &Recording, objects: Vec<(String, Vec<u8>)>) -> PathBuf {
-    // A file that is no image has no picture.
+    // An object that is no image has no picture.
     let pictures: Vec<Picture> =
         objects.into_iter().filter_map(|(key, object)| Picture::of(key, &object).ok()).collect();
     let directory = support::repository().join("target/demo");

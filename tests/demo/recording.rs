@@ -1,31 +1,30 @@
-//! What was seen during one demonstration, in seconds since the first confirm: the material of the
-//! report. It must hold no more than was measured.
+//! The measurements of one demonstration, in seconds since the first confirm: the data of the report.
 
 use jiff::Timestamp;
 
-/// The whole demonstration.
+/// The measurements of a demonstration.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    /// The ImagePipeline's name.
+    /// Name of the ImagePipeline.
     pub pipeline: String,
-    /// When the first image was confirmed.
+    /// Time of the first confirm.
     pub first_confirm: Timestamp,
-    /// How long publishing took, in seconds.
+    /// Duration of the publishing, in seconds.
     pub publishing: f64,
-    /// Bytes of the images published.
+    /// Size of the published images, in bytes.
     pub bytes: u64,
     /// Sizes of the Deployment, each from the moment it was seen.
     pub sizes: Vec<Size>,
     /// Queue and bucket, read at intervals.
     pub samples: Vec<Sample>,
-    /// What it came to.
+    /// Published, stored and parked images.
     pub outcome: Outcome,
 }
 
-/// The Deployment's size from one moment on.
+/// Size of the Deployment from one moment on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Size {
-    /// When it was seen.
+    /// Time of the watch event.
     pub at: f64,
     /// `spec.replicas`.
     pub desired: i64,
@@ -36,7 +35,7 @@ pub struct Size {
 /// Queue and bucket at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// When it was read.
+    /// Time of the reading.
     pub at: f64,
     /// Messages ready in the queue.
     pub queued: u32,
@@ -44,14 +43,14 @@ pub struct Sample {
     pub stored: usize,
 }
 
-/// Where the images are in the end.
+/// Counts at the end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// Images that the broker confirmed.
+    /// Confirmed images.
     pub published: usize,
-    /// Of these, in the bucket's own listing.
+    /// Confirmed images in the bucket's listing.
     pub stored: usize,
-    /// Messages that came to the parking queue.
+    /// Messages that were parked.
     pub parked: usize,
 }
 
@@ -70,44 +69,45 @@ impl std::fmt::Display for Outcome {
 }
 
 impl Recording {
-    /// The largest size that was asked for. How much of the burst waits at once differs from run to run.
+    /// The largest size in the spec. It differs between runs, with the part of the burst that waits at the same
+    /// time.
     pub fn largest(&self) -> i64 {
         self.since_confirm().map(|size| size.desired).max().unwrap_or(0)
     }
 
-    /// When the largest size was asked for.
+    /// Time at which the largest size was set.
     pub fn time_to_size(&self) -> Option<f64> {
         self.grown().map(|size| size.at)
     }
 
-    /// When that many pods were ready.
+    /// Time at which that many pods were ready.
     pub fn time_to_ready(&self) -> Option<f64> {
         let grown = self.grown()?.desired;
         self.since_confirm().find(|size| size.ready >= grown).map(|size| size.at)
     }
 
-    /// When the first image was in the bucket.
+    /// Time at which the first image was in the bucket.
     pub fn time_to_first_stored(&self) -> Option<f64> {
         self.time_to(1)
     }
 
-    /// When the last image was in the bucket.
+    /// Time at which the last image was in the bucket.
     pub fn time_to_stored(&self) -> Option<f64> {
         self.time_to(self.outcome.published)
     }
 
-    /// When no pods were asked for any more.
+    /// Time at which the size was 0 again.
     pub fn time_to_zero(&self) -> Option<f64> {
         let grown = self.grown()?.at;
         self.sizes.iter().find(|size| size.at > grown && size.desired == 0).map(|size| size.at)
     }
 
-    /// Images stored a second, from the first confirm to the last image.
+    /// Stored images per second, from the first confirm to the last image.
     pub fn images_per_second(&self) -> Option<f64> {
         self.time_to_stored().filter(|seconds| *seconds > 0.0).map(|seconds| self.outcome.published as f64 / seconds)
     }
 
-    /// The sizes asked for one after the other, without repetition.
+    /// The sizes in the spec, in order, without repetition.
     pub fn steps(&self) -> Vec<i64> {
         let mut steps: Vec<i64> = self.sizes.iter().map(|size| size.desired).collect();
         steps.dedup();
@@ -132,7 +132,7 @@ impl Recording {
 pub mod tests {
     use super::*;
 
-    /// A demonstration as one might go: six pods after 1.5 s, all stored after 9 s, none after 30 s.
+    /// A typical demonstration: six pods after 1.5 s, all images stored after 9 s, no pods after 30 s.
     pub fn recorded() -> Recording {
         let sizes = [(-4.0, 0, 0), (1.5, 6, 0), (2.9, 6, 4), (3.4, 6, 6), (26.0, 6, 6), (30.0, 0, 6), (31.0, 0, 0)];
         let samples = [

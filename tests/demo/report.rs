@@ -1,5 +1,5 @@
-//! The report: one HTML file that needs nothing else, readable in light and dark. It must show only
-//! what was recorded and what was fetched back from the bucket.
+//! The report: one self-contained HTML file for light and dark mode, with the measurements and with images read
+//! back from the bucket.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ mod plot;
 const THUMBNAIL_PIXELS: u32 = 240;
 const THUMBNAIL_QUALITY: u8 = 82;
 
-/// An image as it came back from the bucket, made small.
+/// A thumbnail of an image from the bucket.
 pub struct Picture {
     key: String,
     width: u32,
@@ -24,7 +24,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Makes an object's image small.
+    /// Makes a thumbnail of an object.
     ///
     /// # Errors
     /// The object is no image.
@@ -38,7 +38,6 @@ impl Picture {
     }
 }
 
-/// The whole page.
 pub fn page(recording: &Recording, pictures: &[Picture]) -> String {
     let name = escape(&recording.pipeline);
     let verdict = match recording.outcome.lost() {
@@ -58,7 +57,7 @@ pub fn page(recording: &Recording, pictures: &[Picture]) -> String {
 <section>
 <h2>Backlog and replicas</h2>
 {plot}
-<details><summary>What was read, second by second</summary>
+<details><summary>Readings, second by second</summary>
 {table}</details>
 </section>
 <section>
@@ -82,7 +81,7 @@ fn figures(recording: &Recording) -> String {
     measured(recording).into_iter().map(card).collect()
 }
 
-/// The key figures, each with its meaning.
+/// The key figures with their descriptions.
 pub fn measured(recording: &Recording) -> [(String, String); 6] {
     let seconds = |at: Option<f64>| at.map_or("not seen".to_owned(), |at| format!("{at:.2} s"));
     let (largest, megabytes) = (recording.largest(), recording.bytes as f64 / 1e6);
@@ -90,7 +89,7 @@ pub fn measured(recording: &Recording) -> [(String, String); 6] {
     [
         (
             seconds(recording.time_to_size()),
-            format!("from the first confirm to {largest} pods wanted, the most; sizes {}", steps.join(" → ")),
+            format!("from the first confirm to a size of {largest} pods, the largest; sizes {}", steps.join(" → ")),
         ),
         (seconds(recording.time_to_ready()), format!("to {largest} pods ready")),
         (seconds(recording.time_to_first_stored()), "to the first image in the bucket".to_owned()),
@@ -99,7 +98,7 @@ pub fn measured(recording: &Recording) -> [(String, String); 6] {
             recording.images_per_second().map_or("not seen".to_owned(), |rate| format!("{rate:.1} /s")),
             format!("images stored until then: {megabytes:.0} MB, published in {:.1} s", recording.publishing),
         ),
-        (seconds(recording.time_to_zero()), "to no pods asked for any more".to_owned()),
+        (seconds(recording.time_to_zero()), "to a size of 0".to_owned()),
     ]
 }
 
@@ -107,7 +106,7 @@ fn table(recording: &Recording) -> String {
     let mut html = String::from(
         "<table>\n<tr><th>seconds</th><th>backlog</th><th>stored</th><th>pods wanted</th><th>ready</th></tr>\n",
     );
-    // The first of every second, and the last of all, which shows the end.
+    // The first reading of every second, and the last reading.
     let mut rows: Vec<_> = recording.samples.iter().collect();
     rows.dedup_by_key(|sample| sample.at.floor() as i64);
     rows.extend(recording.samples.last().filter(|last| rows.last().is_some_and(|row| row != last)));
@@ -115,7 +114,7 @@ fn table(recording: &Recording) -> String {
         let size = recording.sizes.iter().rev().find(|size| size.at <= sample.at);
         let (desired, ready) = size.map_or((0, 0), |size| (size.desired, size.ready));
         let (queued, stored) = (sample.queued, sample.stored);
-        // Never -0.0.
+        // Adding 0.0 turns -0.0 into 0.0.
         let at = (sample.at * 10.0).round() / 10.0 + 0.0;
         let row = format!("<td>{at:.1}</td><td>{queued}</td><td>{stored}</td><td>{desired}</td><td>{ready}</td>");
         html += &format!("<tr>{row}</tr>\n");

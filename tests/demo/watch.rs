@@ -1,6 +1,5 @@
-//! Watches the demo from outside: the Deployment's size as the API server tells it, the queue's
-//! depth as the broker tells it, the bucket's keys as the store lists them; shows a line a second.
-//! It must never ask the operator: what it says of itself is not evidence.
+//! Follows the demo from outside and prints a line per second: the Deployment's size from the API server, the
+//! queue's depth from RabbitMQ, the keys from S3. The operator's own reports are not used.
 
 use std::io::{IsTerminal, Write};
 use std::pin::pin;
@@ -18,13 +17,13 @@ use servers::bucket::Storage;
 use servers::cluster::{self, Namespace};
 use servers::messages::Messages;
 
-/// How long the whole may take before it is given up.
+/// Limit for the whole demonstration.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// The Deployment's size at one moment.
+/// Size of the Deployment at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// When.
+    /// Time of the watch event.
     pub at: Instant,
     /// `spec.replicas`.
     pub asked: i64,
@@ -35,7 +34,7 @@ pub struct Size {
 /// The queue and the bucket at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// When.
+    /// Time of the reading.
     pub at: Instant,
     /// Messages ready in the queue.
     pub waiting: u32,
@@ -43,17 +42,16 @@ pub struct Progress {
     pub stored: usize,
 }
 
-/// Everything that was seen, in order.
+/// All readings, in order.
 pub struct History {
-    /// Every size that the API server told.
+    /// Every size in a watch event.
     pub sizes: Vec<Size>,
-    /// Queue and bucket, several times a second.
+    /// Queue and bucket, several times per second.
     pub progress: Vec<Progress>,
-    /// Whether every image was stored and no pod asked for any more in the end.
+    /// Whether every image was stored and the size was 0 at the end.
     pub complete: bool,
 }
 
-/// A watch under way.
 pub struct Watch {
     began: Instant,
     sizes: Arc<Mutex<Vec<Size>>>,
@@ -66,7 +64,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts to follow a pipeline's Deployment. In the bucket, keys under `prefix` count.
+    /// Starts to follow a pipeline's Deployment. Only keys under `prefix` count.
     pub async fn start(namespace: &Namespace, pipeline: &str, queue: &str, bucket: &str, prefix: &str) -> Self {
         let sizes = Arc::new(Mutex::new(Vec::new()));
         let api: Api<Deployment> = Api::namespaced(cluster::client().await, &namespace.name);
@@ -93,8 +91,7 @@ impl Watch {
         }
     }
 
-    /// Shows what happens until every image is stored and no pod is asked for any more, or it has
-    /// taken too long.
+    /// Prints the progress until every image is stored and no pod is left, or until the limit.
     pub async fn until_done(self, images: usize) -> History {
         let mut progress: Vec<Progress> = Vec::new();
         let mut screen = Screen::new();
@@ -112,7 +109,7 @@ impl Watch {
                 break true;
             }
             if stored >= images {
-                screen.tell("Every image is stored. Pods go when they were not needed for scaling.scaleDownAfter.");
+                screen.tell("Every image is stored. Pods end after they were not needed for scaling.scaleDownAfter.");
             }
             if self.began.elapsed() > LIMIT {
                 break false;
@@ -125,12 +122,12 @@ impl Watch {
     }
 }
 
-/// One line that is written over on a terminal; elsewhere a line a second in which anything has changed.
+/// On a terminal, one line that is overwritten; elsewhere, one line per second with a change.
 struct Screen {
     terminal: bool,
-    /// The second of the last line, and its counts.
+    /// The second of the last printed line, and its counts.
     shown: Option<(u64, String)>,
-    /// A line that nobody has seen yet.
+    /// A line that has not been printed yet.
     unseen: Option<String>,
     told: bool,
 }
@@ -159,7 +156,7 @@ impl Screen {
         }
     }
 
-    /// A sentence, the first time.
+    /// Prints a sentence once.
     fn tell(&mut self, sentence: &str) {
         if !std::mem::replace(&mut self.told, true) {
             self.end();

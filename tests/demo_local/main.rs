@@ -1,6 +1,5 @@
-//! What `make demo-local` shows: RabbitMQ, an S3 server and `image-pipeline run`, on this machine alone and
-//! gone at the end. It must never claim what it has not counted: the last line comes from the bucket's
-//! own folder and the queues' own depths.
+//! The program behind `make demo-local`: RabbitMQ, an S3 server and `image-pipeline run` on this machine, removed
+//! at the end. The last line is counted from the bucket's folder and the queue's depth.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::PathBuf;
@@ -19,10 +18,10 @@ const QUEUE: &str = "segmented-images";
 const BUCKET: &str = "bucket-greench";
 const IMAGES: usize = 100;
 
-/// Carries 100 images from a queue into a bucket without Kubernetes; `make demo-local` runs this
+/// Moves 100 images from a queue to a bucket without Kubernetes (`make demo-local`)
 #[derive(clap::Parser)]
 struct Options {
-    /// The program
+    /// Path of the image-pipeline program
     #[arg(long)]
     program: PathBuf,
 }
@@ -48,14 +47,14 @@ async fn main() -> ExitCode {
     assert!(publish.arg(host.secret_directory("rabbit-default-user")).status().expect("the program").success());
     let published = Instant::now();
     let stored = async || equal(store.objects(BUCKET).len(), IMAGES);
-    eventually(&format!("{IMAGES} objects; the pipeline says:\n{}", pipeline.log()), LIMIT, stored).await;
+    eventually(&format!("{IMAGES} objects; log of the pipeline:\n{}", pipeline.log()), LIMIT, stored).await;
     println!("The last image was in the bucket {:.1} s after the last confirm.", published.elapsed().as_secs_f64());
 
     let objects = store.objects(BUCKET);
     let is_png = |object: &Vec<u8>| image::guess_format(object).is_ok_and(|format| format == image::ImageFormat::Png);
     let stored = objects.values().filter(|object| is_png(object)).count();
     queues.holds(QUEUE, 0).await;
-    println!("\nAll of it took {:.0} s.", began.elapsed().as_secs_f64());
+    println!("\nTotal time: {:.0} s.", began.elapsed().as_secs_f64());
     println!("published {IMAGES}, stored {stored}, lost {}", IMAGES - stored);
     if stored == IMAGES { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

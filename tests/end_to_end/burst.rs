@@ -1,5 +1,5 @@
-//! The main job: a burst comes, pods come, every image is in the bucket with its pixels, what can't
-//! be stored is parked with its reason, the pods go, and a deleted pipeline leaves nothing.
+//! The main case: a burst arrives, pods start, every image is stored with its pixels, a bad message is parked with
+//! its reason, the pods end, and a deleted pipeline leaves nothing behind.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn a_burst_ends_in_the_bucket() {
     .await;
 }
 
-/// The page has counted every image by what the pods told, and says what to do about the one that is parked.
+/// The page counts every image that the pods reported, and names the next step for the parked message.
 async fn is_on_the_console() {
     let way = way_to_console();
     let url = format!("http://{}:{}/?find=burst", way.host, way.port);

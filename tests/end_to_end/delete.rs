@@ -1,4 +1,4 @@
-//! Deleting never waits for anything outside Kubernetes: not for the operator, not for the broker.
+//! Deleting a pipeline waits for nothing outside Kubernetes: neither the operator nor RabbitMQ.
 
 use servers::cluster::{Namespace, kubectl, run};
 use servers::messages::Messages;
@@ -8,7 +8,7 @@ use support::eventually::{LIMIT, eventually};
 const S3: &str = "bucket: forest, credentialsSecret: {name: s3}";
 const OPERATOR: &str = "image-pipeline-system";
 
-/// Starts the operator again however the test ends.
+/// Stops the operator, and starts it again however the test ends.
 struct Stopped;
 
 impl Stopped {

@@ -1,4 +1,4 @@
-//! Two operators: when the one that leads is taken away, the other goes on with the work.
+//! Two operators: when the leader's pod is deleted, the other operator takes over.
 
 use servers::cluster::{Namespace, kubectl, run};
 use servers::messages::Messages;
@@ -15,7 +15,7 @@ fn holder() -> String {
     operator(&["get", "lease", "image-pipeline", "--output=jsonpath={.spec.holderIdentity}"])
 }
 
-/// Leaves one operator, however the test ends.
+/// Runs two operators, and leaves one however the test ends.
 struct Two;
 
 impl Two {
@@ -48,7 +48,7 @@ async fn another_operator_goes_on_when_the_leader_is_taken_away() {
     operator(&["get", "pod", &first]);
 
     operator(&["delete", "pod", &first, "--wait=false"]);
-    eventually("another to lead", NAMED_WITHIN, async || {
+    eventually("the other operator to lead", NAMED_WITHIN, async || {
         let now = holder();
         if now.is_empty() || now == first { Err(now) } else { Ok(()) }
     })

@@ -1,6 +1,6 @@
-//! The product in a real Kubernetes, with a real RabbitMQ and a real S3 server, installed by its
-//! chart. `make test` brings all that up. The tests share the cluster. Each waits for its turn, which
-//! `Namespace::with_parts` gives to one test at a time, once what the last test stopped or scaled works again.
+//! The product in a real Kubernetes, with a real RabbitMQ and a real S3 server, installed by its chart. `make test`
+//! starts all of that. The tests share the cluster: `Namespace::with_parts` lets one test run at a time, after
+//! everything that the previous test stopped or scaled works again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod burst;

@@ -1,5 +1,5 @@
-//! An API server that says nothing for a minute while images come: they go on into the bucket as fast
-//! as before, and afterwards the same pods go on, which nobody has touched.
+//! An API server that does not answer for a minute: images are stored as fast as before, and afterwards the same
+//! pods continue untouched.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use support::eventually::{LIMIT, equal, eventually};
 /// Longer than an operator leads without renewing its Lease.
 const AWAY: Duration = Duration::from_secs(60);
 
-/// The API server of the tests' own cluster, stopped for as long as this lives.
+/// Stops the API server of the tests' own cluster while this value lives.
 struct Stopped(String);
 
 impl Stopped {
-    /// `None`: the cluster is not the tests' own.
+    /// Returns `None` if the cluster is not the tests' own.
     fn api_server() -> Option<Self> {
         let process = own_kubeconfig()?.with_file_name("pid").join("kube-apiserver");
         let process = std::fs::read_to_string(process).expect("the API server's process").trim().to_owned();
@@ -63,12 +63,12 @@ async fn images_are_stored_while_the_api_server_is_away() {
     let since = Instant::now();
     let took = stored(60..120).await;
     assert!(took < before.0 * 2 + Duration::from_secs(1), "{took:?}, and {:?} before", before.0);
-    // The length of the outage is what is tried: there is nothing in it to wait for.
+    // The length of the outage is part of the test, so this is no wait for a condition.
     tokio::time::sleep(AWAY.saturating_sub(since.elapsed())).await;
     stored(120..121).await;
     drop(stopped);
 
-    // Something to do shows that the operator is back.
+    // A change in the spec shows that the operator is back.
     namespace.kubectl(&["patch", "imgp", "away", "--type=merge", "--patch", r#"{"spec": {"paused": true}}"#]);
     pipeline.shows("ScalingActive", "False", "Paused", LIMIT).await;
     pipeline.shows("Ready", "True", "Running", NAMED_WITHIN).await;

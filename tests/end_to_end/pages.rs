@@ -1,5 +1,5 @@
-//! The pages' commands as a person types them, in a cluster that is as after `make demo`. What is not tried
-//! here is listed with its reason in tests/support/src/tried.rs.
+//! Runs the commands of the documentation in a cluster as `make demo` leaves it. tests/support/src/tried.rs lists the
+//! commands that are not run here, with the reason.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,20 +17,20 @@ const EXAMPLE: &str = include_str!("../../examples/imagepipeline.yaml");
 
 const BUCKET: &str = "bucket-greench";
 
-/// A tile that none of the pages' commands publishes.
+/// Number of a tile that no command of the documentation publishes.
 const TOO_LARGE: u32 = 99_999;
 
-/// Too little for a tile, until someone raises it.
+/// A limit too low for a tile, and its removal.
 const TOO_FEW_PIXELS: &str = r#"{"spec": {"image": {"maxPixels": 1000}, "replicas": 1}}"#;
 const ENOUGH_PIXELS: &str = r#"{"spec": {"image": null, "replicas": 1}}"#;
 
-/// Types blocks of pages into a shell, in a directory with what they name.
+/// Runs code blocks of the documentation in a shell, in a directory with the files that they name.
 struct Reader {
     directory: tempfile::TempDir,
 }
 
 impl Reader {
-    /// With the broker's Secret in a directory of the name that the pages give it.
+    /// Writes RabbitMQ's Secret to the directory that the documentation names.
     fn new(messages: &Messages) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let secret = directory.path().join("DIR");
@@ -44,7 +44,7 @@ impl Reader {
         Self { directory }
     }
 
-    /// What the commands of a block write, and those of `then` after them.
+    /// Output of the commands of a block, and of the commands in `then` after them.
     fn types(&self, page: &str, begins: &str, then: &str) -> String {
         let row = BLOCKS.iter().find(|(path, block, _)| (*path, *block) == (page, begins));
         assert_eq!(row.map(|(.., tried)| *tried), Some(Tried::AsItStands), "{page}: {begins}");
@@ -62,7 +62,7 @@ impl Reader {
     }
 }
 
-/// A person sees that a port is forwarded before they use it, and goes on in another terminal.
+/// Runs a port-forward in the background and waits for its port, as a reader does in a second terminal.
 fn patient(text: &str) -> String {
     let waits = |line: &str| {
         let command = line.split(" #").next().unwrap_or_default().trim().trim_end_matches('&').trim();
@@ -119,23 +119,24 @@ async fn sizes(reader: &Reader, pipeline: &Pipeline<'_>) {
     pipeline.shows("ScalingActive", "True", "BacklogCounted", LIMIT).await;
 }
 
-/// What is parked until a limit is raised is put back, and stored.
+/// A message parked for a limit that is too low is redriven and stored after the limit is raised.
 async fn parked(reader: &Reader, pipeline: &Pipeline<'_>, messages: &Messages, storage: &Storage) {
     change(pipeline, TOO_FEW_PIXELS).await;
     let name = messages::tiles(320).name(TOO_LARGE);
     messages.publish("segmented-images", &messages::tile(TOO_LARGE)).await;
     let parking = "segmented-images.parked";
-    eventually("one to be parked", LIMIT, async || equal(messages.parked(parking).await, 1)).await;
+    eventually("one parked message", LIMIT, async || equal(messages.parked(parking).await, 1)).await;
     change(pipeline, ENOUGH_PIXELS).await;
     let listed = reader.types("README.md", "mkdir -m 700 rabbit", "");
     assert!(listed.contains("ImageTooLarge"), "{listed}");
     let said = reader.types("docs/operations.md", "image-pipeline parked list", "");
     assert!(said.contains("ImageTooLarge"), "{said}");
-    eventually("it to be stored", LIMIT, async || equal(storage.keys_under(BUCKET, &name).await.len(), 1)).await;
+    eventually("the redriven image", LIMIT, async || equal(storage.keys_under(BUCKET, &name).await.len(), 1)).await;
     assert_eq!(messages.parked(parking).await, 0);
 }
 
-/// Changes what pods are told, and waits until none of those before is left: it would park another, or none.
+/// Changes the pods' spec and waits until no old pod is left, because an old pod could still park or store a
+/// message.
 async fn change(pipeline: &Pipeline<'_>, patch: &str) {
     let digest = || pipeline.get("deployment", DEPLOYMENT)["metadata"]["annotations"][SPEC_ANNOTATION].clone();
     let before = digest();
@@ -150,6 +151,6 @@ async fn change(pipeline: &Pipeline<'_>, patch: &str) {
     .await;
     let deployment = format!("deployment/{DEPLOYMENT}");
     pipeline.namespace.kubectl(&["rollout", "status", &deployment, "--timeout=60s"]);
-    // Those that are ending count for it no more, and still read until they are told.
-    eventually("those of before to be gone", LIMIT, async || equal(pipeline.pods().len(), 1)).await;
+    // A rollout does not count ending pods, which still consume until they receive SIGTERM.
+    eventually("the old pods to end", LIMIT, async || equal(pipeline.pods().len(), 1)).await;
 }

@@ -1,5 +1,5 @@
-//! What keeps consumer pods from running, as a real Kubernetes says it: named in the resource's
-//! status, and gone from it once it is mended.
+//! Causes that keep consumer pods from running in a real Kubernetes: the status names each one, and clears it once
+//! the cause is fixed.
 
 use servers::bucket::Storage;
 use servers::cluster::Namespace;
@@ -39,7 +39,7 @@ async fn what_keeps_pods_from_running_is_named_and_mended() {
 
     namespace.must_apply(QUOTA);
     consumer(r#"{"terminationGracePeriodSeconds": 59}"#);
-    // The quota's own controller has to count before it refuses.
+    // The quota controller must count the pods before the quota refuses any.
     pipeline.shows("ConsumersAvailable", "False", "PodsRefused", LIMIT).await;
     namespace.kubectl(&["delete", "resourcequota", "none"]);
     consumer(r#"{"terminationGracePeriodSeconds": null}"#);

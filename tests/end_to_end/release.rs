@@ -1,5 +1,5 @@
-//! The release in its administrator's hands while images come: upgraded, tested, rolled back, removed and
-//! installed again. The consumers go on meanwhile, and what users wrote stays.
+//! Upgrades, tests, rolls back, uninstalls and reinstalls the release while images arrive. The consumers continue
+//! meanwhile, and the users' resources stay.
 
 use std::process::Command;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use support::eventually::{LIMIT, equal, eventually};
 const OPERATOR: &str = "image-pipeline-system";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/image-pipeline");
 
-/// A device's pace.
+/// Interval between two published images.
 const EVERY: Duration = Duration::from_millis(50);
 
 fn helm(arguments: &[&str]) -> String {
     let mut command = Command::new("helm");
     if let Some(path) = own_kubeconfig() {
-        // Each of these would have helm look at another cluster.
+        // These variables would make helm use another cluster.
         let others = std::env::vars_os().map(|(name, _)| name);
         for name in others.filter(|name| name.to_string_lossy().starts_with("HELM_KUBE")) {
             command.env_remove(name);
@@ -32,7 +32,7 @@ fn helm(arguments: &[&str]) -> String {
     run(command.args(["--namespace", OPERATOR]).args(arguments))
 }
 
-/// The values of the release. It is installed with them at the end, however the test ends.
+/// The values of the release. They are installed again however the test ends.
 struct Values(tempfile::NamedTempFile);
 
 impl Values {
@@ -55,14 +55,14 @@ impl Drop for Values {
     }
 }
 
-/// What the operator's pods are annotated with.
+/// The annotations of the operator's pods.
 fn annotations() -> Value {
     let operator =
         run(kubectl().args(["--namespace", OPERATOR, "get", "deployment", "image-pipeline", "--output=json"]));
     serde_json::from_str::<Value>(&operator).unwrap()["spec"]["template"]["metadata"]["annotations"].clone()
 }
 
-/// Runs what blocks while the rest goes on.
+/// Runs a blocking step while other tasks continue.
 async fn meanwhile<T: Send + 'static>(step: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(step).await.unwrap()
 }
@@ -104,12 +104,12 @@ async fn images_are_stored_whatever_is_done_to_the_release() {
         })
         .await;
         let (before, pods) = (storage.keys("release").await.len(), pipeline.pods());
-        eventually("more images, with no operator there", LIMIT, async || {
+        eventually("more images, without an operator", LIMIT, async || {
             let now = storage.keys("release").await.len();
             if now > before + 20 { Ok(()) } else { Err(format!("{now}, and {before} before")) }
         })
         .await;
-        assert_eq!(pipeline.pods(), pods, "the consumers of an ImagePipeline that stays");
+        assert_eq!(pipeline.pods(), pods, "the consumers must survive the uninstall");
         meanwhile(move || drop(values)).await;
         namespace.kubectl(&["patch", "imgp", "release", "--type=merge", "--patch", r#"{"spec": {"paused": true}}"#]);
         pipeline.shows("ScalingActive", "False", "Paused", LIMIT).await;

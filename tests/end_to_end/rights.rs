@@ -1,6 +1,5 @@
-//! What the operator asked of Kubernetes while the other tests ran, against what its roles grant: not a
-//! request was refused, and not a right is left over. It reads the audit log of the tests' own cluster,
-//! so it comes last, and never on another cluster.
+//! Compares the operator's API requests during the other tests with its roles: no request was refused, and every
+//! right was used. It reads the audit log of the tests' own cluster, so it runs last, and never on another cluster.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -35,8 +34,8 @@ fn granted() -> BTreeSet<Right> {
     granted
 }
 
-/// What the operator asked for, by the audit log. While the release is removed it has no rights, and what one
-/// that is told to stop asks for then says nothing.
+/// The operator's requests in the audit log. Requests while the release is uninstalled are left out: the operator
+/// that is stopping has no rights then.
 fn requests() -> Vec<Value> {
     let directory = std::env::var("CLUSTER_DIR").expect("CLUSTER_DIR is set by make: run `make end-to-end`");
     let log = std::fs::File::open(format!("{directory}/audit.log")).expect("an audit log");
@@ -56,7 +55,7 @@ fn requests() -> Vec<Value> {
     installed.filter(|event| event["user"]["username"] == OPERATOR).collect()
 }
 
-/// What a request needs: an apply that makes its object needs leave to create as well.
+/// The rights that a request needs. An apply that creates its object needs the verb `create`, too.
 fn needed(request: &Value) -> Vec<Right> {
     let object = &request["objectRef"];
     let resource = [&object["resource"], &object["subresource"]].map(text);

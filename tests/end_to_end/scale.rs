@@ -1,4 +1,4 @@
-//! The size in the user's hands: fixed and handed back with kubectl alone, frozen, stopped, or left to a
+//! The size controlled by users: fixed and returned with kubectl, frozen, stopped, or set by a
 //! HorizontalPodAutoscaler.
 
 use servers::bucket::Storage;
@@ -29,7 +29,7 @@ async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {
     pipeline.shows("ScalingActive", "False", "FixedSize", NAMED_WITHIN).await;
     pipeline.shows("ConsumersAvailable", "True", "ConsumersReady", LIMIT).await;
     let path = format!("/apis/greench.dev/v1alpha1/namespaces/{}/imagepipelines/scale/scale", namespace.name);
-    eventually("the scale subresource to tell of the pods", NAMED_WITHIN, async || {
+    eventually("the scale subresource to report the pods", NAMED_WITHIN, async || {
         let scale: serde_json::Value = serde_json::from_str(&namespace.kubectl(&["get", "--raw", &path])).unwrap();
         let selector = scale["status"]["selector"].as_str().unwrap_or_default().to_owned();
         let pods = namespace.kubectl(&["get", "pods", "--selector", &selector, "--output", "name"]);
@@ -49,7 +49,7 @@ async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {
 
     let patch = |patch: &str| namespace.kubectl(&["patch", "imgp", "scale", "--type=merge", "--patch", patch]);
     patch(r#"{"spec": {"paused": true, "replicas": null}}"#);
-    // As README.md gives it: also where the size is handed back already.
+    // As in README.md. It also works when the size has already been returned.
     patch(r#"{"spec": {"replicas": null}}"#);
     pipeline.shows("ScalingActive", "False", "Paused", NAMED_WITHIN).await;
     assert_eq!(pipeline.size(), Some(0), "frozen, with a message waiting");
@@ -61,8 +61,8 @@ async fn kubectl_scales_a_pipeline_and_hands_the_size_back() {
     namespace.kubectl(&["delete", "imgp", "scale", "--timeout=20s"]);
 }
 
-/// Kubernetes' own autoscaler at work. There are no metrics of pods here: what it can tell without is that
-/// the size is out of its bounds, and what it says of the metrics shows that it has found the pods.
+/// The cluster has no pod metrics. Without them the autoscaler only enforces its bounds, and its condition about
+/// the metrics shows that it has found the pods.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_horizontal_pod_autoscaler_sets_the_size() {
     let namespace = Namespace::with_parts("end-to-end");

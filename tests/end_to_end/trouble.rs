@@ -1,5 +1,4 @@
-//! What a beginner gets wrong, each with its own name in the resource's status, and mended without
-//! a restart once the cause is gone.
+//! Typical mistakes: the status names each one, and recovers without a restart once it is fixed.
 
 use servers::bucket::Storage;
 use servers::cluster::{Namespace, kubectl};
@@ -9,8 +8,8 @@ use support::eventually::{LIMIT, eventually};
 
 const GOOD_S3: &str = "bucket: forest, credentialsSecret: {name: s3-user}";
 
-/// `image-pipeline check` in the operator's pod, where nothing can be written: whether it ended well, and what
-/// it said.
+/// Runs `image-pipeline check` in the operator's pod, whose file system is read-only. Returns whether it succeeded,
+/// and its output.
 fn check(pipeline: &Pipeline<'_>) -> (bool, String) {
     let mut command = kubectl();
     command.args(["--namespace", "image-pipeline-system", "exec", "deployment/image-pipeline", "--"]);
@@ -104,7 +103,7 @@ async fn every_trouble_is_named_and_mended_without_a_restart() {
         keys => Err(format!("{keys:?}")),
     })
     .await;
-    assert_eq!(pipeline.pods(), pods, "the same pods, never restarted");
+    assert_eq!(pipeline.pods(), pods, "the pods must not have been replaced or restarted");
     let (well, said) = check(&pipeline);
     assert!(well && said.starts_with("ok     broker ") && !said.contains("FAILED"), "{said}");
 

@@ -1,5 +1,5 @@
-//! A scene with an accountant: taps before its broker and its store, a publisher that keeps the
-//! ledger, and the account at the end. It must never look at what the consumer says of itself.
+//! A scene with full accounting: taps before RabbitMQ and S3, a publisher that records every message in a ledger,
+//! and the final account. The account reads the taps, the bucket and the queues, never the consumer's own status.
 
 use super::scene::Scene;
 use accounting::account::Account;
@@ -15,25 +15,22 @@ use support::images::Sample;
 use support::port::Port;
 use support::proxy::Proxy;
 
-/// A scene whose consumers are overheard.
+/// A scene whose AMQP and S3 traffic is recorded.
 pub struct Accounted {
-    /// The scene; its consumers go through the taps.
+    /// Its consumers connect through the taps.
     pub scene: Scene,
-    /// The tap before the broker.
     pub broker: Proxy,
-    /// The tap before the store.
     pub store: StoreTap,
-    /// What was published.
     pub ledger: Ledger,
-    /// What was seen.
+    /// Events that both taps recorded.
     pub wire: Wire,
-    /// The URI of the tap before the broker.
+    /// URI of the tap before RabbitMQ.
     pub uri: String,
     publisher: Publisher,
 }
 
 impl Accounted {
-    /// On a shared broker, with queue and bucket made.
+    /// Uses a shared broker; creates the queue and the bucket.
     pub async fn new(name: &str, version: Version) -> Self {
         let mut scene = Scene::new(name, version).await;
         let (broker, wire, ledger) = (Broker::shared(version).await, Wire::default(), Ledger::default());
@@ -48,7 +45,7 @@ impl Accounted {
         Self { scene, broker: tap, store, ledger, wire, uri, publisher }
     }
 
-    /// Publishes images; those that the broker does not confirm are attempts.
+    /// Publishes images. An image without a confirm counts as an attempt.
     pub async fn publish(&self, samples: &[Sample]) {
         for sample in samples {
             let digest = pixels::expected(&sample.file).expect("an image of our own");
@@ -58,19 +55,19 @@ impl Accounted {
         }
     }
 
-    /// Publishes a message that consumers must park with this reason.
+    /// Publishes a message that consumers must park with `reason`.
     pub async fn publish_bad(&self, name: &str, body: &[u8], reason: &str) {
         let settings = &self.scene.settings;
         let entry = Entry::bad(&settings.queue, &settings.bucket, name, reason);
         drop(self.publisher.publish(entry, body).await);
     }
 
-    /// How many uploads the store has taken, whether it could say so or not.
+    /// Number of uploads that S3 accepted, including uploads whose answer was lost.
     pub fn uploads(&self) -> usize {
         self.wire.events().iter().filter(|event| matches!(event, Event::Put { status: 200, .. })).count()
     }
 
-    /// What it comes to. No consumer may be there any more.
+    /// The final account. Call it after every consumer has ended.
     pub async fn account(&self) -> Account {
         let (settings, store) = (&self.scene.settings, self.scene.store);
         let client = store.client(&format!("http://{}", store.address()));

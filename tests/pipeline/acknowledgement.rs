@@ -1,4 +1,4 @@
-//! A message leaves its queue only after the store has said that it holds the image.
+//! A message leaves its queue only after S3 has confirmed the upload.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn held(name: &str, version: Version) {
     proxy.set(Mode::HoldAnswers);
     scene.publish(&images).await;
 
-    // S3 has the image, and only the consumer does not know yet.
+    // S3 has the image; the consumer has not received the answer.
     scene.stores(&images, LIMIT).await;
     eventually("answers to be held", LIMIT, async || if proxy.held() > 0 { Ok(()) } else { Err(String::new()) }).await;
     let stored = scene.store.objects(&scene.settings.bucket);
@@ -27,7 +27,7 @@ async fn held(name: &str, version: Version) {
     assert_eq!((status.processed, status.in_flight), (0, 1), "{status:?}");
     scene.client.holds(&queue, 0).await;
 
-    // What nobody has acknowledged comes back.
+    // RabbitMQ requeues the message, which nobody has acknowledged.
     consumer.kill();
     scene.client.holds(&queue, 1).await;
     proxy.set(Mode::Pass);
@@ -52,7 +52,7 @@ async fn a_quorum_queue_keeps_a_message_until_the_store_has_answered_of_rabbitmq
     held("held-quorum-4-3", Version::FourThree).await;
 }
 
-/// A store that answers late is not a reason to send a message back, nor to store it twice.
+/// A late answer from S3 causes neither a requeue nor a second upload.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_comes_late_is_taken() {
     let mut scene = Scene::new("late", Version::Four).await;

@@ -1,5 +1,4 @@
-//! Consumers that do wrong, each in its own way, and the account that says so: without them nobody
-//! would know that it can.
+//! Consumers with deliberate mistakes. Each test checks that the account detects the mistake.
 
 use std::collections::HashSet;
 use std::io::Cursor;
@@ -24,27 +23,25 @@ use support::images::{Sample, samples};
 
 const IMAGES: u32 = 8;
 
-/// The metadata field that says which message an object came by.
+/// Metadata field with the id of the message that the object came from.
 const MESSAGE_ID: &str = "image-pipeline-message-id";
 
-/// An upload takes its time, or who acknowledges first could be overtaken by it.
+/// Uploads are slow, so an acknowledgement that is sent too early overtakes the upload.
 const SLOW: Fault = Fault::Slow(Duration::from_millis(100));
 
-/// What a consumer does with a message, one after the other.
+/// One step of a consumer.
 #[derive(Clone, Copy, PartialEq)]
 enum Deed {
-    /// Stores the image.
     Store,
-    /// Stores another in its place.
+    /// Stores a different image under the same key.
     StoreAnother,
-    /// Stores the image if it has stored none of this name.
+    /// Stores the image unless an image of this name has been stored.
     StoreNewName,
-    /// Acknowledges, and nothing that was acknowledged comes again.
     Acknowledge,
 }
 use Deed::{Acknowledge, Store, StoreAnother, StoreNewName};
 
-/// A consumer written here, without any of the product's code.
+/// A consumer that uses none of the product's code.
 async fn consumed(name: &str, images: &[Sample], fault: Fault, automatic: bool, deeds: &[Deed]) -> Account {
     let accounted = Accounted::new(name, Version::Four).await;
     accounted.store.set(fault);
@@ -66,7 +63,7 @@ async fn consumed(name: &str, images: &[Sample], fault: Fault, automatic: bool, 
             }
         }
     }
-    // Returns once the broker has had everything before it.
+    // `close` returns after RabbitMQ has processed all earlier frames.
     connection.close(200, "done".into()).await.expect("closed");
     accounted.account().await
 }
@@ -93,11 +90,11 @@ async fn store(accounted: &Accounted, delivery: &Delivery, inverted: bool) {
     let once = aws_sdk_s3::Config::builder().retry_config(RetryConfig::disabled());
     let id = delivery.properties.message_id().as_ref().expect("a message id").to_string();
     let request = client.put_object().bucket(&settings.bucket).key(key(delivery)).metadata(MESSAGE_ID, id).body(body);
-    // Whatever it answers: who does right has a store without faults here.
+    // The answer is ignored: the correct consumer runs against an S3 without failures.
     drop(request.customize().config_override(once).send().await);
 }
 
-/// The headings under which there are faults, one for each image.
+/// Expects one fault per image under each of these headings, and no other headings.
 async fn is_caught(name: &str, fault: Fault, automatic: bool, deeds: &[Deed], headings: &[&str]) {
     let account = consumed(name, &samples(IMAGES), fault, automatic, deeds).await;
     assert_eq!((account.attempted, account.confirmed), (IMAGES as usize, IMAGES as usize), "{account:?}");
@@ -118,13 +115,13 @@ async fn one_that_acknowledges_before_it_stores_is_caught() {
     is_caught("acknowledges-early", SLOW, false, &[Acknowledge, Store], &["early_ack"]).await;
 }
 
-/// As the script does that this service replaces.
+/// Automatic acknowledgement, as in the script that this service replaces.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_need_not_acknowledge_is_caught() {
     is_caught("acknowledges-never", SLOW, true, &[Store], &["early_ack"]).await;
 }
 
-/// The store has the object, which the consumer can't know.
+/// S3 stores the object, but the consumer receives no answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_needs_no_answer_is_caught() {
     is_caught("needs-no-answer", Fault::ResetAfterCommit, false, &[Store, Acknowledge], &["early_ack"]).await;
@@ -145,7 +142,7 @@ async fn one_that_stores_different_bytes_is_caught() {
     is_caught("different-bytes", SLOW, false, &[StoreAnother, Store, Acknowledge], &["differing"]).await;
 }
 
-/// Half of the images have a name that another image has, too.
+/// Half of the images share their name with another image.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_stores_one_image_of_each_name_is_caught() {
     let (first, other) = (samples(IMAGES), samples(2 * IMAGES).split_off(IMAGES as usize));

@@ -1,5 +1,5 @@
-//! Whatever is wrong with the broker: the consumer stays, says what it is, and goes on by itself;
-//! nothing that the broker has confirmed is lost.
+//! Broker faults: the consumer keeps running, reports the cause and recovers automatically. No confirmed message is
+//! lost.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use support::eventually::{LIMIT, equal, eventually};
 use support::images::{Sample, samples};
 use support::proxy::{Mode, Proxy};
 
-/// A fault that a pod can see is named within this time.
+/// The status names a fault that a pod can see within this time.
 const NAMED: Duration = Duration::from_secs(10);
 
-/// A broker that says nothing at all is given up within this time: two heartbeats, and the look.
+/// The consumer gives up a silent broker within this time: two heartbeats and one check.
 const SILENT: Duration = Duration::from_secs(15);
 
-/// Work is done again within this time.
+/// Work resumes within this time.
 const HEALED: Duration = Duration::from_secs(15);
 
 async fn names(consumer: &Consumer, reasons: &[Reason]) -> PodStatus {
@@ -31,25 +31,25 @@ async fn names(consumer: &Consumer, reasons: &[Reason]) -> PodStatus {
     assert!(!status.consuming, "{status:?}");
     let (code, body) = consumer.get("/readyz").await.expect("an answer");
     assert_eq!(code, 503, "{body}");
-    assert_eq!(consumer.get("/livez").await.expect("an answer").0, 200, "to restart it would not help");
+    assert_eq!(consumer.get("/livez").await.expect("an answer").0, 200, "a restart would not help");
     status
 }
 
 async fn goes_on(scene: &Scene, consumer: Consumer, images: &[Sample]) {
     scene.stores(images, HEALED).await;
     consumer.status_is("to be connected", HEALED, |status| status.consuming && status.broker.fault().is_none()).await;
-    assert!(consumer.is_running(), "healed without a restart");
+    assert!(consumer.is_running(), "recovered without a restart");
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// Publishes, and returns while the consumer holds what it takes, waiting for S3.
+/// Publishes images. Returns while the consumer holds messages and waits for S3.
 async fn hold(scene: &Scene, proxy: &Proxy, consumer: &Consumer, images: &[Sample]) {
     proxy.set(Mode::HoldAnswers);
     scene.publish(images).await;
     consumer.status_is("to hold messages", LIMIT, |status| status.in_flight > 0).await;
 }
 
-/// Both ways a broker goes: with a word (its application is stopped), and without (it is killed).
+/// A broker stops in two ways: with a notice (its application is stopped) and without (it is killed).
 async fn restarts(name: &str, version: Version) {
     let mut broker = Broker::own(version).await;
     let address = broker.address();
@@ -128,8 +128,8 @@ async fn a_password_changes_and_the_secret_follows() {
     let status = names(&consumer, &[Reason::AuthenticationFailed]).await;
     assert_eq!(status.processed, 0);
     let fault = status.broker.fault().expect("a fault");
-    assert!(fault.message.contains("password"), "names the key to look at: {}", fault.message);
-    assert!(!consumer.log().contains("rotated"), "a password is no text for a log");
+    assert!(fault.message.contains("password"), "the message must name the key: {}", fault.message);
+    assert!(!consumer.log().contains("rotated"), "the log contains a password");
     scene.settings.write_broker_secret(&rotated);
     goes_on(&scene, consumer, &images).await;
 }
@@ -179,7 +179,8 @@ async fn a_missing_queue_is_created() {
     goes_on(&scene, consumer, &images).await;
 }
 
-/// What was in the queue went with it, by somebody's own hand; what comes after is served.
+/// Deleting a queue deletes its messages. The consumer serves the messages that are published after the queue
+/// exists again.
 async fn is_deleted(name: &str, version: Version) {
     let scene = Scene::new(name, version).await;
     let queue = &scene.settings.queue;
@@ -197,7 +198,7 @@ async fn is_deleted(name: &str, version: Version) {
         equal(after.iter().filter(|image| objects.contains_key(&image.name)).count(), after.len())
     })
     .await;
-    assert!(consumer.is_running(), "healed without a restart");
+    assert!(consumer.is_running(), "recovered without a restart");
     scene.ends_with_parked(consumer, 0).await;
 }
 
@@ -211,7 +212,7 @@ async fn a_quorum_queue_is_deleted_under_load_and_comes_back() {
     is_deleted("deleted-quorum", Version::Four).await;
 }
 
-/// A network that drops everything tells nobody: only the missing heartbeats do.
+/// A network that drops every packet reports no error. Only missing heartbeats reveal it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_falls_silent_is_given_up_and_found_again() {
     let broker = Broker::shared(Version::Four).await;

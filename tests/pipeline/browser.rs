@@ -1,7 +1,6 @@
-//! A real browser: Chromium without a window, driven through a pipe by the Chrome DevTools Protocol
-//! (https://chromedevtools.github.io/devtools-protocol/). It ends with the pipe, so however the test ends.
-//! It must never look at anything but what the test serves. (The crates for this bring an HTTP stack of
-//! their own, or thousands of generated types; eight methods are needed.)
+//! Headless Chromium, driven through a pipe by the Chrome DevTools Protocol
+//! (https://chromedevtools.github.io/devtools-protocol/). The browser ends with the pipe, however the test ends.
+//! (The crates for this bring their own HTTP stack or thousands of generated types; the tests need eight methods.)
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,28 +14,26 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use support::process;
 
-/// Whatever is waited for takes a fraction of it.
+/// Every wait normally takes a fraction of this time.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Its protocol is spoken on descriptors 3 and 4, a NUL after each message. Debian's program is a script
-/// that starts the browser, so it is `exec`uted with what that one inherits.
+/// Chromium reads commands from descriptor 3 and writes to descriptor 4, with a NUL after each message. Debian's
+/// `chromium` is a script that starts the browser; the browser inherits the descriptors.
 const STARTED: &str = r#"exec chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage \
     --no-first-run --disable-background-networking --disable-component-update --hide-scrollbars \
     --user-data-dir="$0" --remote-debugging-pipe 3<&0 4>&1 >/dev/null 2>"$0/log""#;
 
-/// A window.
 pub struct Browser {
     _child: Child,
     commands: ChildStdin,
     messages: BufReader<ChildStdout>,
     session: Option<String>,
     sent: u64,
-    /// What it has told without being asked.
+    /// Protocol events received so far.
     pub events: Vec<Value>,
 }
 
 impl Browser {
-    /// Starts one.
     pub async fn start() -> Self {
         let mut command = Command::new("sh");
         command.arg("-c").arg(STARTED).arg(process::directory("browser"));
@@ -54,7 +51,7 @@ impl Browser {
         browser
     }
 
-    /// Asks for something and waits for the answer.
+    /// Calls a method and waits for its result.
     pub async fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.sent += 1;
         let mut request = json!({ "id": self.sent, "method": method, "params": parameters });
@@ -80,14 +77,14 @@ impl Browser {
         serde_json::from_slice(&message).unwrap_or_else(|error| panic!("the browser has ended: {error}"))
     }
 
-    /// Goes to a page and waits until it is loaded.
+    /// Opens a page and waits until it has loaded.
     pub async fn open(&mut self, url: &str) {
         self.call("Page.navigate", json!({ "url": url })).await;
         self.until("the page to be loaded", "document.readyState === 'complete' && location.href !== 'about:blank'")
             .await;
     }
 
-    /// What an expression in the page gives.
+    /// Evaluates a JavaScript expression in the page.
     pub async fn evaluate(&mut self, expression: &str) -> Value {
         let asked = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let found = self.call("Runtime.evaluate", asked).await;
@@ -104,7 +101,7 @@ impl Browser {
             }
         };
         let is = tokio::time::timeout(LIMIT, looked).await.is_ok();
-        assert!(is, "waited {LIMIT:?} in vain for {what}: {}", self.evaluate("document.body.innerText").await);
+        assert!(is, "waited {LIMIT:?} for {what}; the page shows: {}", self.evaluate("document.body.innerText").await);
     }
 
     /// Presses a key: Tab or Enter.
@@ -118,7 +115,7 @@ impl Browser {
         }
     }
 
-    /// What a screen reader is told: role and name of all that it does not pass over.
+    /// What a screen reader announces: role and name of every accessibility node that is not ignored.
     pub async fn heard(&mut self) -> Vec<(String, String)> {
         let tree = self.call("Accessibility.getFullAXTree", json!({})).await;
         let text = |node: &Value, of: &str| node[of]["value"].as_str().unwrap_or_default().to_owned();
@@ -126,19 +123,19 @@ impl Browser {
         nodes.filter(|node| node["ignored"] != true).map(|node| (text(node, "role"), text(node, "name"))).collect()
     }
 
-    /// Has the reader prefer `light` or `dark`.
+    /// Sets the preferred color scheme: `light` or `dark`.
     pub async fn prefer(&mut self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// Makes the window this wide.
+    /// Sets the width of the window, in pixels.
     pub async fn widen(&mut self, width: u32) {
         let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
         self.call("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// Writes a picture of the whole page as PNG, and gives it.
+    /// Saves a screenshot of the whole page as PNG, and returns it.
     pub async fn picture(&mut self, file: &Path) -> image::RgbImage {
         let asked = json!({ "format": "png", "captureBeyondViewport": true });
         let picture = self.call("Page.captureScreenshot", asked).await;

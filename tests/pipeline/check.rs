@@ -1,5 +1,5 @@
-//! `image-pipeline check` against a real broker and a real store: what is well is said, what is wrong has
-//! the reason that the status would give.
+//! `image-pipeline check` against a real RabbitMQ and a real S3 server. A failed check has the reason that the
+//! pipeline's status would show.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
@@ -39,7 +39,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The reasons of what failed.
+/// Check and reason of every failed finding.
 fn failed(output: &Output) -> Vec<(String, String)> {
     let failed = findings(output).into_iter().filter(|finding| finding["passed"] == false);
     let failed: Vec<_> = failed.map(|finding| (text(&finding["check"]), text(&finding["reason"]))).collect();
@@ -90,7 +90,8 @@ async fn what_a_manifest_needs_is_tried() {
     assert!(!said(&output).contains("wrong-password"));
 }
 
-/// What a bucket's policy demands of images, the sample has: its own name and type, and the condition.
+/// The sample meets every bucket policy that images meet: key prefix and extension, content type, metadata,
+/// precondition.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_that_images_pass_is_passed() {
     let (scene, tap) = store_answers::scene("check-policies", Version::Four, Fault::None).await;
@@ -116,7 +117,7 @@ async fn a_policy_that_images_pass_is_passed() {
     assert_eq!(failed(&output), one("store", "AccessDenied"));
     assert!(said(&output).contains("s3:GetObject"), "{}", said(&output));
 
-    // A device may have no right to delete.
+    // The credentials may lack the right to delete objects.
     tap.set(Faults::from(Fault::DENIED).only_for("DELETE "));
     let output = check(&host);
     assert_eq!(failed(&output), []);
@@ -147,7 +148,7 @@ async fn a_server_that_is_no_store_fails_and_so_does_one_that_ignores_conditions
     assert_eq!(objects.lock().unwrap().len(), 0);
 }
 
-/// The manifest of a host's folder, as an API server has it.
+/// The manifest of a host's folder, as the API server stores it.
 fn pipeline(host: &Host) -> Value {
     let manifest = std::fs::read_to_string(host.manifest()).expect("a file");
     let mut pipeline: Value = serde_yaml::from_str(&manifest).expect("YAML");
@@ -155,7 +156,7 @@ fn pipeline(host: &Host) -> Value {
     pipeline
 }
 
-/// A Secret of a host's folder, with keys changed.
+/// A Secret made from a host's folder, with some keys replaced.
 fn secret(host: &Host, name: &str, changed: &[(&str, &str)]) -> Value {
     let files = std::fs::read_dir(host.secret_directory(name)).expect("a directory").map(|file| file.expect("a file"));
     let read = |file: std::fs::DirEntry| {
@@ -202,7 +203,7 @@ async fn what_a_name_in_a_cluster_needs_is_tried_without_a_file() {
     operator::has_leave_for(&server.transcript());
 }
 
-/// As whom this process would store says nothing of the pods.
+/// The credentials of this process say nothing about the identity of the pods.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_identity_of_pods_is_not_tried_from_elsewhere() {
     let scene = Scene::new("check-identity", Version::Four).await;

@@ -1,5 +1,5 @@
-//! The delivery limit on a cluster of three RabbitMQ 4.3 nodes. Messages of a quorum queue with the default limit
-//! survive leaders that are killed under load, and returns that would have dropped them.
+//! The delivery limit on a cluster of three RabbitMQ 4.3 nodes. A quorum queue with the default limit loses no
+//! message when its leaders are killed under load, or when messages return more often than the limit allows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,8 +25,7 @@ use support::images::{Sample, samples};
 use support::port::Port;
 use support::proxy::Proxy;
 
-/// A cluster with a queue and a bucket. Consumer and publisher reach the nodes through one address, which a tap
-/// overhears.
+/// A cluster with a queue and a bucket. Consumer and publisher connect through one address and a recording tap.
 struct Clustered {
     cluster: Cluster,
     scene: Scene,
@@ -55,7 +54,7 @@ impl Clustered {
         Self { cluster, scene, front, tap, store, ledger, wire, publisher, proxy }
     }
 
-    /// Waits for something about the number of uploads that S3 took, or that met a fault on their way.
+    /// Waits for a condition on two counts: uploads that S3 accepted, and uploads that met a fault.
     async fn uploads(&self, what: &str, enough: impl Fn(usize, usize) -> bool) {
         eventually(what, LIMIT, async || {
             let (stored, met) = (stored(&self.wire), self.store.met());
@@ -64,8 +63,7 @@ impl Clustered {
         .await;
     }
 
-    /// Kills the leader once messages are in flight, and starts its node again after another node's leader has had
-    /// images stored.
+    /// Kills the leader while messages are in flight. Restarts the node after images were stored with a new leader.
     async fn replaces_leader(&mut self) {
         let before = stored(&self.wire);
         self.uploads("images to be stored by the leader", |stored, _| stored >= before + 5).await;
@@ -96,7 +94,7 @@ impl Clustered {
     }
 }
 
-/// An image for the queue and the bucket of this name.
+/// Ledger entry of an image. Queue and bucket have this name.
 fn entry(name: &str, image: &Sample) -> Entry {
     Entry::good(name, name, "", &image.name, pixels::expected(&image.file).expect("an image of our own"))
 }
@@ -105,7 +103,7 @@ fn stored(wire: &Wire) -> usize {
     wire.events().iter().filter(|event| matches!(event, Event::Put { status: 200, .. })).count()
 }
 
-/// Publishes image after image, each confirmed, without getting far ahead of the consumer, until `done`. Returns the
+/// Publishes images one by one, each confirmed, about 30 ahead of the consumer at most, until `done`. Returns the
 /// number of confirmed images.
 async fn load(name: &str, publisher: Publisher, wire: Wire, done: &AtomicBool) -> usize {
     let images = samples(50);
@@ -114,7 +112,7 @@ async fn load(name: &str, publisher: Publisher, wire: Wire, done: &AtomicBool) -
     let mut confirmed = 0;
     for (key, image) in rounds.take_while(|_| !done.load(Ordering::SeqCst)) {
         let image = Sample { name: key, file: image.file.clone() };
-        // Without a confirm it is an attempt, which may be in the queue or not.
+        // A message without a confirm may or may not be in the queue.
         confirmed += usize::from(publisher.publish(entry(name, &image), &image.body()).await.is_ok());
         let behind = confirmed.saturating_sub(30);
         eventually("the consumer to follow", LIMIT, async || match stored(&wire) {
@@ -146,7 +144,8 @@ async fn leaders_killed_under_load_lose_nothing() {
     assert!(account.stored >= confirmed, "{confirmed} confirmed: {account:?}");
 }
 
-/// More closed connections than the limit has returns, with a new leader in between, which knows the count.
+/// Closes more connections than the limit allows returns, and replaces the leader in between. The new leader keeps
+/// the count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_returned_more_often_than_the_limit_are_renewed_and_stored() {
     const RETURNS: usize = 22;

@@ -1,6 +1,6 @@
-//! The console in a real browser, of an operator with an API server in memory and a real broker: read by
-//! key and by ear, in light and dark, narrow and wide, and kept up to date while it is read. The pictures
-//! are in target/console.
+//! The operator's console in a real browser, with an API server in memory and a real broker: keyboard, screen
+//! reader, light and dark colors, narrow and wide windows, and live updates. Screenshots are written to
+//! target/console.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use servers::operator::{self, until};
 use support::api_server::ApiServer;
 use support::port::Port;
 
-/// Of every element with a text of its own: contrast of its colour with what is behind it, by WCAG 2.2, 1.4.3.
+/// Elements with text whose contrast to their background is below 4.5 (WCAG 2.2, 1.4.3).
 const FAINT: &str = r"(() => {
     const channel = (value) => { value /= 255; return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4; };
     const numbers = (colour) => colour.match(/[\d.]+/g).map(Number);
@@ -42,7 +42,7 @@ const FAINT: &str = r"(() => {
     return faint;
 })()";
 
-/// Where the focus is, as a person would say it.
+/// Id or text of the focused element.
 const FOCUSED: &str = "document.activeElement.id || document.activeElement.textContent.trim()";
 
 fn pipeline(name: &str, secret: &str) -> Value {
@@ -62,7 +62,7 @@ fn pipeline(name: &str, secret: &str) -> Value {
     })
 }
 
-/// A broker's Secret that says where and who.
+/// Connection Secret of the broker.
 fn connection(name: &str, port: u16) -> Value {
     let port = port.to_string();
     secret(name, &[("host", "127.0.0.1"), ("port", &port), ("username", "console"), ("password", "console")])
@@ -88,7 +88,7 @@ async fn the_console_is_read_by_key_and_by_ear_and_follows_what_happens() {
     let servers = instruments.serve(probes.address(), Some(console.address()), about, &stop).await.expect("servers");
     let mut browser = Browser::start().await;
     operator::run(operator::settings(&[]), client, instruments, async {
-        until("all to be looked at", || {
+        until("all pipelines to be reconciled", || {
             ["oak", "pine", "unreadable"].iter().all(|name| !server.condition(name, "Ready").trim().is_empty())
         })
         .await;
@@ -104,11 +104,11 @@ async fn the_console_is_read_by_key_and_by_ear_and_follows_what_happens() {
     .await;
     stop.cancel();
     servers.join_all().await;
-    browser.until("the end to be told", "summary.textContent.startsWith('The operator does not answer')").await;
+    browser.until("the end to be shown", "summary.textContent.startsWith('The operator does not answer')").await;
     asked_nobody_else(&browser, &format!("http://{}/", console.address()));
 }
 
-/// What needs attention first, each with its cause and what to do.
+/// Pipelines that need attention come first, each with its cause and next step.
 async fn is_told_in_order(browser: &mut Browser) {
     let names = "[...document.querySelectorAll('article')].map((article) => article.id)";
     assert_eq!(browser.evaluate(names).await, json!(["forest/pine", "forest/unreadable", "forest/oak"]));
@@ -155,12 +155,12 @@ async fn goes_by_key(browser: &mut Browser) {
     assert_ne!(browser.evaluate("getComputedStyle(document.activeElement).outlineStyle").await, "none");
 }
 
-/// Without a word of the reader, and without taking from them what they have unfolded or where they are.
+/// The page updates without any action of the reader, and keeps open sections and the focus.
 async fn follows(browser: &mut Browser) {
     let fine = "document.getElementById('forest/pine').className === 'fine'";
-    browser.until("the mended pipeline to be shown as fine", fine).await;
+    browser.until("the recovered pipeline to be shown as fine", fine).await;
     let conditions = "document.getElementById('forest/pine:conditions')";
-    assert_eq!(browser.evaluate(&format!("{conditions}.open")).await, true, "folded up again");
+    assert_eq!(browser.evaluate(&format!("{conditions}.open")).await, true, "the section was closed again");
     assert_eq!(browser.evaluate(FOCUSED).await, "All conditions of forest/pine");
     let told = "document.getElementById('summary').textContent === '3 pipelines: 1 needs attention, 2 fine.'";
     browser.until("the summary to follow", told).await;
@@ -177,7 +177,7 @@ async fn is_seen(browser: &mut Browser) {
     }
     assert!(grounds[0] > 600 && grounds[1] < 150, "{grounds:?}");
     browser.widen(360).await;
-    assert_eq!(browser.evaluate("document.documentElement.scrollWidth").await, 360, "wider than a telephone");
+    assert_eq!(browser.evaluate("document.documentElement.scrollWidth").await, 360, "wider than 360 pixels");
     browser.picture(&picture("narrow.png")).await;
 }
 
@@ -185,10 +185,10 @@ async fn finds(browser: &mut Browser) {
     let find = "document.getElementById('find').value = 'oak'; document.querySelector('form').requestSubmit()";
     browser.evaluate(find).await;
     let found = "document.querySelectorAll('article').length === 1 && location.search === '?find=oak'";
-    browser.until("one to be found", found).await;
+    browser.until("one pipeline to be found", found).await;
 }
 
-/// Nor was anything refused to the page, by its policy or for a fault of its own.
+/// The page requested only its own origin. No request was blocked by its policy, and no script failed.
 fn asked_nobody_else(browser: &Browser, origin: &str) {
     let of = |method: &'static str| browser.events.iter().filter(move |event| event["method"] == method);
     let asked: Vec<_> =

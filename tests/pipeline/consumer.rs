@@ -1,6 +1,5 @@
-//! The real consumer as a process of its own, started as the controller would start it: an
-//! assignment, and Secrets as directories. It must never know more of it than its flags, the
-//! resource's own field names and its HTTP endpoints.
+//! The real consumer as a separate process, started as the controller starts it: an assignment, and Secrets as
+//! directories. The tests know only its flags, the resource's field names and its HTTP endpoints.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,43 +19,37 @@ use support::process::{Process, directory, write};
 /// Seconds that the consumer may take to end.
 pub const GRACE_SECONDS: u16 = 20;
 
-/// How long an answer may take: whatever goes wrong, the endpoints are for telling it.
+/// Timeout for the consumer's HTTP endpoints. They must answer whatever else fails.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Arguments: where a control group takes processes, then the command.
+/// Arguments: the `cgroup.procs` file of a control group, then the command.
 const ENTERED: &str = r#"echo $$ > "$1" && shift && exec "$@""#;
 /// Arguments: a limit in KiB, then the command.
 const LIMITED: &str = r#"ulimit -c 0; ulimit -d "$1"; shift; exec "$@""#;
 
-/// What one consumer is told.
+/// Configuration of one consumer.
 pub struct Settings {
-    /// The queue.
     pub queue: String,
-    /// The parking queue.
     pub parking: String,
-    /// The virtual host.
     pub vhost: String,
-    /// The bucket.
     pub bucket: String,
-    /// Before every image name.
+    /// Put before every image name.
     pub prefix: String,
-    /// The store's URL.
+    /// URL of the S3 server.
     pub endpoint: String,
-    /// Images at once.
+    /// Number of images processed in parallel.
     pub concurrency: u16,
-    /// Whatever else the assignment is to say, merged over what the fields above make of it: an
-    /// object's members one by one, anything else as a whole, `null` taking a field away.
+    /// Further fields of the assignment, applied as a JSON merge patch (RFC 7386) over the fields above.
     pub spec: Value,
-    /// Variables that its pod has.
+    /// Environment variables of the pod.
     pub environment: Vec<(&'static str, String)>,
     /// The control group to start it in.
     pub memory_group: Option<PathBuf>,
-    /// Bytes that its data may take, as `ulimit -d` sets it.
+    /// Limit of the data segment in bytes, set with `ulimit -d`.
     pub data_limit: Option<u64>,
     secrets: PathBuf,
 }
 
-/// A running consumer.
 pub struct Consumer {
     process: Process,
     listen: Port,
@@ -64,7 +57,7 @@ pub struct Consumer {
 }
 
 impl Settings {
-    /// Of a queue and a bucket of this name, with Secrets for their places.
+    /// Settings with a queue and a bucket of this name. Writes the Secrets of both services.
     pub fn new(name: &str, broker: &BrokerAddress, endpoint: String, store: &Credentials) -> Self {
         let secrets = directory(name);
         for role in [SecretRole::Broker, SecretRole::Store] {
@@ -89,7 +82,7 @@ impl Settings {
         settings
     }
 
-    /// Replaces the broker's Secret.
+    /// Replaces the RabbitMQ Secret.
     pub fn write_broker_secret(&self, broker: &BrokerAddress) {
         let BrokerAddress { host, port, username, password, .. } = broker;
         let at = |key: &str| self.broker_secret().join(key);
@@ -99,28 +92,28 @@ impl Settings {
         write(&at("password"), password);
     }
 
-    /// Replaces the store's Secret.
+    /// Replaces the S3 Secret.
     pub fn write_store_secret(&self, store: &Credentials) {
         write(&self.store_secret().join("AWS_ACCESS_KEY_ID"), &store.access_key);
         write(&self.store_secret().join("AWS_SECRET_ACCESS_KEY"), &store.secret_key);
     }
 
-    /// Where the broker's Secret is.
+    /// Directory of the RabbitMQ Secret.
     pub fn broker_secret(&self) -> PathBuf {
         self.secret(SecretRole::Broker)
     }
 
-    /// Where the store's Secret is.
+    /// Directory of the S3 Secret.
     pub fn store_secret(&self) -> PathBuf {
         self.secret(SecretRole::Store)
     }
 
-    /// Where any Secret is. The directory is there for the broker's and the store's alone.
+    /// Directory of a Secret. At first it exists only for the roles `Broker` and `Store`.
     pub fn secret(&self, role: SecretRole) -> PathBuf {
         self.secrets.join(role.as_str())
     }
 
-    /// Puts a Secret there, or replaces it, a key at a time.
+    /// Creates or replaces a Secret, one key at a time.
     pub fn write_secret(&self, role: SecretRole, keys: &[(&str, &str)]) {
         std::fs::create_dir_all(self.secret(role)).expect("a directory");
         for (key, value) in keys {
@@ -148,7 +141,7 @@ impl Settings {
 }
 
 impl Consumer {
-    /// Starts one. It need not become ready.
+    /// Starts a consumer without waiting for readiness.
     pub fn start(settings: &Settings) -> Self {
         let listen = Port::reserve();
         let queue = &settings.queue;
@@ -160,9 +153,9 @@ impl Consumer {
                 command.args(["sh", "-c", LIMITED, "limited", &(bytes / 1024).to_string()]);
             }
             command.arg(env!("CARGO_BIN_EXE_image-pipeline")).arg("consumer");
-            // Nothing of what the person running the tests has set may reach it.
+            // The environment of the person who runs the tests must not reach the consumer.
             command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-            // What a person sets who wants to see more; it says more than our own default.
+            // `info` logs more than the product's default.
             command.env("RUST_LOG", "info").envs(MEMORY).envs(settings.environment.iter().cloned());
             for (flag, value) in [
                 ("--pipeline-namespace", "greench"),
@@ -179,7 +172,7 @@ impl Consumer {
         Self { process, listen, http }
     }
 
-    /// Starts one and waits until it consumes.
+    /// Starts a consumer and waits until it consumes.
     pub async fn consuming(settings: &Settings) -> Self {
         let consumer = Self::start(settings);
         consumer.status_is("to consume", LIMIT, |status| status.consuming).await;
@@ -196,7 +189,7 @@ impl Consumer {
         serde_json::from_str(&body).map_err(|error| format!("/status is not a PodStatus ({error}): {body}"))
     }
 
-    /// Waits for a status.
+    /// Waits until the status satisfies `is`.
     pub async fn status_is(&self, what: &str, limit: Duration, is: impl Fn(&PodStatus) -> bool) -> PodStatus {
         eventually(&format!("the consumer's status {what}"), limit, async || {
             let status = self.status().await?;
@@ -215,39 +208,35 @@ impl Consumer {
         answer.await.map_err(|error: reqwest::Error| format!("GET {path}: {error}"))
     }
 
-    /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.process.terminate();
     }
 
-    /// Kills it and returns when it is gone.
+    /// Kills the process and waits for its end.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Whether it is the same process still.
     pub fn is_running(&self) -> bool {
         self.process.is_running()
     }
 
-    /// Waits for its end.
+    /// Waits for the exit code.
     pub async fn exit_code(&mut self, limit: Duration) -> i32 {
         let process = &mut self.process;
         eventually("the consumer to end", limit, async || process.exit_code().ok_or_else(|| "it runs".to_owned())).await
     }
 
-    /// What it has logged.
     pub fn log(&self) -> String {
         self.process.log()
     }
 }
 
-/// RFC 7386.
+/// JSON merge patch (RFC 7386).
 fn merge(into: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *into = patch.clone();

@@ -1,5 +1,5 @@
-//! The operator's own look at a queue of a real broker, told by an API server in memory: as whom it
-//! looks and where, and that it looks elsewhere once it is told so.
+//! The operator with an API server in memory reads queues of a real broker: which user and vhost it uses, and how
+//! it follows changes of both.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use servers::plainly::plainly;
 use support::api_server::ApiServer;
 use support::eventually::LIMIT;
 
-/// One of a namespace, which reads as the reader there.
+/// A pipeline of this namespace. The operator reads its queue as the user of the Secret `reader`.
 fn reading(namespace: &str) -> Value {
     let mut pipeline = pipeline(1, "operator-shared", "500ms");
     pipeline["metadata"]["namespace"] = json!(namespace);
@@ -59,7 +59,7 @@ fn base64(text: &str) -> Value {
     base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text).into()
 }
 
-/// The user in the connection Secret may see nothing: only the reader's own may.
+/// The user in the connection Secret has no permissions; only the user of `credentialsSecret` has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_reads_a_queue_as_whom_and_where_it_is_told() {
     let broker = Broker::shared(Version::Three).await;
@@ -118,7 +118,7 @@ async fn namespaces_that_read_as_one_user_share_its_connection() {
     let pipelines = vec![reading("forest"), reading("meadow")];
     let (server, client) = ApiServer::start(pipelines, secrets, vec![]).await;
     operator::run(operator::settings(&["forest", "meadow"]), client, Default::default(), async {
-        until("both to be read", || ["forest", "meadow"].iter().all(|name| server.status(name)["backlog"] == 1)).await;
+        until("both backlogs", || ["forest", "meadow"].iter().all(|name| server.status(name)["backlog"] == 1)).await;
         let connections = broker.control(&["list_connections", "user", "client_properties"]);
         let ours = connections
             .lines()
@@ -127,7 +127,7 @@ async fn namespaces_that_read_as_one_user_share_its_connection() {
     })
     .await;
 }
-/// The queue that is missing closes the channel, by which the depth is read as well.
+/// The missing queue closes the channel that also reads the depth.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parked_messages_are_counted_and_told_once_there_is_a_queue_of_them() {
     let broker = Broker::shared(Version::Three).await;
@@ -151,7 +151,7 @@ async fn parked_messages_are_counted_and_told_once_there_is_a_queue_of_them() {
     let pipelines = [vec![pipeline(1, "operator-parked", "500ms")], others.to_vec()].concat();
     let (server, client) = ApiServer::start(pipelines, secrets, vec![]).await;
     operator::during(client, async {
-        until("three to be parked", || server.status("tiles")["parked"] == 3).await;
+        until("a count of three parked messages", || server.status("tiles")["parked"] == 3).await;
         for other in ["parkingQueue", "policy"] {
             until(other, || server.status(other)["backlog"] == 1).await;
             assert_eq!(server.status(other)["parked"], Value::Null);
@@ -166,7 +166,7 @@ async fn parked_messages_are_counted_and_told_once_there_is_a_queue_of_them() {
     assert_eq!(told, ["tiles"]);
 }
 
-/// Nothing else wakes the operator: it looks at the queue again in five minutes.
+/// Only the changed Secret can wake the operator: the poll interval is five minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotated_password_is_used_within_five_seconds_and_the_pods_are_told_of_it() {
     let broker = Broker::shared(Version::Three).await;
@@ -179,7 +179,7 @@ async fn a_rotated_password_is_used_within_five_seconds_and_the_pods_are_told_of
     server.put("pods", operator::pod("tiles-1", "tiles"));
     let reachable = || server.condition("tiles", "BrokerReachable");
     operator::during(client, async {
-        until("the password of before to be refused", || reachable().starts_with("False AuthenticationFailed")).await;
+        until("the old password to be refused", || reachable().starts_with("False AuthenticationFailed")).await;
         let rotated = Instant::now();
         let reader = secret("reader", &[("username", "operator-rotates"), ("password", "operator-rotates")]);
         let version = server.put("secrets", reader)["metadata"]["resourceVersion"].clone();
@@ -187,14 +187,14 @@ async fn a_rotated_password_is_used_within_five_seconds_and_the_pods_are_told_of
             let annotation = server.list("pods")[0]["metadata"]["annotations"][SECRETS_ANNOTATION].clone();
             annotation.as_str().unwrap_or_default().split('.').nth(1) == version.as_str()
         };
-        until("the new one to be taken", || reachable().starts_with("True Connected")).await;
-        until("the pod to be told", told).await;
+        until("the new password to be used", || reachable().starts_with("True Connected")).await;
+        until("the pod's annotation to change", told).await;
         assert!(rotated.elapsed() < Duration::from_secs(5), "{:?}", rotated.elapsed());
     })
     .await;
 }
 
-/// As a script does that was forgotten. What was said of it before a restart of the operator holds.
+/// A forgotten script consumes the queue. The operator's restart causes no second warning.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_that_consume_the_queue_are_named_while_no_pod_runs() {
     let broker = Broker::shared(Version::Three).await;
@@ -216,7 +216,7 @@ async fn others_that_consume_the_queue_are_named_while_no_pod_runs() {
     };
     operator::during(client.clone(), async {
         until("the queue to be found", || found().starts_with("True QueueFound")).await;
-        until("others to be named", || found().starts_with("True ForeignConsumers")).await;
+        until("foreign consumers to be reported", || found().starts_with("True ForeignConsumers")).await;
         assert_eq!(server.status("tiles")["desiredReplicas"], 0);
         assert!(found().contains("counts 1 more consumer than"), "{}", found());
         until("an event", || told() == ["Warning"]).await;
@@ -230,15 +230,15 @@ async fn others_that_consume_the_queue_are_named_while_no_pod_runs() {
         device.publish("tiles", b"body").await;
     }
     operator::during(client, async {
-        until("a pod to be asked for", || server.status("tiles")["desiredReplicas"] == 1).await;
+        until("one desired pod", || server.status("tiles")["desiredReplicas"] == 1).await;
         assert!(found().starts_with("True ForeignConsumers"), "{}", found());
-        until("an event of it", || server.events().iter().any(|event| event["reason"] == "ScaledUp")).await;
+        until("a ScaledUp event", || server.events().iter().any(|event| event["reason"] == "ScaledUp")).await;
     })
     .await;
-    assert_eq!(told(), ["Warning"], "no news");
+    assert_eq!(told(), ["Warning"], "no second event");
 }
 
-/// The depth of a stream never falls.
+/// The depth of a stream never falls, so it can't set the number of pods.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_as_source_is_refused_by_name_and_gets_no_pod() {
     let here = Broker::shared(Version::Four).await.tenant("operator-stream");
@@ -257,7 +257,8 @@ async fn a_stream_as_source_is_refused_by_name_and_gets_no_pod() {
     assert_eq!(server.status("tiles")["desiredReplicas"], 0);
 }
 
-/// Such a queue exists: nobody may declare it again. Both halves say so, and go on when the node is back.
+/// A queue whose node is down still exists: nobody may declare it again. Operator and consumer both report it, and
+/// recover once the node is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operator_and_consumer_name_a_queue_whose_node_is_down() {
     let mut cluster = Cluster::start(Version::FourThree).await;
@@ -274,10 +275,10 @@ async fn operator_and_consumer_name_a_queue_whose_node_is_down() {
     cluster.nodes[0].kill();
     let consumer = Consumer::start(&scene.settings);
     operator::during(client, async {
-        until("the operator to name it", || found().starts_with("False QueueUnavailable")).await;
+        until("the operator to report the queue", || found().starts_with("False QueueUnavailable")).await;
         let named = |reason| reason == Some(Reason::QueueUnavailable);
         let unavailable = |status: &PodStatus| named(status.broker.fault().map(|fault| fault.reason));
-        consumer.status_is("to name it", LIMIT, unavailable).await;
+        consumer.status_is("to report the queue", LIMIT, unavailable).await;
         cluster.restart(0).await;
         until("the queue to be found", || found().starts_with("True QueueFound")).await;
         consumer.status_is("to consume", LIMIT, |status| status.consuming).await;

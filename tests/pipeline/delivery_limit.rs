@@ -1,5 +1,5 @@
-//! RabbitMQ drops a message of a quorum queue that comes back more than 20 times. Whatever happens to consumers, no
-//! message comes near: a message that has come back ten times is published again to its queue.
+//! RabbitMQ drops a message of a quorum queue after more than 20 returns. The consumer publishes a message again to
+//! its queue after ten returns, so no message reaches the limit.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use servers::broker::Version;
 use support::eventually::{LIMIT, eventually};
 use support::images::samples;
 
-/// More often than the limit.
+/// More than the limit of 20 returns.
 const ENDS: usize = 25;
 
 const KILLED_EVERY: Duration = Duration::from_millis(4_500);
 
-/// No upload is finished between two ends.
+/// Long enough that no upload ends before the next connection is closed.
 const UPLOAD: Duration = Duration::from_millis(2_500);
 
 async fn meets_more(accounted: &Accounted, met: usize) {
@@ -28,8 +28,8 @@ async fn meets_more(accounted: &Accounted, met: usize) {
     .await;
 }
 
-/// 25 consumers, one after the other, are killed within two minutes. An upload takes 6 s and a consumer is killed every
-/// 4.5 s, so no consumer lives to see an upload end. The interval is the fault, not a wait for something.
+/// Kills 25 consumers, one after the other, within two minutes. An upload takes 6 s and a kill comes every 4.5 s,
+/// so no consumer sees an upload end. The interval is the fault, not a wait for something.
 async fn kills(name: &str, version: Version) {
     let mut accounted = Accounted::new(name, version).await;
     accounted.scene.settings.spec = json!({ "source": { "rabbitmq": { "prefetch": 10 } } });
@@ -49,7 +49,7 @@ async fn kills(name: &str, version: Version) {
     finishes(&accounted, images.len()).await;
 }
 
-/// Lets one consumer do the rest.
+/// Lets one consumer finish the work.
 async fn finishes(accounted: &Accounted, images: usize) {
     accounted.store.set(Fault::None);
     let consumer = Consumer::start(&accounted.scene.settings);
@@ -94,7 +94,7 @@ async fn twenty_five_closed_connections_lose_nothing() {
     finishes(&accounted, images.len()).await;
 }
 
-/// One upload of twenty fails, and messages may be held for a second.
+/// One upload of ten fails, and a message is held for at most a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn uploads_that_fail_now_and_then_lose_nothing() {
     let mut accounted = Accounted::new("limit-flaky", Version::Four).await;

@@ -1,4 +1,4 @@
-//! Images travel: every kind that devices send, from both versions of the broker.
+//! Images of every kind that publishers send are stored, from each RabbitMQ version.
 
 use crate::consumer::Consumer;
 use crate::scene::Scene;
@@ -10,7 +10,7 @@ async fn travel(name: &str, version: Version) {
     let mut scene = Scene::new(name, version).await;
     scene.settings.prefix = "tiles/raw-".to_owned();
     let mut images = samples(40);
-    // Names that break a signature or a path when somebody encodes them once too often.
+    // Names that break a signature or a path if they are encoded twice.
     for (image, name) in
         images.iter_mut().zip(["north/7.png", "a b+c%20d.png", "Wälder/Förde=&?#.png", "x:y,z~(1)!.jpg"])
     {

@@ -1,5 +1,5 @@
-//! Bodies made to break a decoder: each is parked with a reason, the memory stays bounded, and the
-//! images between them are stored unharmed.
+//! Bodies and headers made to break a decoder. Each bad message is parked with a reason, memory stays bounded, and
+//! the good images are stored.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -20,8 +20,8 @@ use servers::plainly::plainly;
 use support::eventually::LIMIT;
 use support::images::{Sample, sample, samples};
 
-/// What the process may have had in memory at its most, in KiB. All bodies that may be delivered at
-/// once, and what decoding them may take, fit in far less.
+/// Limit of the process's peak memory, in KiB. All bodies that may be delivered together, and their decoding, need
+/// far less.
 const PEAK_KIB: u64 = 200 << 10;
 
 /// Every kind of file cut at many offsets.
@@ -90,8 +90,8 @@ async fn survives(name: &str, version: Version) {
     consumer.status_is("to count all", LIMIT, counted).await;
     scene.stores(&good, LIMIT).await;
     let peak = peak_kib(&consumer);
-    assert!(peak < PEAK_KIB, "{peak} KiB at the most");
-    assert!(consumer.is_running(), "the same process still");
+    assert!(peak < PEAK_KIB, "peak memory {peak} KiB");
+    assert!(consumer.is_running(), "still the same process");
     scene.ends_with_parked(consumer, all as u32).await;
 }
 
@@ -105,7 +105,7 @@ async fn bodies_of_a_quorum_queue_are_survived() {
     survives("hostile-quorum", Version::Four).await;
 }
 
-/// A message that a library takes for right, and what of its bytes is another on the way to the broker.
+/// A message whose bytes are changed on the way to RabbitMQ. The client library would not send the changed bytes.
 struct Changed<'a> {
     exchange: &'a str,
     routing_key: &'a str,
@@ -137,7 +137,7 @@ impl Changed<'_> {
                 told.write_all(&piece[..length]).await.expect("passed on");
             }
             back.abort();
-            assert!(changed, "the bytes to be changed were not there");
+            assert!(changed, "the bytes to change were not found");
         });
         let address = BrokerAddress { host: here.ip().to_string(), port: here.port(), ..address };
         let connection = plainly(&address).await;
@@ -159,15 +159,15 @@ fn one_header(name: &str, value: Vec<u8>) -> FieldTable {
     headers
 }
 
-/// Messages that the broker has delivered a second time. Every one that comes back counts towards the limit of its
-/// queue.
+/// Number of redelivered messages, from the consumer's metrics. Each return counts toward the queue's delivery
+/// limit.
 async fn redelivered(consumer: &Consumer) -> u64 {
     let (_, metrics) = consumer.get("/metrics").await.expect("metrics");
     let line = metrics.lines().find_map(|line| line.strip_prefix("image_pipeline_redelivered_total "));
     line.expect("counted").parse().expect("a number")
 }
 
-/// Nearly as many as go into a frame.
+/// Nearly as many nested arrays as fit into a frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arrays_in_each_other_in_a_header_are_survived() {
     let scene = Scene::new("hostile-header", Version::Four).await;
@@ -196,8 +196,8 @@ async fn arrays_in_each_other_in_a_header_are_survived() {
     assert!(done(&scene.settings, &["redrive"]).contains("1 redriven"));
 }
 
-/// On a quorum queue, where what is returned too often is dropped: the bad message is at the head, and all others are
-/// delivered with it.
+/// Uses a quorum queue, which drops messages that return too often. The bad message is at the head, and all other
+/// messages are delivered together with it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_with_a_name_that_is_not_utf_8_parks_its_message_and_returns_no_other() {
     let scene = Scene::new("hostile-name", Version::Four).await;
@@ -229,13 +229,13 @@ async fn a_header_with_a_name_that_is_not_utf_8_parks_its_message_and_returns_no
     let original = BASE64_STANDARD.decode(original).expect("base64");
     assert!(original.windows(5).any(|window| window == b"\x04H\xf6he"), "{original:?}");
 
-    // What is wrong with its properties is no matter once they are put aside.
+    // Once the properties are set aside, their fault no longer matters.
     assert!(done(&scene.settings, &["redrive"]).contains("1 redriven"));
     scene.stores(&images, LIMIT).await;
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// A member of that name, wherever it is.
+/// Finds a member by name at any depth.
 fn find<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     match value {
         Value::Object(members) => {
@@ -246,7 +246,7 @@ fn find<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     }
 }
 
-/// The key is the publisher's, and of no use to anybody behind the exchange.
+/// The routing key is the publisher's choice, and has no use after the exchange.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_routing_key_that_is_not_utf_8_is_no_matter() {
     let scene = Scene::new("hostile-key", Version::Four).await;
@@ -269,7 +269,8 @@ async fn a_routing_key_that_is_not_utf_8_is_no_matter() {
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// The broker adds a count when it delivers a message again, and does not look whether a frame still holds it all.
+/// RabbitMQ adds a count when it redelivers a message, and does not check whether the headers still fit into a
+/// frame.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_that_outgrow_a_frame_with_the_brokers_own_park_their_message() {
     let scene = Scene::new("hostile-growing", Version::Four).await;
@@ -284,13 +285,13 @@ async fn headers_that_outgrow_a_frame_with_the_brokers_own_park_their_message() 
     let consumer = Consumer::start(&scene.settings);
     let counted = |status: &PodStatus| (status.processed, status.parked) == (2, 1);
     consumer.status_is("to count all", LIMIT, counted).await;
-    assert_eq!(redelivered(&consumer).await, 1, "by this test");
+    assert_eq!(redelivered(&consumer).await, 1, "only the redelivery by this test");
     scene.stores(&images[1..], LIMIT).await;
     scene.ends_with_parked(consumer, 1).await;
     assert!(done(&scene.settings, &["show"]).contains("longer than a frame"));
 }
 
-/// RabbitMQ 3 takes bodies of up to 128 MiB, and sends each whole before anybody can refuse it.
+/// RabbitMQ 3 accepts bodies of up to 128 MiB, and sends each body completely before a consumer can refuse it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_only_rabbitmq_3_takes_are_parked_within_a_pods_memory() {
     const MIB: usize = 1 << 20;
@@ -307,13 +308,14 @@ async fn bodies_that_only_rabbitmq_3_takes_are_parked_within_a_pods_memory() {
     let consumer = Consumer::start(&scene.settings);
     let counted = |status: &PodStatus| (status.processed, status.parked) == (20, 10);
     consumer.status_is("to count all", 3 * LIMIT, counted).await;
-    // How many bodies wait at once is chance, so the broker tells how many may: 40 % of 1 GiB hold three of 128 MiB.
+    // How many bodies wait at the same time is chance, so this checks how many may: 40 % of 1 GiB hold three of 128
+    // MiB.
     let consumers = Broker::shared(Version::Three).await.control(&["list_consumers", "queue_name", "prefetch_count"]);
     let own = consumers.lines().filter_map(|line| line.strip_prefix("hostile-size")).map(str::trim);
     let own: Vec<u16> = own.map(|count| count.parse().expect("a number")).collect();
     assert!(matches!(own[..], [1..=3]), "{own:?} {consumers}");
-    assert!(group.peak() < 900 * MIB as u64, "{} MiB at the most", group.peak() / MIB as u64);
-    assert!(consumer.is_running(), "the same process still");
+    assert!(group.peak() < 900 * MIB as u64, "peak memory {} MiB", group.peak() / MIB as u64);
+    assert!(consumer.is_running(), "still the same process");
     scene.stores(&images, LIMIT).await;
     scene.ends_with_parked(consumer, 10).await;
 }

@@ -1,6 +1,6 @@
-//! Without a Secret for the store requests are signed as the pod: by a role of its service account
-//! (IRSA), EKS Pod Identity or its instance. The services that give credentials out are recorders,
-//! and so is the store: versitygw refuses every session token but those of its own making.
+//! Without a Secret for S3, requests are signed with the pod's AWS identity: a role of its service account (IRSA),
+//! EKS Pod Identity or the instance's role. Recorders stand in for the credential services and for S3, because
+//! versitygw rejects session tokens that it did not issue.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,16 +22,16 @@ use support::images::{Sample, samples};
 use support::process::{directory, write};
 use support::proxy::{Mode, Proxy};
 
-/// A fault that a pod can see is named within this time.
+/// The status names a fault that a pod can see within this time.
 const NAMED: Duration = Duration::from_secs(10);
 
-/// Work is done again within this time.
+/// Work resumes within this time.
 const HEALED: Duration = Duration::from_secs(20);
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/tiles";
 const CREDENTIALS_PATH: &str = "/latest/meta-data/iam/security-credentials/";
 
-/// What a service gives out: an access key, and texts made of it.
+/// Credentials that a service issues: an access key, and texts derived from it.
 #[derive(Clone, Copy)]
 struct Given {
     key: &'static str,
@@ -39,7 +39,7 @@ struct Given {
 }
 
 impl Given {
-    /// The SDK asks anew from five seconds before the end on: at every use.
+    /// The SDK refreshes credentials from five seconds before their expiry, so it asks again at every use.
     fn briefly(key: &'static str) -> Self {
         Self { key, lifetime: SignedDuration::from_secs(3) }
     }
@@ -52,7 +52,7 @@ impl Given {
         (Timestamp::now() + self.lifetime).strftime("%FT%TZ").to_string()
     }
 
-    /// As STS gives it.
+    /// The answer of STS.
     fn xml(&self) -> String {
         let (key, expiry) = (self.key, self.expiry());
         format!(
@@ -64,7 +64,7 @@ impl Given {
         )
     }
 
-    /// As the services on a node give it.
+    /// The answer of the credential services on a node.
     fn json(&self) -> String {
         let key = self.key;
         json!({
@@ -74,7 +74,7 @@ impl Given {
         .to_string()
     }
 
-    /// How many requests to the store have been signed by it.
+    /// Number of S3 requests that were signed with these credentials.
     fn signed(&self, store: &Recorder) -> usize {
         let (by, with) = (format!(" Credential={}/", self.key), format!("{}-session", self.key));
         let is_signed = |asked: &&Asked| {
@@ -87,7 +87,7 @@ impl Given {
     }
 }
 
-/// A pipeline that names no Secret for the store, and a store that takes everything.
+/// A pipeline without a Secret for S3, and an S3 that accepts everything.
 async fn scene(name: &str, version: Version) -> (Scene, Recorder) {
     let mut scene = Scene::new(name, version).await;
     let store = Recorder::start(|_| [("etag", "\"1\"")]);
@@ -97,14 +97,14 @@ async fn scene(name: &str, version: Version) -> (Scene, Recorder) {
     (scene, store)
 }
 
-/// A service account's token, as a file that is replaced.
+/// A service account's token in a file that the test replaces.
 fn token(text: &str) -> PathBuf {
     let token = directory("token").join("token");
     write(&token, text);
     token
 }
 
-/// The instance's own service is switched off: a machine that runs the tests may have one.
+/// Disables the instance metadata service: the machine that runs the tests may have one.
 fn environment<const N: usize>(variables: [(&'static str, String); N]) -> Vec<(&'static str, String)> {
     [("AWS_EC2_METADATA_DISABLED", "true".to_owned())].into_iter().chain(variables).collect()
 }
@@ -117,7 +117,7 @@ async fn names(consumer: &Consumer, parts: &[&str]) {
     consumer.status_is(&what, NAMED, |status| status.storage.fault().is_some_and(named)).await;
 }
 
-/// Waits until a store was sent exactly these images, each once.
+/// Waits until S3 has received exactly these images, each once.
 async fn arrive(store: &Recorder, images: &[Sample]) {
     let sent = || store.asked().len();
     eventually("every image to be stored", HEALED, async || equal(sent(), images.len())).await;
@@ -130,19 +130,19 @@ async fn arrive(store: &Recorder, images: &[Sample]) {
     }
 }
 
-/// Nothing that opens a door is in the log, and nothing of every attempt.
+/// Checks that the log has neither credentials nor the SDK's line for each attempt.
 async fn ends(scene: &Scene, consumer: Consumer) {
     let log = consumer.log();
     for hidden in ["-secret", "-session", "token-1", "token-2", "imds-token", "aws_config"] {
-        assert!(!log.contains(hidden), "{hidden:?} is no text for a log:\n{log}");
+        assert!(!log.contains(hidden), "{hidden:?} must not be in the log:\n{log}");
     }
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// The fields of the last question to STS.
+/// Form fields of the last request to STS.
 fn assumed(sts: &Recorder) -> Vec<(String, String)> {
     let last = sts.asked().pop().expect("a question");
-    assert_eq!((last.line.as_str(), last.header("authorization")), ("POST /", ""), "the token is who asks");
+    assert_eq!((last.line.as_str(), last.header("authorization")), ("POST /", ""), "it is not signed");
     form_urlencoded::parse(&last.body).into_owned().collect()
 }
 
@@ -186,7 +186,7 @@ async fn a_role_is_assumed_with_the_token_of_the_service_account() {
     }
     assert_eq!(first.signed(&store), 6);
 
-    // The kubelet replaces a token long before it expires; the old one is refused one day.
+    // The kubelet replaces a token long before it expires; STS rejects the old token after its expiry.
     write(&token, "token-2");
     sts.answer(move |_| second.xml());
     scene.publish(&images[6..12]).await;
@@ -196,7 +196,7 @@ async fn a_role_is_assumed_with_the_token_of_the_service_account() {
     scene.publish(&images[12..]).await;
     arrive(&store, &images).await;
     assert_eq!((first.signed(&store), second.signed(&store)), (6, 12));
-    assert_eq!(sts.asked().len(), asked, "not asked again while what it gave is good");
+    assert_eq!(sts.asked().len(), asked, "no new request to STS while its credentials are valid");
     ends(&scene, consumer).await;
 }
 
@@ -229,7 +229,7 @@ async fn the_pod_identity_agent_is_shown_the_token_of_the_pod() {
     ends(&scene, consumer).await;
 }
 
-/// The instance's service: a token for whoever can make a PUT request, and all else for the token.
+/// The instance metadata service (IMDSv2): any PUT request gets a token, and all other requests need it.
 fn instance(asked: &Asked, given: Given) -> Response {
     match asked.line.split_once(CREDENTIALS_PATH) {
         None if asked.line == "PUT /latest/api/token" => {
@@ -244,7 +244,7 @@ fn instance(asked: &Asked, given: Given) -> Response {
     }
 }
 
-/// What it gave is used on while it fails, as AWS asks of those who call it.
+/// While the service fails, the old credentials stay in use, as AWS recommends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_instance_is_asked_by_token_and_its_outage_is_outlived() {
     let (mut scene, store) = scene("instance", Version::Four).await;
@@ -263,13 +263,13 @@ async fn the_instance_is_asked_by_token_and_its_outage_is_outlived() {
     metadata.answer(|_| StatusCode::INTERNAL_SERVER_ERROR);
     scene.publish(&images[6..]).await;
     arrive(&store, &images).await;
-    assert!(metadata.asked().len() > asked, "it was asked, in vain");
+    assert!(metadata.asked().len() > asked, "the failing service was called");
     assert_eq!(given.signed(&store), 12);
     assert_eq!(consumer.status().await.expect("a status").last_error, None);
     ends(&scene, consumer).await;
 }
 
-/// Whoever waits for credentials at the same time must not be told that the store is slow.
+/// Uploads that wait for credentials must not be reported as a slow S3.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_identity_that_hangs_is_named_and_never_the_store() {
     let (mut scene, store) = scene("hanging-identity", Version::Three).await;
@@ -282,7 +282,7 @@ async fn an_identity_that_hangs_is_named_and_never_the_store() {
     scene.publish(&images).await;
     let consumer = Consumer::start(&scene.settings);
     names(&consumer, &["did not answer in time"]).await;
-    eventually("it to be asked again and again", LIMIT, async || match agent.asked().len() {
+    eventually("repeated requests for credentials", LIMIT, async || match agent.asked().len() {
         asked if asked >= 4 => Ok(()),
         asked => Err(asked.to_string()),
     })
@@ -293,8 +293,8 @@ async fn an_identity_that_hangs_is_named_and_never_the_store() {
     ends(&scene, consumer).await;
 }
 
-/// Every place that was looked at is named, whether the last one refuses, is silent or is switched
-/// off; an identity that comes late is found.
+/// The message names every place that was searched, whether the last place refuses, is silent or is disabled. An
+/// identity that appears later is found.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_without_an_identity_says_where_it_looked() {
     let places = ["AWS_ACCESS_KEY_ID", "config files", "IRSA", "EKS Pod Identity", "IMDSv2", "credentialsSecret"];
@@ -307,7 +307,7 @@ async fn a_pod_without_an_identity_says_where_it_looked() {
     scene.publish(&images[..3]).await;
     let consumer = Consumer::start(&scene.settings);
     names(&consumer, &places).await;
-    assert!(metadata.asked().is_empty(), "what is switched off is not asked");
+    assert!(metadata.asked().is_empty(), "a disabled service is not called");
     drop(consumer);
 
     for (mode, round) in [(Mode::Refuse, 3..6), (Mode::Blackhole, 6..9)] {

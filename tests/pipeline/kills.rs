@@ -1,5 +1,5 @@
-//! `kill -9` before, during and after an upload: nothing is lost, and what is stored twice is the same
-//! object. And messages whose decoding ends the consumer: the second delivery parks them.
+//! `kill -9` before, during and after an upload: nothing is lost, and a second upload stores the same object. A
+//! message that crashes its consumer is parked at its second delivery.
 
 use std::collections::HashMap;
 use std::io::Cursor;
@@ -17,14 +17,14 @@ use servers::broker::Version;
 use support::eventually::{LIMIT, equal, eventually};
 use support::images::{Sample, samples};
 
-/// Kills the consumer while the fault is met, and lets another one finish.
+/// Kills the consumer while an upload meets the fault, and lets another consumer finish.
 async fn killed(name: &str, version: Version, fault: Fault, taken_before: usize) {
     let accounted = Accounted::new(name, version).await;
     let Accounted { scene, store, .. } = &accounted;
     store.set(fault);
     accounted.publish(&samples(10)).await;
     let mut consumer = Consumer::start(&scene.settings);
-    eventually("uploads to be under way", LIMIT, async || {
+    eventually("uploads to begin", LIMIT, async || {
         let taken = accounted.uploads();
         if store.met() > 0 && taken >= taken_before { Ok(()) } else { Err(format!("{taken} taken")) }
     })
@@ -53,12 +53,12 @@ async fn after_an_upload() {
     killed("kill-after", Version::Four, Fault::ResetAfterCommit, 4).await;
 }
 
-/// What the data of these consumers may take: enough for the process and small images, and less than the pixels of
+/// Data limit of these consumers: enough for the process and small images, too little for the pixels of
 /// `too_large`.
 const DATA: u64 = 128 << 20;
 
-/// A PNG of a few hundred kilobytes whose 147 MB of pixels end a consumer that has no more than `DATA`: the allocation
-/// fails, and the process aborts. Its header is in order, and without a limit of memory it would be stored.
+/// A PNG of a few hundred kilobytes whose 147 MB of pixels exceed `DATA`: the allocation fails, and the process
+/// aborts. Its header is valid, and without a memory limit the image would be stored.
 fn too_large(number: usize) -> Sample {
     let mut file = Cursor::new(Vec::new());
     let pixels = RgbImage::from_pixel(7000, 7000, Rgb([number as u8; 3]));
@@ -66,7 +66,7 @@ fn too_large(number: usize) -> Sample {
     Sample { name: format!("too-large-{number}.png"), file: file.into_inner() }
 }
 
-/// How often each message was delivered.
+/// Number of deliveries of each message.
 fn deliveries(events: &[Event]) -> HashMap<Option<Id>, usize> {
     events.iter().fold(HashMap::new(), |mut counts, event| {
         if let Event::Delivered { id, .. } = event {
@@ -76,8 +76,8 @@ fn deliveries(events: &[Event]) -> HashMap<Option<Id>, usize> {
     })
 }
 
-/// A consumer that ends is started again, as a kubelet does. On a quorum queue of RabbitMQ 4, which drops what has
-/// come back twenty times.
+/// Restarts a crashed consumer, as the kubelet does. Uses a quorum queue of RabbitMQ 4, which drops a message that
+/// has returned more than 20 times.
 async fn consumers_that_end(name: &str, consumers: usize, crashing: usize) {
     let mut accounted = Accounted::new(name, Version::Four).await;
     accounted.scene.settings.data_limit = Some(DATA);
@@ -105,7 +105,7 @@ async fn consumers_that_end(name: &str, consumers: usize, crashing: usize) {
         consumer.terminate();
         assert_eq!(consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await, 0, "{}", consumer.log());
     }
-    assert!((1..=crashing).contains(&restarts), "{crashing} messages ended {restarts} consumers");
+    assert!((1..=crashing).contains(&restarts), "{crashing} messages caused {restarts} restarts");
     let delivered = deliveries(&accounted.wire.events());
     assert!(delivered.values().all(|times| *times <= 1 + crashing), "more than one return each: {delivered:?}");
     let parked = client.peek(&settings.parking).await;

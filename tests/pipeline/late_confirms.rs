@@ -1,5 +1,5 @@
-//! A TCP proxy before a broker that passes everything on at once but the broker's confirms, which it keeps back
-//! for a while, as a quorum queue on a slow disk does.
+//! A TCP proxy before RabbitMQ that delays publisher confirms, as a quorum queue on a slow disk does. All other
+//! frames pass immediately.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 
 use support::port::Port;
 
-/// AMQP's frame: type, channel and size before the payload, and one byte behind it.
+/// Header of an AMQP frame: type, channel and size. The payload and one end byte follow.
 const HEAD: usize = 7;
 
-/// Class and method of basic.ack, which from a broker is a confirm.
+/// Class and method of basic.ack, which a broker sends as publisher confirm.
 const ACK: [u8; 4] = [0, 60, 0, 80];
 
-/// Starts one on loopback, for as long as the test runs.
+/// Starts a proxy on loopback that runs as long as the test.
 pub fn start(broker: SocketAddr, late: Duration) -> SocketAddr {
     let port = Port::reserve();
     let address = port.address();

@@ -1,7 +1,6 @@
-//! The data half on real parts: a RabbitMQ of either version, a real S3 server and the real binary,
-//! all started here on loopback and gone when the tests end. `cargo test --test pipeline` runs it; it
-//! needs root, Debian's package mirror once, and versitygw (tests/cluster/build makes it). It must
-//! never reach a broker or a store that it did not start.
+//! Integration tests with real parts: RabbitMQ of three versions, a real S3 server and the real binary, started on
+//! loopback and removed when the tests end. `cargo test --test pipeline` runs them; they need root, Debian's
+//! package mirror once, and versitygw (tests/cluster/build makes it).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod accounted;

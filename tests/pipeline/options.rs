@@ -1,5 +1,5 @@
-//! What a user may choose, end to end: the form of messages, keys, what is encoded anew, what happens
-//! to names that are taken and to messages that can never succeed.
+//! Options of a pipeline, end to end: message formats, object keys, re-encoding, names that are taken, and messages
+//! that can never succeed.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ fn keys(scene: &Scene) -> BTreeSet<String> {
     scene.store.objects(&scene.settings.bucket).into_keys().collect()
 }
 
-/// A device that skips base64; the key has the day the picture was taken, and the site.
+/// A publisher that sends raw bodies without base64. The key has the day the picture was taken, and the site.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn raw_bodies_go_under_keys_made_of_their_properties() {
     let mut scene = Scene::new("raw", Version::Four).await;
@@ -50,10 +50,10 @@ async fn raw_bodies_go_under_keys_made_of_their_properties() {
     let object = &scene.store.objects(&scene.settings.bucket)[key];
     assert!(image::load_from_memory(object).expect("a PNG") == image.pixels());
     let metadata = scene.store.head(&scene.settings.bucket, key).await.metadata.expect("metadata");
-    // Spaces too: S3 makes one out of many.
+    // Spaces are encoded too: S3 collapses several spaces into one.
     assert_eq!(metadata["image-pipeline-message-id"], "camera%207:%20W%C3%A4lder");
 
-    // Without a timestamp there is no key for it.
+    // A message without a timestamp has no key.
     let properties = BasicProperties::default().with_headers(headers(&[("image_name", "n.jpg"), ("site", "birch")]));
     scene.client.publish_with(&scene.settings.queue, &image.file, properties).await;
     let status = consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
@@ -99,7 +99,7 @@ async fn a_png_that_need_not_be_encoded_is_stored_as_it_came() {
     scene.ends_with_parked(consumer, 1).await;
 }
 
-/// `Fail`: the first image of a name stays; a repeat of it is no conflict, another image is parked.
+/// `Fail`: the first image of a name stays. A repeat of it is no conflict; a different image is parked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_is_taken_is_a_conflict_only_for_other_pixels() {
     let mut scene = Scene::new("conflict", Version::Four).await;
@@ -119,7 +119,7 @@ async fn a_name_that_is_taken_is_a_conflict_only_for_other_pixels() {
     scene.ends_with_parked(consumer, 1).await;
 }
 
-/// Two images of one name, each under a key of its own.
+/// Two images with the same name get two keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_made_of_the_content_never_meet() {
     let mut scene = Scene::new("content", Version::Three).await;
@@ -163,7 +163,7 @@ async fn what_can_never_succeed_is_discarded_where_that_is_the_policy() {
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// One image that can never be stored under its key stops the process at once, with the field's name.
+/// No image could be stored under such a key, so the process ends at its start and names the field.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_template_with_an_unknown_field_is_refused_at_the_start() {
     let mut scene = Scene::new("template", Version::Four).await;

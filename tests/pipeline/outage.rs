@@ -1,5 +1,5 @@
-//! Outages of S3 and of the parking queue: the consumer takes no more messages, returns those it has at most once, and
-//! goes on with a real message. However long an outage lasts, nothing is lost and no good image is parked.
+//! Outages of S3 and of the parking queue: the consumer takes no more messages, returns held messages at most once,
+//! and resumes with a real message. However long an outage lasts, nothing is lost and no good image is parked.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn is_waiting(status: &PodStatus) -> bool {
     status.state == ConsumerState::Waiting
 }
 
-/// Holding times end again and again while `consumers` wait for S3, and no message is returned more than once.
+/// Holding times end repeatedly while `consumers` wait for S3, and no message is returned more than once.
 async fn costs_one_return_at_most(name: &str, version: Version, fault: Fault, consumers: usize, count: u32) {
     let (mut scene, faulty) = scene(name, version, fault).await;
     scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
@@ -34,7 +34,7 @@ async fn costs_one_return_at_most(name: &str, version: Version, fault: Fault, co
                 return Ok(());
             }
         }
-        Err("none waits".to_owned())
+        Err("no consumer waits".to_owned())
     })
     .await;
     // Long after the holding time.
@@ -47,13 +47,13 @@ async fn costs_one_return_at_most(name: &str, version: Version, fault: Fault, co
     for consumer in &running {
         redelivered += redeliveries(consumer).await;
     }
-    assert!(redelivered <= count, "{count} messages came again {redelivered} times");
+    assert!(redelivered <= count, "{count} messages were redelivered {redelivered} times");
     faulty.set(Fault::None);
     scene.stores(&images, LIMIT).await;
     scene.client.holds(&scene.settings.parking, 0).await;
 }
 
-/// Messages that the broker delivered to this consumer and had delivered before.
+/// Number of redeliveries that this consumer received.
 async fn redeliveries(consumer: &Consumer) -> u32 {
     let (_, metrics) = consumer.get("/metrics").await.expect("metrics");
     let line = metrics.lines().find_map(|line| line.strip_prefix("image_pipeline_redelivered_total "));
@@ -70,7 +70,7 @@ async fn a_long_denial_costs_a_message_one_return() {
     costs_one_return_at_most("outage-denied", Version::Four, Fault::DENIED, 1, 8).await;
 }
 
-/// What one waiting consumer returns, the next one must not take and return again.
+/// A message that one waiting consumer returns must not be taken and returned by another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_many_pods_costs_a_message_one_return() {
     costs_one_return_at_most("outage-many", Version::FourThree, Fault::SLOW_DOWN, 8, 1).await;
@@ -96,7 +96,7 @@ async fn after_an_outage_everything_is_stored() {
     }
 }
 
-/// Ten objects that S3 refuses are at the queue's head, and twenty that it takes behind them.
+/// Ten objects that S3 refuses are at the queue's head, followed by twenty that S3 accepts.
 async fn refused_objects(name: &str, fault: Fault, reason: Reason) {
     let (mut scene, faulty) = scene(name, Version::Four, Fault::None).await;
     scene.settings.spec = json!({ "failures": { "holdingTime": "4s" } });
@@ -125,13 +125,13 @@ async fn bodies_that_a_proxy_refuses_are_parked_and_the_others_stored() {
     refused_objects("refused-413", Fault::Answer(413, ""), Reason::ImageTooLarge).await;
 }
 
-/// Credentials for one prefix.
+/// Credentials that allow one prefix only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_a_policy_denies_are_parked_and_the_others_stored() {
     refused_objects("refused-403", Fault::DENIED, Reason::AccessDenied).await;
 }
 
-/// A policy that allows some keys alone. It would come back until the broker drops it.
+/// A policy that allows only some keys. If it were not parked, the message would return until RabbitMQ drops it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_that_is_refused_while_others_are_stored_is_parked() {
     let (mut scene, faulty) = scene("refused-alone", Version::Four, Fault::None).await;
@@ -146,7 +146,7 @@ async fn an_object_that_is_refused_while_others_are_stored_is_parked() {
     scene.ends_with_parked(consumer, 1).await;
 }
 
-/// What was under way when an outage began is stored after it did, and is no sign that others are.
+/// Uploads under way when an outage begins may still succeed. They don't prove that other uploads succeed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_that_begins_between_images_parks_none() {
     let (mut scene, faulty) = scene("outage-begins", Version::Four, Fault::None).await;
@@ -163,8 +163,8 @@ async fn an_outage_that_begins_between_images_parks_none() {
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// A parking queue that takes nothing: the message is held, and later moved to the end of its queue, where it costs no
-/// return. Images are stored all the while.
+/// The parking queue accepts nothing: the message is held, and later republished to the end of its queue, which
+/// counts no return. Images are stored meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parking_queue_that_takes_nothing_is_waited_for() {
     let mut scene = Scene::new("parking-outage", Version::Four).await;
@@ -180,7 +180,7 @@ async fn a_parking_queue_that_takes_nothing_is_waited_for() {
     let images = samples(3);
     scene.publish(&images).await;
     scene.stores(&images, LIMIT).await;
-    assert_eq!(scene.client.take(&scene.settings.parking).await.len(), 1, "nothing else came into it");
+    assert_eq!(scene.client.take(&scene.settings.parking).await.len(), 1, "no other message in the parking queue");
     consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
     scene.ends_with_parked(consumer, 1).await;
 }

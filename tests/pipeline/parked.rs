@@ -1,5 +1,5 @@
-//! The repair of what was parked, on both brokers: looking changes nothing however often, a redrive loses
-//! nothing however it ends, and does not go round for ever.
+//! `image-pipeline parked` on each RabbitMQ version: listing changes nothing however often it runs, an interrupted
+//! redrive loses nothing, and a message is not redriven forever.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use support::eventually::{LIMIT, eventually};
 use support::images::samples;
 use support::process::{Process, directory};
 
-/// Puts `image-pipeline parked` together; the verb comes first.
+/// Adds the arguments of `image-pipeline parked`; the verb comes first.
 fn parked(command: &mut Command, settings: &Settings, what: &[&str]) {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(MEMORY);
     command.arg("parked").args(what);
@@ -34,7 +34,7 @@ fn run(settings: &Settings, what: &[&str]) -> Output {
     command.output().expect("the program")
 }
 
-/// What it prints when all was done.
+/// Standard output of a command that succeeds.
 pub fn done(settings: &Settings, what: &[&str]) -> String {
     let Output { status, stdout, stderr } = run(settings, what);
     let said = String::from_utf8_lossy(&stderr);
@@ -42,12 +42,12 @@ pub fn done(settings: &Settings, what: &[&str]) -> String {
     String::from_utf8(stdout).expect("text")
 }
 
-/// Its one line of error.
+/// Error output of a command that fails.
 fn refused(settings: &Settings, what: &[&str]) -> String {
     let Output { status, stderr, .. } = run(settings, what);
     let said = String::from_utf8_lossy(&stderr).into_owned();
-    assert!(!status.success(), "{what:?} was done: {said}");
-    assert!(!said.contains("source.rabbitmq"), "there is no spec here: {said}");
+    assert!(!status.success(), "{what:?} succeeded: {said}");
+    assert!(!said.contains("source.rabbitmq"), "the command line has no spec: {said}");
     said
 }
 
@@ -60,7 +60,7 @@ fn count(list: &Value) -> usize {
     list["messages"].as_array().expect("messages").len()
 }
 
-/// As a consumer parks it.
+/// Properties of a message that a consumer parked.
 fn parked_from(queue: &str) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (key, value) in [("reason", "InvalidImage"), ("queue", queue), ("first-seen", "2026-01-01T00:00:00Z")] {
@@ -90,7 +90,7 @@ fn number(delivery: &Delivery, header: &str) -> Option<i64> {
     }
 }
 
-/// Images that were too large for a pipeline, until somebody raised its limit; and one that is none.
+/// Images that were too large until the limit was raised, and one message that has no image.
 async fn a_repair(name: &str, version: Version) {
     let mut scene = Scene::new(name, version).await;
     let parking = scene.settings.parking.clone();
@@ -184,7 +184,7 @@ async fn fifty_looks(version: Version) {
     scene.client.declare(parking, version.queue_type()).await;
     let parked = park(&scene.client, &scene.settings, MESSAGES).await;
     for look in 0..50 {
-        // What was given back is there a moment after the command's end.
+        // Requeued messages are ready a moment after the command ends.
         scene.client.holds(parking, MESSAGES).await;
         assert_eq!(count(&listed(&scene.settings, &[])), MESSAGES as usize, "look {look}");
     }
@@ -193,7 +193,7 @@ async fn fifty_looks(version: Version) {
     assert_eq!((taken.len(), bodies(&taken)), (parked.len(), parked));
     for message in &taken {
         let counts = ["x-delivery-count", "x-acquired-count"].map(|name| number(message, name).unwrap_or(0));
-        assert!(counts.iter().all(|count| *count < 10), "half of the returns are for others: {counts:?}");
+        assert!(counts.iter().all(|count| *count < 10), "too many returns: {counts:?}");
         assert_eq!(number(message, "x-image-pipeline-redriven"), None);
     }
 }
@@ -208,7 +208,7 @@ async fn fifty_looks_lose_nothing_of_rabbitmq_4_3() {
     fifty_looks(Version::FourThree).await;
 }
 
-/// However it ends, each message is in one queue at least; a repetition finishes the work.
+/// Each message is in at least one queue after the kill. A second redrive finishes the work.
 async fn a_redrive_that_is_killed(name: &str, version: Version) {
     const MESSAGES: u32 = 300;
     let scene = Scene::new(name, version).await;
@@ -223,26 +223,26 @@ async fn a_redrive_that_is_killed(name: &str, version: Version) {
         command.arg(env!("CARGO_BIN_EXE_image-pipeline"));
         parked(command, &scene.settings, &["redrive"]);
     });
-    eventually("a part to be redriven", LIMIT, async || {
+    eventually("some messages to be redriven", LIMIT, async || {
         let redriven = ready(queue).await;
         if redriven > 10 { Ok(()) } else { Err(format!("{redriven} redriven")) }
     })
     .await;
     process.kill();
-    let left = eventually("what it held to be back", LIMIT, async || {
+    let left = eventually("held messages to return", LIMIT, async || {
         let (left, redriven) = (ready(parking).await, ready(queue).await);
         if left + redriven >= MESSAGES { Ok(left) } else { Err(format!("{left} left, {redriven} redriven")) }
     })
     .await;
-    assert!(left > 0, "killed too late to show anything");
+    assert!(left > 0, "the redrive finished before the kill");
 
-    // One that is in both queues may have come back a moment after it was counted.
+    // A message that is in both queues may have returned a moment after the count.
     let said = done(&scene.settings, &["redrive"]);
     assert!([left, left + 1].iter().any(|all| said.contains(&format!(" {all} redriven"))), "{left} left: {said}");
     scene.client.holds(parking, 0).await;
     let taken = scene.client.take(queue).await;
     assert_eq!(bodies(&taken), parked_bodies, "nothing lost, nothing changed");
-    assert!(taken.len() <= parked_bodies.len() + 1, "at most the one under way is there twice: {}", taken.len());
+    assert!(taken.len() <= parked_bodies.len() + 1, "at most one message may be duplicated: {}", taken.len());
     for message in &taken {
         assert_eq!(number(message, "x-image-pipeline-redriven"), Some(1));
         let headers = message.properties.headers().clone().expect("headers");
@@ -260,7 +260,7 @@ async fn a_killed_redrive_of_a_quorum_queue_loses_nothing() {
     a_redrive_that_is_killed("redrive-killed-quorum", Version::Four).await;
 }
 
-/// A message that nothing was done about comes back each time, and is known by that.
+/// A message whose cause is not fixed returns each time. Its count of redrives shows that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_back_is_not_redriven_for_ever() {
     let scene = Scene::new("loop", Version::Four).await;
@@ -285,7 +285,7 @@ async fn what_comes_back_is_not_redriven_for_ever() {
     scene.ends_with_parked(consumer, 1).await;
 }
 
-/// Where a message can't go, it stays.
+/// A message that can't be redriven stays in the parking queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_redriven_stays_and_is_said() {
     let mut scene = Scene::new("not-redriven", Version::Four).await;
@@ -299,14 +299,15 @@ async fn what_can_not_be_redriven_stays_and_is_said() {
     assert!(refused(&scene.settings, &["redrive", "--to", "narrow"]).contains("is full"));
     scene.client.holds("narrow", 1).await;
     scene.client.holds(parking, 2).await;
-    // A publisher may write any header: none chooses where an administrator's rights publish to.
+    // A publisher may write any header. No header may choose the queue that an administrator's redrive publishes
+    // to.
     scene.client.declare("payroll", Version::Four.queue_type()).await;
     let evil = "id\u{9b}2J\u{202e}\u{7f}";
     let properties = parked_from("payroll").with_message_id(evil.into());
     scene.client.publish_with(parking, b"unknown", properties).await;
     scene.client.holds(parking, 3).await;
     let json = done(&scene.settings, &["list", "--output", "json"]);
-    assert!(!json.contains(['\u{9b}', '\u{202e}', '\u{7f}']), "a terminal obeys it: {json:?}");
+    assert!(!json.contains(['\u{9b}', '\u{202e}', '\u{7f}']), "control characters for a terminal: {json:?}");
     let list: Value = serde_json::from_str(&json).expect("JSON");
     let messages = list["messages"].as_array().expect("messages");
     assert!(messages.iter().any(|message| message["message_id"] == evil), "{list}");

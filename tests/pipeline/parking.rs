@@ -1,5 +1,5 @@
-//! The parking queue is as safe as the source: replicated where the broker can, and each message is in it once
-//! however slowly the broker confirms.
+//! The parking queue is as safe as the source queue: replicated where RabbitMQ can, and a slow confirm makes no
+//! second copy.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::scene::Scene;
 use servers::broker::{Broker, Version};
 use support::eventually::LIMIT;
 
-/// A fault that a pod can see is named within this time.
+/// The status names a fault that a pod can see within this time.
 const NAMED: Duration = Duration::from_secs(10);
 
-/// Longer than any exchange with a broker may take otherwise.
+/// Longer than any other exchange with a broker may take.
 const LATE: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +43,7 @@ async fn a_slow_confirm_makes_no_second_copy_and_is_reported() {
     scene.ends_with_parked(consumer, 3).await;
 }
 
-/// What the queue is declared as, by each of the brokers.
+/// The declared queue on each RabbitMQ version.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_parking_queue_is_a_quorum_queue_and_an_existing_one_is_used() {
     for version in [Version::Three, Version::Four, Version::FourThree] {
@@ -60,7 +60,7 @@ async fn a_new_parking_queue_is_a_quorum_queue_and_an_existing_one_is_used() {
     }
 }
 
-/// RabbitMQ 3.10 has quorum queues as a feature that may be off.
+/// In RabbitMQ 3.10, quorum queues are a feature flag that may be disabled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_without_quorum_queues_gets_a_classic_one() {
     let broker = Broker::own_without_features(Version::Three).await;
@@ -73,7 +73,7 @@ async fn a_broker_without_quorum_queues_gets_a_classic_one() {
     scene.ends_with_parked(consumer, 1).await;
 }
 
-/// Whatever ends the wait, the delivery's one copy is not published again.
+/// The consumer is killed while it waits for the confirm. The message must be in at least one queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_handed_back_while_its_confirm_is_late_is_in_one_queue_at_least() {
     let broker = Broker::shared(Version::Four).await;
@@ -86,7 +86,7 @@ async fn a_message_that_is_handed_back_while_its_confirm_is_late_is_in_one_queue
     consumer.status_is("to hold it", LIMIT, |status| status.in_flight == 1).await;
     scene.client.holds(&scene.settings.parking, 1).await;
     consumer.kill();
-    // The outcome is unknown to the next consumer, which publishes again.
+    // The next consumer does not know the outcome, so it publishes again.
     let consumer = Consumer::start(&scene.settings);
     consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
     scene.ends_with_parked(consumer, 2).await;
@@ -97,7 +97,7 @@ fn refusal(outcome: Result<(), QueueError>) -> (Reason, String) {
     (error.reason(), error.to_string())
 }
 
-/// A queue whose node is down exists: nobody may declare it again.
+/// A queue whose node is down still exists: nobody may declare it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_whose_node_is_down_is_not_missing() {
     use servers::broker_cluster::Cluster;

@@ -1,5 +1,4 @@
-//! The parts do what the other tests take them for: a test whose fault does not happen would pass
-//! for the wrong reason.
+//! Tests of the test tools: a test whose fault does not happen would pass for the wrong reason.
 
 use tokio::net::TcpStream;
 
@@ -27,7 +26,7 @@ async fn the_proxy_refuses_holds_and_passes() {
         proxy.set(Mode::Pass);
         false
     };
-    // The listener may need a moment to be there.
+    // The listener may need a moment to start.
     let asked =
         eventually("the proxy to listen", LIMIT, async || health(&proxy).await.map_err(|error| error.to_string()));
     let (code, early) = tokio::join!(asked, answered);
@@ -38,8 +37,8 @@ async fn keeps_what_it_confirmed(version: Version) {
     let mut broker = Broker::own(version).await;
     let tenant = broker.tenant("keeper");
     Client::connect(&tenant).await.expect("a connection").declare("kept", version.queue_type()).await;
-    // Both versions write a new queue's name to disk lazily: killed within that half second they
-    // know nothing of it, or answer 0 for ever. A stop writes it at once.
+    // Both versions write a new queue's name to disk lazily. A broker that is killed within that half second does
+    // not know the queue, or answers 0 forever. Stopping the application writes it immediately.
     broker.control(&["stop_app"]);
     assert!(Client::connect(&tenant).await.is_err());
     broker.control(&["start_app"]);
@@ -58,7 +57,8 @@ async fn brokers_keep_what_they_confirmed() {
     tokio::join!(keeps_what_it_confirmed(Version::Three), keeps_what_it_confirmed(Version::Four));
 }
 
-/// Whatever becomes of its connection, it goes on, and has confirmed what is queued and nothing else.
+/// The publisher survives every loss of its connection. It counts a message as confirmed only if the broker
+/// confirmed it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_publisher_outlives_its_connections() {
     let accounted = Accounted::new("publisher", Version::Four).await;
@@ -66,7 +66,7 @@ async fn the_publisher_outlives_its_connections() {
     let queue = accounted.scene.settings.queue.clone();
     accounted.publish(&images[..1]).await;
     broker.close_all();
-    // Sent by a connection whose end is not known yet, or by the next.
+    // Sent by a connection whose end is not known yet, or by the next connection.
     accounted.publish(&images[1..2]).await;
     broker.set(Mode::Refuse);
     eventually("a broker that refuses", LIMIT, async || match TcpStream::connect(broker.address()).await {
@@ -82,7 +82,7 @@ async fn the_publisher_outlives_its_connections() {
     let address = Broker::uri(Broker::shared(Version::Four).await.listener());
     let there = messages(&address, &queue).await.len();
     assert!(there >= 3, "{there}");
-    assert_eq!(messages(&address, &queue).await.len(), there, "what is read back stays");
+    assert_eq!(messages(&address, &queue).await.len(), there, "reading must leave the messages in the queue");
     accounted.scene.client.delete(&queue).await;
     accounted.publish(&images[5..6]).await;
     let confirmed: Vec<bool> = accounted.ledger.attempts().iter().map(|attempt| attempt.confirmed).collect();

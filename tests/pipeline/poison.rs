@@ -1,4 +1,4 @@
-//! Messages that can never succeed are set aside with their reason, and stop no other.
+//! Messages that can never succeed are parked with a reason, and stop no other message.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use servers::broker::Version;
 use support::eventually::{LIMIT, equal, eventually};
 use support::images::{Sample, sample, samples};
 
-/// A fault that a pod can see is named within this time.
+/// The status names a fault that a pod can see within this time.
 const NAMED: Duration = Duration::from_secs(10);
 
 fn named(name: &str) -> Vec<u8> {
@@ -27,7 +27,7 @@ fn file(file: &[u8]) -> Vec<u8> {
     Sample { name: "poison.png".to_owned(), file: file.to_vec() }.body()
 }
 
-/// A PNG of 30,000 × 30,000 pixels, as far as its header goes: 900 million of them.
+/// A PNG whose header claims 30,000 × 30,000 pixels: 900 million.
 fn vast() -> Vec<u8> {
     let mut file = sample(0).file;
     file[16..20].copy_from_slice(&30_000u32.to_be_bytes());
@@ -69,7 +69,7 @@ fn poison() -> Vec<(Vec<u8>, Reason)> {
     ]
 }
 
-/// What a device may add, some of which would act again on a parked message.
+/// Properties that a publisher may set. Some of them would act again on a parked message.
 fn properties(number: usize) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("device".into(), AMQPValue::LongString("drone-4".into()));
@@ -117,7 +117,7 @@ fn assert_parked(parked: &Delivery, queue: &str, body: &[u8], reason: Reason, nu
 async fn set_aside(name: &str, version: Version) {
     let scene = Scene::new(name, version).await;
     let (good, mut bad) = (samples(20), poison());
-    // RabbitMQ 4 refuses such a body itself.
+    // RabbitMQ 4 rejects such a body itself.
     if version == Version::Three {
         bad.push((vec![b' '; (16 << 20) + 1], Reason::BodyTooLarge));
     }
@@ -162,8 +162,8 @@ async fn poison_is_parked_from_a_quorum_queue_of_rabbitmq_4_3() {
     set_aside("poison-quorum-4-3", Version::FourThree).await;
 }
 
-/// The user's own parking queue is used as it is; where it takes nothing more, or is gone, the message
-/// stays where it was: parked means confirmed.
+/// An existing parking queue is used unchanged. While it is full or missing, the message stays in its queue: parked
+/// means confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_or_deleted_parking_queue_loses_nothing_and_stops_no_image() {
     const BODY: &[u8] = b"no JSON, and nothing for a log";
@@ -185,7 +185,7 @@ async fn a_full_or_deleted_parking_queue_loses_nothing_and_stops_no_image() {
     assert_eq!(status.in_flight, 2, "held until there is room");
 
     let mut parked = Vec::new();
-    eventually("room to be used, one by one", LIMIT, async || {
+    eventually("the messages to be parked one by one", LIMIT, async || {
         parked.extend(scene.client.take(parking).await);
         equal(parked.len(), 3)
     })
@@ -209,7 +209,7 @@ async fn a_message_whose_headers_fill_a_frame_is_parked_without_the_largest() {
     let scene = Scene::new("full-headers", Version::Four).await;
     let mut headers = FieldTable::default();
     headers.insert("device".into(), AMQPValue::LongString("north-4".into()));
-    // Named as one of ours, which it is not.
+    // The name has the product's prefix, but the header is not the product's.
     headers.insert("x-image-pipeline-filler".into(), AMQPValue::LongString(vec![b'x'; 130_800].into()));
     let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
     scene.client.publish_with(&scene.settings.queue, b"no JSON", properties).await;

@@ -1,4 +1,4 @@
-//! The device's side: what `image-pipeline publish` sends is confirmed, persistent, and travels.
+//! `image-pipeline publish`: its messages are confirmed and persistent, and a consumer stores their images.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -69,7 +69,7 @@ async fn sample_tiles_are_images_of_the_size_asked_for() {
     assert_eq!(names.len(), 5, "{names:?}");
 }
 
-/// The message names what was wrong, and nothing else happens.
+/// The error names the cause, and nothing is published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_published_is_said() {
     let mut scene = Scene::new("publish-refused", Version::Four).await;

@@ -1,5 +1,5 @@
-//! What the product's own AMQP code promises to its callers, on real brokers: what a delivery tells,
-//! that a refused look harms no consumer, and that a broker's alarm is told apart.
+//! The product's own AMQP code on real brokers: the properties of a delivery, a refused passive declare that harms
+//! no consumer, and a broker's alarm as an error of its own.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use servers::broker_cluster::Cluster;
 use servers::client::{Client, QueueType};
 use support::eventually::{LIMIT, eventually};
 
-/// Within this an alarm is known: less than any exchange with the broker may take.
+/// An alarm is reported within this time: less than any exchange with the broker may take.
 const TOLD: Duration = Duration::from_secs(5);
 
 const PARKED: Parked<'_> = Parked {
@@ -80,7 +80,8 @@ async fn a_delivery_tells_its_headers_and_is_rejected_for_good() {
     client.holds("delivery", 0).await;
 }
 
-/// A reader may look at what it may read; what is missing or forbidden closes one channel.
+/// A reader may read the depth of the queues it has permission for. A missing or forbidden queue closes one channel
+/// only.
 async fn a_refused_look(name: &str, version: Version) {
     let broker = Broker::shared(version).await;
     let tenant = broker.tenant(name);
@@ -105,7 +106,7 @@ async fn a_refused_look(name: &str, version: Version) {
     let refused = other.consume("hidden", "u", 1).await.err().expect("forbidden");
     assert_eq!(refused.reason(), Reason::DeclareRefused, "{refused}");
     assert!(!look.is_open() && !other.is_open() && consuming.is_open() && connection.is_open());
-    first.acknowledge().await.expect("the consuming channel is as it was");
+    first.acknowledge().await.expect("the consuming channel still works");
     client.publish("mine", b"second").await;
     next(&mut deliveries).await.acknowledge().await.expect("acknowledged");
     connection.close().await;
@@ -162,7 +163,7 @@ async fn an_alarm_of_rabbitmq_4_is_told_apart() {
     an_alarm(Version::Four).await;
 }
 
-/// The broker takes what it was sent when it began to block, and nothing is published beside it.
+/// RabbitMQ accepts the message that it received when it began to block. The consumer publishes no second copy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poison_waits_for_the_end_of_an_alarm() {
     let broker = Broker::own(Version::Four).await;
@@ -172,7 +173,7 @@ async fn poison_waits_for_the_end_of_an_alarm() {
     broker.control(&["set_vm_memory_high_watermark", "0.00001"]);
     let consumer = Consumer::start(&scene.settings);
     let told = |status: &PodStatus| status.parking.fault().is_some_and(|fault| fault.message.contains("alarm"));
-    consumer.status_is("to tell of the alarm", Duration::from_secs(10), told).await;
+    consumer.status_is("to report the alarm", Duration::from_secs(10), told).await;
     let again = |status: &PodStatus| told(status) && status.consuming && status.parked == 0;
     consumer.status_is("to go on consuming", TOLD, again).await;
     let connections = broker.control(&["list_connections", "client_properties"]);
@@ -185,7 +186,7 @@ async fn poison_waits_for_the_end_of_an_alarm() {
     assert_eq!(parked.len(), 1, "{parked:?}");
 }
 
-/// What others on a queue are told by: whatever the consumers hold, it is they that are counted.
+/// Foreign consumers are detected by this count. It counts consumers, whatever messages they hold.
 async fn a_count_of_consumers(version: Version) {
     let broker = Broker::shared(version).await;
     let address = broker.tenant("counted");
@@ -217,7 +218,7 @@ async fn consumers_of_a_quorum_queue_are_counted() {
     a_count_of_consumers(Version::Four).await;
 }
 
-/// The tests' cluster itself: what it confirmed outlives the node that led the queue.
+/// A test of the test cluster: confirmed messages survive the node that led the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_quorum_queue_of_three_nodes_outlives_its_leader() {
     let mut cluster = Cluster::start(Version::FourThree).await;
@@ -241,7 +242,7 @@ async fn a_quorum_queue_of_three_nodes_outlives_its_leader() {
     assert!((21..=22).contains(&taken), "{taken}");
 }
 
-/// The truth is the broker's: whether it still has the message.
+/// Compares the counts with RabbitMQ's behavior: whether the queue still has the message.
 async fn returns_are_counted(version: Version, requeues: u64) {
     let address = Broker::shared(version).await.address();
     let client = Client::connect(&address).await.expect("a connection");
@@ -280,7 +281,7 @@ async fn returns_are_counted_by_rabbitmq_4_0() {
     returns_are_counted(Version::Four, 12).await;
 }
 
-/// It drops a message at its 21st return, but for those by basic.nack.
+/// RabbitMQ 4.3 drops a message at its 21st return, but does not count returns by basic.nack.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_requeues_of_rabbitmq_4_3_drop_nothing() {
     returns_are_counted(Version::FourThree, 30).await;

@@ -1,5 +1,5 @@
-//! An HTTP endpoint that notes what it is asked and answers as the test says: the services by which
-//! a pod proves who it is. It must never answer anything that the test has not said.
+//! An HTTP server that records requests and answers as the test defines. It stands in for S3 and for the services
+//! that give a pod its AWS identity.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,19 +13,17 @@ use tokio::task::AbortHandle;
 
 use support::port::Port;
 
-/// One request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     /// Method and path.
     pub line: String,
     headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 
 type Answers = Arc<dyn Fn(&Asked) -> Response + Send + Sync>;
 
-/// A running endpoint, for as long as this lives.
+/// A server that runs while this value lives.
 pub struct Recorder {
     port: Port,
     answers: Arc<Mutex<Answers>>,
@@ -34,14 +32,13 @@ pub struct Recorder {
 }
 
 impl Asked {
-    /// A header's value, empty if there is none.
+    /// Value of a header; empty if the header is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 }
 
 impl Recorder {
-    /// Starts one.
     pub fn start<R: IntoResponse>(answer: impl Fn(&Asked) -> R + Send + Sync + 'static) -> Self {
         let (port, asked) = (Port::reserve(), Arc::<Mutex<Vec<Asked>>>::default());
         let answers = Arc::new(Mutex::new(boxed(answer)));
@@ -60,22 +57,20 @@ impl Recorder {
         Self { port, answers, asked, server: server.abort_handle() }
     }
 
-    /// Changes what it answers.
+    /// Changes the answers.
     pub fn answer<R: IntoResponse>(&self, answer: impl Fn(&Asked) -> R + Send + Sync + 'static) {
         *self.answers.lock().unwrap() = boxed(answer);
     }
 
-    /// What it has been asked so far.
+    /// The requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }

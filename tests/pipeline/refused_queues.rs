@@ -1,4 +1,4 @@
-//! Queues that can't be served, and limits of a broker, are refused by name with the next step.
+//! Queues that can't be served, and a broker's limits: each is refused with its own reason and the next step.
 
 use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::pod_status::PodStatus;
@@ -33,7 +33,7 @@ fn refused<T>(outcome: Result<T, QueueError>, reason: Reason, next_step: &str) {
     assert!(error.to_string().contains(next_step), "{error}");
 }
 
-/// Each with what is found wrong with it.
+/// Each refusal names what is wrong with the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_loses_its_messages_is_found_and_none_is_created() {
     for version in ALL {

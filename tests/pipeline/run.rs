@@ -1,5 +1,5 @@
-//! The same manifest on one host, without Kubernetes: `image-pipeline run`, with Secrets as directories
-//! or in the environment.
+//! `image-pipeline run`: the same manifest on one host without Kubernetes, with Secrets as directories or in the
+//! environment.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,7 +24,7 @@ async fn scene(name: &str, version: Version) -> (Scene, Host) {
 
 async fn ends_well(mut process: Process) {
     process.terminate();
-    let code = eventually("it to end", LIMIT, async || process.exit_code().ok_or("it runs".to_owned())).await;
+    let code = eventually("the process to end", LIMIT, async || process.exit_code().ok_or("it runs".to_owned())).await;
     assert_eq!(code, 0, "{}", process.log());
 }
 
@@ -36,7 +36,7 @@ async fn a_manifest_runs_on_one_host() {
     scene.publish(&images).await;
     let process = host.run(Path::new(PROGRAM), &Port::reserve(), &[]);
     scene.stores(&images, LIMIT).await;
-    assert!(process.log().contains("/spec/scaling"), "what has no meaning is said: {}", process.log());
+    assert!(process.log().contains("/spec/scaling"), "ignored fields are reported: {}", process.log());
     ends_well(process).await;
     scene.client.holds(&scene.settings.queue, 0).await;
 }

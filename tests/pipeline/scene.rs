@@ -1,5 +1,5 @@
-//! What one test needs, under one name: a queue, its parking queue, a bucket and the flags that join
-//! them. It must never share a queue or a bucket between tests, which run side by side.
+//! The parts of one test, under one name: a queue, its parking queue, a bucket and the consumer's settings. Tests
+//! run in parallel and share no queue or bucket.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use support::eventually::eventually;
 use support::images::Sample;
 use support::proxy::{Mode, Proxy};
 
-/// A queue, a bucket, and who looks at them.
+/// A queue and a bucket, with access to both.
 pub struct Scene {
     /// The test's own connection.
     pub client: Client,
     /// The S3 server.
     pub store: &'static Store,
-    /// What the consumer is told.
+    /// Configuration of the consumer.
     pub settings: Settings,
 }
 
 impl Scene {
-    /// On a shared broker, with queue and bucket made.
+    /// Uses a shared broker; creates the queue and the bucket.
     pub async fn new(name: &str, version: Version) -> Self {
         let broker = Broker::shared(version).await;
         Self::at(name, version, &broker.address()).await
     }
 
-    /// As `new`, for a broker or a user of the test's own.
+    /// As `new`, for the test's own broker or user.
     pub async fn at(name: &str, version: Version, address: &BrokerAddress) -> Self {
         let scene = Self::bare(name, address).await;
         scene.client.declare(&scene.settings.queue, version.queue_type()).await;
@@ -38,7 +38,7 @@ impl Scene {
         scene
     }
 
-    /// Neither queue nor bucket is there yet.
+    /// Creates neither the queue nor the bucket.
     pub async fn bare(name: &str, address: &BrokerAddress) -> Self {
         let client = Client::connect(address).await.expect("a connection");
         let store = Store::shared().await;
@@ -46,7 +46,7 @@ impl Scene {
         Self { client, store, settings }
     }
 
-    /// Puts a proxy before the store.
+    /// Puts a proxy before S3.
     pub fn through_proxy(&mut self, mode: Mode) -> Proxy {
         let proxy = Proxy::start(self.store.address(), mode);
         self.settings.endpoint = format!("http://{}", proxy.address());
@@ -71,7 +71,7 @@ impl Scene {
             if missing.is_empty() { Ok(objects) } else { Err(format!("{} missing: {missing:?}", missing.len())) }
         })
         .await;
-        assert_eq!(objects.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "nothing beside them");
+        assert_eq!(objects.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "no other objects");
         for sample in samples {
             let object = &objects[&format!("{prefix}{}", sample.name)];
             assert_eq!(image::guess_format(object).expect("an image"), image::ImageFormat::Png, "{}", sample.name);
@@ -80,8 +80,8 @@ impl Scene {
         }
     }
 
-    /// Ends the consumer as Kubernetes does, and checks that nothing is left in the queue and that
-    /// so many messages are parked.
+    /// Ends the consumer as Kubernetes does. Checks that the queue is empty and that this number of messages is
+    /// parked.
     pub async fn ends_with_parked(&self, mut consumer: Consumer, parked: u32) {
         let idle = "to hold nothing";
         consumer.status_is(idle, Duration::from_secs(10), |status| status.in_flight == 0).await;

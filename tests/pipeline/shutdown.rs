@@ -1,5 +1,4 @@
-//! SIGTERM: what is held is finished or handed back, the rest is left alone, and the process ends in
-//! time.
+//! SIGTERM: the consumer finishes or requeues the messages it holds, takes no more, and ends in time.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use support::eventually::LIMIT;
 use support::images::{Sample, samples};
 use support::proxy::Mode;
 
-/// What is still in the queue once the consumer is gone.
+/// Image names of the messages left in the queue.
 fn names(left: &[Delivery]) -> BTreeSet<String> {
     let name = |delivery: &Delivery| {
         let body: serde_json::Value = serde_json::from_slice(&delivery.data).expect("our own body");
@@ -34,9 +33,9 @@ async fn under_load(name: &str, version: Version) {
     let stored: BTreeSet<String> = scene.store.objects(&scene.settings.bucket).into_keys().collect();
     scene.client.holds(&scene.settings.queue, (images.len() - stored.len()) as u32).await;
     let left = scene.client.take(&scene.settings.queue).await;
-    assert!(!left.is_empty(), "it was told to end while there was work");
+    assert!(!left.is_empty(), "the stop must come before the queue is empty");
     let redelivered = left.iter().filter(|delivery| delivery.redelivered).count();
-    assert_eq!(redelivered, 0, "it finished what it held: of {} left none had been delivered before", left.len());
+    assert_eq!(redelivered, 0, "of {} messages left, none may have been delivered before", left.len());
     let left = names(&left);
     assert!(left.is_disjoint(&stored), "stored and still in the queue: {:?}", left.intersection(&stored));
     let all: BTreeSet<String> = images.iter().map(|Sample { name, .. }| name.clone()).collect();
@@ -58,7 +57,7 @@ async fn a_stop_under_load_finishes_what_is_held_of_a_quorum_queue_of_rabbitmq_4
     under_load("stop-quorum-4-3", Version::FourThree).await;
 }
 
-/// Once is chance: each stop must leave nothing behind that was delivered and not finished.
+/// One clean stop may be chance. No stop may leave a message that was delivered and not finished.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_stops_under_load_give_nothing_back() {
     let scene = Scene::new("twenty-stops", Version::Four).await;
@@ -73,7 +72,7 @@ async fn twenty_stops_under_load_give_nothing_back() {
         assert_eq!(code, 0, "stop {stop}: {}", consumer.log());
     }
     let stored = scene.store.objects(&scene.settings.bucket).len();
-    assert!(stored < images.len(), "there was work to the end");
+    assert!(stored < images.len(), "the last stop must come before the queue is empty");
     let consumer = Consumer::start(&scene.settings);
     let left = (images.len() - stored) as u64;
     consumer.status_is("to have stored the rest", LIMIT, |status| status.processed == left).await;
@@ -88,7 +87,7 @@ async fn redelivered(consumer: &Consumer) -> u64 {
     counted.expect("the metric").parse().expect("a number")
 }
 
-/// There is no use in waiting for the store: somebody else may take the messages.
+/// Waiting for S3 is useless: another consumer may take the messages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_while_the_store_is_down_hands_everything_back_at_once() {
     let mut scene = Scene::new("stop-down", Version::Four).await;
@@ -96,7 +95,7 @@ async fn a_stop_while_the_store_is_down_hands_everything_back_at_once() {
     let images = samples(20);
     scene.publish(&images).await;
     let mut consumer = Consumer::start(&scene.settings);
-    let fails = "to know that the store is down";
+    let fails = "to report that S3 is down";
     consumer.status_is(fails, Duration::from_secs(10), |status| status.storage.fault().is_some()).await;
     let told = Instant::now();
     consumer.terminate();
@@ -108,13 +107,13 @@ async fn a_stop_while_the_store_is_down_hands_everything_back_at_once() {
     assert!(scene.store.objects(&scene.settings.bucket).is_empty());
 }
 
-/// A pod that never reached its broker has nothing to finish.
+/// A pod that never connected to its broker has nothing to finish.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_without_a_broker_ends_at_once() {
     let mut scene = Scene::new("stop-alone", Version::Four).await;
     scene.settings.vhost = "nowhere".to_owned();
     let mut consumer = Consumer::start(&scene.settings);
-    let fails = "to know that there is no broker for it";
+    let fails = "to report the broker's fault";
     consumer.status_is(fails, Duration::from_secs(10), |status| status.broker.fault().is_some()).await;
     consumer.terminate();
     assert_eq!(consumer.exit_code(Duration::from_secs(5)).await, 0, "{}", consumer.log());

@@ -1,5 +1,5 @@
-//! A connection that stays while what it was for ends: the queue forgets its consumer and tells
-//! nobody, or the broker closes the channel alone. The consumer notices, and begins anew.
+//! The connection stays while consuming ends: the queue forgets its consumer without notice, or the broker closes
+//! only the channel. The consumer notices and starts again.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use support::eventually::LIMIT;
 use support::images::samples;
 use support::proxy::Mode;
 
-/// Two looks, half a minute apart, are needed to know a stall.
+/// Detecting a stall takes two checks, half a minute apart.
 const KNOWN: Duration = Duration::from_secs(75);
 
-/// Work is done again within this time.
+/// Work resumes within this time.
 const HEALED: Duration = Duration::from_secs(15);
 
-/// The queue's process is told that the consumer has cancelled; the channel is told nothing.
+/// Erlang expressions that tell the queue's process, but not the channel, that the consumer has canceled.
 const CLASSIC: &str = "gen_server2:call(amqqueue:get_pid(Q), {basic_cancel, Channel, Tag, undefined, <<\"tests\">>}).";
 const QUORUM: &str = "ra:process_command(amqqueue:get_pid(Q), rabbit_fifo:make_checkout({Tag, Channel}, cancel, #{})).";
 
@@ -34,14 +34,14 @@ async fn forgotten(name: &str, version: Version, forget: &str) {
     scene.publish(&images).await;
     scene.client.holds(&scene.settings.queue, 6).await;
     let status = consumer.status().await.expect("a status");
-    assert!(status.consuming && status.in_flight == 0 && status.last_error.is_none(), "nobody was told: {status:?}");
+    assert!(status.consuming && status.in_flight == 0 && status.last_error.is_none(), "not yet known: {status:?}");
 
     let stalled = |fault: &Fault| fault.reason == Reason::ConsumerStalled;
     let known = |status: &PodStatus| status.last_error.as_ref().is_some_and(stalled);
-    consumer.status_is("to know that it is stalled", KNOWN, known).await;
+    consumer.status_is("to report the stall", KNOWN, known).await;
     scene.stores(&images, HEALED).await;
     consumer.status_is("to consume", HEALED, |status| status.consuming && status.broker.fault().is_none()).await;
-    assert!(consumer.is_running(), "healed without a restart");
+    assert!(consumer.is_running(), "recovered without a restart");
     scene.ends_with_parked(consumer, 0).await;
 }
 
@@ -53,8 +53,8 @@ async fn a_consumer_that_its_queue_forgets_begins_anew() {
     );
 }
 
-/// RabbitMQ's own limit for acknowledgements, half an hour unless it is set, met by a store that is
-/// slower than that: the channel goes, the connection stays, and the messages come again.
+/// RabbitMQ closes a channel whose acknowledgements take longer than its limit (half an hour by default). A slow S3
+/// exceeds the limit: the channel closes, the connection stays, and the messages are redelivered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_the_broker_closes_is_opened_anew() {
     let broker = Broker::own(Version::Four).await;
@@ -68,11 +68,11 @@ async fn a_channel_that_the_broker_closes_is_opened_anew() {
     let consumer = Consumer::start(&scene.settings);
     let timed_out = |fault: &Fault| fault.reason == Reason::ConnectionLost && fault.message.contains("timed out");
     let known = |status: &PodStatus| status.last_error.as_ref().is_some_and(timed_out);
-    let status = consumer.status_is("to be told of the limit", LIMIT, known).await;
+    let status = consumer.status_is("to report the timeout", LIMIT, known).await;
     assert_eq!((status.processed, status.parked), (0, 0));
     proxy.set(Mode::Pass);
     consumer.status_is("to have stored all", HEALED, |status| status.processed == 6).await;
     scene.stores(&images, HEALED).await;
-    assert!(consumer.is_running(), "healed without a restart");
+    assert!(consumer.is_running(), "recovered without a restart");
     scene.ends_with_parked(consumer, 0).await;
 }

@@ -1,5 +1,5 @@
-//! Whatever is wrong with the store: nothing is parked or lost, the status names the cause, and the
-//! work goes on by itself once the cause is gone.
+//! S3 faults: nothing is parked or lost, the status names the cause, and work resumes automatically once the cause
+//! is gone.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use support::eventually::{LIMIT, eventually};
 use support::images::samples;
 use support::proxy::Mode;
 
-/// A fault that a pod can see is named within this time.
+/// The status names a fault that a pod can see within this time.
 const NAMED: Duration = Duration::from_secs(10);
 
-/// Work is done again within this time.
+/// Work resumes within this time.
 const HEALED: Duration = Duration::from_secs(15);
 
-/// Publishes into a scene whose store fails, waits for the reason, mends it, waits for the images.
+/// Publishes while S3 fails, waits for the reason, repairs S3 and waits for the images.
 async fn heals(scene: Scene, reason: Reason, mend: impl AsyncFnOnce(&Scene)) {
     let images = samples(12);
     let consumer = Consumer::start(&scene.settings);
@@ -32,7 +32,7 @@ async fn heals(scene: Scene, reason: Reason, mend: impl AsyncFnOnce(&Scene)) {
     assert_eq!(status.last_error.map(|fault| fault.reason), Some(reason));
     let (code, body) = consumer.get("/readyz").await.expect("an answer");
     assert!(code == 503 && body.contains(reason.as_str()), "{code} {body}");
-    assert_eq!(consumer.get("/livez").await.expect("an answer").0, 200, "to restart it would not help");
+    assert_eq!(consumer.get("/livez").await.expect("an answer").0, 200, "a restart would not help");
 
     mend(&scene).await;
     scene.stores(&images, HEALED).await;
@@ -42,7 +42,7 @@ async fn heals(scene: Scene, reason: Reason, mend: impl AsyncFnOnce(&Scene)) {
         other => Err(format!("{other:?}")),
     })
     .await;
-    assert!(consumer.is_running(), "healed without a restart");
+    assert!(consumer.is_running(), "recovered without a restart");
     scene.ends_with_parked(consumer, 0).await;
 }
 

@@ -1,5 +1,5 @@
-//! Whatever the store answers, or does not: the message stays until it has said yes, and the status
-//! says what the matter is.
+//! Answers of S3, and missing answers: a message stays until S3 has confirmed the upload, and the status names the
+//! cause.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -23,13 +23,13 @@ use support::eventually::{LIMIT, eventually};
 use support::images::samples;
 use support::port::Port;
 
-/// A fault that a pod can see is named within this time.
+/// The status names a fault that a pod can see within this time.
 const NAMED: Duration = Duration::from_secs(12);
 
-/// Work is done again within this time.
+/// Work resumes within this time.
 const HEALED: Duration = Duration::from_secs(20);
 
-/// A scene whose store is reached through a proxy with a fault.
+/// A scene that reaches S3 through a tap with a fault.
 pub async fn scene(name: &str, version: Version, fault: Fault) -> (Scene, StoreTap) {
     let mut scene = Scene::new(name, version).await;
     let faulty = StoreTap::start(Port::reserve(), scene.store.address(), &Wire::default());
@@ -84,7 +84,7 @@ survives! {
     stalling: Three, Fault::Stall, StorageTimeout;
 }
 
-/// Slow is not broken: everything is stored, nothing twice, and no fault is told.
+/// Slow is not broken: everything is stored once, and no fault is reported.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_store_is_waited_for() {
     let (scene, faulty) = scene("slow-store", Version::Four, Fault::Slow(Duration::from_millis(700))).await;
@@ -97,20 +97,20 @@ async fn a_slow_store_is_waited_for() {
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// S3 has the object and the answer is lost: it is stored again, the same bytes under the same key.
+/// S3 stores the object, but the answer is lost. The consumer uploads again: the same bytes under the same key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_lost_after_the_commit_is_asked_for_again() {
     let (scene, faulty) = scene("lost-answer", Version::Four, Fault::ResetAfterCommit).await;
     let images = samples(10);
     scene.publish(&images).await;
     let consumer = Consumer::start(&scene.settings);
-    eventually("an object to be stored again and again", LIMIT, async || match faulty.met() {
+    eventually("repeated uploads of an object", LIMIT, async || match faulty.met() {
         met if met > 4 => Ok(()),
         met => Err(met.to_string()),
     })
     .await;
     let first = scene.store.objects(&scene.settings.bucket);
-    assert!(!first.is_empty(), "the store took it");
+    assert!(!first.is_empty(), "S3 stored it");
     assert_eq!(consumer.status().await.expect("a status").processed, 0, "no acknowledgement without an answer");
     faulty.set(Fault::None);
     consumer.status_is("to count all", HEALED, |status| status.processed == 10).await;
@@ -124,7 +124,7 @@ fn names(reason: Reason, part: &str) -> impl Fn(&PodStatus) -> bool {
     move |status| status.storage.fault().is_some_and(|fault| fault.reason == reason && fault.message.contains(part))
 }
 
-/// A console's port, a portal, a proxy's page for signing in.
+/// For example a console's port, a captive portal, or a proxy's sign-in page.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_answers_200_to_everything_stores_nothing() {
     let mut scene = Scene::new("page", Version::Four).await;
@@ -145,7 +145,7 @@ async fn a_server_that_answers_200_to_everything_stores_nothing() {
     scene.client.holds(&scene.settings.parking, 0).await;
 }
 
-/// An HTTP proxy with a limit of the body's size: at once, and the store is not at fault.
+/// An HTTP proxy limits the size of bodies: the image is parked immediately, and S3 is not at fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_is_too_large_for_a_proxy_is_parked_at_once() {
     let (scene, faulty) = scene("proxy-limit", Version::Four, Fault::None).await;
@@ -161,12 +161,12 @@ async fn an_image_that_is_too_large_for_a_proxy_is_parked_at_once() {
     assert_eq!(status.storage.fault(), None);
     let last = status.last_error.expect("an error");
     assert!(last.reason == Reason::ImageTooLarge && last.message.contains("an HTTP proxy"), "{last:?}");
-    assert_eq!(faulty.met(), 10, "none is tried again");
+    assert_eq!(faulty.met(), 10, "no upload is retried");
     scene.stores(&images[10..], LIMIT).await;
     scene.ends_with_parked(consumer, 10).await;
 }
 
-/// A store that passes over `If-None-Match`; what it holds.
+/// An S3 that ignores `If-None-Match`, and the objects it holds.
 pub fn ignoring() -> (Recorder, Arc<Mutex<BTreeMap<String, Bytes>>>) {
     let objects = Arc::<Mutex<BTreeMap<String, Bytes>>>::default();
     let held = Arc::clone(&objects);
@@ -184,14 +184,14 @@ pub fn ignoring() -> (Recorder, Arc<Mutex<BTreeMap<String, Bytes>>>) {
                 StatusCode::NO_CONTENT.into_response()
             }
             (_, None) => StatusCode::NOT_FOUND.into_response(),
-            // To HEAD the server leaves the body out, and its length in.
+            // For HEAD the server sends the length without the body.
             (_, Some(body)) => ([("etag", "\"1\"")], body.clone()).into_response(),
         }
     };
     (Recorder::start(answer), objects)
 }
 
-/// The first image of a name stays, and what is wrong is said.
+/// The first image of a name stays, and the status names the fault.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_ignores_preconditions_replaces_no_image() {
     let mut scene = Scene::new("ignoring", Version::Four).await;
@@ -214,7 +214,7 @@ async fn a_store_that_ignores_preconditions_replaces_no_image() {
     scene.client.holds(&scene.settings.parking, 1).await;
 }
 
-/// A bucket whose policy demands conditional writes takes images from the first on.
+/// A bucket policy that requires conditional writes accepts every image, the first included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_that_demands_conditional_writes_is_kept_to() {
     let (mut scene, faulty) = scene("demands-condition", Version::Four, Fault::None).await;

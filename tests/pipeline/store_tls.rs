@@ -1,5 +1,4 @@
-//! TLS with the store: an authority of one's own, its rotation while the consumer runs, and what is
-//! said of each thing that is wrong.
+//! TLS with S3: a private authority, its rotation while the consumer runs, and the message for each fault.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use servers::broker::Version;
 use support::certificates::Authority;
 use support::images::samples;
 
-/// A fault is named, or gone, by the next attempt but one.
+/// A fault is reported, or cleared, by the second attempt.
 const NOTICED: Duration = Duration::from_secs(20);
 
 const AUTHORITY: SecretRole = SecretRole::StoreAuthority;
@@ -27,7 +26,7 @@ async fn names(consumer: &Consumer, reason: Reason, part: &str) -> PodStatus {
     status
 }
 
-/// Whoever is not known is not trusted, and a name that is not in the certificate is not the store's.
+/// An unknown authority is not trusted, and the certificate must name the endpoint's host.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_not_known_by_authority_or_name_is_refused() {
     let ours = Authority::new("ours");
@@ -50,8 +49,8 @@ async fn a_store_that_is_not_known_by_authority_or_name_is_refused() {
     assert_eq!(names(&consumer, Reason::TlsFailed, unnamed).await.processed, 0);
 }
 
-/// The Secret is missing at first, then wrong in every way; once it is right it changes to another
-/// authority and back, all under one consumer.
+/// The Secret is missing at first, then wrong in several ways. Once right, it changes to another authority and
+/// back, all with one consumer.
 async fn authority(name: &str, version: Version, other: &str) {
     let (ours, other) = (Authority::new("ours"), Authority::new(other));
     let mut scene = Scene::new(name, version).await;
@@ -74,15 +73,15 @@ async fn authority(name: &str, version: Version, other: &str) {
 
     scene.settings.write_secret(AUTHORITY, &[("ca.crt", &other.certificate)]);
     scene.publish(&images[6..12]).await;
-    assert_eq!(names(&consumer, Reason::TlsFailed, untrusted).await.processed, 6, "trust was taken away");
-    // As both are there while an authority is being replaced.
+    assert_eq!(names(&consumer, Reason::TlsFailed, untrusted).await.processed, 6, "trust was removed");
+    // During a rotation the Secret has both authorities.
     let both = format!("{}{}", other.certificate, ours.certificate);
     scene.settings.write_secret(AUTHORITY, &[("ca.crt", &both)]);
     scene.stores(&images[..12], NOTICED).await;
     scene.settings.write_secret(AUTHORITY, &[("ca.crt", &ours.certificate)]);
     scene.publish(&images[12..]).await;
     scene.stores(&images, NOTICED).await;
-    assert!(consumer.is_running(), "healed without a restart");
+    assert!(consumer.is_running(), "recovered without a restart");
     scene.ends_with_parked(consumer, 0).await;
 }
 
@@ -91,7 +90,7 @@ async fn an_authority_of_ones_own_is_replaced_by_another() {
     authority("store-authority", Version::Four, "other").await;
 }
 
-/// As an authority is made anew, with another key: the store's certificate is of its name still.
+/// The new authority has the same name and another key, so S3's certificate still names it as issuer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_of_ones_own_is_replaced_by_one_of_its_name() {
     authority("store-authority-anew", Version::Three, "ours").await;

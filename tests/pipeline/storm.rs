@@ -1,5 +1,5 @@
-//! Everything at once: a store that refuses, lags and forgets to answer, a broker whose connections
-//! are ended, consumers that are killed, and poison between the images. The account is clean.
+//! All faults together: S3 refuses, is slow and loses answers, broker connections are closed, consumers are killed,
+//! and bad messages are mixed with images. The account must be clean.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use support::images::{Sample, samples};
 
 const IMAGES: u32 = 160;
 
-/// After so many images there is something bad.
+/// One bad message follows each group of this many images.
 const POISON_EVERY: usize = 16;
 
-/// The same storm each time, as far as the order of requests is the same.
+/// The same faults in each run, as far as the order of requests is the same.
 const SEED: u64 = 20;
 
 fn weather() -> Faults {
@@ -38,7 +38,8 @@ async fn publish(accounted: &Accounted, images: &[Sample]) {
     }
 }
 
-/// Waits until the store has taken so many uploads. Every fourth fails, and each failure begins another slow start.
+/// Waits until S3 has accepted this number of uploads. Every fourth fails, and each failure causes another slow
+/// start.
 async fn taken(accounted: &Accounted, uploads: usize) {
     eventually(&format!("{uploads} uploads"), LIMIT * 3, async || match accounted.uploads() {
         taken if taken >= uploads => Ok(()),
@@ -77,7 +78,7 @@ async fn weathers(name: &str, version: Version) {
     assert_eq!(account.queued, 0, "{account:?}");
     assert_eq!(account.attempted, images.len() + images.len().div_ceil(POISON_EVERY));
     assert!(account.confirmed > account.attempted * 9 / 10, "{account:?}");
-    assert!(account.duplicates > 0 && account.redelivered > 0, "a storm leaves its marks: {account:?}");
+    assert!(account.duplicates > 0 && account.redelivered > 0, "the faults had no effect: {account:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

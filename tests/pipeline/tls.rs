@@ -1,5 +1,5 @@
-//! TLS with the broker, on both versions: an authority of one's own, certificates of clients, who
-//! they name, and what is said of each thing that is wrong.
+//! TLS with RabbitMQ on two versions: a private authority, client certificates, the users they name, and the
+//! message for each fault.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use servers::client::Client;
 use support::certificates::{Authority, Certificate};
 use support::images::samples;
 
-/// A fault that a pod can see is named within this time.
+/// The status names a fault that a pod can see within this time.
 const NAMED: Duration = Duration::from_secs(10);
 
-/// Work is done again within this time.
+/// Work resumes within this time.
 const HEALED: Duration = Duration::from_secs(15);
 
 const AUTHORITY: SecretRole = SecretRole::BrokerAuthority;
@@ -41,8 +41,8 @@ async fn refused(address: &BrokerAddress, tls: Option<Material>) -> (Reason, Str
     (refused.reason(), refused.to_string())
 }
 
-/// The broker's certificate comes from an authority that only a Secret knows; the Secret is missing
-/// at first, then holds another authority, perhaps of the same name, then the right one.
+/// The broker's certificate comes from an authority that only a Secret has. The Secret is missing at first, then
+/// has another authority (in one test of the same name), then the right one.
 async fn authority(name: &str, version: Version, host: &str, other: &str) {
     let (ours, other) = (Authority::new("ours"), Authority::new(other));
     let certificate = ours.server("DNS:localhost, IP:127.0.0.1");
@@ -62,7 +62,7 @@ async fn authority(name: &str, version: Version, host: &str, other: &str) {
     names(&consumer, Reason::TlsFailed, "authority that is not trusted").await;
     scene.settings.write_secret(AUTHORITY, &[("ca.crt", &ours.certificate)]);
     scene.stores(&images, HEALED).await;
-    assert!(consumer.is_running(), "healed without a restart");
+    assert!(consumer.is_running(), "recovered without a restart");
     scene.ends_with_parked(consumer, 0).await;
 
     let (reason, words) = refused(&plain, Some(Material::default())).await;
@@ -91,8 +91,8 @@ async fn an_authority_of_ones_own_with_a_quorum_queue() {
     authority("tls-quorum", Version::Four, "127.0.0.1", "ours").await;
 }
 
-/// The broker demands a certificate; then the certificate alone says who the consumer is, and
-/// changes with its user.
+/// The broker requires a client certificate. Later the certificate alone identifies the user, and changes with the
+/// user.
 async fn mutual(name: &str, version: Version) {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let certificate = ours.server("DNS:localhost");
@@ -121,7 +121,7 @@ async fn mutual(name: &str, version: Version) {
     scene.publish(&images[..6]).await;
     scene.stores(&images[..6], HEALED).await;
 
-    // No username anywhere: the certificate's common name is it.
+    // No username is set: the certificate's common name is the user.
     scene.settings.write_broker_secret(&BrokerAddress {
         username: String::new(),
         password: String::new(),
@@ -142,11 +142,11 @@ async fn mutual(name: &str, version: Version) {
     scene.client = Client::connect(&tenant).await.expect("a connection");
     scene.publish(&images[12..]).await;
     scene.stores(&images, HEALED).await;
-    assert!(!consumer.log().contains("PRIVATE KEY"), "a key is no text for a log");
+    assert!(!consumer.log().contains("PRIVATE KEY"), "the log contains a private key");
     scene.ends_with_parked(consumer, 0).await;
 }
 
-/// A user that has no password, as those of certificates have none.
+/// A user without a password, as users with certificates are.
 fn user(broker: &Broker, name: &str, vhost: &str) {
     broker.control(&["add_user", name, "none"]);
     broker.control(&["clear_password", name]);

@@ -1,5 +1,5 @@
-//! How one image is followed: the id and the trace of its message are in the object's metadata, and in
-//! the one line that the log has of each of its ends, also after it was parked and put back.
+//! How to follow one image: the message's id and trace are in the object's metadata and in the one log line of each
+//! outcome, also after the message was parked and redriven.
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ async fn metadata(scene: &Scene, key: &str) -> HashMap<String, String> {
     scene.store.head(&scene.settings.bucket, key).await.metadata.expect("metadata")
 }
 
-/// The one line of a message's end.
+/// The only log line with this message id.
 fn line(consumer: &Consumer, id: &str) -> Value {
     let log = consumer.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
@@ -41,7 +41,7 @@ fn line(consumer: &Consumer, id: &str) -> Value {
     of_it.remove(0)
 }
 
-/// Takes the time out of a line, and what is the same in all of them.
+/// Removes the times and the fields that all lines share.
 fn told(mut line: Value) -> Value {
     assert!(line["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{line}");
     assert_eq!(line["pipeline"], "greench/tests");
@@ -95,7 +95,7 @@ async fn an_image_is_followed_from_its_message_to_its_object() {
     assert_eq!(of_object["image-pipeline-message-id"], "flight%207");
     assert_eq!(of_object["image-pipeline-traceparent"], TRACE);
 
-    // The same pixels by another message: the object is the first one's, and the log says so.
+    // Another message with the same pixels: the object keeps the first message's metadata, and the log says so.
     publish(&scene, &image, properties("repeat", TRACE)).await;
     consumer.status_is("to have compared it", LIMIT, |status| status.processed == 2).await;
     assert_eq!(line(&consumer, "repeat")["stored"], "AlreadyThere");

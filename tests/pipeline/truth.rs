@@ -1,6 +1,5 @@
-//! Every fault of a broker that the operator can see for itself: named in the pipeline's status
-//! within the promised time, and gone from it as soon after it is mended, on a real broker. It must
-//! never shorten the poll interval that users have.
+//! Broker faults that the operator can see, on a real broker: the pipeline's status names each fault within the
+//! promised time, and clears it as fast after the fix. The pipeline has the default poll interval.
 
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use support::api_server::ApiServer;
 use support::certificates::Authority;
 use support::eventually::eventually;
 
-/// The promise, in both directions.
+/// The promised time for a fault to appear in the status, and to disappear.
 const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What is changed of a scene in which everything is right.
+/// A deviation from a scene in which everything is right.
 #[derive(Clone, Default)]
 struct Fault {
     queue: Option<&'static str>,
@@ -37,7 +36,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Puts Secrets and pipeline as they are with a fault.
+    /// Writes the Secrets and the pipeline with a fault.
     fn show(&self, fault: &Fault) {
         let port = fault.port.unwrap_or(self.port).to_string();
         let password = fault.password.unwrap_or("truth");
@@ -115,7 +114,7 @@ async fn the_status_names_what_is_wrong_with_a_broker_and_that_it_is_mended() {
     let devices = Client::connect(&tenant).await.expect("a connection");
     devices.declare("truth", Version::Three.queue_type()).await;
     drop(devices);
-    // Written to disk at once, or the broker that is killed below may know nothing of it.
+    // Writes the queue to disk immediately. Otherwise the broker that is killed below may lose it.
     broker.control(&["stop_app"]);
     broker.control(&["start_app"]);
     let port = broker.with_tls("localhost", &tenant).port;

@@ -1,6 +1,6 @@
-//! The messages: small images of every kind, a few huge ones, some that are sent twice, and one in
-//! twenty that can never be stored, each in its own way. Pure: the seed, the pipeline and the number
-//! make the message. It must never make one of which it is not known what must become of it.
+//! The messages of the soak: small images of every kind, a few huge images, some images sent twice, and 5 % that
+//! can never be stored, for different reasons. Seed, pipeline and number determine a message, and each message has
+//! a known expected outcome.
 
 use std::io::Cursor;
 use std::sync::LazyLock;
@@ -17,31 +17,32 @@ use accounting::ledger::{Digest, Entry, Expectation, Key};
 use accounting::pixels;
 use support::images;
 
-/// Of a hundred messages so many are bad.
+/// Percentage of bad messages.
 const BAD_PERCENT: usize = 5;
 
-/// Of so many pairs one shares a name.
+/// One pair of messages in this many shares a name.
 const PAIRS_PER_NAME: usize = 50;
 
-/// Of so many messages one is huge.
+/// One message in this many is huge.
 const PER_HUGE: usize = 300;
 
-/// Small images to choose from.
+/// Number of different small images.
 const SMALL: u32 = 60;
 
-/// Pixels along a side of a huge one.
+/// Side length of a huge image, in pixels.
 const HUGE_SIDE: u32 = 1000;
 
-/// The reason of messages whose headers the library of the consumer can't read.
+/// Reason for parking messages whose headers the consumer's library can't read.
 const UNREADABLE: &str = "MessageUnreadable";
 
-/// Pixels along a side of one that crashes a consumer with too little memory: nearly as many as `maxPixels` allows.
+/// Side length, in pixels, of an image that crashes a consumer with too little memory. It has nearly `maxPixels`
+/// pixels.
 const CRASHING_SIDE: u32 = 7000;
 
-/// Bytes of the pixels of one that crashes a consumer.
+/// Size of the pixels of such an image, in bytes.
 pub const CRASHING_PIXELS: u64 = 3 * CRASHING_SIDE as u64 * CRASHING_SIDE as u64;
 
-/// An image file as it is sent, and the digest of its pixels.
+/// An image file, its base64 text, and the digest of its pixels.
 struct Image {
     ending: String,
     file: Vec<u8>,
@@ -57,7 +58,7 @@ pub struct Bodies {
     crashing: LazyLock<String>,
 }
 
-/// A way to be bad.
+/// The defect of a bad message.
 #[derive(Clone, Copy, Debug, strum::EnumIter, Eq, PartialEq)]
 enum Bad {
     Json,
@@ -78,7 +79,7 @@ impl Image {
 }
 
 impl Bodies {
-    /// Those of a seed.
+    /// Makes the images for this seed.
     pub fn draw(seed: u64) -> Self {
         let small = images::samples(SMALL).into_iter().map(|sample| {
             let ending = sample.name.rsplit_once('.').expect("an ending").1.to_owned();
@@ -88,12 +89,12 @@ impl Bodies {
         Self { seed, small: small.collect(), huge, crashing: LazyLock::new(|| STANDARD.encode(plain(CRASHING_SIDE))) }
     }
 
-    /// The message of a number.
+    /// The message with this number.
     pub fn message(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
         let mut pair = self.random(plan, number / 2 * 2, 1);
         let mut random = self.random(plan, number, 2);
         if pair.usize(0..PAIRS_PER_NAME) == 0 {
-            // The same image again, but where another of its name has to be refused.
+            // The pair has the same image, except where the policy refuses a different image of the same name.
             let first = pair.usize(0..self.small.len());
             let other = if plan.on_conflict == FAIL { number % 2 * 15 } else { 0 };
             let image = &self.small[(first + other) % self.small.len()];
@@ -110,12 +111,12 @@ impl Bodies {
         self.good(plan, &format!("{number:07}"), image)
     }
 
-    /// A huge one beside the others, of a number of its own.
+    /// A huge image outside the numbered messages, with its own number.
     pub fn huge(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
         self.good(plan, &format!("huge-{number:05}"), &self.huge)
     }
 
-    /// One that crashes a consumer which has less memory left than its pixels take.
+    /// An image that crashes a consumer with less free memory than its pixels need.
     pub fn crashing(&self, plan: &Plan, number: usize) -> (Entry, Vec<u8>) {
         let name = format!("crashing-{number:05}.jpg");
         let body = body(&name, &self.crashing);
@@ -160,7 +161,7 @@ impl Bodies {
     }
 }
 
-/// Whether a message has to take the way on which its headers become unreadable.
+/// Whether the message must be published through the proxy that makes its headers unreadable.
 pub fn has_unreadable_headers(entry: &Entry) -> bool {
     matches!(&entry.expectation, Expectation::Bad { reason } if reason == UNREADABLE)
 }
@@ -169,7 +170,7 @@ fn body(name: &str, encoded: &str) -> Vec<u8> {
     serde_json::to_vec(&json!({ "image": encoded, "image_metadata": { "image_name": name } })).expect("JSON")
 }
 
-/// A PNG of this side that can't be made smaller.
+/// A PNG of noise with this side length, which does not compress.
 fn noise(side: u32) -> Vec<u8> {
     let mut random = Rng::with_seed(1);
     let image = RgbImage::from_fn(side, side, |_, _| Rgb([random.u8(..), random.u8(..), random.u8(..)]));
@@ -178,14 +179,14 @@ fn noise(side: u32) -> Vec<u8> {
     file.into_inner()
 }
 
-/// A JPEG of this side and of one color. A JPEG is decoded whatever `spec.image.reencode` says.
+/// A single-color JPEG with this side length. A JPEG is decoded whatever `spec.image.reencode` says.
 fn plain(side: u32) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     RgbImage::from_pixel(side, side, Rgb([90, 120, 60])).write_to(&mut file, ImageFormat::Jpeg).expect("a JPEG");
     file.into_inner()
 }
 
-/// A PNG whose header says that it is a square of this side.
+/// A PNG whose header claims a square of this side length.
 fn claims(file: &[u8], side: u32) -> Vec<u8> {
     let mut file = file.to_vec();
     file[16..20].copy_from_slice(&side.to_be_bytes());
@@ -229,7 +230,7 @@ mod tests {
             assert!((150..250).contains(&bad), "{bad} of 4000 are bad");
             assert!(messages.iter().any(|(_, body)| body.len() > 1 << 20), "a huge one");
             let names: BTreeSet<_> = messages.iter().map(|(entry, _)| &entry.name).collect();
-            assert!(names.len() < messages.len() || plan.on_conflict == FAIL, "some are sent twice");
+            assert!(names.len() < messages.len() || plan.on_conflict == FAIL, "some names are sent twice");
             let twice = messages.iter().filter(|(entry, _)| entry.name.contains("-both"));
             let refused = |entry: &Entry| matches!(entry.expectation, Expectation::FirstOfItsKey { .. });
             assert!(twice.clone().count() > 20);

@@ -1,5 +1,5 @@
-//! Programs that the soak runs, without keeping a thread waiting: kubectl, helm, the cluster's
-//! scripts. Each has its time. It must never use a cluster but the tests' own.
+//! Runs programs for the soak (kubectl, helm, the cluster's scripts) without blocking a thread, each with a
+//! timeout. Uses only the tests' own cluster.
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use servers::cluster::kubectl;
 use support::eventually::eventually;
 
-/// For one run.
+/// Timeout of one run.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// For what is tried again until it succeeds: longer than the API server is away.
+/// Limit for repeating a command until it succeeds: longer than the API server is away.
 const PERSISTS: Duration = Duration::from_secs(90);
 
-/// Runs a program to its end: its standard output, or what it said of its failure.
+/// Runs a program to its end. Returns its standard output, or an error with its standard error.
 pub async fn output(command: Command) -> Result<String, String> {
     let what = format!("{command:?}");
     let run = tokio::process::Command::from(command).kill_on_drop(true).output();
@@ -23,13 +23,13 @@ pub async fn output(command: Command) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(format!("{what}: {}", text(&output.stderr))) }
 }
 
-/// Runs a program until it succeeds.
+/// Repeats a program until it succeeds.
 pub async fn persist(make: impl Fn() -> Command) -> String {
     let what = format!("{:?} to succeed", make());
     eventually(&what, PERSISTS, async || output(make()).await).await
 }
 
-/// kubectl in a namespace, until it succeeds.
+/// Repeats kubectl in a namespace until it succeeds.
 pub async fn kubectl_in(namespace: &str, arguments: &[&str]) -> String {
     persist(|| {
         let mut command = kubectl();

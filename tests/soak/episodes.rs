@@ -1,6 +1,6 @@
-//! Carries the schedule out, one episode after the other: injects, waits, heals, and waits for the
-//! first image of every pipeline that felt it. It must never go on to the next while a fault is there,
-//! nor end because one could not be brought about: that is noted, and everything is healed.
+//! Runs the schedule, one episode after the other: injects the faults, waits, heals them, and waits for the first
+//! image of every affected pipeline. If a fault can't be injected or healed, the episode records that and heals
+//! everything.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -17,33 +17,30 @@ use super::schedule::{Episode, Fault};
 use super::seen::Seen;
 use super::timeline::{Happened, Timeline};
 
-/// For a fault and its heal, beside its length.
+/// Limit for injecting and healing a fault, in addition to its length.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// An image that has not come by then does not come.
+/// Limit for the first image after a heal.
 const RECOVERS: Duration = Duration::from_secs(90);
 
-/// Between two looks at the bucket.
+/// Interval between checks for a stored image.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What an episode needs.
+/// The state that episodes share.
 pub struct Soak {
-    /// Where it happens.
     pub scene: Arc<Scene>,
-    /// What is stored.
     pub seen: Arc<Seen>,
-    /// What happens.
     pub timeline: Arc<Timeline>,
 }
 
 impl Soak {
-    /// Carries out as much of the schedule as there is time for.
+    /// Runs as much of the schedule as fits into the time.
     pub async fn run(&self, schedule: &[Episode], time: Duration) {
         let start = self.timeline.began();
         for (number, episode) in schedule.iter().enumerate() {
             tokio::time::sleep_until((start + episode.at).into()).await;
             if start.elapsed() + episode.length() > time {
-                self.timeline.say(&format!("{} episodes are left out: there is no time", schedule.len() - number));
+                self.timeline.say(&format!("{} episodes skipped: no time left", schedule.len() - number));
                 break;
             }
             self.episode(number, episode).await;
@@ -66,7 +63,7 @@ impl Soak {
                     continue;
                 }
                 Ok(Err(panic)) => message(panic),
-                Err(_) => "it does not end".to_owned(),
+                Err(_) => "it does not finish".to_owned(),
             };
             failed = true;
             self.timeline.trouble(format!("{name} of episode {number}: {why}"));
@@ -77,17 +74,17 @@ impl Soak {
         self.recovered(episode.pipeline, &healed).await;
     }
 
-    /// Ends every fault that could be there.
+    /// Ends every fault that may be active.
     pub async fn heal_all(&self) {
         let healing = AssertUnwindSafe(faults::heal_all(&self.scene)).catch_unwind();
         match tokio::time::timeout(LIMIT, healing).await {
-            Ok(Ok(())) => self.timeline.say("everything is healed"),
-            Ok(Err(panic)) => self.timeline.trouble(format!("not everything can be healed: {}", message(panic))),
-            Err(_) => self.timeline.trouble("healing does not end".to_owned()),
+            Ok(Ok(())) => self.timeline.say("all faults are healed"),
+            Ok(Err(panic)) => self.timeline.trouble(format!("healing failed: {}", message(panic))),
+            Err(_) => self.timeline.trouble("healing does not finish".to_owned()),
         }
     }
 
-    /// One fault from its injection to its heal, whose moment is returned.
+    /// Runs one fault from injection to heal, and returns the time of the heal.
     async fn fault(&self, episode: usize, Fault { kind, after, length }: Fault, pipeline: usize) -> Instant {
         tokio::time::sleep(after).await;
         let hit = kind.felt_by(pipeline);
@@ -95,7 +92,7 @@ impl Soak {
         self.timeline.say(&format!("{:>4}  {} begins, {at}, {:.1} s", episode, kind.name(), length.as_secs_f64()));
         let began = self.timeline.seconds(Instant::now());
         let heal = faults::inject(&self.scene, kind, pipeline).await;
-        // The length of the fault is what is tried: there is nothing in it to wait for.
+        // The length of the fault is part of the test, so this is no wait for a condition.
         tokio::time::sleep(length).await;
         heal.await;
         let now = Instant::now();
@@ -107,7 +104,7 @@ impl Soak {
         now
     }
 
-    /// Waits for the first image of every pipeline that felt one of these faults.
+    /// Waits for the first image of every pipeline that one of these faults affected.
     async fn recovered(&self, hit: usize, healed: &[(Kind, Instant)]) {
         let last = |pipeline: usize| {
             let felt = healed.iter().filter(|(kind, _)| kind.felt_by(hit).is_none_or(|hit| hit == pipeline));
@@ -142,7 +139,7 @@ impl Soak {
     }
 }
 
-/// What was said when something was given up.
+/// The message of a panic.
 fn message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_else(|| "a panic".to_owned())

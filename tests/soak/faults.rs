@@ -1,6 +1,5 @@
-//! What the faults do, one file for each family: each is injected and healed, and both are awaited by
-//! what they bring about. It must never leave a fault behind: `heal_all` mends what an injection that
-//! failed has left.
+//! Injects and heals the faults, one module for each family. Both wait for the effect that they cause. `heal_all`
+//! also removes what a failed injection left behind.
 
 use futures::future::{FutureExt as _, LocalBoxFuture};
 
@@ -19,10 +18,10 @@ pub mod secrets;
 mod store;
 mod wire;
 
-/// What ends a fault that is there.
+/// Ends an active fault.
 pub type Heal<'a> = LocalBoxFuture<'a, ()>;
 
-/// Brings a fault about; `pipeline` is the one that is hit, where it hits one.
+/// Injects a fault. `pipeline` is the affected pipeline, for faults that affect only one.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     match kind.hold() {
         Hold::Consumers if kind == Kind::ConsumerCrashed => crash::inject(scene, pipeline).await,
@@ -41,7 +40,7 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     }
 }
 
-/// Ends every fault that could be there.
+/// Ends every fault that may be active.
 pub async fn heal_all(scene: &Scene) {
     cluster::heal(scene).await;
     consumers::heal();
@@ -57,7 +56,7 @@ pub async fn heal_all(scene: &Scene) {
     resource::heal(scene).await;
 }
 
-/// Of a fault that is over once it was injected.
+/// The heal of a fault that ends with its injection.
 fn nothing<'a>() -> Heal<'a> {
     std::future::ready(()).boxed_local()
 }

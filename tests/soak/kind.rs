@@ -1,6 +1,5 @@
-//! The kinds of fault, and what the schedule has to know of each: what it takes hold of, whether one
-//! pipeline or all feel it, how long it lasts, and how soon images must be stored after it. It must
-//! never do anything: `faults` does.
+//! The kinds of fault, and what the schedule needs to know about each: the part it affects, whether one pipeline or
+//! all are affected, its length, and the time limit for recovery. The module `faults` injects them.
 
 use std::time::Duration;
 
@@ -8,76 +7,76 @@ use strum::{EnumIter, IntoStaticStr};
 
 use super::plan::LED;
 
-/// From the heal of any fault to the first stored image, at most.
+/// Limit from the heal of any fault to the first stored image.
 pub const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, Hash, IntoStaticStr, Ord, PartialEq, PartialOrd)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
-    /// A consumer's process is killed.
+    /// A consumer process is killed.
     ConsumerKilled,
-    /// A consumer is told to end.
+    /// A consumer receives SIGTERM.
     ConsumerTerminated,
-    /// A consumer's process is stopped, and goes on later.
+    /// A consumer process is stopped and resumed later.
     ConsumerStopped,
-    /// The kernel kills a consumer for its memory.
+    /// The kernel kills a consumer that exceeds its memory limit.
     ConsumerOutOfMemory,
-    /// Messages whose images take more memory than there is crash the consumers that decode them.
+    /// Images that need more memory than allowed crash the consumers that decode them.
     ConsumerCrashed,
-    /// The broker is shut down properly and started again.
+    /// RabbitMQ is shut down properly and started again.
     BrokerRestarted,
-    /// The broker's process is killed.
+    /// RabbitMQ's process is killed.
     BrokerKilled,
-    /// Connections to the broker are closed.
+    /// All connections to RabbitMQ are closed.
     ConnectionClosed,
-    /// Nothing gets through to the broker, and nobody is told.
+    /// No traffic reaches RabbitMQ, and neither side gets an error.
     BrokerBlackholed,
-    /// The broker has too little memory to take messages.
+    /// RabbitMQ raises a memory alarm and blocks publishers.
     MemoryAlarm,
-    /// The queue is deleted, and later made again.
+    /// The queue is deleted, and declared again later.
     QueueRecreated,
     /// The node that leads a quorum queue is killed, and started again later.
     LeaderKilled,
-    /// The store answers 500.
+    /// S3 answers 500.
     StoreFails,
-    /// The store answers 503 SlowDown.
+    /// S3 answers 503 SlowDown.
     StoreThrottles,
-    /// The store answers late.
+    /// S3 answers late.
     StoreSlow,
-    /// The store does not answer.
+    /// S3 does not answer.
     StoreHangs,
-    /// The store takes objects, and the connection breaks before it says so.
+    /// S3 stores objects, and the connection breaks before the answer.
     StoreResets,
-    /// The store denies access.
+    /// S3 denies access.
     StoreDenies,
-    /// The store calls the credentials expired.
+    /// S3 reports expired credentials.
     StoreExpired,
-    /// A proxy before the store refuses large bodies.
+    /// A proxy before S3 refuses large bodies.
     ProxyLimits,
-    /// The credentials hold for a part of the keys.
+    /// The credentials allow only some of the keys.
     StoreDeniesSome,
-    /// Another server answers in the store's place: 200, with a page.
+    /// Another server answers in place of S3: 200 with an HTML page.
     StoreIsAnother,
-    /// The bucket is gone, and later there again with all that is in it.
+    /// The bucket disappears, and returns later with all its objects.
     BucketRemoved,
-    /// The broker's user is another, told to the pipeline late.
+    /// The RabbitMQ user changes, and the pipeline's Secret follows later.
     BrokerUserRotated,
-    /// The store's key is another, told to the pipeline late.
+    /// The S3 credentials change, and the pipeline's Secret follows later.
     StoreKeyRotated,
-    /// The operator's process is killed.
+    /// The operator process is killed.
     OperatorKilled,
-    /// There are two operators, and the one that leads is taken away.
+    /// Two operators run, and the leader is deleted.
     TwoOperators,
-    /// Of two operators the one that leads is stopped, and goes on once the other leads.
+    /// Two operators run; the leader is stopped, and resumed once the other operator leads.
     LeaderPaused,
     /// The API server does not answer.
     ApiServerAway,
-    /// The node's kubelet ends, and is started again.
+    /// The node's kubelet is stopped and started again.
     KubeletRestarted,
-    /// The pipeline's spec is changed, and with it its pods.
+    /// The pipeline's spec changes, and with it the pods.
     SpecChanged,
-    /// A hand sets the size.
+    /// A user sets the size.
     ScaledByHand,
     /// The pipeline is paused.
     Paused,
@@ -87,36 +86,31 @@ pub enum Kind {
     ReleaseRolledBack,
 }
 
-/// What a fault takes hold of: no two take hold of the same at once.
+/// The part that a fault affects. Two concurrent faults never affect the same part.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hold {
-    /// The consumers' processes.
     Consumers,
-    /// The broker.
     Broker,
-    /// The cluster of brokers that one pipeline has for itself.
+    /// The RabbitMQ cluster that one pipeline has for itself.
     Leader,
-    /// The way to the broker.
+    /// The network between the pipelines and RabbitMQ.
     Wire,
-    /// The store.
     Store,
-    /// The Secrets.
     Secrets,
-    /// The operator.
     Operator,
     /// The API server and the node.
     Cluster,
-    /// The ImagePipeline.
+    /// The ImagePipeline resource.
     Resource,
 }
 
 impl Kind {
-    /// Its name in the report.
+    /// Name in the report.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// What it takes hold of.
+    /// The part that the fault affects.
     pub fn hold(self) -> Hold {
         match self {
             Self::ConsumerKilled
@@ -149,7 +143,7 @@ impl Kind {
         }
     }
 
-    /// Whether all pipelines feel it.
+    /// Whether the fault affects all pipelines.
     fn of_all(self) -> bool {
         match self {
             Self::BrokerRestarted | Self::BrokerKilled | Self::MemoryAlarm => true,
@@ -157,7 +151,7 @@ impl Kind {
         }
     }
 
-    /// The pipeline that feels it, of which the schedule has drawn one; `None`: all do.
+    /// The affected pipeline; `None` means all. `drawn` is the pipeline that the schedule has drawn.
     pub fn felt_by(self, drawn: usize) -> Option<usize> {
         match self.hold() {
             Hold::Leader => Some(LED),
@@ -165,7 +159,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is brought about through the API server, or needs the kubelet to act.
+    /// Whether injecting it needs the API server or the kubelet.
     fn needs_cluster(self) -> bool {
         match self {
             Self::BrokerRestarted | Self::MemoryAlarm | Self::QueueRecreated => true,
@@ -173,13 +167,13 @@ impl Kind {
         }
     }
 
-    /// Whether it can be there together with another.
+    /// Whether both faults can be active at the same time.
     pub fn goes_with(self, other: Self) -> bool {
         let apart = |one: Self, other: Self| one.hold() == Hold::Cluster && other.needs_cluster();
-        // A queue is deleted once it is empty, so that the broker loses nothing by our own order.
+        // A queue is deleted only when it is empty, so that the test itself loses no message.
         let alone = |one: Self, other: Self| match one {
             Self::QueueRecreated => other.hold() != Hold::Operator,
-            // A consumer that starts unseen meanwhile would have the memory, and store the image.
+            // A consumer that starts unnoticed meanwhile would have enough memory, and store the image.
             Self::ConsumerCrashed => !matches!(other.hold(), Hold::Store | Hold::Leader),
             _ => false,
         };
@@ -187,8 +181,7 @@ impl Kind {
             && !(apart(self, other) || apart(other, self) || alone(self, other) || alone(other, self))
     }
 
-    /// From its injection to its heal, in seconds: the shortest and the longest. What is over at once
-    /// lasts no time.
+    /// Shortest and longest time from injection to heal, in seconds. Zero for faults that end with their injection.
     pub fn seconds(self) -> (u64, u64) {
         match self {
             Self::ConsumerKilled
@@ -203,16 +196,16 @@ impl Kind {
             | Self::ReleaseRolledBack => (0, 0),
             Self::QueueRecreated | Self::BrokerUserRotated | Self::StoreKeyRotated | Self::BrokerRestarted => (2, 6),
             Self::LeaderKilled | Self::MemoryAlarm | Self::KubeletRestarted | Self::TwoOperators => (4, 10),
-            // Longer than two heartbeats of five seconds, and shorter.
+            // Both shorter and longer than two heartbeats of five seconds.
             Self::BrokerBlackholed | Self::ConsumerStopped => (4, 20),
-            // Longer than a Lease, shorter than the kubelet's patience.
+            // Longer than a Lease, shorter than the kubelet waits before it kills the pod.
             Self::LeaderPaused => (17, 20),
             Self::ApiServerAway => (8, 25),
             _ => (4, 14),
         }
     }
 
-    /// What injecting and healing it takes beside its length, as a rule.
+    /// Typical time for injecting and healing, in addition to the fault's length.
     pub fn effort(self) -> Duration {
         Duration::from_secs(match self {
             Self::BrokerRestarted | Self::BrokerKilled | Self::ReleaseUpgraded | Self::ReleaseRolledBack => 8,
@@ -223,7 +216,7 @@ impl Kind {
         })
     }
 
-    /// From its heal to the first stored image, at most.
+    /// Limit from this fault's heal to the first stored image.
     pub fn recovers_within(self) -> Duration {
         if self == Self::ConnectionClosed { Duration::from_secs(5) } else { RECOVERS_WITHIN }
     }

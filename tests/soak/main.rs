@@ -1,13 +1,13 @@
-//! What `make soak` runs: several pipelines under varying load, while a seeded schedule injects every
-//! kind of fault, singly and overlapping; then everything is healed, and every message accounted for.
-//! It must never take the product's word for what became of a message.
+//! The program behind `make soak`: several pipelines under varying load, while a seeded schedule injects every kind
+//! of fault, alone and overlapping. At the end all faults are healed and every message is accounted for, without
+//! the product's own reports.
 //!
 //! ```text
 //! make soak                     one hour
-//! make soak HOURS=0.1 SEED=7    six minutes, the same as every other with this seed
+//! make soak HOURS=0.1 SEED=7    six minutes; the same seed gives the same run
 //! ```
 //!
-//! Exit code 0: nothing is lost, nothing is wrong. 1: something is, and said.
+//! Exit code 0: nothing is lost and nothing is wrong. 1: something is wrong; the output names it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bodies;
@@ -44,16 +44,16 @@ use seen::Seen;
 use timeline::Timeline;
 use tokio_util::sync::CancellationToken;
 
-/// For what is queued when the last fault is healed.
+/// Limit for emptying the queues after the last heal.
 const DRAINS: Duration = Duration::from_secs(180);
 
-/// Carries messages through every kind of fault; `make soak` runs this
+/// Runs pipelines under every kind of fault and accounts for every message (`make soak`)
 #[derive(clap::Parser)]
 struct Options {
-    /// How long faults are injected
+    /// Hours of fault injection
     #[arg(long, default_value_t = 1.0)]
     hours: f64,
-    /// Gives the same schedule and the same messages again
+    /// Repeats the schedule and the messages of the run with this seed
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the first provider");
     let Options { hours, seed } = Options::parse();
     let seed = seed.unwrap_or_else(|| fastrand::u32(..).into());
-    println!("SEED={seed} HOURS={hours} gives this soak again");
+    println!("SEED={seed} HOURS={hours} repeats this soak");
     let time = Duration::from_secs_f64(hours * 3600.0);
     let schedule = schedule::schedule(seed, time, plan::HIT);
     let scene = Arc::new(Scene::new(seed).await);
@@ -75,7 +75,7 @@ async fn main() -> ExitCode {
     let memory = watch(&soak);
     let traffic = publish(&soak, seed);
     soak.run(&schedule, time).await;
-    soak.timeline.say("no more faults, no more messages");
+    soak.timeline.say("the faults and the traffic end");
     traffic().await;
     soak.heal_all().await;
     drain(&soak).await;
@@ -97,11 +97,11 @@ async fn main() -> ExitCode {
     println!("Report: {}", page.display());
     let wrong = outcome.faults();
     wrong.iter().for_each(|sentence| println!("WRONG: {sentence}"));
-    println!("SEED={seed} HOURS={hours} gives this soak again");
+    println!("SEED={seed} HOURS={hours} repeats this soak");
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Follows pods, memory and the bucket for as long as the program runs.
+/// Follows pods, memory and the bucket until the program ends.
 fn watch(soak: &Soak) -> Arc<Mutex<Memory>> {
     for namespace in [scene::NAMESPACE, faults::operator::NAMESPACE] {
         let scene = Arc::clone(&soak.scene);
@@ -115,7 +115,7 @@ fn watch(soak: &Soak) -> Arc<Mutex<Memory>> {
     memory
 }
 
-/// Publishes to every pipeline, until what is returned is called and has stopped it.
+/// Publishes to every pipeline. The returned function stops the traffic and waits for its end.
 fn publish(soak: &Soak, seed: u64) -> impl AsyncFnOnce() {
     let stop = CancellationToken::new();
     let tasks: Vec<_> = (0..soak.scene.pipelines.len())
@@ -132,7 +132,7 @@ fn publish(soak: &Soak, seed: u64) -> impl AsyncFnOnce() {
     }
 }
 
-/// Waits until nothing is queued, nor delivered and not acknowledged.
+/// Waits until every queue is empty and every delivery is acknowledged.
 async fn drain(soak: &Soak) {
     let empty = async {
         loop {
@@ -147,7 +147,7 @@ async fn drain(soak: &Soak) {
     }
 }
 
-/// What is there at the end.
+/// Objects and messages at the end.
 async fn found(scene: &Scene) -> Found {
     let [url, access, secret] = &scene.store;
     let (buckets, mut found) = (Buckets::at(url, access, secret), Found::default());
@@ -160,7 +160,7 @@ async fn found(scene: &Scene) -> Found {
     found
 }
 
-/// When each pipeline stored its images, in seconds since the start.
+/// Times at which each pipeline stored its images, in seconds since the start.
 fn stored(soak: &Soak) -> Vec<Vec<f64>> {
     let of = |pipeline| soak.seen.all(pipeline).into_iter().map(|at| soak.timeline.seconds(at)).collect();
     (0..soak.scene.pipelines.len()).map(of).collect()

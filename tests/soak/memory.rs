@@ -1,6 +1,5 @@
-//! What operator and consumers have resident over the soak, and whether it grows: each process
-//! against its own age, so that one that was killed does not hide what it had gathered. It must never
-//! ask the processes themselves.
+//! Resident memory of operator and consumers during the soak, and its growth. Each process is measured against its
+//! own age, so a kill does not hide growth. Reads /proc, not the processes' own metrics.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,23 +8,24 @@ use serde_json::{Value, json};
 
 use super::processes::{self, Role};
 
-/// Between two readings.
+/// Interval between two readings.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// A process has what it needs for its work, and has seen some faults, once it is as old as this.
+/// Age in seconds from which readings count as steady: the process has what its work needs, and has seen some
+/// faults.
 const GROWN_UP: f64 = 300.0;
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// One reading: the process's age in seconds, and MiB.
+/// Age of the process in seconds, and MiB.
 pub type Reading = (f64, f64);
 
-/// The readings of every process, by what it does.
+/// Readings of every process, by role.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(pub BTreeMap<&'static str, BTreeMap<u32, Vec<Reading>>>);
 
 impl Memory {
-    /// Reads until it is cancelled, into what is shared.
+    /// Reads into `shared` until it is canceled.
     pub async fn read(shared: &std::sync::Mutex<Self>) {
         let mut looks = tokio::time::interval(EVERY);
         let mut first: BTreeMap<u32, Instant> = BTreeMap::new();
@@ -47,14 +47,13 @@ impl Memory {
         }
     }
 
-    /// MiB that a process of this role gains in an hour, by least squares over all of them; 0 where
-    /// none has grown old.
+    /// MiB per hour that processes of this role gain, by least squares over all of them; 0 if none is old enough.
     pub fn slope_per_hour(&self, role: &str) -> f64 {
         let of_role = self.0.get(role).into_iter().flat_map(BTreeMap::values);
         slope(of_role.map(|readings| old(readings)).collect::<Vec<_>>().as_slice()) * 3600.0
     }
 
-    /// Each process: its role, the seconds it was seen, and MiB at first, at last and at most.
+    /// One object for each process: role, seconds observed, and first, last and highest MiB.
     pub fn lives(&self) -> Vec<Value> {
         let of = |(role, processes): (&&str, &BTreeMap<u32, Vec<Reading>>)| {
             let life = |readings: &Vec<Reading>| {
@@ -67,7 +66,7 @@ impl Memory {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// The most that any process of this role had.
+    /// Highest MiB of any process of this role.
     pub fn most(&self, role: &str) -> f64 {
         let of_role = self.0.get(role).into_iter().flat_map(BTreeMap::values).flatten();
         of_role.fold(0.0, |most, (_, mib)| most.max(*mib))
@@ -78,7 +77,7 @@ fn old(readings: &[Reading]) -> Vec<Reading> {
     readings.iter().copied().filter(|(age, _)| *age >= GROWN_UP).collect()
 }
 
-/// The slope that all lines have in common, each with a height of its own.
+/// The common slope of all lines, each with its own intercept.
 fn slope(lines: &[Vec<Reading>]) -> f64 {
     let (mut up, mut along) = (0.0, 0.0);
     for line in lines {
@@ -105,7 +104,7 @@ mod tests {
     fn the_slope_is_that_of_each_process_whatever_the_heights() {
         let lines = [line(10.0, 0.25, 0..40), line(90.0, 0.25, 10..20), Vec::new()];
         assert!((slope(&lines) - 0.25).abs() < 1e-9);
-        // The higher one is the younger: one line through all would fall.
+        // The higher line belongs to the younger process: one line through all points would fall.
         let flat = [line(10.0, 0.0, 100..140), line(90.0, 0.0, 0..40)];
         assert!(slope(&flat).abs() < 1e-9);
         assert_eq!(slope(&[]), 0.0);

@@ -1,5 +1,5 @@
-//! What the soak comes to: the account, how soon each kind was recovered from, memory and restarts,
-//! and what of it is wrong. Pure. It must never call a soak clean of which something was not measured.
+//! The outcome of a soak: the account, recovery times by kind, memory and restarts, and what of these is wrong. A
+//! pure function.
 
 use std::collections::BTreeMap;
 
@@ -12,43 +12,42 @@ use super::restarts::Restarts;
 use super::timeline::Record;
 use accounting::account::Account;
 
-/// MiB that a process may gain in an hour: what a page cache and an allocator do by themselves.
+/// Allowed growth of a process in MiB per hour, for page cache and allocator.
 const SLOPE_PER_HOUR: f64 = 16.0;
 
-/// A shorter soak says nothing of slopes.
+/// A soak shorter than this, in hours, is not judged by growth.
 const SLOPE_AFTER_HOURS: f64 = 0.5;
 
-/// Everything that was found.
+/// The measurements of a soak.
 pub struct Outcome {
-    /// The seed that gives it again.
+    /// Repeats the soak.
     pub seed: u64,
-    /// How long faults were injected.
+    /// Hours of fault injection.
     pub hours: f64,
-    /// The account.
     pub account: Account,
-    /// What happened.
+    /// Faults and log lines.
     pub record: Record,
-    /// How soon images were stored again.
+    /// Recovery of each pipeline from each fault.
     pub recoveries: Vec<Recovery>,
-    /// Of operator and consumers.
+    /// Memory of operator and consumers.
     pub memory: Memory,
-    /// Pods whose containers were restarted more often than the faults have caused.
+    /// Pods with more container restarts than the faults caused.
     pub unexplained: Vec<Restarts>,
-    /// All restarts.
+    /// Number of all restarts.
     pub restarts: i32,
 }
 
-/// How soon a kind was recovered from, at most, in seconds.
+/// Slowest recovery from one kind of fault, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Slowest {
-    /// Where it was the only fault.
+    /// While it was the only fault.
     pub alone: Option<f64>,
-    /// Where others were there too.
+    /// While other faults were active too.
     pub together: Option<f64>,
 }
 
 impl Outcome {
-    /// How often each kind was there.
+    /// Number of faults of each kind.
     pub fn faults_by_kind(&self) -> BTreeMap<Kind, usize> {
         let mut counts = BTreeMap::new();
         for fault in &self.record.faults {
@@ -57,7 +56,7 @@ impl Outcome {
         counts
     }
 
-    /// The slowest recovery of each kind.
+    /// Slowest recovery from each kind.
     pub fn slowest(&self) -> BTreeMap<Kind, Slowest> {
         let mut slowest = BTreeMap::<Kind, Slowest>::new();
         for Recovery { kind, seconds, alone, .. } in &self.recoveries {
@@ -68,7 +67,7 @@ impl Outcome {
         slowest
     }
 
-    /// What is wrong, in sentences.
+    /// One sentence for each thing that is wrong.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.account.faults();
         if self.account.queued > 0 {
@@ -101,12 +100,12 @@ impl Outcome {
         faults
     }
 
-    /// The same for programs.
+    /// The outcome for programs.
     pub fn json(&self) -> Value {
         let Account { attempted, confirmed, stored, parked, recovered, redelivered, duplicates, .. } = self.account;
         let by_kind: serde_json::Map<_, _> =
             self.faults_by_kind().into_iter().map(|(kind, count)| (kind.name().to_owned(), count.into())).collect();
-        // Of a recovery that did not come, JSON has no number.
+        // JSON has no number for a recovery that did not come.
         let part = |of: fn(&Slowest) -> Option<f64>| -> Value {
             let values = self.slowest().into_iter().filter_map(|(kind, slowest)| Some((kind.name(), of(&slowest)?)));
             values

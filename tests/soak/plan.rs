@@ -1,15 +1,15 @@
-//! The pipelines of the soak: both types of queue, the three encodings, the three policies for a key
-//! that is there already. It must never name a thing that another pipeline has too.
+//! The pipelines of the soak: both queue types, the three encodings, and the three policies for a key that exists.
+//! No two pipelines share a name.
 
 use serde_json::{Value, json};
 
-/// The policy by which another image of a name is refused.
+/// The policy that refuses a different image of the same name.
 pub const FAIL: &str = "Fail";
 
-/// How a pipeline is set up.
+/// Configuration of a pipeline.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Its name, its queue's and its bucket's.
+    /// Name of the pipeline, its queue and its bucket.
     pub name: &'static str,
     /// `quorum` or `classic`.
     pub queue_type: &'static str,
@@ -23,14 +23,14 @@ pub struct Plan {
     pub key_template: &'static str,
 }
 
-/// The first so many are hit by faults of one pipeline. The next is not: its pods live as long as the
-/// soak, and what they gather in their memory can be seen.
+/// Faults of one pipeline affect only this many pipelines. The next pipeline is spared: its pods live as long as
+/// the soak, which shows the growth of their memory.
 pub const HIT: usize = 4;
 
-/// The last has a cluster of three brokers for itself, and is hit when the one that leads its queue is killed.
+/// The last pipeline has its own cluster of three RabbitMQ nodes. It is affected when the queue's leader is killed.
 pub const LED: usize = HIT + 1;
 
-/// Both types of queue, the three encodings, the three policies.
+/// Both queue types, the three encodings, the three policies.
 pub const PLANS: [Plan; LED + 1] = [
     Plan {
         name: "overwrite",
@@ -83,12 +83,12 @@ pub const PLANS: [Plan; LED + 1] = [
 ];
 
 impl Plan {
-    /// What a tenth of the keys of its images have in them, and nothing else in the first line of a request.
+    /// A text that a tenth of the image keys contain, and that occurs nowhere else in a request's first line.
     pub fn a_part_of_keys(&self) -> &'static str {
         if self.key_template.contains("{digest}") { "7-" } else { "7." }
     }
 
-    /// The ImagePipeline, with the store at this URL.
+    /// The ImagePipeline, with this S3 endpoint.
     pub fn manifest(&self, endpoint: &str) -> Value {
         let Self { name, encoding, reencode, on_conflict, key_template, .. } = *self;
         json!({

@@ -1,5 +1,5 @@
-//! The product's processes as this machine's /proc shows them, and the signals they are sent. It must
-//! never send one to a process outside the tests' cluster.
+//! The product's processes as /proc of this machine shows them. Signals and limits go only to processes of the
+//! tests' cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,50 +7,47 @@ use std::time::Duration;
 
 use support::eventually::eventually;
 
-/// As the kernel calls the product's process.
+/// The kernel's name of the product's process.
 const COMMAND: &str = "image-pipeline\n";
 
-/// The control group that everything in the cluster is in, as tests/cluster/paths names it.
+/// Control group of the whole cluster, as named in tests/cluster/paths.
 const CLUSTER: &str = "/image-pipeline-cluster/";
 
-/// What a process of the product's does.
+/// The role of one of the product's processes.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Role {
-    /// It consumes for the pipeline of this name.
+    /// Consumer of the pipeline with this name.
     Consumer(String),
-    /// It is the operator.
     Operator,
 }
 
-/// One process in a pod.
+/// A process in a pod.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Process {
-    /// Its id on this machine.
+    /// Process id on this machine.
     pub id: u32,
-    /// The uid of its pod.
+    /// Uid of the pod.
     pub pod: String,
-    /// What it does.
     pub role: Role,
 }
 
-/// All of the product's processes in the cluster.
+/// All processes of the product in the cluster.
 pub fn all() -> Vec<Process> {
     let ids =
         std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     ids.filter_map(process).collect()
 }
 
-/// The consumers of a pipeline.
+/// Consumer processes of a pipeline.
 pub fn consumers(pipeline: &str) -> Vec<Process> {
     all().into_iter().filter(|process| process.role == Role::Consumer(pipeline.to_owned())).collect()
 }
 
-/// The operators.
 pub fn operators() -> Vec<Process> {
     all().into_iter().filter(|process| process.role == Role::Operator).collect()
 }
 
-/// The processes of a pod by their names, whatever they are.
+/// Ids of a pod's processes with this name.
 pub fn named(pod: &str, name: &str) -> Vec<u32> {
     let ids =
         std::fs::read_dir("/proc").expect("/proc").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -58,26 +55,26 @@ pub fn named(pod: &str, name: &str) -> Vec<u32> {
     ids.filter(is).collect()
 }
 
-/// Sends a signal, by its name without SIG; to a process that has ended, to nobody.
+/// Sends a signal, named without SIG. Does nothing if the process has ended.
 pub fn signal(id: u32, signal: &str) {
-    assert!(read(id, "cgroup").contains(CLUSTER) || !exists(id), "process {id} is none of the cluster's");
+    assert!(read(id, "cgroup").contains(CLUSTER) || !exists(id), "process {id} is not in the tests' cluster");
     Command::new("kill").args(["-s", signal, &id.to_string()]).output().expect("kill");
 }
 
-/// Waits until a process is gone.
+/// Waits for the end of a process.
 pub async fn gone(id: u32, limit: Duration) {
     eventually(&format!("process {id} to be gone"), limit, async || {
-        if exists(id) { Err("it is there".to_owned()) } else { Ok(()) }
+        if exists(id) { Err("it still runs".to_owned()) } else { Ok(()) }
     })
     .await;
 }
 
-/// Whether there is such a process that has not ended.
+/// Whether the process exists and has not ended.
 pub fn exists(id: u32) -> bool {
     resident(id).is_some()
 }
 
-/// Bytes that a process has resident; one that waits to be buried has none.
+/// Resident bytes of a process; `None` for a zombie.
 pub fn resident(id: u32) -> Option<u64> {
     of_status(id, "VmRSS:")
 }
@@ -86,28 +83,28 @@ fn of_status(id: u32, line: &str) -> Option<u64> {
     Some(first_of_status(id, line)?.parse::<u64>().ok()? * 1024)
 }
 
-/// The first word of a line of a process's status.
+/// First word of a line in the process's status.
 fn first_of_status(id: u32, line: &str) -> Option<String> {
     let status = read(id, "status");
     let rest = status.lines().find_map(|its| its.strip_prefix(line))?;
     rest.split_whitespace().next().map(str::to_owned)
 }
 
-/// Bytes of data that a process has mapped, its stacks included.
+/// Bytes of mapped data, stacks included.
 pub fn data(id: u32) -> Option<u64> {
     of_status(id, "VmData:")
 }
 
-/// Whether the data of a process was bounded.
+/// Whether the process has a data limit.
 pub fn is_bounded(id: u32) -> bool {
     let limits = read(id, "limits");
     limits.lines().any(|line| line.starts_with("Max data size") && !line.contains("unlimited"))
 }
 
-/// Bounds the data of a process and of those that it starts from now on, for as long as they live. As the process's
-/// own user, who may lower its bounds, and can't raise them again.
+/// Limits the data of a process, and of its future child processes, for the rest of their lives. Runs as the
+/// process's own user, who may lower the limit but not raise it again.
 pub fn bound_data(id: u32, bytes: u64) {
-    assert!(read(id, "cgroup").contains(CLUSTER) || !exists(id), "process {id} is none of the cluster's");
+    assert!(read(id, "cgroup").contains(CLUSTER) || !exists(id), "process {id} is not in the tests' cluster");
     let [Some(user), Some(group)] = ["Uid:", "Gid:"].map(|line| first_of_status(id, line)) else { return };
     let mut command = Command::new("setpriv");
     command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]);
@@ -116,19 +113,18 @@ pub fn bound_data(id: u32, bytes: u64) {
     assert!(output.status.success() || !exists(id), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A process of the cluster's own, by the name that tests/cluster/process recorded it under.
+/// Process id of a part of the cluster, by the name that tests/cluster/process recorded.
 pub fn part(name: &str) -> u32 {
     let recorded = cluster_directory().join("pid").join(name);
     std::fs::read_to_string(recorded).expect("a process id").trim().parse().expect("a number")
 }
 
-/// Where the cluster keeps its files.
+/// Directory of the cluster's files.
 pub fn cluster_directory() -> PathBuf {
     PathBuf::from(std::env::var_os("CLUSTER_DIR").expect("CLUSTER_DIR is set by make: run `make soak`"))
 }
 
-/// The control group of a process that bounds its memory, and the file in it that says how much there
-/// may be.
+/// The file with the memory limit of the process's control group.
 pub fn memory_limit(id: u32) -> Option<PathBuf> {
     let groups = read(id, "cgroup");
     let of = |line: &str| {
@@ -155,13 +151,13 @@ fn process(id: u32) -> Option<Process> {
     Some(Process { id, pod, role: role(&command)? })
 }
 
-/// A pod's uid, from the control groups of a process in it.
+/// A pod's uid, from the control groups of one of its processes.
 fn pod_of(groups: &str) -> Option<String> {
     let line = groups.lines().find(|line| line.contains(CLUSTER) && line.contains("/pod"))?;
     Some(line.split_once("/pod")?.1.split('/').next()?.to_owned())
 }
 
-/// From the words of a command line, each ended by a zero.
+/// From a command line whose words end with NUL.
 fn role(command: &str) -> Option<Role> {
     let mut words = command.split('\0').skip(1);
     match words.next()? {
@@ -174,7 +170,7 @@ fn role(command: &str) -> Option<Role> {
     }
 }
 
-/// A file of /proc's about a process, empty once it is gone.
+/// A file of the process in /proc; empty if the process has ended.
 fn read(id: u32, file: &str) -> String {
     let content = std::fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
     String::from_utf8_lossy(&content).into_owned()

@@ -1,24 +1,21 @@
-//! How soon images are stored again after a fault: from its heal, or from the heal of the last that
-//! was there too, to the first image of each pipeline that felt it. Pure. It must never take for a
-//! fault's own what another made longer, nor shorter.
+//! Recovery times after a fault: from its heal, or from the heal of the last overlapping fault, to the first image
+//! of each affected pipeline. A pure function. The time that another fault adds does not count.
 
 use super::kind::Kind;
 use super::timeline::Happened;
 
-/// One pipeline's recovery from one fault.
+/// Recovery of one pipeline from one fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recovery {
-    /// The fault's kind.
     pub kind: Kind,
-    /// The pipeline.
     pub pipeline: usize,
-    /// `None`: no image came.
+    /// `None` if no image came.
     pub seconds: Option<f64>,
-    /// Whether the pipeline felt no other fault meanwhile.
+    /// Whether no other fault affected the pipeline meanwhile.
     pub alone: bool,
 }
 
-/// All recoveries. `stored` are the moments of each pipeline's images, in order.
+/// All recoveries. `stored` has the times of each pipeline's images, in order.
 pub fn recoveries(faults: &[Happened], stored: &[Vec<f64>]) -> Vec<Recovery> {
     let of = |(pipeline, stored): (usize, &Vec<f64>)| {
         let felt: Vec<_> = faults.iter().filter(|fault| fault.pipeline.is_none_or(|hit| hit == pipeline)).collect();
@@ -33,7 +30,7 @@ fn recovery(fault: &Happened, felt: &[&Happened], pipeline: usize, stored: &[f64
     let mut from = fault.healed;
     let first = loop {
         let first = stored.get(stored.partition_point(|at| *at < from)).copied();
-        // One that is still there, or comes before the first image.
+        // A fault that is still active, or begins before the first image.
         let later = others().find(|other| other.healed > from && first.is_none_or(|first| other.began < first));
         let Some(later) = later else { break first };
         (from, alone) = (later.healed, false);

@@ -1,5 +1,4 @@
-//! The report: one HTML file that needs nothing else, and the figures for programs. It must show only
-//! what was recorded.
+//! The report of a soak: one self-contained HTML file, and the figures as JSON.
 
 use std::path::PathBuf;
 
@@ -8,7 +7,7 @@ use image_pipeline::html::{Page, escape};
 use super::outcome::{Outcome, Slowest};
 use super::timeline::Happened;
 
-/// Beside what all pages have.
+/// Styles in addition to those of all pages.
 const STYLE: &str = "
 svg rect.fault { fill: var(--backlog); }
 pre { overflow-x: auto; font-size: 0.8rem; line-height: 1.35; }
@@ -19,12 +18,12 @@ const WIDTH: f64 = 960.0;
 const TOP: f64 = 20.0;
 const ROW: f64 = 13.0;
 const LEFT: f64 = 170.0;
-/// Of the curve below the faults.
+/// Height of the curve below the faults.
 const CURVE: f64 = 120.0;
-/// Points of the curve.
+/// Number of points of the curve.
 const PARTS: usize = 120;
 
-/// Writes both files and says where the page is.
+/// Writes both files and returns the path of the page.
 pub fn write(outcome: &Outcome, stored: &[Vec<f64>]) -> PathBuf {
     let directory = support::repository().join("target/soak");
     std::fs::create_dir_all(&directory).expect("a directory");
@@ -35,13 +34,12 @@ pub fn write(outcome: &Outcome, stored: &[Vec<f64>]) -> PathBuf {
     page_file
 }
 
-/// The whole page.
 pub fn page(outcome: &Outcome, stored: &[Vec<f64>]) -> String {
     let (confirmed, lost) = (outcome.account.confirmed, outcome.account.lost.len());
     let wrong = outcome.faults();
     let verdict = match (lost, wrong.len()) {
         (0, 0) => format!("{confirmed} messages, {} faults, nothing lost", outcome.record.faults.len()),
-        (0, wrong) => format!("{confirmed} messages, nothing lost, {wrong} things wrong"),
+        (0, wrong) => format!("{confirmed} messages, nothing lost, {wrong} other findings"),
         (lost, _) => format!("{lost} of {confirmed} messages lost"),
     };
     let sentences: String = wrong.iter().map(|sentence| format!("<li>{}</li>\n", escape(sentence))).collect();
@@ -84,12 +82,12 @@ fn figures(outcome: &Outcome) -> String {
     let cards = [
         (account.stored.to_string(), "images stored".to_owned()),
         (account.parked.to_string(), "bad messages parked".to_owned()),
-        (account.early_ack.len().to_string(), "acknowledged before the store had it".to_owned()),
+        (account.early_ack.len().to_string(), "acknowledged before S3 had the image".to_owned()),
         (account.wrong_pixels.len().to_string(), "stored with wrong pixels".to_owned()),
         (account.wrongly_parked.len().to_string(), "wrongly parked".to_owned()),
         (account.unexpected.len().to_string(), "unexpected".to_owned()),
-        (account.duplicates.to_string(), "uploads that repeat another, with the same bytes".to_owned()),
-        (account.redelivered.to_string(), "deliveries that repeat another".to_owned()),
+        (account.duplicates.to_string(), "repeated uploads with the same bytes".to_owned()),
+        (account.redelivered.to_string(), "redeliveries".to_owned()),
         (outcome.faults_by_kind().len().to_string(), "kinds of fault".to_owned()),
         (grows("operator"), format!("operator's memory, {:.0} MiB at most", memory.most("operator"))),
         (grows("consumers"), format!("a consumer's memory, {:.0} MiB at most", memory.most("consumers"))),
@@ -110,7 +108,7 @@ fn table(outcome: &Outcome) -> String {
     format!("<table>\n{head}{}</table>\n", counts.iter().map(row).collect::<String>())
 }
 
-/// A row for each kind, and the images stored below.
+/// One row of faults for each kind, and the curve of stored images below.
 fn plot(outcome: &Outcome, stored: &[Vec<f64>]) -> String {
     let kinds: Vec<_> = outcome.faults_by_kind().into_keys().collect();
     let end = stored.iter().flatten().copied().fold(1.0, f64::max);

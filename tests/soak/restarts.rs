@@ -1,6 +1,5 @@
-//! Containers that were restarted, as the API server tells it, against those that the schedule's
-//! faults have ended. It must never count a restart as caused because a fault was there at the time:
-//! each fault says whose end it brings about.
+//! Container restarts reported by the API server, compared with the restarts that faults caused. Each fault names
+//! the container it ends; a restart at the time of a fault does not count as caused by it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,52 +9,52 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 
-/// What is known of one pod.
+/// Restarts of one pod.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Restarts {
     /// Namespace and name.
     pub pod: String,
-    /// As the API server says.
+    /// Restarts that the API server reports.
     pub seen: i32,
-    /// The most that the faults have caused.
+    /// Highest number of restarts that the faults caused.
     pub caused: i32,
-    /// Why the container ended last.
+    /// Reason of the last container's end.
     pub reason: String,
 }
 
-/// All pods, by their uids.
+/// All pods, by uid.
 #[derive(Clone, Debug, Default)]
 pub struct Pods(Arc<Mutex<BTreeMap<String, Restarts>>>);
 
 impl Pods {
-    /// Follows the pods of a namespace until it is cancelled.
+    /// Follows the pods of a namespace until it is canceled.
     pub async fn follow(&self, client: Client, namespace: &str) {
         let api: Api<Pod> = Api::namespaced(client, namespace);
         let mut pods = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff().applied_objects());
         loop {
-            // An API server that is away is one of the faults.
+            // An absent API server is one of the faults.
             if let Ok(Some(pod)) = pods.try_next().await {
                 self.note(&pod);
             }
         }
     }
 
-    /// A fault ends a container of this pod.
+    /// Records that a fault ends a container of this pod.
     pub fn cause(&self, uid: &str) {
         self.0.lock().unwrap().entry(uid.to_owned()).or_default().caused += 1;
     }
 
-    /// How often a container of this pod was ended by a fault.
+    /// Number of times that faults ended a container of this pod.
     pub fn caused(&self, uid: &str) -> i32 {
         self.0.lock().unwrap().get(uid).map_or(0, |restarts| restarts.caused)
     }
 
-    /// Those that were restarted more often than the faults have caused.
+    /// Pods with more restarts than the faults caused.
     pub fn unexplained(&self) -> Vec<Restarts> {
         self.0.lock().unwrap().values().filter(|pod| pod.seen > pod.caused).cloned().collect()
     }
 
-    /// All restarts that were seen.
+    /// Number of all observed restarts.
     pub fn total(&self) -> i32 {
         self.0.lock().unwrap().values().map(|pod| pod.seen).sum()
     }

@@ -1,6 +1,5 @@
-//! Where it happens: a broker and a store in a namespace of the tests' cluster, the pipelines that
-//! carry images between them, and the taps in this program that all of it goes through. It must never
-//! touch a cluster but the tests' own.
+//! The scene of the soak: RabbitMQ and S3 in a namespace of the tests' cluster, the pipelines between them, and the
+//! taps in this program that all traffic passes. Uses only the tests' own cluster.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -37,56 +36,50 @@ use support::eventually::{LIMIT, eventually};
 use support::port::Port;
 use support::proxy::Proxy;
 
-/// Of everything.
+/// Namespace of all parts.
 pub const NAMESPACE: &str = "soak";
 
-/// Messages of one pipeline that are sent and not confirmed, at most.
+/// Maximum of unconfirmed messages of one pipeline.
 pub const IN_FLIGHT: u32 = 32;
 
-/// One pipeline with its taps.
+/// A pipeline and its taps.
 pub struct Pipeline {
-    /// How it is set up.
+    /// Configuration of the pipeline.
     pub plan: Plan,
-    /// Between it, and the operator, and the broker.
+    /// Tap between RabbitMQ and the pipeline's pods and operator.
     pub amqp: Proxy,
-    /// Between it and the store.
+    /// Tap between S3 and the pipeline's pods.
     pub store: StoreTap,
-    /// The URI of its broker, from here, of the user with all rights.
+    /// URI of the pipeline's RabbitMQ from here, for the user with all rights.
     pub broker: String,
-    /// One for each message that may be on its way.
+    /// One permit for each message that may be unconfirmed.
     pub sending: Arc<Semaphore>,
     publisher: Publisher,
-    /// Publishes messages whose headers the consumers' library can't read.
+    /// Publishes messages whose headers the consumer's library can't read.
     unreadable: Publisher,
     turns: AtomicUsize,
 }
 
-/// The whole scene.
 pub struct Scene {
-    /// The API server.
     pub client: Client,
-    /// The brokers of the pipeline that has a cluster for itself.
+    /// The RabbitMQ cluster of the pipeline that has its own.
     pub cluster: Mutex<Cluster>,
-    /// Between that pipeline and those brokers.
+    /// Proxy before that cluster.
     _front: Proxy,
-    /// The store, with all rights: URL, access key and secret key.
+    /// URL, access key and secret key of S3's root user.
     pub store: [String; 3],
-    /// The uid of the broker's pod, and of the store's.
+    /// Uids of the RabbitMQ pod and the S3 pod.
     pub parts: [String; 2],
-    /// The pipelines.
     pub pipelines: Vec<Pipeline>,
-    /// What becomes of pods.
     pub pods: Pods,
-    /// What is published.
     pub bodies: Bodies,
-    /// What was published.
     pub ledger: Ledger,
-    /// What the taps saw.
+    /// The events that the taps recorded.
     pub wire: Wire,
 }
 
 impl Scene {
-    /// Brings it up, with every pipeline ready, for the messages of a seed.
+    /// Starts everything and waits until each pipeline is ready. The seed determines the messages.
     pub async fn new(seed: u64) -> Self {
         let namespace = Namespace::with_parts(NAMESPACE);
         let client = cluster::client().await;
@@ -144,7 +137,7 @@ impl Scene {
         scene
     }
 
-    /// Changes a pipeline's spec; `null` takes a field away.
+    /// Changes a pipeline's spec; `null` removes a field.
     pub async fn change(&self, pipeline: usize, spec: Value) {
         let api = self.resources();
         let patch = Patch::Merge(json!({ "spec": spec }));
@@ -155,7 +148,7 @@ impl Scene {
         .await;
     }
 
-    /// Makes a Secret, or gives it another content.
+    /// Creates or replaces a Secret.
     pub async fn secret(&self, name: &str, data: Value) {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
         let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data });
@@ -184,7 +177,7 @@ impl Scene {
         .await;
     }
 
-    /// Publishes a message to a pipeline; awaited, it says whether the broker has confirmed it.
+    /// Publishes a message to a pipeline. The task returns whether RabbitMQ confirmed it.
     pub fn send(&self, pipeline: usize, (entry, body): (Entry, Vec<u8>)) -> JoinHandle<Result<Id, String>> {
         let Pipeline { publisher, unreadable, .. } = &self.pipelines[pipeline];
         let publisher = if bodies::has_unreadable_headers(&entry) { unreadable } else { publisher }.clone();
@@ -201,7 +194,7 @@ impl Scene {
         self.bodies.crashing(&self.pipelines[pipeline].plan, self.turn(pipeline))
     }
 
-    /// Deletes the pods of these uids, whose places others take.
+    /// Deletes the pods with these uids; the Deployment replaces them.
     pub async fn delete_pods(&self, uids: &[&str]) {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let pods = api.list(&ListParams::default()).await.expect("pods").items;
@@ -214,7 +207,7 @@ impl Scene {
         }
     }
 
-    /// Waits until the broker takes connections.
+    /// Waits until RabbitMQ accepts connections.
     pub async fn broker_answers(&self) {
         eventually("the broker to answer", LIMIT * 2, async || {
             let connected = tokio::time::timeout(Duration::from_secs(10), connect(&self.pipelines[0].broker)).await;
@@ -224,19 +217,19 @@ impl Scene {
         .await;
     }
 
-    /// Runs an Erlang expression in the broker.
+    /// Evaluates an Erlang expression in RabbitMQ.
     pub async fn broker_evaluates(&self, expression: &str) -> String {
         self.ctl(&["eval", expression]).await
     }
 
-    /// Runs rabbitmqctl beside the broker.
+    /// Runs rabbitmqctl in RabbitMQ's pod.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         let exec = [&["exec", "rabbit-0", "--", "rabbitmqctl", "--quiet"][..], arguments].concat();
         commands::kubectl_in(NAMESPACE, &exec).await
     }
 
-    /// Messages of each pipeline's queue, those that are delivered and not acknowledged too; `None`:
-    /// there is no such queue.
+    /// Number of messages in each pipeline's queue, unacknowledged deliveries included; `None` if the queue does
+    /// not exist.
     pub async fn depths(&self) -> Vec<Option<u64>> {
         let question = ["list_queues", "--no-table-headers", "name", "messages"];
         let said = self.ctl(&question).await + "\n" + &self.cluster.lock().await.control(&question);
@@ -247,14 +240,14 @@ impl Scene {
         self.pipelines.iter().map(of).collect()
     }
 
-    /// Keeps anything from being published to a pipeline for as long as what is returned lives, once
-    /// all that was sent is confirmed or given up.
+    /// Waits until all sent messages are confirmed or given up, and stops publishing to the pipeline while the
+    /// permit lives.
     pub async fn hold(&self, pipeline: usize) -> OwnedSemaphorePermit {
         let sending = Arc::clone(&self.pipelines[pipeline].sending);
         sending.acquire_many_owned(IN_FLIGHT).await.expect("never closed")
     }
 
-    /// How often this was asked of a pipeline, from 0.
+    /// Number of earlier calls for this pipeline.
     pub fn turn(&self, pipeline: usize) -> usize {
         self.pipelines[pipeline].turns.fetch_add(1, Ordering::Relaxed)
     }
@@ -289,8 +282,8 @@ impl Scene {
     }
 }
 
-/// Has the broker start again where its process is killed, in the same container and so with what it
-/// has on disk, which is the pod's; the kubelet would wait longer each time.
+/// Restarts a killed RabbitMQ in the same container, so that it keeps the data on the pod's disk. The kubelet would
+/// wait longer each time.
 fn keep_broker(namespace: &Namespace) {
     let script = "while :; do /usr/lib/rabbitmq/bin/rabbitmq-server; sleep 0.2; done";
     let container = json!({ "name": "rabbitmq", "command": ["/bin/sh", "-c", script] });
@@ -299,7 +292,7 @@ fn keep_broker(namespace: &Namespace) {
     namespace.kubectl(&["rollout", "status", "statefulset/rabbit", "--timeout=120s"]);
 }
 
-/// This machine's address on the cluster's own network, where pods reach it: the API server's.
+/// This machine's address on the cluster's network, which pods can reach: the API server's address.
 fn bridge_address(namespace: &Namespace) -> IpAddr {
     let template = "jsonpath={.subsets[0].addresses[0].ip}";
     let address = namespace.kubectl(&["--namespace", "default", "get", "endpoints", "kubernetes", "-o", template]);

@@ -1,6 +1,6 @@
-//! When which fault is there: episodes one after the other, each with one fault or several that
-//! overlap, drawn from a seed. Pure. It must never draw a kind again before every other was drawn,
-//! nor put two faults together that could not be told apart or not be healed.
+//! The schedule of faults: consecutive episodes, each with one fault or several overlapping faults, drawn from a
+//! seed. A pure function. Every kind is drawn before any kind repeats, and only faults that can be told apart and
+//! healed together overlap.
 
 use std::time::Duration;
 
@@ -9,47 +9,46 @@ use strum::IntoEnumIterator as _;
 
 use super::kind::{Hold, Kind};
 
-/// One fault.
+/// A fault in an episode.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Fault {
-    /// What kind.
     pub kind: Kind,
-    /// From the episode's start to its injection.
+    /// Time from the episode's start to the injection.
     pub after: Duration,
-    /// From its injection to its heal.
+    /// Time from injection to heal.
     pub length: Duration,
 }
 
-/// Faults that are there together, and the time in which the pipelines recover from them.
+/// Faults that overlap, and the time in which the pipelines recover.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Episode {
-    /// From the soak's start; later where the one before has taken longer.
+    /// Time since the start of the soak. The episode begins later if the previous one took longer.
     pub at: Duration,
-    /// The pipeline that is hit, where a fault hits one.
+    /// The affected pipeline, for faults that affect one.
     pub pipeline: usize,
-    /// In the order of their injection.
+    /// In the order of injection.
     pub faults: Vec<Fault>,
 }
 
-/// For the pipelines to recover, and to be at work for a moment between two episodes.
+/// Time for the pipelines to recover and work between two episodes.
 const REST: Duration = Duration::from_secs(3);
 
-/// In the last third of a soak that is longer than this, the operator lives on, so that what it gathers
-/// in its memory can be seen.
+/// In the last third of a soak longer than this, the operator has no faults, so that growth of its memory becomes
+/// visible.
 const LONG: Duration = Duration::from_secs(1800);
 
-/// The most that are there together.
+/// Maximum of overlapping faults.
 const TOGETHER: usize = 3;
 
 impl Episode {
-    /// How long it takes as a rule.
+    /// Typical length of the episode.
     pub fn length(&self) -> Duration {
         let end = |fault: &Fault| fault.after + fault.length + fault.kind.effort();
         self.faults.iter().map(end).max().unwrap_or_default() + REST
     }
 }
 
-/// The episodes of a soak that lasts for `time`.
+/// The episodes of a soak of this length.
 pub fn schedule(seed: u64, time: Duration, pipelines: usize) -> Vec<Episode> {
     let mut random = Rng::with_seed(seed);
     let mut episodes = first_pass(&mut random, time, pipelines);
@@ -73,8 +72,8 @@ pub fn schedule(seed: u64, time: Duration, pipelines: usize) -> Vec<Episode> {
     }
 }
 
-/// Every kind once: alone where that takes less than half of the time, else together with others, so
-/// that all have their turn in a short soak too.
+/// Every kind once: alone if that takes less than half of the time, otherwise overlapping, so that a short soak has
+/// all kinds too.
 fn first_pass(random: &mut Rng, time: Duration, pipelines: usize) -> Vec<Episode> {
     let mut pass = |together| {
         let (mut bag, mut at, mut episodes) = (full_bag(random), Duration::ZERO, Vec::new());
@@ -99,7 +98,7 @@ fn full_bag(random: &mut Rng) -> Vec<Kind> {
     bag
 }
 
-/// The next kind in the bag, and the next ones that go with it. What does not stays in the bag.
+/// Takes the next kind from the bag, and the next kinds that may overlap with it. All other kinds stay in the bag.
 fn draw(random: &mut Rng, bag: &mut Vec<Kind>, at: Duration, together: usize, pipelines: usize) -> Episode {
     let mut kinds: Vec<Kind> = Vec::new();
     bag.retain(|kind| {
@@ -110,7 +109,7 @@ fn draw(random: &mut Rng, bag: &mut Vec<Kind>, at: Duration, together: usize, pi
         !taken
     });
     let mut faults: Vec<Fault> = kinds.into_iter().map(|kind| fault(random, kind)).collect();
-    // One begins while the one before is there.
+    // Each fault begins while the previous one is active.
     let longest = faults.iter().map(|fault| fault.length).max().unwrap_or_default();
     for fault in faults.iter_mut().skip(1) {
         fault.after = longest.mul_f64(random.f64());

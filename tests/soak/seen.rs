@@ -1,5 +1,5 @@
-//! When which pipeline stored an image, as the tap before the store saw it, and how many messages it has
-//! acknowledged. An upload whose answer the consumer did not receive does not count.
+//! The times at which each pipeline stored images, as the tap before S3 saw them, and the number of acknowledged
+//! messages. An upload whose answer did not reach the consumer does not count.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use accounting::ledger::Id;
 use accounting::wire::{Event, Wire};
 
-/// Between two looks: short against every time that is measured.
+/// Interval between checks, short compared with every measured time.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The moments at which images were stored, by pipeline.
+/// Times of stored images, by pipeline.
 pub struct Seen {
     names: Vec<&'static str>,
     stored: Mutex<Vec<Vec<Instant>>>,
@@ -20,21 +20,21 @@ pub struct Seen {
 
 #[derive(Default)]
 struct Settled {
-    /// The message of each delivery, by the delivery's place.
+    /// Pipeline and message of each delivery, by event index.
     delivered: HashMap<usize, (usize, Id)>,
-    /// Messages that were acknowledged once or more, by pipeline.
+    /// Messages acknowledged at least once, by pipeline.
     acknowledged: Vec<HashSet<Id>>,
 }
 
 impl Seen {
-    /// Of the pipelines with these names, which are their buckets' too.
+    /// For pipelines with these names, which are also the names of their buckets.
     pub fn of(names: Vec<&'static str>) -> Self {
         let stored = Mutex::new(vec![Vec::new(); names.len()]);
         let settled = Settled { acknowledged: vec![HashSet::new(); names.len()], ..Settled::default() };
         Self { names, stored, settled: Mutex::new(settled) }
     }
 
-    /// Looks until it is cancelled.
+    /// Follows the events until it is canceled.
     pub async fn look(&self, wire: &Wire) {
         let (mut looks, mut place) = (tokio::time::interval(LOOK), 0);
         loop {
@@ -48,19 +48,19 @@ impl Seen {
         }
     }
 
-    /// The first image that a pipeline stored from this moment on.
+    /// Time of the first image that a pipeline stored since `moment`.
     pub fn first_since(&self, pipeline: usize, moment: Instant) -> Option<Instant> {
         let stored = self.stored.lock().unwrap();
         let of_it = &stored[pipeline];
         of_it.get(of_it.partition_point(|at| *at < moment)).copied()
     }
 
-    /// All moments of a pipeline.
+    /// Times of all images of a pipeline.
     pub fn all(&self, pipeline: usize) -> Vec<Instant> {
         self.stored.lock().unwrap()[pipeline].clone()
     }
 
-    /// How many of a pipeline's messages were acknowledged.
+    /// Number of a pipeline's acknowledged messages.
     pub fn acknowledged(&self, pipeline: usize) -> usize {
         self.settled.lock().unwrap().acknowledged[pipeline].len()
     }

@@ -1,50 +1,48 @@
-//! What happened when, printed as it happens and kept for the report. It must never lose a fault
-//! that was begun.
+//! The log of the soak: printed immediately and kept for the report.
 
 use std::sync::Mutex;
 use std::time::Instant;
 
 use super::kind::Kind;
 
-/// A fault that was there, in seconds since the start.
+/// A fault that occurred. Times are in seconds since the start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Happened {
-    /// What kind.
     pub kind: Kind,
-    /// The pipeline that was hit; `None`: all.
+    /// The affected pipeline; `None` means all.
     pub pipeline: Option<usize>,
-    /// The episode it belongs to, from 0.
+    /// Number of its episode, from 0.
     pub episode: usize,
-    /// Its injection began.
+    /// Start of the injection.
     pub began: f64,
-    /// It was healed.
+    /// End of the heal.
     pub healed: f64,
 }
 
-/// Everything that happened.
+/// Faults and log lines of the soak.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// Faults, by the time of their heal.
+    /// Faults, in the order of their heals.
     pub faults: Vec<Happened>,
-    /// The lines that were printed: when, and what.
+    /// Printed lines, with their times.
     pub lines: Vec<(f64, String)>,
-    /// What went wrong with the soak itself.
+    /// Failures of the soak itself.
     pub troubles: Vec<String>,
 }
 
-/// The record while it is made.
+/// The record while the soak runs.
 pub struct Timeline {
     start: Instant,
     record: Mutex<Record>,
 }
 
 impl Timeline {
-    /// From now on.
+    /// Starts the clock.
     pub fn start() -> Self {
         Self { start: Instant::now(), record: Mutex::default() }
     }
 
-    /// The moment that times are counted from.
+    /// The start time.
     pub fn began(&self) -> Instant {
         self.start
     }
@@ -54,25 +52,25 @@ impl Timeline {
         at.saturating_duration_since(self.start).as_secs_f64()
     }
 
-    /// Prints and keeps a line.
+    /// Prints and records a line.
     pub fn say(&self, what: &str) {
         let at = self.seconds(Instant::now());
         println!("{at:>7.1} s  {what}");
         self.note(|record| record.lines.push((at, what.to_owned())));
     }
 
-    /// Prints and keeps what went wrong with the soak itself.
+    /// Prints and records a failure of the soak itself.
     pub fn trouble(&self, what: String) {
         self.say(&format!("TROUBLE: {what}"));
         self.note(|record| record.troubles.push(what));
     }
 
-    /// Keeps something.
+    /// Changes the record.
     pub fn note(&self, change: impl FnOnce(&mut Record)) {
         change(&mut self.record.lock().unwrap());
     }
 
-    /// What was kept so far.
+    /// A copy of the record so far.
     pub fn record(&self) -> Record {
         self.record.lock().unwrap().clone()
     }

@@ -1,5 +1,5 @@
-//! What is published to a pipeline: so many messages a second, another number every few seconds, as long as
-//! its consumers keep up; more than they can have at once, and no more than can be waited for at the end.
+//! The traffic of a pipeline: a rate in messages per second that changes every few seconds, as long as the
+//! consumers keep up. The backlog exceeds what the consumers can hold, and is small enough to drain at the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,28 +11,28 @@ use tokio_util::sync::CancellationToken;
 use super::scene::{IN_FLIGHT, Scene};
 use super::seen::Seen;
 
-/// The load stays the same for so long.
+/// Time between two changes of the rate.
 const STEADY: Duration = Duration::from_secs(15);
 
-/// Messages a second, one of which is chosen each time.
+/// The possible rates, in messages per second.
 const RATES: [f64; 6] = [10.0, 15.0, 20.0, 30.0, 45.0, 60.0];
 
-/// What an outage has kept back is published after it, up to so many.
+/// Publishes that an outage delayed are made up for, up to this number.
 const OWED: f64 = 600.0;
 
-/// Messages that are confirmed and not yet acknowledged, at most: the prefetch of all pods, several times.
+/// Maximum of messages that are confirmed but not acknowledged: several times the prefetch of all pods.
 const WAITING: usize = 400;
 
-/// Between two looks at what is due.
+/// Interval between two checks of what is due.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Messages a second at a time from the start.
+/// Messages per second at this time since the start.
 pub fn rate(seed: u64, pipeline: usize, at: Duration) -> f64 {
     let part = at.as_secs() / STEADY.as_secs();
     *Rng::with_seed(seed ^ ((pipeline as u64 + 1) << 40) ^ (part << 8)).choice(RATES.iter()).expect("a rate")
 }
 
-/// Publishes to a pipeline until it is stopped, and all is confirmed or given up.
+/// Publishes to a pipeline until `stop`, then waits until all messages are confirmed or given up.
 pub async fn publish(scene: Arc<Scene>, seen: Arc<Seen>, seed: u64, pipeline: usize, stop: CancellationToken) {
     let confirmed = Arc::<AtomicUsize>::default();
     let (began, mut before, mut owed) = (Instant::now(), Duration::ZERO, 0.0_f64);
@@ -50,7 +50,7 @@ pub async fn publish(scene: Arc<Scene>, seen: Arc<Seen>, seed: u64, pipeline: us
             (owed, number) = (owed - 1.0, number + 1);
             let confirmed = Arc::clone(&confirmed);
             tokio::spawn(async move {
-                // What was not confirmed is in the ledger as that.
+                // The ledger has it as unconfirmed.
                 if let Ok(Ok(_)) = sent.await {
                     confirmed.fetch_add(1, Ordering::Relaxed);
                 }

@@ -1,4 +1,5 @@
-//! A way to the broker on which the name of one header stops being UTF-8, which no client library of Rust sends.
+//! A proxy before RabbitMQ that changes the name of one header so that it is not UTF-8, because no Rust client
+//! library sends such a name.
 
 use std::net::SocketAddr;
 
@@ -6,32 +7,32 @@ use lapin::types::{AMQPValue, FieldTable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// As the library writes the header, and as the broker receives it.
+/// The header as the library sends it, and as RabbitMQ receives it.
 const NAMES: [&[u8; 6]; 2] = [b"\x04H-heS", b"\x04H\xf6heS"];
 
-/// What a connection begins with.
+/// Length of the protocol header at the start of a connection.
 const GREETING: usize = 8;
 
-/// Type, channel and length.
+/// Length of type, channel and size.
 const FRAME: usize = 7;
 
-/// The type of a frame with the head of a message.
+/// Type of a content header frame.
 const HEAD: u8 = 2;
 
-/// The headers of a message that takes this way.
+/// Headers of a message sent through this proxy.
 pub fn headers() -> FieldTable {
     let mut headers = FieldTable::default();
     headers.insert("H-he".into(), AMQPValue::LongString("x".into()));
     headers
 }
 
-/// Opens the way, and says where it begins.
+/// Starts the proxy and returns its address.
 pub async fn before(broker: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let here = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            // Either side may break off: the publisher connects again.
+            // Either side may close the connection: the publisher reconnects.
             tokio::spawn(carry(client, broker));
         }
     });

@@ -1,5 +1,5 @@
-//! The account: what was published against what is there and what the wire saw. Pure. It must never
-//! forgive: what is not explained is a fault.
+//! The account compares the published messages with the stored objects, the queues and the traffic that the taps
+//! saw. A pure function. Whatever it can't explain is a fault.
 
 use serde::Serialize;
 
@@ -9,23 +9,22 @@ use super::read_back::Found;
 use super::settling::Settling;
 use super::wire::Event;
 
-/// So many are named in a sentence.
+/// Number of examples in a sentence about faults.
 const NAMED: usize = 5;
 
-/// What it comes to. Lists are of faults, each named.
+/// Counts, and lists of faults. Each fault is named.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Account {
-    /// Messages that were sent, or may have been.
+    /// Messages that were sent, or may have been sent.
     pub attempted: usize,
-    /// Of them, those that the broker confirmed.
+    /// Attempts that the broker confirmed.
     pub confirmed: usize,
-    /// Objects.
+    /// Stored objects.
     pub stored: usize,
-    /// Parked messages.
     pub parked: usize,
     /// Messages that are still queued.
     pub queued: usize,
-    /// Messages without a confirm that are there all the same.
+    /// Messages without a confirm that were stored, parked or queued all the same.
     pub recovered: usize,
     /// Deliveries of a message that was delivered before.
     pub redelivered: usize,
@@ -33,24 +32,24 @@ pub struct Account {
     pub duplicates: usize,
     /// Parked messages that were parked before.
     pub parked_again: usize,
-    /// Confirmed, and neither stored nor parked nor queued.
+    /// Confirmed, but neither stored, parked nor queued.
     pub lost: Vec<String>,
-    /// Stored, parked or queued, and never published, or not to be stored.
+    /// Stored, parked or queued, but never published, or not meant to be stored.
     pub unexpected: Vec<String>,
     /// Stored with other pixels than were published.
     pub wrong_pixels: Vec<String>,
-    /// Parked without need, for another reason than their own, or changed.
+    /// Parked without need, with the wrong reason, or with changed content.
     pub wrongly_parked: Vec<String>,
-    /// Objects for which different bytes were uploaded, or others than are there.
+    /// Objects whose uploads had different bytes, or whose stored bytes differ from every upload.
     pub differing: Vec<String>,
-    /// Acknowledged before the store or the parking queue had them.
+    /// Acknowledged before S3 or the parking queue had confirmed them.
     pub early_ack: Vec<String>,
-    /// What the taps could not make out.
+    /// Traffic that the taps could not parse.
     pub unclear: Vec<String>,
 }
 
 impl Account {
-    /// Compares.
+    /// Compares the ledger with what was found and what the taps saw.
     pub fn of(attempts: &[Attempt], found: &Found, events: &[Event]) -> Self {
         let mut settling = Settling::new(attempts, found, events);
         found.stored.iter().for_each(|stored| settling.stored(stored));
@@ -62,11 +61,11 @@ impl Account {
         settling.account
     }
 
-    /// What is wrong, in sentences.
+    /// One sentence for each list of faults that is not empty.
     pub fn faults(&self) -> Vec<String> {
         let lists = [
             (&self.lost, "confirmed and neither stored, parked nor queued"),
-            (&self.unexpected, "there and not expected"),
+            (&self.unexpected, "found and not expected"),
             (&self.wrong_pixels, "stored with other pixels than were published"),
             (&self.wrongly_parked, "wrongly parked"),
             (&self.differing, "uploaded with different bytes"),

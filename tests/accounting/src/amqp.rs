@@ -1,4 +1,4 @@
-//! The accountant's connections to a broker, by AMQP URI, through lapin alone.
+//! The accountant's connections to RabbitMQ, by AMQP URI, with `lapin` only.
 
 use lapin::{Connection, ConnectionProperties};
 

@@ -1,5 +1,5 @@
-//! A proxy before a broker that notes deliveries, acknowledgements and confirms on the wire. TLS it
-//! can't read. It must never change a byte, nor keep one back longer than its mode says.
+//! A proxy before RabbitMQ that records deliveries, acknowledgements and confirms. It can't read TLS. It never
+//! changes a byte.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use super::wire::Wire;
 use support::port::Port;
 use support::proxy::{Mode, Proxy};
 
-/// Starts one that passes everything on.
+/// Starts a tap that passes everything on.
 pub fn start(port: Port, broker: SocketAddr, wire: &Wire) -> Proxy {
     let wire = wire.clone();
     Proxy::overheard(port, broker, Mode::Pass, move || Box::new(Conversation::new(&wire)))

@@ -1,5 +1,5 @@
-//! One AMQP connection as it is overheard: which delivery carried which message, who acknowledged it,
-//! and which publishes the broker has confirmed. It must never hold more than what is unsettled.
+//! Parses one AMQP connection: which delivery carried which message, which deliveries the client settled, and which
+//! publishes the broker confirmed. Keeps only unsettled deliveries and publishes in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use super::ledger::Id;
 use super::wire::{Event, Wire};
 use support::proxy::Ear;
 
-/// One connection.
 pub struct Conversation {
     wire: Wire,
     requests: Option<Frames>,
@@ -23,12 +22,12 @@ pub struct Conversation {
 #[derive(Default)]
 struct Channel {
     consumers: HashMap<String, Consumer>,
-    /// Places of deliveries, by their tags.
+    /// Indexes of delivery events, by delivery tag.
     held: BTreeMap<u64, usize>,
     confirms: bool,
     published: u64,
     unconfirmed: BTreeMap<u64, Published>,
-    /// What the next head belongs to.
+    /// Routing key of the publish whose content header comes next.
     publishing: Option<Arc<str>>,
     arriving: Option<Arriving>,
 }
@@ -36,7 +35,7 @@ struct Channel {
 #[derive(Clone)]
 struct Consumer {
     queue: Arc<str>,
-    /// What it is sent counts as acknowledged.
+    /// A delivery counts as acknowledged when it is sent (`no_ack`).
     automatic: bool,
 }
 
@@ -53,7 +52,6 @@ enum Arriving {
 }
 
 impl Conversation {
-    /// Has not begun yet.
     pub fn new(wire: &Wire) -> Self {
         let (requests, answers) = (Some(Frames::default()), Some(Frames::default()));
         Self { wire: wire.clone(), requests, answers, channels: HashMap::new() }
@@ -143,7 +141,7 @@ impl Channel {
         }
     }
 
-    /// The deliveries that a client speaks of.
+    /// The deliveries that a client settles with this tag.
     fn settled(&mut self, wire: &Wire, tag: u64, multiple: bool) -> Vec<usize> {
         let settled = taken(&mut self.held, tag, multiple);
         if settled.is_empty() {
@@ -206,7 +204,7 @@ impl Channel {
     }
 }
 
-/// Takes out what a tag stands for: itself, or all up to it, of which 0 is the last.
+/// Removes what a delivery tag stands for: one entry, or with `multiple` all entries up to it. Tag 0 means all.
 fn taken<T>(held: &mut BTreeMap<u64, T>, tag: u64, multiple: bool) -> Vec<T> {
     match (multiple, tag) {
         (false, _) => held.remove(&tag).into_iter().collect(),

@@ -1,32 +1,31 @@
-//! AMQP frames out of a stream of bytes, however it is cut. It must never hold a body: only methods
-//! and the heads of messages are looked at.
+//! Splits a byte stream into AMQP frames, however the bytes are cut. Keeps only methods and content headers, never
+//! message bodies.
 
 use amq_protocol::frame::{AMQPFrame, parse_frame};
 use amq_protocol::protocol::AMQPClass;
 
 use super::head::Head;
 
-/// Type, channel and length.
+/// Length of type, channel and size.
 const HEAD: usize = 7;
 
-/// The last byte.
+/// Length of the end byte.
 const END: usize = 1;
 
-/// What a connection begins with in place of a frame is one longer than a frame's head.
+/// The protocol header at the start of a connection is one byte longer than a frame's head.
 const GREETING_REST: usize = 1;
 
-/// More than any frame that brokers allow, unless they are told to.
+/// Larger than any frame that brokers allow by default.
 const LONGEST: usize = 1 << 20;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const GREETING: u8 = b'A';
 
-/// A frame that matters, with its channel.
+/// A parsed frame, with its channel.
 pub enum Frame {
-    /// A method.
     Method(u16, AMQPClass),
-    /// The head of a message.
+    /// The content header of a message.
     Head(u16, Head),
 }
 
@@ -38,10 +37,10 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Hears the next bytes and hands on what they complete.
+    /// Parses the next bytes and passes each complete frame to `each`.
     ///
     /// # Errors
-    /// They are no AMQP. What follows must not be heard.
+    /// The bytes are no AMQP. Do not call `hear` again.
     pub fn hear(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) -> Result<(), String> {
         while !bytes.is_empty() {
             let skipped = self.skipped.min(bytes.len());
@@ -70,7 +69,7 @@ impl Frames {
         Ok(())
     }
 
-    /// How much of what has begun is to be held.
+    /// Number of bytes of the current frame to keep.
     fn wanted(&self) -> Result<usize, String> {
         if self.begun.len() < HEAD || ![METHOD, HEADER].contains(&self.begun[0]) {
             return Ok(HEAD);

@@ -1,30 +1,31 @@
-//! The head of a message (AMQP 0-9-1, 4.2.6.1), read without the library that the product reads it with:
-//! which message of the ledger it belongs to, also where the library could not read its headers.
+//! Reads the content header of a message (AMQP 0-9-1, 4.2.6.1) without the library that the product uses. Finds the
+//! message's id even if the library could not read the headers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::ledger::{Id, id_of};
 
-/// Class, weight and size of the body come before the properties.
+/// Length of class, weight and body size, which precede the properties.
 const BEFORE_PROPERTIES: usize = 12;
 
-/// The header of a copy that a consumer publishes to the queue it reads, as a table has it: after its length.
+/// Header of a copy that a consumer publishes to the queue it reads, as encoded in a table, with its length before
+/// it.
 const RENEWALS: &[u8] = b"\x19x-image-pipeline-renewals";
 
-/// The header that has the original properties of a message whose headers could not be read, in base64; as a table has
-/// it, since a text in the table may name it.
+/// Header with the original properties of a message whose headers could not be read, in base64. Encoded as in a
+/// table, because the text of another header may contain the name.
 const UNREADABLE: &[u8] = b"\x26x-image-pipeline-unreadable-properties";
 
-/// The type of a text in a table.
+/// Type code of a long string in a table.
 const LONG_STRING: u8 = b'S';
 
-/// What the accountant reads in a head.
+/// The parts of a content header that the accountant reads.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Head {
-    /// The message's number in the ledger, if it carries one.
+    /// The message's number in the ledger, if it has one.
     pub id: Option<Id>,
-    /// A consumer published the message again to the queue that it reads.
+    /// Whether a consumer published this copy to the queue that it reads.
     pub is_renewed: bool,
 }
 
@@ -44,7 +45,7 @@ const PROPERTIES: [Property; 14] = {
 };
 
 impl Head {
-    /// Reads the payload of a frame of type 2.
+    /// Reads the payload of a content header frame.
     ///
     /// # Errors
     /// The payload ends before its properties do.
@@ -78,12 +79,12 @@ impl Head {
     }
 }
 
-/// The message whose original properties are these, in base64.
+/// Id of the message with these original properties (base64).
 pub fn id_of_original(properties: &[u8]) -> Option<Id> {
     Head::of_properties(&STANDARD.decode(properties).ok()?)?.id
 }
 
-/// The message whose head the consumer could not read, from the copy that it parked.
+/// Id of a message whose header the consumer could not read, from the parked copy.
 fn original(table: &[u8]) -> Option<Id> {
     let mut rest = table.get(position(table, UNREADABLE)? + UNREADABLE.len()..)?;
     if take(&mut rest, 1)? != [LONG_STRING] {

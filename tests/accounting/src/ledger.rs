@@ -1,100 +1,97 @@
-//! What was published, and what must become of it. It must never take a message for confirmed that
-//! the broker has not confirmed, nor forget one that it may have.
+//! The ledger: published messages and the expected outcome of each. A message counts as confirmed only after the
+//! broker's confirm, and unconfirmed attempts are kept.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Of a body or of pixels.
+/// Digest of a body or of pixels.
 pub type Digest = blake3::Hash;
 
-/// A message's number in the ledger; it travels as the message id.
+/// A message's number in the ledger. It is sent as the message id.
 pub type Id = u64;
 
-/// What the message ids of a ledger begin with.
+/// Prefix of a ledger's message ids.
 const MESSAGE_ID: &str = "accounted-";
 
-/// One message that is to be published.
+/// A message to publish.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The queue it goes to.
+    /// The queue that it is published to.
     pub queue: String,
-    /// The name in the message.
+    /// The image name in the message.
     pub name: String,
-    /// The bucket it belongs in.
+    /// The bucket of its object.
     pub bucket: String,
-    /// The key it would be stored under.
+    /// The key of its object.
     pub key: Key,
-    /// What must become of it.
     pub expectation: Expectation,
 }
 
 /// The key of an object.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Key {
-    /// This one.
+    /// Exactly this key.
     Exactly(String),
-    /// One that begins and ends so; what is between is made of the content.
+    /// A key with this prefix and suffix. The part between depends on the content.
     Around(String, String),
 }
 
-/// What must become of a message.
+/// The expected outcome of a message.
 #[derive(Clone, Debug)]
 pub enum Expectation {
-    /// It is stored. Where several have one key, the object is one of them.
+    /// It is stored. If several messages have the same key, the object is one of their images.
     Good {
-        /// The digest of its pixels.
+        /// Digest of its pixels.
         pixels: Digest,
     },
     /// It is parked.
     Bad {
-        /// The reason that it must carry.
+        /// The reason that the parked message must have.
         reason: String,
     },
-    /// Of all that have its key one is stored; another that has other pixels is parked.
+    /// One of the messages with this key is stored; a message with other pixels is parked.
     FirstOfItsKey {
-        /// The digest of its pixels.
+        /// Digest of its pixels.
         pixels: Digest,
-        /// The reason that it must carry if it is parked.
+        /// The reason that it must have if it is parked.
         reason: String,
     },
-    /// It is thrown away.
+    /// It is discarded.
     Discarded,
 }
 
-/// A message that was sent, or may have been.
+/// A message that was sent, or may have been sent.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Its number.
     pub id: Id,
-    /// What it is.
     pub entry: Entry,
-    /// The digest of its body.
+    /// Digest of its body.
     pub body: Digest,
-    /// Whether the broker has confirmed it.
+    /// Whether the broker confirmed it.
     pub confirmed: bool,
 }
 
-/// The list of all attempts. Clones share it.
+/// All attempts. Clones share the list.
 #[derive(Clone, Default)]
 pub struct Ledger {
     attempts: Arc<Mutex<Vec<Attempt>>>,
 }
 
 impl Entry {
-    /// An image that is to be stored under prefix and name.
+    /// An image to store under prefix and name.
     pub fn good(queue: &str, bucket: &str, prefix: &str, name: &str, pixels: Digest) -> Self {
         let key = Key::Exactly(format!("{prefix}{name}"));
         let expectation = Expectation::Good { pixels };
         Self { queue: queue.to_owned(), name: name.to_owned(), bucket: bucket.to_owned(), key, expectation }
     }
 
-    /// A message that is to be parked with this reason.
+    /// A message to park with this reason.
     pub fn bad(queue: &str, bucket: &str, name: &str, reason: &str) -> Self {
         let key = Key::Exactly(name.to_owned());
         let expectation = Expectation::Bad { reason: reason.to_owned() };
         Self { queue: queue.to_owned(), name: name.to_owned(), bucket: bucket.to_owned(), key, expectation }
     }
 
-    /// The pixels that it may be stored with.
+    /// Pixels of the object, if the message may be stored.
     pub fn pixels(&self) -> Option<Digest> {
         match &self.expectation {
             Expectation::Good { pixels } | Expectation::FirstOfItsKey { pixels, .. } => Some(*pixels),
@@ -104,7 +101,7 @@ impl Entry {
 }
 
 impl Key {
-    /// Whether an object of this key may be it.
+    /// Whether an object with this key may belong to the message.
     pub fn matches(&self, key: &str) -> bool {
         match self {
             Key::Exactly(own) => own == key,
@@ -116,7 +113,7 @@ impl Key {
 }
 
 impl Ledger {
-    /// Notes a message before it is sent.
+    /// Records a message before it is sent.
     pub fn attempt(&self, entry: Entry, body: &[u8]) -> Id {
         let mut attempts = self.lock();
         let id = attempts.len() as Id;
@@ -124,27 +121,27 @@ impl Ledger {
         id
     }
 
-    /// Notes that the broker has confirmed it.
+    /// Records the broker's confirm.
     pub fn confirm(&self, id: Id) {
         self.lock()[id as usize].confirmed = true;
     }
 
-    /// All that was noted so far.
+    /// All attempts so far.
     pub fn attempts(&self) -> Vec<Attempt> {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Attempt>> {
-        self.attempts.lock().expect("nobody panics with it")
+        self.attempts.lock().expect("no holder of the lock panics")
     }
 }
 
-/// The message id of a number.
+/// Message id of a ledger number.
 pub fn message_id(id: Id) -> String {
     format!("{MESSAGE_ID}{id}")
 }
 
-/// The number of a message id; another's message has none.
+/// Ledger number of a message id; `None` for messages that are not from a ledger.
 pub fn id_of(message_id: &str) -> Option<Id> {
     message_id.strip_prefix(MESSAGE_ID)?.parse().ok()
 }

@@ -1,6 +1,6 @@
-//! The accountant: what was published, what passed on the wire, and what is there at the end, compared.
-//! It must never check the product by the product's own code: frames, requests, images and what is
-//! read back are understood here by other means.
+//! The accountant compares what was published, what passed on the wire, and what is stored or queued at the end. It
+//! uses none of the product's code (its manifest has no path to it): it parses frames, requests and images with its
+//! own means.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod account;

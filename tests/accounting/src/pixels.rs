@@ -1,5 +1,5 @@
-//! The pixels of an image file, decoded by Python libraries that the product does not use. One Python
-//! process serves the whole run.
+//! Decodes image files with Python libraries that the product does not use. One Python process serves the whole
+//! run.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -9,29 +9,29 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use super::ledger::Digest;
 
-/// The digest of an image's pixels, or why the file is no image.
+/// Digest of an image's pixels, or the reason why the file is no image.
 pub type Decoded = Result<Digest, String>;
 
-/// Requests of `pixels.py`.
+/// Request codes of `pixels.py`.
 const EXPECT: u8 = b'E';
 const STORED: u8 = b'S';
 
-/// The Python process. It ends when its standard input is closed: with this, or with the process that holds it.
+/// The Python process. It ends when its standard input closes: when this is dropped, or when this process ends.
 pub struct Decoder {
     process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// By the file's digest: a soak stores few images many times.
+    /// By the file's digest, because a soak stores few images many times.
     expected: HashMap<Digest, Decoded>,
     stored: HashMap<Digest, Decoded>,
 }
 
-/// The digest of the pixels of an image that is about to be published.
+/// Digest of the pixels of an image that will be published.
 pub fn expected(file: &[u8]) -> Decoded {
     shared().expected(file)
 }
 
-/// The digest of the pixels of a stored PNG. A PNG that another decoder may have made of an expected JPEG has
+/// Digest of the pixels of a stored PNG. If the PNG may be another decoder's result for an expected JPEG, this is
 /// the digest of that JPEG.
 pub fn stored(file: &[u8]) -> Decoded {
     shared().stored(file)
@@ -43,7 +43,7 @@ fn shared() -> MutexGuard<'static, Decoder> {
 }
 
 impl Decoder {
-    /// Starts Python, for which `python` makes an environment if there is none.
+    /// Starts Python. The script `python` creates an environment if none exists.
     pub fn start() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python");
         let found = Command::new(script).stdin(Stdio::null()).stderr(Stdio::inherit()).output().expect("a shell");
@@ -51,7 +51,7 @@ impl Decoder {
         let python = String::from_utf8(found.stdout).expect("a path");
         let mut process = Command::new(python.trim())
             .args(["-I", concat!(env!("CARGO_MANIFEST_DIR"), "/pixels.py")])
-            // An interrupt from the terminal is for the tests alone.
+            // An interrupt from the terminal must reach only the tests.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -61,7 +61,7 @@ impl Decoder {
         Self { process, requests, answers: BufReader::new(answers), expected: HashMap::new(), stored: HashMap::new() }
     }
 
-    /// As the function of this name.
+    /// See the function `expected`.
     pub fn expected(&mut self, file: &[u8]) -> Decoded {
         let name = blake3::hash(file);
         if let Some(known) = self.expected.get(&name) {
@@ -69,12 +69,12 @@ impl Decoder {
         }
         let decoded = self.decode(EXPECT, file);
         self.expected.insert(name, decoded.clone());
-        // A PNG that was stored before may be close to this image.
+        // A PNG that was decoded earlier may be close to this image.
         self.stored.clear();
         decoded
     }
 
-    /// As the function of this name.
+    /// See the function `stored`.
     pub fn stored(&mut self, file: &[u8]) -> Decoded {
         let name = blake3::hash(file);
         if let Some(known) = self.stored.get(&name) {
@@ -104,7 +104,7 @@ impl Decoder {
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        // It holds nothing that could be lost.
+        // The process holds nothing that could be lost.
         self.process.kill().ok();
         self.process.wait().ok();
     }

@@ -1,10 +1,10 @@
-//! Follows the wire and names the messages that a consumer acknowledged before it had proof that they are
-//! safe. A proof comes after the delivery, and the acknowledgement after the proof. Proofs are:
+//! Follows the recorded traffic and names the messages that a consumer acknowledged before it had proof that they
+//! are safe. The proof must come after the delivery and before the acknowledgement. Proofs are:
 //!
-//! - S3 took an upload with the message's id and its pixels, to its key, and the consumer received the answer;
-//! - S3 refused such an upload because the key has an object (412), the object has the same bytes, and the
-//!   consumer received the object's HEAD;
-//! - the broker confirmed a copy of the message in another queue, or a renewed copy in its own.
+//! - S3 accepted an upload with the message's id and its pixels, to its key, and the consumer received the answer;
+//! - S3 refused such an upload because the key has an object (412), the object has the same bytes, and the consumer
+//!   received the answer to a HEAD for the object;
+//! - the broker confirmed a copy of the message in another queue, or a renewed copy in its own queue.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,21 +12,21 @@ use super::ledger::{Attempt, Digest, Expectation, Id};
 use super::settling::{Settling, belongs, title};
 use super::wire::{Event, Object};
 
-/// What a consumer has received of an object that its message's key already has.
+/// What a consumer has learned about an object that already has its message's key.
 #[derive(Default)]
 struct Comparison {
     refused: bool,
     seen: bool,
 }
 
-/// The proofs, as far as the wire is followed.
+/// The proofs found so far.
 pub struct Proofs<'s, 'a> {
     settling: &'s mut Settling<'a>,
-    /// Deliveries without a proof, by message and place.
+    /// Deliveries without a proof, by message and event index.
     open: HashMap<Id, BTreeMap<usize, Comparison>>,
     delivered: HashMap<usize, Option<Id>>,
-    /// The digests of all uploads that S3 took. A 412 is never earlier than the upload it is for, but its answer may be
-    /// on the wire before that upload's.
+    /// Digests of all uploads that S3 accepted. A 412 is never earlier than the upload that it refers to, but its
+    /// answer may be recorded before that upload's answer.
     taken: HashMap<&'a Object, HashSet<Digest>>,
 }
 
@@ -35,7 +35,7 @@ impl<'s, 'a> Proofs<'s, 'a> {
         Self { settling, open: HashMap::new(), delivered: HashMap::new(), taken: HashMap::new() }
     }
 
-    /// Follows all that the wire saw.
+    /// Follows all recorded events.
     pub fn follow(mut self, events: &'a [Event]) {
         for event in events {
             if let Event::Put { object, body, status: 200..300, .. } = event {
@@ -78,12 +78,12 @@ impl<'s, 'a> Proofs<'s, 'a> {
         }
     }
 
-    /// The message of an id, if the object is its own.
+    /// The message with this id, if the object belongs to it.
     fn own(&self, id: Option<Id>, object: &Object) -> Option<&'a Attempt> {
         self.settling.attempt(id).filter(|attempt| belongs(attempt, object))
     }
 
-    /// Notes a part of the comparison for every open delivery of these messages.
+    /// Records a part of the comparison for every open delivery of these messages.
     fn compare(&mut self, attempts: impl IntoIterator<Item = &'a Attempt>, note: impl Fn(&mut Comparison)) {
         for attempt in attempts {
             if let Some(deliveries) = self.open.get_mut(&attempt.id) {
@@ -93,7 +93,7 @@ impl<'s, 'a> Proofs<'s, 'a> {
         }
     }
 
-    /// The confirm of a message's publisher is no proof.
+    /// The confirm of the original publisher is no proof.
     fn is_moved(&self, id: Id, queue: &str) -> bool {
         self.settling.attempt(Some(id)).is_some_and(|attempt| attempt.entry.queue != queue)
     }

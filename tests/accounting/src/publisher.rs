@@ -1,5 +1,5 @@
-//! Publishes as devices do, mandatory and confirmed, and keeps the ledger. It must never wait for
-//! ever, nor send a message twice: what was not confirmed stays an attempt.
+//! Publishes with `mandatory` and confirms, and keeps the ledger. Every wait has a limit, and no message is sent
+//! twice: a message without a confirm stays an attempt.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,17 @@ use super::ledger::{Entry, Id, Ledger, message_id};
 
 const PERSISTENT: u8 = 2;
 
-/// For a connection, and for a confirm.
+/// Limit for a connection attempt, and for a confirm.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// For a broker that is away.
+/// Limit while the broker is away.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two attempts to connect.
+/// Pause between two connection attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// One connection at a time, whoever breaks it. Clones share it, and may publish at once.
+/// Uses one connection, and opens a new one when it breaks. Clones share the connection and may publish
+/// concurrently.
 #[derive(Clone)]
 pub struct Publisher {
     uri: String,
@@ -36,12 +37,12 @@ pub struct Publisher {
 
 struct Session {
     channel: Channel,
-    // A channel lives as long as its connection.
+    // A channel closes with its connection.
     _connection: Connection,
 }
 
 impl Publisher {
-    /// Connects to the broker at this URI when the first message is published.
+    /// Connects to the broker at this URI with the first message.
     pub fn new(uri: &str, ledger: &Ledger) -> Self {
         Self {
             uri: uri.to_owned(),
@@ -51,16 +52,16 @@ impl Publisher {
         }
     }
 
-    /// The same, with headers in each message.
+    /// Adds headers to each message.
     pub fn with_headers(self, headers: FieldTable) -> Self {
         Self { properties: self.properties.with_headers(headers), ..self }
     }
 
-    /// Publishes a message through the default exchange, and returns its number.
+    /// Publishes a message through the default exchange, and returns its ledger number.
     ///
     /// # Errors
-    /// The broker did not confirm it, whether it has it or not; or, after a minute, it could not be
-    /// sent at all, and is no attempt.
+    /// The broker did not confirm the message and may or may not have it; or no connection was possible for a
+    /// minute, and the ledger has no attempt.
     pub async fn publish(&self, entry: Entry, body: &[u8]) -> Result<Id, String> {
         let channel = self.channel().await?;
         let queue = entry.queue.clone();

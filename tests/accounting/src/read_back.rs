@@ -1,5 +1,5 @@
-//! What is there at the end: objects, parked messages, and messages that are still queued. It must
-//! never take a message out of its queue, nor ask anything of the product's own code.
+//! Reads objects, parked messages and queued messages at the end of a run. Messages stay in their queues. Uses none
+//! of the product's code.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,43 +18,40 @@ use super::ledger::{Digest, Id, id_of};
 use super::pixels::{self, Decoded};
 use super::wire::Object;
 
-/// Objects that are read at once. One alone waits 40 ms for a delayed acknowledgement of TCP.
+/// Objects read concurrently. A single read waits 40 ms for a delayed TCP acknowledgement.
 const AT_ONCE: usize = 128;
 
-/// For a message that the broker has counted.
+/// Limit for a message that the broker has counted.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// The header that says why the product parked a message.
+/// Header with the product's reason for parking a message.
 const REASON: &str = "x-image-pipeline-reason";
-/// The header that says why the broker put a message aside.
+/// Header with the broker's reason for dead-lettering a message.
 const BROKERS_REASON: &str = "x-first-death-reason";
 
-/// The header with the properties of a message whose headers the product could not read.
+/// Header with the properties of a message whose headers the product could not read.
 const ORIGINAL_PROPERTIES: &str = "x-image-pipeline-unreadable-properties";
-/// The metadata field that says which message an object came by.
+/// Metadata field with the id of the message that the object came from.
 const MESSAGE_ID: &str = "image-pipeline-message-id";
 
-/// An object in a bucket.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Where it is.
     pub object: Object,
-    /// The number in the ledger of the message whose id its metadata has.
+    /// Ledger number of the message whose id is in the metadata.
     pub id: Option<Id>,
-    /// The digest of the file.
+    /// Digest of the file.
     pub body: Digest,
-    /// The digest of its pixels, or why it is no PNG.
+    /// Digest of its pixels, or the reason why it is no PNG.
     pub pixels: Decoded,
 }
 
 /// A message in a queue.
 #[derive(Clone, Debug)]
 pub struct Queued {
-    /// The queue.
     pub queue: String,
-    /// Its number in the ledger, if it carries one.
+    /// Ledger number, if the message has one.
     pub id: Option<Id>,
-    /// The digest of its body.
+    /// Digest of its body.
     pub body: Digest,
     /// Its headers, as text.
     pub headers: BTreeMap<String, String>,
@@ -71,26 +68,26 @@ pub struct Found {
     pub queued: Vec<Queued>,
 }
 
-/// A reader of buckets.
+/// Reads the objects of buckets.
 #[derive(Clone)]
 pub struct Buckets {
     client: Client,
 }
 
 impl Queued {
-    /// Why it is where it is.
+    /// The reason why the message was parked or dead-lettered.
     pub fn reason(&self) -> Option<&str> {
         self.headers.get(REASON).or_else(|| self.headers.get(BROKERS_REASON)).map(String::as_str)
     }
 }
 
 impl Buckets {
-    /// Through a client that may read them.
+    /// Uses a client with read access.
     pub fn of(client: Client) -> Self {
         Self { client }
     }
 
-    /// Of the server at this URL.
+    /// Connects to the S3 server at this URL.
     pub fn at(endpoint: &str, access_key: &str, secret_key: &str) -> Self {
         let settings = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -102,7 +99,7 @@ impl Buckets {
         Self::of(Client::from_conf(settings))
     }
 
-    /// Everything in a bucket.
+    /// All objects of a bucket.
     pub async fn stored(&self, bucket: &str) -> Vec<Stored> {
         let mut pages = self.client.list_objects_v2().bucket(bucket).into_paginator().send();
         let mut keys = Vec::new();
@@ -123,8 +120,7 @@ impl Buckets {
     }
 }
 
-/// Everything that is ready in a queue, which has it all again afterwards. One that is missing holds
-/// nothing.
+/// All ready messages of a queue, which stay in the queue. A missing queue counts as empty.
 pub async fn messages(uri: &str, queue: &str) -> Vec<Queued> {
     let connection = connect(uri).await.expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
@@ -138,7 +134,7 @@ pub async fn messages(uri: &str, queue: &str) -> Vec<Queued> {
             found.push(queued(queue, &message.expect("a delivery")));
         }
     }
-    // What nobody has acknowledged goes back.
+    // Closing the connection requeues the unacknowledged messages.
     connection.close(200, "read".into()).await.expect("closed");
     found
 }

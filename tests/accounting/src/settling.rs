@@ -1,5 +1,5 @@
-//! Finds out what became of each message: stored, parked, queued or lost. An object and an upload count
-//! only for the message whose id they carry.
+//! Finds the outcome of each message: stored, parked, queued or lost. Objects and uploads count only for the
+//! message whose id they carry.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::ledger::{Attempt, Digest, Expectation, Id, Key};
 use super::read_back::{Found, Queued, Stored};
 use super::wire::{Event, Object};
 
-/// An upload that S3 took, or refused because the key has an object (412).
+/// An upload that S3 accepted, or refused because the key has an object (412).
 struct Upload {
     id: Option<Id>,
     body: Digest,
@@ -16,19 +16,19 @@ struct Upload {
     taken: bool,
 }
 
-/// The account in the making.
+/// The account while it is computed.
 pub struct Settling<'a> {
     pub account: Account,
     attempts: &'a [Attempt],
-    /// Good messages by bucket and key, and by pixels where the key is not known beforehand.
+    /// Good messages by bucket and key; by pixels if the key is not known in advance.
     by_key: HashMap<(&'a str, &'a str), Vec<&'a Attempt>>,
     by_pixels: HashMap<(&'a str, Digest), Vec<&'a Attempt>>,
     objects: HashMap<&'a Object, &'a Stored>,
     uploads: BTreeMap<&'a Object, Vec<Upload>>,
-    /// The statuses with which S3, or a proxy before it, refused an upload for its own sake.
+    /// Statuses with which S3, or a proxy before it, refused only this message's upload.
     refused: HashMap<Id, BTreeSet<u16>>,
     stored: HashSet<Id>,
-    /// Messages whose pixels the object of their key has.
+    /// Messages whose key has an object with the same pixels.
     alike: HashSet<Id>,
     parked: HashSet<Id>,
     queued: HashSet<Id>,
@@ -59,12 +59,12 @@ impl<'a> Settling<'a> {
         Self { account, attempts, by_key, by_pixels, objects, uploads, refused, stored, alike, parked, queued }
     }
 
-    /// The message of an id.
+    /// The message with this id.
     pub fn attempt(&self, id: Option<Id>) -> Option<&'a Attempt> {
         self.attempts.get(usize::try_from(id?).ok()?)
     }
 
-    /// The messages whose key an object has.
+    /// The messages whose key is this object's key.
     pub fn owners(&self, object: &Object) -> Vec<&'a Attempt> {
         if let Some(owners) = self.by_key.get(&(object.bucket.as_str(), object.key.as_str())) {
             return owners.clone();
@@ -74,7 +74,7 @@ impl<'a> Settling<'a> {
         alike.into_iter().flatten().filter(|attempt| belongs(attempt, object)).copied().collect()
     }
 
-    /// Judges an object.
+    /// Judges a stored object.
     pub fn stored(&mut self, stored: &Stored) {
         let (owners, name) = (self.owners(&stored.object), named(&stored.object));
         let pixels = stored.pixels.as_ref().ok().copied();
@@ -97,8 +97,8 @@ impl<'a> Settling<'a> {
         }
     }
 
-    /// Whether the object of a message's key shows that the message was stored: it carries the message's id,
-    /// it has the bytes that the message's own upload had, or it replaced the message's own image.
+    /// Whether the object of a message's key proves that the message was stored: the object carries the message's
+    /// id, has the bytes of the message's own upload, or replaced the message's own image.
     fn is_stored(&self, owner: &Attempt, stored: &Stored) -> bool {
         let replaced = |upload: &Upload| {
             let is_good = matches!(owner.entry.expectation, Expectation::Good { .. });
@@ -122,7 +122,7 @@ impl<'a> Settling<'a> {
             Expectation::FirstOfItsKey { reason, .. } if !is_there => vec![reason],
             _ => Vec::new(),
         };
-        // Also where the object is there: a message that was stored may be delivered again, and then be refused.
+        // Even if the object exists: a stored message may be delivered again, and then be refused.
         right.extend(self.refused.get(&attempt.id).into_iter().flatten().filter_map(|status| reason_of(*status)));
         let name = title(attempt);
         if !right.contains(&reason) {
@@ -136,7 +136,7 @@ impl<'a> Settling<'a> {
         }
     }
 
-    /// Notes a message that waits in its queue.
+    /// Records a message that waits in its queue.
     pub fn queued(&mut self, queued: &Queued) {
         match self.attempt(queued.id) {
             Some(attempt) => drop(self.queued.insert(attempt.id)),
@@ -144,7 +144,7 @@ impl<'a> Settling<'a> {
         }
     }
 
-    /// Names the messages that are nowhere.
+    /// Names the confirmed messages that were found nowhere.
     pub fn lost(&mut self) {
         for attempt in self.attempts {
             let is_there = [&self.stored, &self.parked, &self.queued].iter().any(|ids| ids.contains(&attempt.id));
@@ -158,8 +158,8 @@ impl<'a> Settling<'a> {
         }
     }
 
-    /// Judges the uploads that S3 took: a message repeats the same bytes, to its own key, and the object has the
-    /// bytes of one of the uploads.
+    /// Judges the uploads that S3 accepted: a message uploads the same bytes each time, to its own key, and the
+    /// object has the bytes of one of the uploads.
     pub fn uploads(&mut self) {
         for (object, uploads) in &self.uploads {
             let taken: Vec<_> = uploads.iter().filter(|upload| upload.taken).collect();
@@ -183,19 +183,19 @@ impl<'a> Settling<'a> {
             }
             let is_seen = |stored: &&Stored| taken.iter().any(|upload| upload.body == stored.body);
             if !taken.is_empty() && self.objects.get(object).is_some_and(|stored| !is_seen(stored)) {
-                self.account.differing.push(format!("{} (not what is there)", named(object)));
+                self.account.differing.push(format!("{} (the stored bytes differ)", named(object)));
             }
         }
     }
 
-    /// Who an object or an upload says that it comes from.
+    /// Describes the message that an object or an upload names as its origin.
     fn sender(&self, id: Option<Id>) -> String {
         let unknown = if id.is_some() { "an id that nobody published" } else { "no message id" };
         self.attempt(id).map_or(unknown.to_owned(), |attempt| format!("the id of {}", title(attempt)))
     }
 }
 
-/// All uploads that S3 took, or refused because the key has an object.
+/// All uploads that S3 accepted, or refused because the key has an object.
 fn uploads(events: &[Event]) -> BTreeMap<&Object, Vec<Upload>> {
     let mut uploads = BTreeMap::<_, Vec<_>>::new();
     for event in events {
@@ -207,7 +207,7 @@ fn uploads(events: &[Event]) -> BTreeMap<&Object, Vec<Upload>> {
     uploads
 }
 
-/// The statuses of uploads that were refused while other uploads were not.
+/// Statuses of uploads that were refused while other uploads were accepted.
 fn refused(events: &[Event]) -> HashMap<Id, BTreeSet<u16>> {
     let mut refused = HashMap::<_, BTreeSet<_>>::new();
     for event in events {
@@ -218,7 +218,7 @@ fn refused(events: &[Event]) -> HashMap<Id, BTreeSet<u16>> {
     refused
 }
 
-/// The reason of a message whose upload alone was refused with this status.
+/// The reason for parking a message whose upload alone was refused with this status.
 fn reason_of(status: u16) -> Option<&'static str> {
     match status {
         403 => Some("AccessDenied"),
@@ -227,7 +227,7 @@ fn reason_of(status: u16) -> Option<&'static str> {
     }
 }
 
-/// Whether a message may be stored as this object.
+/// Whether the message may be stored as this object.
 pub fn belongs(attempt: &Attempt, object: &Object) -> bool {
     attempt.entry.bucket == object.bucket && attempt.entry.key.matches(&object.key)
 }
@@ -236,7 +236,7 @@ fn named(object: &Object) -> String {
     format!("{}/{}", object.bucket, object.key)
 }
 
-/// A message in a fault's sentence.
+/// The name of a message in a fault's sentence.
 pub fn title(attempt: &Attempt) -> String {
     format!("{:?} of {}", attempt.entry.name, attempt.entry.queue)
 }

@@ -1,40 +1,40 @@
-//! What the store tap does to requests in the store's place, and which requests it does it to.
+//! The faults that the S3 tap injects, and the requests that they apply to.
 
 use std::time::Duration;
 
 use super::store_tap::length;
 
-/// What happens to a request.
+/// The treatment of one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// It is answered by the store.
+    /// The request passes.
     None,
-    /// It is answered with this status and S3 error code, and never reaches the store.
+    /// Answered with this status and S3 error code. S3 does not see the request.
     Answer(u16, &'static str),
-    /// It is answered 200 with a page, as a login page or a console's port does, and never reaches the store.
+    /// Answered 200 with an HTML page, as a login page or a console's port does. S3 does not see the request.
     Page,
-    /// It is answered by the store after this time.
+    /// Passed to S3 after this delay.
     Slow(Duration),
-    /// It is read and never answered.
+    /// Read but never answered.
     Hang,
-    /// Half of its body is read, and no more.
+    /// Only half of the body is read.
     Stall,
-    /// The store has taken it; the answer is thrown away and the connection broken.
+    /// S3 processes the request; the answer is dropped and the connection closed.
     ResetAfterCommit,
 }
 
 impl Fault {
-    /// The store has too much to do.
+    /// S3 is overloaded.
     pub const SLOW_DOWN: Self = Self::Answer(503, "SlowDown");
-    /// The store does not know either.
+    /// S3 has an internal error.
     pub const INTERNAL_ERROR: Self = Self::Answer(500, "InternalError");
-    /// A policy was changed.
+    /// A policy denies access.
     pub const DENIED: Self = Self::Answer(403, "AccessDenied");
-    /// A token was not renewed.
+    /// A token has expired.
     pub const EXPIRED: Self = Self::Answer(400, "ExpiredToken");
 }
 
-/// Which requests meet which fault.
+/// Selects the fault of each request.
 #[derive(Clone, Debug)]
 pub struct Faults {
     shares: Vec<(f64, Fault)>,
@@ -45,34 +45,33 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Each of them for a share of all requests, from 0 to 1; what is left passes. The same seed draws
-    /// the same lots.
+    /// Each fault applies to a share of all requests (0 to 1); the remaining requests pass. The same seed gives the
+    /// same sequence.
     pub fn mixed(seed: u64, shares: &[(f64, Fault)]) -> Self {
         Self { shares: shares.to_vec(), seed, only: None, unless: None, longer_than: None }
     }
 
-    /// The same, but for requests that don't have this in their first line, which pass.
+    /// Applies only to requests with this text in their first line.
     pub fn only_for(self, part: &'static str) -> Self {
         Self { only: Some(part), ..self }
     }
 
-    /// The same for uploads, but for those that have this in their head, in lower case; all else passes. As a
-    /// bucket's policy does.
+    /// Applies only to uploads without this text (in lower case) in their head, like a bucket policy.
     pub fn for_uploads_without(self, part: &'static str) -> Self {
         Self { only: Some("PUT "), unless: Some(part), ..self }
     }
 
-    /// The same for requests whose body has more bytes than this; all else passes. As a proxy's limit does.
+    /// Applies only to requests with a longer body, like a proxy's limit. The limit is in bytes.
     pub fn for_longer_than(self, bytes: usize) -> Self {
         Self { longer_than: Some(bytes), ..self }
     }
 
-    /// Whether a request that meets the fault says nothing of another.
+    /// Whether the faults depend on the request, so that one refused request says nothing about other requests.
     pub fn concern_objects(&self) -> bool {
         self.only.is_some() || self.longer_than.is_some()
     }
 
-    /// What the request of this number and head meets.
+    /// The fault for the request with this number and head.
     pub fn draw(&self, number: u64, head: &str) -> Fault {
         let line = head.lines().next().unwrap_or_default();
         if self.unless.is_some_and(|part| head.to_ascii_lowercase().contains(part)) {
@@ -96,7 +95,7 @@ impl Faults {
 }
 
 impl From<Fault> for Faults {
-    /// For all requests.
+    /// The fault applies to all requests.
     fn from(fault: Fault) -> Self {
         Self::mixed(0, &[(1.0, fault)])
     }

@@ -1,6 +1,6 @@
-//! An HTTP proxy before the store that notes every upload, and answers, delays, hangs or breaks off
-//! where the test says so. It must never change a request that it lets through: its signature would
-//! no longer hold. What it tells a client it has noted before.
+//! An HTTP proxy before S3 that records every upload, and answers, delays, hangs or breaks off as the test sets it.
+//! It never changes a request that it passes on, because the signature would become invalid. An answer is recorded
+//! before the client receives it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use super::store_faults::{Fault, Faults};
 use super::wire::{Event, Object, Wire};
 use support::port::Port;
 
-/// The header that says which message an object comes by.
+/// Header with the id of the message that an object comes from.
 const MESSAGE_ID: &str = "x-amz-meta-image-pipeline-message-id";
 
-/// What a login page answers, or the port of a console.
+/// The answer of a login page or a console's port.
 const PAGE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 13\r\n\r\n<html></html>";
 
-/// A running proxy, for as long as this lives.
+/// A proxy that runs while this value lives.
 pub struct StoreTap {
     port: Arc<Port>,
     faults: watch::Sender<Faults>,
@@ -36,7 +36,7 @@ struct Counts {
     met: AtomicUsize,
 }
 
-/// One connection of a client.
+/// Serves one client connection.
 #[derive(Clone)]
 struct Carrier {
     store: SocketAddr,
@@ -46,7 +46,7 @@ struct Carrier {
 }
 
 impl StoreTap {
-    /// Starts one that passes everything on and notes on `wire` what it saw.
+    /// Starts a tap that passes everything on and records it in `wire`.
     pub fn start(port: Port, store: SocketAddr, wire: &Wire) -> Self {
         let (faults, drawn) = watch::channel(Fault::None.into());
         let (port, counts) = (Arc::new(port), Arc::<Counts>::default());
@@ -55,17 +55,16 @@ impl StoreTap {
         Self { port, faults, counts }
     }
 
-    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.port.address())
     }
 
-    /// Changes what happens from now on, also to what hangs.
+    /// Changes the faults from now on. Connections that hang are closed.
     pub fn set(&self, faults: impl Into<Faults>) {
         self.faults.send_replace(faults.into());
     }
 
-    /// How many requests have met a fault.
+    /// Number of requests that met a fault.
     pub fn met(&self) -> usize {
         self.counts.met.load(Ordering::SeqCst)
     }
@@ -85,7 +84,7 @@ async fn serve(port: Arc<Port>, carrier: Carrier) {
 }
 
 impl Carrier {
-    /// One request after the other, until either side has had enough.
+    /// Serves one request after the other until either side closes.
     async fn carry(mut self, mut client: TcpStream) -> std::io::Result<()> {
         let mut read = Vec::new();
         loop {
@@ -115,13 +114,13 @@ impl Carrier {
                     }
                     answer(status, code).into_bytes()
                 }
-                // What the store has not taken is no upload.
+                // The request does not reach S3, so it is no upload.
                 Fault::Page => {
                     client.write_all(PAGE.as_bytes()).await?;
                     read.drain(..whole);
                     continue;
                 }
-                // Whoever waits for longer than the test goes on is let down at its end.
+                // Ends when the faults change or the tap is dropped.
                 Fault::Hang | Fault::Stall => return self.faults.changed().await.map_or(Ok(()), |()| Ok(())),
                 Fault::ResetAfterCommit => {
                     let answer = ask(self.store, &read[..whole]).await?;
@@ -153,14 +152,14 @@ impl Carrier {
     }
 }
 
-/// A request that the accountant wants to know of.
+/// A request that the accountant records.
 enum Asked {
     Put(Object, Option<Id>),
     Head(Object),
 }
 
 impl Asked {
-    /// The bucket is the first part of the path.
+    /// Path-style requests: the bucket is the first part of the path.
     fn of(head: &str) -> Option<Self> {
         let mut line = head.lines().next()?.split(' ');
         let (method, target) = (line.next()?, line.next()?);
@@ -181,7 +180,7 @@ fn status(answer: &[u8]) -> Option<u16> {
     std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
 }
 
-/// Reads until a head is complete and returns its length.
+/// Reads until the head is complete and returns its length.
 async fn until_head(client: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Result<Option<usize>> {
     loop {
         if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -193,12 +192,12 @@ async fn until_head(client: &mut TcpStream, read: &mut Vec<u8>) -> std::io::Resu
     }
 }
 
-/// The length of a body, from its head.
+/// Length of the body, from the head.
 pub fn length(head: &str) -> usize {
     header(head, "content-length").map_or(0, |value| value.parse().expect("a length"))
 }
 
-/// The value of a header in a head.
+/// Value of a header in the head.
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().find_map(|line| {
         let (other, value) = line.split_once(':')?;
@@ -206,13 +205,13 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The digest of the pixels of a body that S3 took.
+/// Digest of the pixels of an uploaded body.
 async fn pixels_of(body: Vec<u8>) -> Option<Digest> {
     let decoded = tokio::task::spawn_blocking(move || pixels::stored(&body).ok()).await;
     decoded.expect("a decoder that answers")
 }
 
-/// The store's answer to one request; answers to HEAD have no body, whatever length they state.
+/// S3's answer to one request. Answers to HEAD have no body, whatever their content-length is.
 async fn ask(store: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut store = TcpStream::connect(store).await?;
     store.write_all(request).await?;

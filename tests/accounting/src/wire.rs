@@ -1,111 +1,101 @@
-//! What both taps saw, in one order: an event that could have caused another stands before it. It
-//! must never hold a body, of which there may be many gigabytes.
+//! The events that both taps recorded, in one order: a cause comes before its effect. Holds no bodies, because a
+//! run may have many gigabytes of them.
 
 use std::sync::{Arc, Mutex};
 
 use super::ledger::{Digest, Id};
 
-/// Something that was seen on its way.
+/// An event on the wire.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A message went to a consumer. The event's place is the delivery's number.
+    /// A message was sent to a consumer. The index of this event identifies the delivery.
     Delivered {
-        /// Its number in the ledger, if it carries one.
+        /// Ledger number, if the message has one.
         id: Option<Id>,
         /// The queue that the consumer reads.
         queue: Arc<str>,
-        /// Whether the broker says that it has delivered it before.
+        /// The delivery's `redelivered` flag.
         redelivered: bool,
     },
     /// A consumer acknowledged a delivery.
     Acknowledged {
-        /// Where it was delivered.
+        /// Index of the delivery event.
         delivery: usize,
     },
-    /// A consumer gave a delivery back, or up.
+    /// A consumer returned or rejected a delivery.
     GivenUp {
-        /// Where it was delivered.
+        /// Index of the delivery event.
         delivery: usize,
-        /// Whether it is to be delivered again.
+        /// Whether the message is requeued.
         requeue: bool,
     },
-    /// A publisher was told that the broker has taken a message, and it was not returned.
+    /// The broker confirmed a message to its publisher, and did not return it.
     Confirmed {
-        /// Its number in the ledger, if it carries one.
+        /// Ledger number, if the message has one.
         id: Option<Id>,
-        /// The routing key: through the default exchange, the queue.
+        /// The routing key, which is the queue for the default exchange.
         queue: Arc<str>,
-        /// A consumer published it again to the queue that it reads.
+        /// Whether a consumer published the message again to the queue it reads.
         renewed: bool,
     },
-    /// The store has answered an upload, or a fault has in its place.
+    /// An upload was answered by S3, or by a fault in its place.
     Put {
-        /// Where to.
         object: Object,
-        /// The number in the ledger of the message whose id the object's metadata has.
+        /// Ledger number of the message whose id is in the object's metadata.
         id: Option<Id>,
-        /// The digest of the body.
+        /// Digest of the body.
         body: Digest,
-        /// The digest of the pixels, if the store took a PNG.
+        /// Digest of the pixels, if S3 accepted a PNG.
         pixels: Option<Digest>,
-        /// The status.
         status: u16,
         /// Whether the answer was passed on.
         told: bool,
     },
-    /// An upload was refused for what it is itself: other uploads were let through at that time.
+    /// An upload was refused for its own content or key: other uploads were accepted at that time.
     Refused {
-        /// The message that it is made of.
+        /// The message of the upload.
         id: Id,
-        /// The status.
         status: u16,
     },
-    /// The store has told what it has under a key.
-    Head {
-        /// Which.
-        object: Object,
-        /// The status.
-        status: u16,
-    },
-    /// Something that a tap could not make out: from here on it may have missed things.
+    /// S3 answered a HEAD for an object.
+    Head { object: Object, status: u16 },
+    /// A tap could not parse its traffic. It may have missed events from here on.
     Unclear(String),
 }
 
 /// Bucket and key.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Object {
-    /// The bucket.
     pub bucket: String,
-    /// The key.
     pub key: String,
 }
 
-/// The record of both taps. Clones share it.
+/// The recorded events of both taps. Clones share them.
 #[derive(Clone, Default)]
 pub struct Wire {
     events: Arc<Mutex<Vec<Event>>>,
 }
 
 impl Wire {
-    /// Notes an event and returns its place.
+    /// Records an event and returns its index.
     pub fn note(&self, event: Event) -> usize {
-        let mut events = self.events.lock().expect("nobody panics with it");
+        let mut events = self.events.lock().expect("no holder of the lock panics");
         events.push(event);
         events.len() - 1
     }
 
-    /// The place that the next event will have.
+    /// Place of the next event: the number of events so far.
     pub fn next_place(&self) -> usize {
-        self.events.lock().expect("nobody panics with it").len()
+        self.events.lock().expect("no holder of the lock panics").len()
     }
 
-    /// All that was seen so far.
+    /// All events so far.
     pub fn events(&self) -> Vec<Event> {
         self.since(0)
     }
 
-    /// What was seen from this place on.
+    /// The events from this index on.
     pub fn since(&self, place: usize) -> Vec<Event> {
-        self.events.lock().expect("nobody panics with it").get(place..).unwrap_or_default().to_vec()
+        self.events.lock().expect("no holder of the lock panics").get(place..).unwrap_or_default().to_vec()
     }
 }

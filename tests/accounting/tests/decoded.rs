@@ -1,5 +1,5 @@
-//! A stored PNG counts as the published image if it has the same pixels, and as another image if one
-//! sample of one pixel is changed.
+//! A stored PNG counts as the published image if it has the same pixels, and as a different image if one sample of
+//! one pixel differs.
 
 use std::io::Cursor;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use accounting::ledger::{Digest, Entry};
 use accounting::pixels::Decoder;
 use support::images::{Sample, sample, samples};
 
-/// The kinds of `images::sample`.
+/// Number of kinds in `images::sample`.
 const KINDS: u32 = 15;
 
-/// Two decoders of JPEG may differ by as much in a sample, but not in one sample of a pixel alone.
+/// Two JPEG decoders may differ by this much in a sample, but not in only one sample of one pixel.
 const CHANGE: u8 = 3;
 
 fn png(image: &DynamicImage) -> Vec<u8> {
@@ -23,7 +23,7 @@ fn png(image: &DynamicImage) -> Vec<u8> {
     file.into_inner()
 }
 
-/// The image with the sample in its middle changed by this much.
+/// The image with one sample in its middle changed by `by`.
 fn changed(sample: &Sample, by: u8) -> DynamicImage {
     let change = |byte: &mut u8| *byte = byte.checked_add(by).unwrap_or_else(|| *byte - by);
     let change_deep = |value: &mut u16| *value = value.checked_add(by.into()).unwrap_or_else(|| *value - u16::from(by));
@@ -36,7 +36,7 @@ fn changed(sample: &Sample, by: u8) -> DynamicImage {
         DynamicImage::ImageLuma16(pixels) => change_deep(&mut pixels.get_pixel_mut(20, 15).0[0]),
         DynamicImage::ImageRgb16(pixels) => change_deep(&mut pixels.get_pixel_mut(20, 15).0[2]),
         DynamicImage::ImageRgba16(pixels) => change_deep(&mut pixels.get_pixel_mut(20, 15).0[3]),
-        other => panic!("{:?} is no kind of ours", other.color()),
+        other => panic!("{:?} is no kind of these samples", other.color()),
     }
     image
 }
@@ -47,7 +47,7 @@ fn every_kind_of_image_is_known_again_unless_one_sample_is_changed() {
     for sample in samples(2 * KINDS) {
         let expected = decoder.expected(&sample.file).expect("an image of our own");
         let mut stored = |image: &DynamicImage| decoder.stored(&png(image)).expect("a PNG");
-        assert_eq!(stored(&sample.pixels()), expected, "{} as it is", sample.name);
+        assert_eq!(stored(&sample.pixels()), expected, "{} unchanged", sample.name);
         assert_ne!(stored(&changed(&sample, CHANGE)), expected, "{} changed by {CHANGE}", sample.name);
         if !sample.name.ends_with(".jpg") {
             assert_ne!(stored(&changed(&sample, 1)), expected, "{} changed by 1", sample.name);
@@ -55,7 +55,7 @@ fn every_kind_of_image_is_known_again_unless_one_sample_is_changed() {
     }
 }
 
-/// The image crate and Pillow differ by 3 in some samples of tile-0121 and tile-0151.
+/// The `image` crate and Pillow differ by 3 in some samples of tile-0121 and tile-0151.
 #[test]
 fn a_jpeg_is_known_again_from_another_decoder() {
     let mut decoder = Decoder::start();
@@ -67,7 +67,7 @@ fn a_jpeg_is_known_again_from_another_decoder() {
     }
 }
 
-/// Published: an RGB PNG and a JPEG. Both are stored with one pixel of another image changed by 3.
+/// An RGB PNG and a JPEG are published. Both are stored with one sample of one pixel changed by 3.
 #[test]
 fn the_account_names_an_object_with_one_changed_pixel() {
     let mut decoder = Decoder::start();
@@ -101,7 +101,7 @@ fn a_file_that_is_no_whole_png_has_no_pixels() {
     stored(b"a line of text");
     assert!(stored(&sample(1).file).contains("no PNG"), "a JPEG");
     stored(b"");
-    decoder.stored(&whole).expect("the decoder goes on");
+    decoder.stored(&whole).expect("the decoder still works");
 }
 
 /// `cargo test --test accounting -- --ignored --nocapture rate`

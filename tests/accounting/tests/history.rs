@@ -1,102 +1,98 @@
-//! Histories as an honest consumer would leave them, and with one thing changed: steps of each
-//! message, in whatever order they come among those of the others. It must never know how the account
-//! judges them.
+//! Builds histories of an honest consumer, and histories with one change: the steps of each message, interleaved
+//! with the steps of other messages. Knows nothing of the account's rules.
 
 use accounting::account::Account;
 use accounting::ledger::{Digest, Entry, Expectation, Id, Key, Ledger};
 use accounting::read_back::{Found, Queued, Stored};
 use accounting::wire::{Event, Object, Wire};
 
-/// What happens to a message, one after the other.
+/// One step in the life of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
-    /// It is delivered.
     Deliver,
-    /// It is uploaded, and the store's answer passed on.
+    /// It is uploaded, and the client receives S3's answer.
     Put,
-    /// It is uploaded, and nobody told.
+    /// It is uploaded, and the client receives no answer.
     PutUntold,
-    /// The store refuses it.
+    /// S3 refuses the upload (503).
     PutRefused,
-    /// The store refuses it and nothing else, with this status.
+    /// S3 refuses this upload only, with this status.
     RefusedAlone(u16),
-    /// The store refuses it because its key has an object.
+    /// S3 refuses the upload because its key has an object (412).
     PutKeyTaken,
-    /// The store describes the object of its key.
+    /// S3 answers a HEAD for the object of its key.
     Head,
-    /// The parking queue has confirmed it.
+    /// The broker confirms a copy in the parking queue.
     Park,
-    /// A copy of it is in its queue, confirmed.
+    /// The broker confirms a renewed copy in its own queue.
     Renew,
-    /// It is acknowledged.
     Acknowledge,
-    /// It is given back.
+    /// It is returned to its queue.
     GiveBack,
 }
 
-/// A run.
 #[derive(Default)]
 pub struct History {
-    /// What was published.
+    /// The published messages.
     pub ledger: Ledger,
-    /// What was seen.
+    /// The events that the taps saw.
     pub wire: Wire,
-    /// What is there.
+    /// The objects and messages at the end.
     pub found: Found,
 }
 
-/// Of anything.
+/// A digest made of a text.
 pub fn digest(of: &str) -> Digest {
     blake3::hash(of.as_bytes())
 }
 
-/// An image of a name, in the queue `q` and for the bucket `b`.
+/// An image with this name, for queue `q` and bucket `b`.
 pub fn good(name: &str) -> Entry {
     Entry::good("q", "b", "", name, digest(name))
 }
 
-/// A message that is to be parked.
+/// A message that must be parked.
 pub fn bad(name: &str) -> Entry {
     Entry::bad("q", "b", name, "InvalidImage")
 }
 
-/// An image whose name may be taken.
+/// An image that is stored only if no object has its key.
 pub fn first(name: &str, pixels: &str) -> Entry {
     let expectation = Expectation::FirstOfItsKey { pixels: digest(pixels), reason: "ObjectExists".to_owned() };
     Entry { expectation, ..good(name) }
 }
 
-/// An image whose key has its digest in it.
+/// An image whose key contains its digest.
 pub fn addressed(name: &str, pixels: &str) -> Entry {
     let key = Key::Around(format!("{name}-"), ".png".to_owned());
     Entry { key, expectation: Expectation::Good { pixels: digest(pixels) }, ..good(name) }
 }
 
-/// A message that is to be thrown away.
+/// A message that must be discarded.
 pub fn discarded(name: &str) -> Entry {
     Entry { expectation: Expectation::Discarded, ..good(name) }
 }
 
-/// An object's name in the bucket `b`.
+/// An object in bucket `b`.
 pub fn object(key: &str) -> Object {
     Object { bucket: "b".to_owned(), key: key.to_owned() }
 }
 
 impl History {
-    /// Publishes, confirmed.
+    /// Publishes a message, with a confirm.
     pub fn publish(&mut self, entry: Entry) -> Id {
         let id = self.attempt(entry);
         self.ledger.confirm(id);
         id
     }
 
-    /// Publishes without a confirm.
+    /// Publishes a message, without a confirm.
     pub fn attempt(&mut self, entry: Entry) -> Id {
         let body = entry.name.clone();
         self.ledger.attempt(entry, body.as_bytes())
     }
 
-    /// One step of a message whose object has this key; returns the place of the last delivery.
+    /// Adds one step of a message whose object has this key. Returns the index of the last delivery.
     pub fn step(&mut self, id: Id, key: &str, step: Step, delivery: usize) -> usize {
         let (object, queue) = (object(key), "q.parked".into());
         let (body, pixels) = self.image(id, key);
@@ -124,38 +120,38 @@ impl History {
         delivery
     }
 
-    /// All steps of a message, one after the other.
+    /// Adds all steps of a message in order.
     pub fn steps(&mut self, id: Id, key: &str, steps: &[Step]) {
         steps.iter().fold(usize::MAX, |delivery, step| self.step(id, key, *step, delivery));
     }
 
-    /// Puts an object there: what a message's `Put` to this key uploads.
+    /// Adds the object that a message's `Put` to this key uploads.
     pub fn store(&mut self, id: Id, key: &str) {
         let (body, pixels) = self.image(id, key);
         let pixels = pixels.ok_or_else(|| "a message that has no image".to_owned());
         self.found.stored.push(Stored { object: object(key), id: Some(id), body, pixels });
     }
 
-    /// The digests of the file and of the pixels that a message uploads to a key.
+    /// Digests of the file and of the pixels that a message uploads to a key.
     fn image(&self, id: Id, key: &str) -> (Digest, Option<Digest>) {
         let pixels = self.ledger.attempts()[id as usize].entry.pixels();
         (digest(&format!("{key} {pixels:?}")), pixels)
     }
 
-    /// A message as a queue has it.
+    /// A message as read back from the parking queue.
     pub fn message(&self, id: Id, reason: &str) -> Queued {
         let body = self.ledger.attempts()[id as usize].body;
         let headers = [("x-image-pipeline-reason".to_owned(), reason.to_owned())].into();
         Queued { queue: "q.parked".to_owned(), id: Some(id), body, headers }
     }
 
-    /// Parks a message.
+    /// Adds a message to the parking queue.
     pub fn park(&mut self, id: Id, reason: &str) {
         let message = self.message(id, reason);
         self.found.parked.push(message);
     }
 
-    /// What it comes to.
+    /// The account of this history.
     pub fn account(&self) -> Account {
         Account::of(&self.ledger.attempts(), &self.found, &self.wire.events())
     }

@@ -1,10 +1,10 @@
-//! The accountant's users name nothing of the product where they say what must become of a message. The accountant
-//! itself can't: its crate does not depend on the product's.
+//! What tells the accountant what must become of a message uses nothing of the product. The accountant itself can't:
+//! its crate does not depend on the product's.
 
 use support::repository;
 
 #[test]
-fn what_the_accountant_is_given_uses_none_of_the_product() {
+fn expectations_use_nothing_of_the_product() {
     let tests = repository().join("tests");
     let product = ["image_pipeline", "::"].concat();
     for path in ["pipeline/accounted.rs", "soak/bodies.rs", "soak/scene.rs", "soak/traffic.rs"] {

@@ -1,4 +1,4 @@
-//! Every fault in a history has its own heading, and an honest history has none.
+//! Each kind of fault has its own heading, and an honest history has no fault.
 
 use super::history::Step::{
     self, Acknowledge, Deliver, GiveBack, Head, Park, Put, PutKeyTaken, PutRefused, PutUntold, RefusedAlone, Renew,
@@ -8,10 +8,10 @@ use accounting::account::Account;
 use accounting::ledger::{Entry, Id};
 use accounting::wire::Event;
 
-/// What a row is about, or the headings of its faults; and what it changes.
+/// A description, or the headings of the expected faults; and the change to the history.
 pub type Row = (&'static str, fn(&mut History));
 
-/// A good one, a bad one, and whatever the row does with them.
+/// The account of one good and one bad message, and of what the row adds.
 pub fn account(what: impl FnOnce(&mut History)) -> Account {
     let mut history = History::default();
     let (image, poison) = (history.publish(good("good.png")), history.publish(bad("bad.png")));
@@ -23,7 +23,7 @@ pub fn account(what: impl FnOnce(&mut History)) -> Account {
     history.account()
 }
 
-/// Publishes another and goes through these steps.
+/// Publishes another message and adds these steps.
 pub fn another(history: &mut History, entry: Entry, steps: &[Step]) -> Id {
     let key = entry.name.clone();
     let id = history.publish(entry);
@@ -31,13 +31,13 @@ pub fn another(history: &mut History, entry: Entry, steps: &[Step]) -> Id {
     id
 }
 
-/// Another good one that is stored in the end, whatever went before.
+/// Another good message that ends up stored, after these steps.
 fn stored(history: &mut History, steps: &[Step]) {
     let id = another(history, good("x.png"), steps);
     history.store(id, "x.png");
 }
 
-/// No row has a fault.
+/// Checks that no row has a fault.
 pub fn are_honest(rows: &[Row]) {
     for (what, change) in rows {
         let account = account(change);
@@ -45,7 +45,7 @@ pub fn are_honest(rows: &[Row]) {
     }
 }
 
-/// Each row has one fault under each of its headings, which are separated by commas, and no other.
+/// Checks that each row has one fault under each of its headings (separated by commas), and no other fault.
 pub fn are_named(rows: &[Row]) {
     for (number, (headings, change)) in rows.iter().enumerate() {
         let account = account(change);
@@ -199,7 +199,7 @@ fn each_fault_is_named_under_its_own_heading() {
         ("early_ack", |history| {
             let id = history.publish(good("x.png"));
             let delivery = history.step(id, "x.png", Deliver, 0);
-            // That of its publisher is no proof.
+            // The confirm of the original publisher is no proof.
             history.wire.note(Event::Confirmed { id: Some(id), queue: "q".into(), renewed: false });
             history.step(id, "x.png", Acknowledge, delivery);
             history.step(id, "x.png", Put, delivery);

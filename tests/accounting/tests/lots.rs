@@ -1,4 +1,4 @@
-//! Faults are drawn as their shares say, and always the same.
+//! Random faults occur with the given shares, and identically for the same seed.
 
 use accounting::store_faults::{Fault, Faults};
 

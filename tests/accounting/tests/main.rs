@@ -1,5 +1,4 @@
-//! The accountant's own tests, as far as they need no server: what is made up here must come out of
-//! the account as what it is.
+//! Tests of the accountant that need no server: constructed histories must give the expected account.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod decoded;

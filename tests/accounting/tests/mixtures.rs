@@ -1,5 +1,5 @@
-//! No honest history, however the steps of its messages are mixed, has a fault, and a message that is
-//! acknowledged without an upload is named in any mixture.
+//! Property tests: an honest history has no fault, however its steps are interleaved, and an acknowledgement
+//! without an upload is always found.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::history::{History, digest};
 use accounting::ledger::{Entry, Id};
 use accounting::wire::Event;
 
-/// What an honest consumer does with one message, whatever befalls it.
+/// The steps of one message with an honest consumer, after some random misfortunes.
 fn life() -> impl Strategy<Value = Vec<Step>> {
     let befalls = prop_oneof![
         Just(vec![Deliver]),
@@ -26,14 +26,15 @@ fn life() -> impl Strategy<Value = Vec<Step>> {
     (prop::collection::vec(befalls, 0..4), ends).prop_map(|(befallen, end)| [befallen.concat(), end].concat())
 }
 
-/// The lives of several messages at once, which have so many keys: each turn says whose next step is taken.
+/// Interleaves the lives of several messages that share `keys` keys. Each turn selects the message whose next step
+/// comes.
 fn lived(lives: &[Vec<Step>], turns: &[usize], keys: usize) -> History {
     let mut history = History::default();
     let keys: Vec<String> = (0..lives.len()).map(|number| format!("{}.png", number % keys)).collect();
     let image = |(number, key): (usize, &String)| Entry::good("q", "b", "", key, digest(&number.to_string()));
     let ids: Vec<_> = keys.iter().enumerate().map(image).map(|entry| history.publish(entry)).collect();
     let mut next = vec![(0, usize::MAX); lives.len()];
-    // Whoever has had no turn at the end takes the rest of the steps then.
+    // At the end, each message takes its remaining steps.
     let rest = (0..lives.len()).flat_map(|whose| vec![whose; lives[whose].len()]);
     for whose in turns.iter().map(|turn| turn % lives.len()).chain(rest) {
         let (step, delivery) = next[whose];
@@ -47,7 +48,7 @@ fn lived(lives: &[Vec<Step>], turns: &[usize], keys: usize) -> History {
     history
 }
 
-/// Whose upload S3 took last, by key.
+/// The message of the last upload that S3 accepted, by key.
 fn last(history: &History) -> BTreeMap<String, Id> {
     let taken = history.wire.events().into_iter().filter_map(|event| match event {
         Event::Put { object, id, status: 200, .. } => Some((object.key, id?)),
@@ -75,7 +76,7 @@ proptest! {
     ) {
         let mut lives = lives;
         let whose = whose % lives.len();
-        // The last upload before the acknowledgement; an earlier one was for another delivery.
+        // The last upload before the acknowledgement; an earlier upload belongs to another delivery.
         let upload = lives[whose].len() - 2;
         lives[whose].remove(upload);
         let account = lived(&lives, &turns, keys).account();

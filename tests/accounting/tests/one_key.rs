@@ -1,5 +1,5 @@
-//! Messages of one key are told apart, by each policy for a key that has an object: what one message
-//! stores proves nothing for another message.
+//! Several messages with one key, for each `onConflict` policy: the upload of one message proves nothing for
+//! another.
 
 use super::history::Step::{Acknowledge, Deliver, Head, Park, Put, PutKeyTaken, PutRefused, PutUntold};
 use super::history::{History, Step, addressed, digest, first, good, object};
@@ -7,26 +7,26 @@ use super::judged::{Row, another, are_honest, are_named};
 use accounting::ledger::Entry;
 use accounting::wire::Event;
 
-/// Another image of the name of `good("x.png")`.
+/// A different image with the name of `good("x.png")`.
 fn other() -> Entry {
     Entry::good("q", "b", "", "x.png", digest("y"))
 }
 
-/// Stores an image, and takes another message of its name through these steps.
+/// Stores one image, then adds these steps of another message with the same name.
 fn beside(history: &mut History, [one, other]: [Entry; 2], steps: &[Step]) -> [u64; 2] {
     let one = another(history, one, &[Deliver, Put, Acknowledge]);
     history.store(one, "x.png");
     [one, another(history, other, steps)]
 }
 
-/// As `beside`, where the other image stays.
+/// As `beside`, but the object is the other image.
 fn replaced(history: &mut History, steps: &[Step]) {
     let [_, last] = beside(history, [good("x.png"), other()], steps);
     history.found.stored.pop();
     history.store(last, "x.png");
 }
 
-/// The same image twice, under a key made of its digest.
+/// Publishes the same image twice, under a key made of its digest.
 fn addressed_twice(history: &mut History, steps: &[Step]) {
     let one = history.publish(addressed("x", "1"));
     history.steps(one, "x-1.png", &[Deliver, Put, Acknowledge]);
@@ -112,7 +112,7 @@ fn overwriting_proves_nothing_for_another_message() {
         }),
         ("early_ack", |history| replaced(history, &[Deliver, PutUntold, Acknowledge])),
         ("early_ack", |history| replaced(history, &[Deliver, Acknowledge, Put])),
-        // The first upload of the other message had the wrong pixels, and is replaced.
+        // The first upload of the other message had wrong pixels, and was replaced later.
         ("early_ack, lost", |history| {
             let id = history.publish(other());
             let delivery = history.step(id, "x.png", Deliver, 0);
@@ -122,7 +122,7 @@ fn overwriting_proves_nothing_for_another_message() {
             let last = another(history, good("x.png"), &[Deliver, Put, Acknowledge]);
             history.store(last, "x.png");
         }),
-        // An upload of one message to the key of another, which is replaced.
+        // One message is uploaded to the key of another, and replaced later.
         ("unexpected", |history| {
             let (object, body, pixels) = (object("x.png"), digest("a file"), Some(digest("good.png")));
             history.wire.note(Event::Put { object, id: Some(0), body, pixels, status: 200, told: true });
@@ -149,13 +149,13 @@ fn an_object_that_stays_proves_nothing_for_another_image() {
         ("early_ack", |history| {
             beside(history, [first("x.png", "x"), first("x.png", "x")], &[Deliver, PutKeyTaken, Acknowledge]);
         }),
-        // The same image as the object's is no conflict.
+        // A message with the same image as the object is no conflict.
         ("wrongly_parked", |history| {
             let images = [first("x.png", "x"), first("x.png", "x")];
             let [_, same] = beside(history, images, &[Deliver, PutKeyTaken, Head, Park, Acknowledge]);
             history.park(same, "ObjectExists");
         }),
-        // The first image was acknowledged, and the second has replaced it all the same.
+        // The first image was acknowledged, and the second replaced it nevertheless.
         ("lost", |history| {
             let [_, last] = beside(history, [first("x.png", "x"), first("x.png", "y")], &[Deliver, Put, Acknowledge]);
             history.found.stored.pop();

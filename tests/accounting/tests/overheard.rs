@@ -1,5 +1,4 @@
-//! A conversation with a broker is understood however its bytes are cut, and whatever its bodies look
-//! like.
+//! An AMQP conversation is parsed correctly however its bytes are cut, and whatever its bodies contain.
 
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, gen_frame};
 use amq_protocol::protocol::{AMQPClass, BasicProperties, basic, channel, confirm};
@@ -11,10 +10,10 @@ use accounting::ledger::message_id;
 use accounting::wire::{Event, Wire};
 use support::proxy::Ear;
 
-/// Basic, as a message's head has it.
+/// Class id of Basic in a content header.
 const CLASS: u16 = 60;
 
-/// Who says the next thing.
+/// Bytes, by sender.
 #[derive(Clone, Debug)]
 enum Said {
     ByClient(Vec<u8>),
@@ -33,7 +32,7 @@ fn method(number: u16, method: basic::AMQPMethod) -> Vec<u8> {
     bytes(&AMQPFrame::Method(number, AMQPClass::Basic(method)))
 }
 
-/// Head and body of a message.
+/// Content header and body of a message.
 fn content(number: u16, id: &str, body: &[u8]) -> Vec<u8> {
     let properties = BasicProperties::default().with_message_id(id.into());
     let head = AMQPContentHeader { class_id: CLASS, body_size: body.len() as u64, properties };
@@ -84,7 +83,7 @@ fn confirming(number: u16) -> Said {
     ByClient([opened(number), bytes(&AMQPFrame::Method(number, select))].concat())
 }
 
-/// What is noted of it, each piece cut in parts of `cut` bytes.
+/// The events recorded from these pieces, each cut into parts of `cut` bytes.
 fn noted(said: &[Said], cut: usize) -> Vec<String> {
     let wire = Wire::default();
     let mut conversation = Conversation::new(&wire);
@@ -185,7 +184,7 @@ fn what_is_not_understood_is_said_once() {
     assert_eq!(noted.len(), 2, "{noted:?}");
 }
 
-/// A frame of a head with these properties and an empty body.
+/// A content header frame with these properties and an empty body.
 fn head(number: u16, properties: &[u8]) -> Vec<u8> {
     let mut frame = vec![2];
     frame.extend(number.to_be_bytes());
@@ -197,7 +196,8 @@ fn head(number: u16, properties: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Delivered with a header whose name is not UTF-8, and published again by a consumer that could not read it.
+/// A message with a header name that is not UTF-8 is delivered, then published again by a consumer that could not
+/// read it.
 #[test]
 fn a_message_is_known_whose_headers_the_library_can_not_read() {
     let flags = |bits: u16| bits.to_be_bytes().to_vec();
@@ -207,7 +207,7 @@ fn a_message_is_known_whose_headers_the_library_can_not_read() {
     let text = base64::prelude::BASE64_STANDARD.encode(&original);
     let name = "x-image-pipeline-unreadable-properties";
     let length = |of: usize| (of as u32).to_be_bytes();
-    // Another header may name it in its text.
+    // The text of another header may contain the name.
     let detail = format!("the original is in the header {name}, in base64");
     let other = [b"\x01aS", &length(detail.len())[..], detail.as_bytes()].concat();
     let entry = [&other[..], &[name.len() as u8], name.as_bytes(), b"S", &length(text.len()), text.as_bytes()].concat();

@@ -1,5 +1,5 @@
-//! The chart's files, as they are: the definition is the code's, every value is described and known, every
-//! flag is one that the operator takes.
+//! The chart's source files: the CRD equals the code's, every value has a description and a schema, and the
+//! operator accepts every flag.
 
 use clap::CommandFactory;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -16,7 +16,7 @@ fn the_versions_are_the_package_s() {
     assert!(std::fs::read_to_string(root("Dockerfile")).unwrap().contains(label), "Dockerfile: {label}");
 }
 
-/// The schema of a part, with what it refers to.
+/// The schema of a part, with its `$ref` resolved.
 fn resolved<'a>(schema: &'a Value, part: &'a Value) -> &'a Value {
     let reference = part["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
     reference.map_or(part, |pointer| schema.pointer(pointer).unwrap())
@@ -66,7 +66,7 @@ fn every_flag_is_one_that_the_operator_takes() {
         assert!(taken.contains(&flag), "templates/deployment.yaml gives --{flag}; the operator takes {taken:?}");
         seen += 1;
     }
-    assert_eq!(seen, taken.len(), "a flag that the chart does not give: {taken:?}");
+    assert_eq!(seen, taken.len(), "the chart must set every flag: {taken:?}");
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn the_resource_definition_is_installed_whole_and_outlives_the_release() {
     let metadata = crd["metadata"].as_object_mut().unwrap();
     metadata.remove("annotations");
     metadata.remove("labels");
-    // By type, since 1000 and 1000.0 are one number there.
+    // Compared as types, in which 1000 and 1000.0 are the same number.
     let typed = |value: Value| serde_json::from_value::<CustomResourceDefinition>(value).unwrap();
     let file = std::fs::read_to_string(root("crds/imagepipelines.yaml")).unwrap();
-    assert!(typed(crd) == typed(yaml(&file)), "helm renders another CRD than crds/imagepipelines.yaml");
+    assert!(typed(crd) == typed(yaml(&file)), "the CRD that helm renders differs from crds/imagepipelines.yaml");
 }

@@ -1,5 +1,5 @@
-//! Who may reach whom: the operator's NetworkPolicy and the example of one for consumers, against the labels,
-//! ports and addresses of the code.
+//! Network access: the operator's NetworkPolicy and the example for consumers, compared with the labels, ports and
+//! addresses in the code.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ fn policy(values: &[&str]) -> NetworkPolicy {
     serde_json::from_value(rendered("NetworkPolicy", &[&[REPOSITORY, POLICY], values].concat())).unwrap()
 }
 
-/// Whether a selector of labels alone selects these.
+/// Whether a label selector without expressions selects these labels.
 fn selects(selector: &LabelSelector, labels: &Value) -> bool {
     let wanted = selector.match_labels.iter().flatten();
     selector.match_expressions.is_none() && wanted.into_iter().all(|(key, value)| labels[key] == **value)
@@ -35,7 +35,7 @@ fn ports(rule: &Value) -> Vec<i64> {
     rule["ports"].as_array().unwrap().iter().map(|port| port["port"].as_i64().unwrap()).collect()
 }
 
-/// Whether an address is within a block, such as 10.0.0.0/8.
+/// Whether an address is in a CIDR block such as 10.0.0.0/8.
 fn within(block: &str, address: IpAddr) -> bool {
     let (network, length) = block.split_once('/').unwrap();
     let (bits, length) = (
@@ -67,7 +67,7 @@ fn it_is_the_operator_that_it_is_about() {
 
     let only = policy(&["networkPolicy.ingressFrom[0].namespaceSelector.matchLabels.team=monitoring"]).spec.unwrap();
     let from = only.ingress.unwrap()[0].from.clone().unwrap();
-    assert!(selects(from[0].pod_selector.as_ref().unwrap(), &test), "helm test must go on working");
+    assert!(selects(from[0].pod_selector.as_ref().unwrap(), &test), "helm test must still work");
     assert_eq!(json!(from[1]), json!({ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } }));
     assert_eq!(spec.ingress.unwrap()[0].from, None);
 }
@@ -91,7 +91,7 @@ fn the_operator_reaches_what_it_needs() {
     }
 }
 
-/// The addresses that the operator does not dial by itself either (`queue::Reach`).
+/// Addresses that the operator refuses to dial, too (`queue::Reach`).
 #[test]
 fn no_rule_leads_to_what_tells_a_machine_its_secrets() {
     let egress = policy(&[]).spec.unwrap().egress.unwrap();
@@ -110,7 +110,7 @@ fn no_rule_leads_to_what_tells_a_machine_its_secrets() {
     for address in ["10.0.0.7", "192.168.1.1", "100.64.0.1", "203.0.113.9", "fd00::7", "2001:db8::7"] {
         assert!(lets_out(&anywhere, address), "{address}");
     }
-    assert!(egress.iter().all(|rule| rule.to.is_some()), "a rule without peers leads everywhere");
+    assert!(egress.iter().all(|rule| rule.to.is_some()), "a rule without peers allows every address");
 }
 
 #[test]

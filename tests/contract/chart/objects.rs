@@ -1,5 +1,5 @@
-//! Whatever the values are, what is rendered are objects that Kubernetes knows to the last field, each once,
-//! labelled, and in a namespace that was asked for. helm test is among them.
+//! For any values, the chart renders objects that Kubernetes knows to the last field, each once, labeled, and only
+//! in the requested namespaces. The pod of helm test is among them.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use super::{Cli, REPOSITORY, arguments, command_line, container, render, rendered};
 
-/// Fields that `T` does not have are lost on the way.
+/// Serializes the object again as `T`, which drops fields that `T` does not have.
 fn again<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
     serde_json::to_value(serde_json::from_value::<T>(object.clone()).unwrap()).unwrap()
 }
 
-/// The object as its type knows it; `None`: no type here knows it.
+/// The object after a round trip through its type; `None` for kinds without a type here.
 fn typed(object: &Value) -> Option<Value> {
     Some(match object["kind"].as_str().unwrap() {
         "ClusterRole" => again::<ClusterRole>(object),
@@ -34,7 +34,7 @@ fn typed(object: &Value) -> Option<Value> {
         "Service" => again::<Service>(object),
         "ServiceAccount" => again::<ServiceAccount>(object),
         "CustomResourceDefinition" | "ServiceMonitor" | "PodMonitor" | "PrometheusRule" => return None,
-        other => panic!("{other} is new here"),
+        other => panic!("{other} needs a type or an exception here"),
     })
 }
 
@@ -107,7 +107,7 @@ fn the_service_leads_to_the_operator() {
     assert_eq!(service["spec"]["ports"], json!([{ "name": "http", "port": port, "targetPort": "http" }]));
 }
 
-/// And only helm test starts it, in a namespace that enforces Pod Security "restricted".
+/// Only helm test starts it, in a namespace that enforces Pod Security "restricted".
 #[test]
 fn helm_test_asks_the_service_whether_it_is_ready() {
     let (pod, service) = (rendered("Pod", &[REPOSITORY]), rendered("Service", &[REPOSITORY]));

@@ -1,4 +1,4 @@
-//! The operator's pod: its command line, its privileges, and that several are spread.
+//! The operator's pod: command line, privileges, and the spread of several operators.
 
 use serde_json::{Value, json};
 

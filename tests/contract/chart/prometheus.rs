@@ -1,5 +1,5 @@
-//! What Prometheus and Grafana are given: monitors that find the operator and the consumers, and a dashboard
-//! that can be loaded. What the queries ask for is `queries`' matter.
+//! Objects for Prometheus and Grafana: monitors that select the operator and the consumers, alerts, and a dashboard
+//! that loads. The module `queries` checks the queries.
 
 use std::collections::BTreeSet;
 

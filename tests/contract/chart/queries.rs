@@ -1,5 +1,5 @@
-//! What the alerts and the dashboard ask Prometheus for, against what the operator and the consumers tell: no
-//! metric, label, condition or reason is asked for that does not exist. Asked in vain, an alert never fires.
+//! Compares the queries of alerts and dashboard with the metrics of operator and consumers: every metric, label,
+//! condition and reason in a query exists. An alert on a missing metric would never fire.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -20,10 +20,10 @@ use strum::IntoEnumIterator;
 
 use super::{chart, yaml};
 
-/// Metrics and the labels that each can have.
+/// Metrics and their possible labels.
 type Told = BTreeMap<String, BTreeSet<String>>;
 
-/// What a scrape adds, and what the PodMonitor adds to a consumer's.
+/// Labels that a scrape adds, and the label that the PodMonitor adds to consumers.
 const OF_A_TARGET: [&str; 3] = ["job", "namespace", "pod"];
 const OF_A_CONSUMER: &str = "pipeline";
 
@@ -85,11 +85,11 @@ fn told() -> Told {
     told
 }
 
-/// What an expression asks for.
+/// The series and labels that an expression reads.
 #[derive(Default)]
 struct Asked {
     series: Vec<VectorSelector>,
-    /// Labels to group by or to match on.
+    /// Labels in grouping and matching clauses.
     labels: BTreeSet<String>,
 }
 
@@ -115,9 +115,9 @@ impl ExprVisitor for Asked {
     }
 }
 
-/// What is wrong with a query; nothing, if Prometheus would understand it and could have an answer.
+/// What is wrong with a query; empty if Prometheus can parse it and every name exists.
 fn wrong(query: &str, told: &Told) -> Vec<String> {
-    // Grafana's own variable for a range.
+    // Grafana's variable for a range.
     let expression = match parser::parse(&query.replace("$__rate_interval", "5m")) {
         Ok(expression) => expression,
         Err(error) => return vec![error],
@@ -150,7 +150,7 @@ fn wrong(query: &str, told: &Told) -> Vec<String> {
     wrong
 }
 
-/// Whether a bounded label can have this value.
+/// Whether a label with a fixed set of values can have this value.
 fn can_be(label: &str, value: &str) -> bool {
     match label {
         "condition" => ConditionType::iter().any(|kind| kind.as_str() == value),
@@ -191,15 +191,15 @@ fn the_dashboard_asks_for_what_is_told() {
         assert_eq!(wrong(query, &told), [""; 0], "{query}");
     }
     let shown = |metric: &String| queries.iter().any(|query| query.contains(metric.as_str()));
-    // A histogram is shown by its buckets.
+    // The dashboard shows a histogram by its buckets.
     let unseen: Vec<_> = told
         .keys()
         .filter(|metric| !metric.ends_with("_sum") && !metric.ends_with("_count") && !shown(metric))
         .collect();
-    assert!(unseen.is_empty(), "told and not shown: {unseen:?}");
+    assert!(unseen.is_empty(), "metrics without a panel: {unseen:?}");
 }
 
-/// Of the operator alone: alerts work without a PodMonitor.
+/// Only metrics of the operator: the alerts work without a PodMonitor.
 #[test]
 fn the_alerts_ask_for_what_the_operator_tells() {
     let told = operators();

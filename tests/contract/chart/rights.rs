@@ -1,11 +1,11 @@
-//! What the chart grants: these rights and no others, to the account that the operator runs as, in the
-//! cluster or in each namespace of a list.
+//! The rights that the chart grants: exactly these, to the operator's service account, in the cluster or in each
+//! listed namespace.
 
 use serde_json::{Value, json};
 
 use super::{REPOSITORY, arguments, chart, container, kinds, render, rendered, yaml};
 
-/// The rights of the operator, and no others: group, resource, verbs.
+/// The operator's complete rights: group, resource, verbs.
 const RIGHTS: [(&str, &str, &[&str]); 6] = [
     ("greench.dev", "imagepipelines", &["get", "list", "watch"]),
     ("greench.dev", "imagepipelines/status", &["patch"]),
@@ -58,7 +58,7 @@ fn the_rights_go_to_the_account_that_the_pod_runs_as() {
     binds(leads, leader, name);
 }
 
-/// With a list of namespaces nothing is granted elsewhere, and the same is granted in each.
+/// With a list of namespaces, the same rights are granted in each of them, and none elsewhere.
 #[test]
 fn in_namespaces_the_rights_are_the_same_and_end_there() {
     let values = [REPOSITORY, "namespaces={north,south}"];
@@ -80,7 +80,7 @@ fn in_namespaces_the_rights_are_the_same_and_end_there() {
     assert_eq!(arguments(&container(&values)).namespaces, ["north", "south"]);
 }
 
-/// What would let whoever takes over the operator take over more.
+/// Rights that would let an attacker who controls the operator gain further rights.
 #[test]
 fn no_role_reaches_further_rights() {
     for values in [&[REPOSITORY][..], &[REPOSITORY, "namespaces={north,south}"]] {
@@ -105,7 +105,7 @@ fn no_role_reaches_further_rights() {
     }
 }
 
-/// A binding gives the role of its own namespace, or of the cluster, to the operator's account.
+/// Checks that a binding gives the role, in the same namespace or in the cluster, to the operator's account.
 fn binds(binding: &Value, role: &Value, account: &Value) {
     assert_eq!(binding["kind"], format!("{}Binding", role["kind"].as_str().unwrap()));
     assert_eq!(binding["subjects"], json!([{ "kind": "ServiceAccount", "name": account, "namespace": "operators" }]));

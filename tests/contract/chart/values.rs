@@ -1,5 +1,5 @@
-//! Every value takes effect where it should, which is a table with a row or more for each; what is no value,
-//! or can't be right, is refused by name.
+//! Every value takes effect in the right place: a table has at least one row for each. An unknown or invalid value
+//! is refused by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{REPOSITORY, chart, refusal, render, run_helm, yaml};
 
-/// The value, how it is set beside what it needs, where that shows (kind and JSON pointer), and as what.
-/// Without it something else is there.
+/// The value, the settings for `--set`, the place where it shows (kind and JSON pointer), and the content there.
+/// Without the value, the content differs.
 type Effect = (&'static str, &'static [&'static str], &'static str, &'static str, &'static str);
 
 const POD: &str = "/spec/template/spec";

@@ -1,4 +1,4 @@
-//! The names of all metrics, as a scraper sees them. It must never hold a name of its own.
+//! The names of all metrics, taken from the registries as a scraper sees them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use image_pipeline::version;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-/// What every name begins with.
+/// Prefix of every metric.
 pub const PREFIX: &str = "image_pipeline_";
 
-/// Operator and consumer, each with a value of each metric: one without is not shown.
+/// The metrics of operator and consumer. Each metric needs a value, because metrics without one are not exposed.
 fn exposed() -> [String; 2] {
     let mut registries = [Registry::with_prefix("image_pipeline"), Registry::with_prefix("image_pipeline")];
     let [of_operator, of_consumer] = &mut registries;
@@ -56,7 +56,7 @@ const OUTCOMES: [Outcome; 7] = [
     Outcome::AcknowledgementLost,
 ];
 
-/// The names of metrics, and of the samples that they have.
+/// Names of metrics and of their samples.
 pub fn names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for text in exposed() {

@@ -1,24 +1,22 @@
-//! The rows: each field of the spec, with values that its schema refuses, and those that only the
-//! operator can find out to be bad, with what it then says. What only a consumer can find out, such as a
-//! bucket that is not there, is shown in tests/pipeline. It must never hold a value that is good.
+//! The rows: for each field of the spec, values that the schema refuses, and bad values that only the operator
+//! detects, with its report. tests/pipeline covers bad values that only a consumer detects, such as a missing
+//! bucket.
 
-/// A field.
 pub struct Row {
-    /// Its path below `spec`.
+    /// Path below `spec`.
     pub field: &'static str,
     /// Values that the API server refuses, as JSON.
     pub refused: &'static [&'static str],
-    /// Values that it takes, and that are bad.
+    /// Bad values that the API server accepts.
     pub named: &'static [Trouble],
 }
 
-/// A bad value, and the condition that is then false.
+/// A bad value, and the condition that becomes false.
 pub struct Trouble {
-    /// As JSON, in a merge patch.
+    /// The value as JSON, for a merge patch.
     pub bad: &'static str,
-    /// The condition.
     pub condition: &'static str,
-    /// Its reason.
+    /// Reason of the condition.
     pub reason: &'static str,
 }
 
@@ -42,14 +40,14 @@ const fn store() -> Trouble {
     Trouble { bad: NOWHERE, condition: "StorageAvailable", reason: "SecretNotFound" }
 }
 
-/// A name that is nobody's.
+/// A name of no existing object.
 const NOWHERE: &str = r#""nowhere""#;
 const NO_NAME: &[&str] = &[r#""""#, "7"];
 const NO_CHOICE: &[&str] = &[r#""Sometimes""#, "7", r#""""#];
 const NO_DURATION: &[&str] = &[r#""soon""#, r#""-1s""#, "7", r#""""#];
 const NO_TEXT: &[&str] = &["7"];
 
-/// Every field.
+/// One row for every field.
 pub const ROWS: &[Row] = &[
     row("consumer.concurrency", &["0", "257", r#""two""#]),
     also("consumer.nodeSelector", &[r#"{"pool": 7}"#, "7"], &[pods(r#"{"no label": "7"}"#, "DeploymentRefused")]),
@@ -131,15 +129,14 @@ pub const ROWS: &[Row] = &[
         NO_NAME,
         &[broker(NOWHERE, "SecretNotFound")],
     ),
-    // Beside the other way to find a broker it is refused; in its place it names a Secret, as that does.
+    // Together with `connectionSecret` the schema refuses it. In its place it names a Secret, too.
     row("source.rabbitmq.rabbitmqClusterReference.name", &[r#""rabbit""#, r#""""#]),
     also("source.rabbitmq.tls.caSecret.name", NO_NAME, &[broker(NOWHERE, "SecretNotFound")]),
     also("source.rabbitmq.tls.clientCertSecret.name", NO_NAME, &[broker(NOWHERE, "SecretNotFound")]),
     also("source.rabbitmq.vhost", &[r#""""#, "7"], &[broker(NOWHERE, "VhostNotFound")]),
 ];
 
-/// A value for every field that is not the one it has without, in place of none; the pipeline stays at
-/// no pods.
+/// A value for every field that differs from the pipeline's value and its default. The size stays 0.
 pub const EVERYTHING: &str = r#"{
     "source": { "rabbitmq": {
         "queue": "others", "vhost": "north",

@@ -1,17 +1,17 @@
-//! The plot: messages above, pods below, one time axis from the first confirm. Two panels rather
-//! than two scales in one. It must never draw beyond what was recorded.
+//! The plot: messages above, pods below, with one time axis from the first confirm. Two panels instead of two
+//! scales in one.
 
 use super::super::recording::{Recording, Size};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 452.0;
-/// Room for the axis on the left and the lines' names on the right.
+/// Space for the axis on the left and the names of the lines on the right.
 const LEFT: f64 = 48.0;
 const RIGHT: f64 = WIDTH - 116.0;
 /// Seconds shown before the first confirm.
 const LEAD_IN: f64 = 2.0;
 
-/// A value for every moment, as a place in the picture.
+/// Maps times and values to positions in the picture.
 struct Panel {
     top: f64,
     bottom: f64,
@@ -115,13 +115,13 @@ impl Panel {
         format!("<polygon class=\"area {class}\" points=\"{}{}\"/>\n", self.places(points), closing.trim_end())
     }
 
-    /// A line's name at its end.
+    /// The name of a line, at its end.
     fn name(&self, class: &str, name: &str, end: Option<&Point>) -> String {
         let Some((at, value)) = end else { return String::new() };
         self.text(class, name, self.x(*at) + 8.0, self.y(*value) + 4.0)
     }
 
-    /// Names side by side above where a line first stands highest.
+    /// Names side by side above the first peak of a line.
     fn peak_names(&self, names: &[(&str, &str)], points: &[Point]) -> String {
         let peak = points.iter().find(|(_, value)| *value > 0.0 && *value >= highest(points));
         let Some((at, value)) = peak else { return String::new() };
@@ -140,7 +140,7 @@ fn highest(points: &[Point]) -> f64 {
     points.iter().fold(0.0, |highest, (_, value)| highest.max(*value))
 }
 
-/// Values that hold until the next one, up to `end`.
+/// A step function: each value holds until the next, up to `end`.
 fn steps(points: impl Iterator<Item = Point>, end: f64) -> Vec<Point> {
     let mut steps: Vec<Point> = Vec::new();
     for (at, value) in points.filter(|(at, _)| *at <= end) {
@@ -155,13 +155,13 @@ fn steps(points: impl Iterator<Item = Point>, end: f64) -> Vec<Point> {
     steps
 }
 
-/// Round numbers from zero to `top`, about as many as asked for.
+/// Round numbers from zero to `top`, about `count` of them.
 fn ticks(top: f64, count: f64) -> Vec<f64> {
     let step = step(top, count);
     (0..=(top / step + 1e-9) as u32).map(|index| f64::from(index) * step).collect()
 }
 
-/// The next round number at or above `top`, so that the highest value stays below the panel's edge.
+/// The next round number at or above `top`, as the upper end of the axis.
 fn nice_top(top: f64) -> f64 {
     let step = step(top.max(1.0), 4.0);
     (top.max(1.0) / step).ceil() * step

@@ -1,5 +1,5 @@
-//! A real RabbitMQ of any of the versions, run from a root file system of its own. It must never touch
-//! a broker of this machine: ports, names, data and the processes' very namespace are its own.
+//! A real RabbitMQ of one of three versions, started from its own root file system. Ports, node names, data and the
+//! process namespace are separate from any broker of this machine.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -15,20 +15,19 @@ use support::eventually::{LIMIT, eventually};
 use support::port::Port;
 use support::process::{Process, directory, run, servers, write};
 
-/// The versions that differ in what matters to a consumer.
+/// RabbitMQ versions that behave differently for consumers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
-    /// 3.10, as Debian 12 has it.
+    /// 3.10, as in Debian 12.
     Three,
-    /// 4.0, as Debian 13 has it: its quorum queues count every return of a message.
+    /// 4.0, as in Debian 13. Its quorum queues count every return of a message.
     Four,
-    /// 4.3, as Debian unstable has it: its quorum queues don't count a message that a client hands back with
-    /// basic.nack.
+    /// 4.3, as in Debian unstable. Its quorum queues do not count messages returned with basic.nack.
     FourThree,
 }
 
 impl Version {
-    /// The type of queue that is tried on it.
+    /// The queue type that the tests use with this version.
     pub fn queue_type(self) -> QueueType {
         match self {
             Version::Three => QueueType::Classic,
@@ -37,23 +36,21 @@ impl Version {
     }
 }
 
-/// A running broker.
 pub struct Broker {
     home: Home,
     process: Process,
 }
 
-/// How a broker speaks TLS, on a port beside the plain one.
+/// TLS settings of a broker. The TLS port is separate from the plain port.
 pub struct Tls<'a> {
-    /// The broker's certificate.
     pub certificate: &'a Certificate,
-    /// Whose certificates it takes from clients.
+    /// The broker accepts client certificates of this authority.
     pub authority: &'a Authority,
-    /// Whether it demands one, which then may also say who the client is.
+    /// Whether clients must present a certificate. If so, they may also authenticate with it (EXTERNAL).
     pub demanding: bool,
 }
 
-/// What stays of a broker while it does not run.
+/// The part of a broker that remains while it is stopped.
 struct Home {
     version: Version,
     node: &'static str,
@@ -61,13 +58,13 @@ struct Home {
     amqp: Port,
     tls: Port,
     distribution: Port,
-    /// Where nodes register their names (Erlang's epmd), which the nodes of a cluster share.
+    /// Port of Erlang's epmd, where nodes register their names. The nodes of a cluster share it.
     names: Arc<Port>,
-    /// Those that are on from the start; otherwise all.
+    /// Feature flags enabled at the first start; `None` enables all.
     features: Option<&'static str>,
 }
 
-/// Arguments: a root file system, a home, the command. The mounts are this namespace's alone.
+/// Arguments: root file system, home directory, command. The mounts exist only in this mount namespace.
 const ENTER: &str = r#"
 set -e
 root=$1 home=$2
@@ -79,10 +76,10 @@ mount --bind "$home" "$root/var/lib/rabbitmq"
 exec chroot "$root" "$@"
 "#;
 
-/// Schedulers that spin while they wait would take the cores from what is being tested.
+/// Schedulers that busy-wait would take CPU time from the code under test.
 const ERLANG: &str = "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}";
 
-/// Where a broker's file system has what `start_with` writes.
+/// `start_with` writes these files.
 const TLS: &str = "ssl_options.cacertfile = /var/lib/rabbitmq/ca.crt
 ssl_options.certfile = /var/lib/rabbitmq/tls.crt
 ssl_options.keyfile = /var/lib/rabbitmq/tls.key
@@ -95,7 +92,7 @@ ssl_cert_login_from = common_name
 ";
 
 impl Broker {
-    /// The broker that all tests of this process share, each with queues of its own.
+    /// The broker that all tests of this process share. Each test uses its own queues.
     pub async fn shared(version: Version) -> &'static Self {
         static BROKERS: [OnceLock<Broker>; 3] = [const { OnceLock::new() }; 3];
         let broker = BROKERS[version as usize].get_or_init(|| Self::start(version));
@@ -103,14 +100,14 @@ impl Broker {
         broker
     }
 
-    /// A broker for one test alone, which may stop it.
+    /// A broker for one test, which may stop it.
     pub async fn own(version: Version) -> Self {
         let broker = Self::start(version);
         broker.ready().await;
         broker
     }
 
-    /// As `own`, without any of the features that the version may have off.
+    /// As `own`, with all optional feature flags disabled.
     pub async fn own_without_features(version: Version) -> Self {
         let mut home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
         home.features = Some("");
@@ -127,7 +124,7 @@ impl Broker {
         broker
     }
 
-    /// A node of a cluster, not yet ready; the nodes register at `names`, where `epmd` must be running.
+    /// A node of a cluster, not yet ready. `epmd` must be running on the port `names`.
     pub fn member(version: Version, node: &'static str, names: &Arc<Port>, settings: &str) -> Self {
         let home = Home::new(version, node, Arc::clone(names));
         home.configure(settings, "[].");
@@ -137,7 +134,8 @@ impl Broker {
         Self::of(home)
     }
 
-    /// Registers the names of a cluster's nodes, and outlives each of them. (A single broker starts its own.)
+    /// Starts epmd for a cluster, in a process of its own that outlives each node. (A single broker starts its own
+    /// epmd.)
     pub fn epmd(version: Version, names: &Arc<Port>) -> Process {
         let home = Home::new(version, "epmd", Arc::clone(names));
         Process::start("epmd", &home.directory, |command| {
@@ -146,17 +144,17 @@ impl Broker {
         })
     }
 
-    /// The AMQP URI of a broker or proxy at this address, for the default user and virtual host.
+    /// AMQP URI of a broker or proxy, for the default user and vhost.
     pub fn uri(address: SocketAddr) -> String {
         format!("amqp://guest:guest@{address}")
     }
 
-    /// Where TLS is spoken, for the user of `address`.
+    /// `address` with the TLS port and this host.
     pub fn with_tls(&self, host: &str, address: &BrokerAddress) -> BrokerAddress {
         BrokerAddress { host: host.to_owned(), port: self.home.tls.number(), ..address.clone() }
     }
 
-    /// The default virtual host and user.
+    /// Address with the default vhost and user.
     pub fn address(&self) -> BrokerAddress {
         let guest = || "guest".to_owned();
         let amqp = self.home.amqp.address();
@@ -164,12 +162,12 @@ impl Broker {
         BrokerAddress { host, port, vhost: "/".to_owned(), username: guest(), password: guest(), tls: None }
     }
 
-    /// Where it takes AMQP.
+    /// Address of the AMQP listener.
     pub fn listener(&self) -> SocketAddr {
         self.home.amqp.address()
     }
 
-    /// Makes a virtual host with a user of the same name and password.
+    /// Creates a vhost, and a user with the same name and password.
     pub fn tenant(&self, name: &str) -> BrokerAddress {
         self.control(&["add_vhost", name]);
         self.control(&["add_user", name, name]);
@@ -178,19 +176,19 @@ impl Broker {
         BrokerAddress { vhost: name(), username: name(), password: name(), ..self.address() }
     }
 
-    /// `rabbitmqctl`, and what it answers.
+    /// Runs `rabbitmqctl` and returns its output.
     pub fn control(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("unshare");
         self.home.enter(&mut command);
         run(command.args(["rabbitmqctl", "--quiet"]).args(arguments))
     }
 
-    /// Kills the broker, as the machine's end would; its data stay.
+    /// Kills the broker, as a power failure would. Its data remains.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts it again with the data it had.
+    /// Starts the broker again with its old data.
     pub async fn restart(&mut self) {
         self.process = self.home.run();
         self.ready().await;
@@ -223,12 +221,11 @@ impl Broker {
         Self { home, process }
     }
 
-    /// Whether it has not been killed.
     pub fn is_running(&self) -> bool {
         self.process.is_running()
     }
 
-    /// Returns when it takes connections.
+    /// Returns once the broker accepts connections.
     pub async fn ready(&self) {
         let address = self.address();
         eventually("the broker to take connections", LIMIT, async || {
@@ -257,9 +254,9 @@ impl Home {
         })
     }
 
-    /// Adds to `unshare` what makes a command of the broker's file system run there with the
-    /// broker's settings. Whatever the command leaves behind (Erlang's epmd) ends with it, since
-    /// it is in a namespace of processes whose first one is the command.
+    /// Adds the arguments to `unshare` that run a command in the broker's file system with the broker's settings.
+    /// Processes that the command leaves behind (Erlang's epmd) end with it: the command is the first process of
+    /// its PID namespace.
     fn enter(&self, command: &mut Command) {
         let [_, three, four, four_three] = servers();
         let root = match self.version {

@@ -1,5 +1,5 @@
-//! A cluster of three RabbitMQ nodes on loopback, whose queues' leaders a test may kill. Like a single
-//! broker, it shares nothing with a broker of this machine.
+//! A cluster of three RabbitMQ nodes on loopback. Tests may kill the node that leads a queue. The cluster shares
+//! nothing with a broker of this machine.
 
 use std::sync::Arc;
 
@@ -11,16 +11,15 @@ use support::proxy::Proxy;
 
 const NODES: [&str; 3] = ["one@localhost", "two@localhost", "three@localhost"];
 
-/// Three nodes that know each other.
 pub struct Cluster {
     /// The nodes, in the order of their names: one, two, three.
     pub nodes: [Broker; 3],
-    /// Registers the nodes' names; on its own, so that it outlives each node.
+    /// epmd in a process of its own, so that it outlives each node.
     _registry: Process,
 }
 
 impl Cluster {
-    /// Starts one, and returns when all nodes are members and take connections.
+    /// Starts a cluster. Returns once all nodes are members and accept connections.
     pub async fn start(version: Version) -> Self {
         let names = Arc::new(Port::reserve());
         let mut settings = "cluster_formation.peer_discovery_backend = classic_config\n\
@@ -39,21 +38,20 @@ impl Cluster {
         cluster
     }
 
-    /// One address for all nodes, as a Service has: a connection goes to the first node that takes it.
+    /// One address for all nodes, as a Service has: each connection goes to the first node that accepts it.
     pub fn front(&self) -> Proxy {
         let nodes: Vec<_> = self.nodes.iter().map(Broker::listener).collect();
         Proxy::before(&nodes)
     }
 
-    /// Kills the node that leads a quorum queue of the default virtual host, and returns its place in
-    /// `nodes`.
+    /// Kills the node that leads a quorum queue of the default vhost. Returns its index in `nodes`.
     pub fn kill_leader(&mut self, queue: &str) -> usize {
         let node = self.leader(queue);
         self.nodes[node].kill();
         node
     }
 
-    /// The place in `nodes` of the node that leads a quorum queue.
+    /// Index in `nodes` of the node that leads a quorum queue.
     pub fn leader(&self, queue: &str) -> usize {
         let listed = self.control(&["list_queues", "--no-table-headers", "name", "leader"]);
         let leader = listed.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
@@ -61,7 +59,7 @@ impl Cluster {
         NODES.iter().position(|node| *node == leader.trim()).unwrap_or_else(|| panic!("no such node: {leader:?}"))
     }
 
-    /// `rabbitmqctl` on a node that runs, and what it answers.
+    /// Runs `rabbitmqctl` on a running node and returns its output.
     pub fn control(&self, arguments: &[&str]) -> String {
         self.running().control(arguments)
     }

@@ -1,5 +1,5 @@
-//! The S3 server of a namespace, as its administrator and its readers see it. It must never be asked
-//! through the product's own code: it checks that code.
+//! The S3 server of a namespace, as its administrator and its readers see it. Uses none of the product's code,
+//! because it checks that code.
 
 use std::process::Command;
 
@@ -8,9 +8,9 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 
 use super::cluster::{Namespace, Way, run};
 
-/// The server, as it is reached from here.
+/// Access to the S3 server from here.
 pub struct Storage {
-    /// A client of the user who may do everything.
+    /// A client of the root user.
     pub client: Client,
     endpoint: String,
     root: (String, String),
@@ -18,7 +18,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// The S3 server of a namespace.
+    /// Connects to the S3 server of a namespace.
     pub fn of(namespace: &Namespace) -> Self {
         let way = namespace.way_to("s3", 7070);
         let endpoint = format!("http://{}:{}", way.host, way.port);
@@ -33,19 +33,19 @@ impl Storage {
         Self { client: Client::from_conf(settings), endpoint, root, _way: way }
     }
 
-    /// Makes a bucket.
+    /// Creates a bucket.
     pub async fn create(&self, bucket: &str) {
         self.client.create_bucket().bucket(bucket).send().await.expect("a new bucket");
     }
 
-    /// Makes a bucket unless it is there.
+    /// Creates a bucket unless it exists.
     pub async fn ensure(&self, bucket: &str) {
         if self.client.head_bucket().bucket(bucket).send().await.is_err() {
             self.create(bucket).await;
         }
     }
 
-    /// Some of the objects under these keys, spread evenly: key and content.
+    /// `count` of these objects, evenly spread: key and content.
     pub async fn some(&self, bucket: &str, keys: &[String], count: usize) -> Vec<(String, Vec<u8>)> {
         let mut objects = Vec::new();
         for key in keys.iter().step_by((keys.len() / count).max(1)).take(count) {
@@ -54,12 +54,12 @@ impl Storage {
         objects
     }
 
-    /// The keys in a bucket.
+    /// All keys in a bucket.
     pub async fn keys(&self, bucket: &str) -> Vec<String> {
         self.keys_under(bucket, "").await
     }
 
-    /// The keys in a bucket that begin with a prefix.
+    /// The keys in a bucket with this prefix.
     pub async fn keys_under(&self, bucket: &str, prefix: &str) -> Vec<String> {
         let mut pages = self.client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
         let mut keys = Vec::new();
@@ -75,7 +75,7 @@ impl Storage {
         object.body.collect().await.expect("a body").to_vec()
     }
 
-    /// Makes a user who owns nothing.
+    /// Creates a user who owns nothing.
     pub fn create_user(&self, access: &str, secret: &str) {
         self.administer(&["create-user", "--access", access, "--secret", secret, "--role", "user"]);
     }

@@ -1,5 +1,5 @@
-//! The test's own connection to a broker: what devices and operators do with it. It must never take
-//! from a queue that a pipeline is reading.
+//! The tests' own connection to RabbitMQ: what publishers and operators do there. Do not take messages from a queue
+//! that a pipeline consumes.
 
 use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::queue::{self, Outgoing, QueueError};
@@ -18,24 +18,22 @@ use support::eventually::{LIMIT, equal, eventually};
 #[derive(Clone, Copy, Debug, Eq, PartialEq, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum QueueType {
-    /// As RabbitMQ had it from the beginning.
+    /// Not replicated.
     Classic,
     /// Replicated.
     Quorum,
 }
 
-/// Publishes through the product's own code, and does the rest, which the product does not do,
-/// through the library.
+/// Publishes with the product's own code. All other operations use `lapin` directly.
 pub struct Client {
     connection: queue::Connection,
     channel: queue::Channel,
     plain: lapin::Channel,
-    // A channel lives as long as its connection.
+    // A channel closes with its connection.
     _plain_connection: lapin::Connection,
 }
 
 impl Client {
-    /// Connects.
     pub async fn connect(address: &BrokerAddress) -> Result<Self, QueueError> {
         let connection = queue::Connection::open(address, "pipeline tests").await?;
         let channel = connection.channel().await?;
@@ -54,7 +52,7 @@ impl Client {
         declared.expect("a queue");
     }
 
-    /// Declares a durable classic queue that refuses what goes beyond so many messages.
+    /// Declares a durable classic queue that rejects publishes beyond this number of messages.
     pub async fn declare_narrow(&self, queue: &str, messages: i32) {
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(messages));
@@ -75,14 +73,14 @@ impl Client {
         declared.expect("a queue");
     }
 
-    /// Has a queue get what is published to an exchange.
+    /// Binds a queue to an exchange, with an empty routing key.
     pub async fn bind(&self, queue: &str, exchange: &str) {
         let bound =
             self.plain.queue_bind(queue.into(), exchange.into(), "".into(), Default::default(), FieldTable::default());
         bound.await.expect("bound");
     }
 
-    /// Takes the first message and returns it, which the broker counts.
+    /// Takes the first message and requeues it. RabbitMQ counts the return.
     pub async fn take_and_return(&self, queue: &str) {
         let taken = self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer");
         let requeue = BasicRejectOptions { requeue: true };
@@ -90,17 +88,17 @@ impl Client {
         self.holds(queue, 1).await;
     }
 
-    /// Deletes a queue with what is in it.
+    /// Deletes a queue and its messages.
     pub async fn delete(&self, queue: &str) {
         self.plain.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
     }
 
-    /// Publishes as a device does; returns once the broker has confirmed.
+    /// Publishes a message and waits for the confirm.
     pub async fn publish(&self, queue: &str, body: &[u8]) {
         self.try_publish(queue, body).await.expect("confirmed");
     }
 
-    /// As `publish`, for a broker that may be going away.
+    /// As `publish`, but returns the error: the broker may be going away.
     pub async fn try_publish(&self, queue: &str, body: &[u8]) -> Result<(), QueueError> {
         self.channel.publish(Outgoing { queue, body, message_id: None, timestamp: None }).await
     }
@@ -113,7 +111,7 @@ impl Client {
         assert!(matches!(confirmation, Confirmation::Ack(None)), "{confirmation:?}");
     }
 
-    /// Waits until so many messages are ready in a queue; a queue that is missing holds none.
+    /// Waits until a queue has this number of ready messages. A missing queue counts as empty.
     pub async fn holds(&self, queue: &str, messages: u32) {
         eventually(&format!("{messages} messages in {queue}"), LIMIT, async || {
             equal(self.ready(queue).await?, messages)
@@ -121,9 +119,9 @@ impl Client {
         .await;
     }
 
-    /// How many messages are ready in a queue; a queue that is missing holds none.
+    /// Number of ready messages in a queue. A missing queue counts as empty.
     pub async fn ready(&self, queue: &str) -> Result<u32, String> {
-        // A look at a missing queue closes its channel.
+        // A passive declare of a missing queue closes its channel.
         let look = async { self.connection.channel().await?.depth(queue).await };
         match look.await {
             Err(error) if error.is_queue_not_found() => Ok(0),
@@ -131,7 +129,7 @@ impl Client {
         }
     }
 
-    /// The first message of a queue, which stays there.
+    /// Returns the first message of a queue, and requeues it.
     pub async fn peek(&self, queue: &str) -> Delivery {
         let got = self.plain.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer");
         let delivery = got.expect("a message").delivery;
@@ -139,7 +137,7 @@ impl Client {
         delivery
     }
 
-    /// Takes everything that is ready in a queue.
+    /// Takes and acknowledges all ready messages of a queue.
     pub async fn take(&self, queue: &str) -> Vec<Delivery> {
         let mut taken = Vec::new();
         while let Some(message) =

@@ -1,5 +1,5 @@
-//! The cluster of the tests: kubectl, Secrets, and ways in to the broker and the S3 server that run
-//! in it. It must never use an ambient KUBECONFIG or context unless CLUSTER=current is said.
+//! The tests' cluster: kubectl, Secrets, and access to the RabbitMQ and the S3 server in it. An ambient KUBECONFIG
+//! or context is used only with CLUSTER=current.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -11,26 +11,24 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::whole;
 
-/// One namespace of the cluster, with a broker and an S3 server in it. One test at a time has one: tests stop the API
-/// server, the operator and the broker.
+/// A namespace of the cluster with RabbitMQ and an S3 server. Only one test at a time has a namespace, because
+/// tests stop the API server, the operator and RabbitMQ.
 pub struct Namespace {
-    /// Its name.
     pub name: String,
     _turn: MutexGuard<'static, ()>,
 }
 
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A way from here to a port of a Service.
+/// Access from here to a port of a Service.
 pub struct Way {
-    /// An address of this machine, or of the tests' own cluster, whose network is this machine's.
+    /// An address of this machine, or of the tests' own cluster, whose network this machine can reach.
     pub host: String,
-    /// The port there.
     pub port: u16,
     _forward: Option<Forward>,
 }
 
-/// A port on loopback that leads to a port of a Service; closed when dropped.
+/// A forwarded port on loopback that leads to a Service. Closed when dropped.
 struct Forward {
     child: Child,
     port: u16,
@@ -44,7 +42,7 @@ impl Forward {
         let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().expect("stdout"));
         output.read_line(&mut line).expect("a line");
-        // It ends when nobody reads what it says of each connection.
+        // kubectl ends when nobody reads its output, which has a line for each connection.
         std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         let local = line.strip_prefix("Forwarding from 127.0.0.1:").and_then(|rest| rest.split_once(' '));
         let port = local.and_then(|(port, _)| port.parse().ok()).unwrap_or_else(|| panic!("kubectl said {line:?}"));
@@ -52,7 +50,7 @@ impl Forward {
     }
 }
 
-/// A way to the operator's console, which listens on its pod's loopback.
+/// Access to the operator's console, which listens on the pod's loopback.
 pub fn way_to_console() -> Way {
     let forward = Forward::to("image-pipeline-system", "deployment/image-pipeline", 8081);
     Way { host: "localhost".to_owned(), port: forward.port, _forward: Some(forward) }
@@ -65,7 +63,7 @@ impl Drop for Forward {
     }
 }
 
-/// A client of the API server that `kubectl` here speaks to.
+/// A client for the API server that `kubectl` uses here.
 pub async fn client() -> kube::Client {
     let config = match own_kubeconfig() {
         Some(path) => {
@@ -77,7 +75,7 @@ pub async fn client() -> kube::Client {
     kube::Client::try_from(config).expect("a client")
 }
 
-/// The kubeconfig of the tests' own cluster; `None`: the current context was asked for.
+/// Kubeconfig of the tests' own cluster; `None` with CLUSTER=current.
 pub fn own_kubeconfig() -> Option<PathBuf> {
     if std::env::var("CLUSTER").as_deref() == Ok("current") {
         return None;
@@ -87,7 +85,7 @@ pub fn own_kubeconfig() -> Option<PathBuf> {
     Some(PathBuf::from(directory).join("kubeconfig"))
 }
 
-/// `kubectl`, aimed at the tests' own cluster, or at the current context if that is asked for.
+/// `kubectl` for the tests' own cluster, or for the current context with CLUSTER=current.
 pub fn kubectl() -> Command {
     let mut command = Command::new("kubectl");
     if let Some(path) = own_kubeconfig() {
@@ -96,7 +94,7 @@ pub fn kubectl() -> Command {
     command
 }
 
-/// Runs to the end and gives standard output; fails with standard error.
+/// Runs a program to its end and returns its standard output. Panics with its standard error.
 pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -104,9 +102,10 @@ pub fn run(command: &mut Command) -> String {
 }
 
 impl Namespace {
-    /// Waits for its turn and for the cluster, and makes a namespace with RabbitMQ and an S3 server that answer.
+    /// Waits for its turn and for the cluster, then creates a namespace with a RabbitMQ and an S3 server that
+    /// answer.
     pub fn with_parts(name: &str) -> Self {
-        // A test that failed in its turn says so itself.
+        // A test that panicked during its turn has reported that itself.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         if own_kubeconfig().is_some() {
             whole::wait_for_cluster();
@@ -119,12 +118,12 @@ impl Namespace {
         namespace
     }
 
-    /// `kubectl` in this namespace.
+    /// Runs `kubectl` in this namespace.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         run(kubectl().args(["--namespace", &self.name]).args(arguments))
     }
 
-    /// Applies a manifest; the output tells what the API server said.
+    /// Applies a manifest, and returns kubectl's output.
     pub fn apply(&self, manifest: &str) -> Output {
         let mut command = kubectl();
         command.args(["--namespace", &self.name, "apply", "-f", "-"]);
@@ -134,20 +133,20 @@ impl Namespace {
         child.wait_with_output().expect("an end")
     }
 
-    /// Applies a manifest that must be accepted.
+    /// Applies a manifest. Panics if it is refused.
     pub fn must_apply(&self, manifest: &str) {
         let output = self.apply(manifest);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// A key of a Secret.
+    /// The value of a key in a Secret.
     pub fn secret(&self, name: &str, key: &str) -> String {
         let template = format!("go-template={{{{index .data {key:?} | base64decode}}}}");
         self.kubectl(&["get", "secret", name, "-o", &template])
     }
 
-    /// A way to a Service: straight to its address in the tests' own cluster, which carries a burst
-    /// three times as fast, else through a forwarded port.
+    /// Access to a Service: its cluster address in the tests' own cluster, which is three times as fast for a
+    /// burst, otherwise a forwarded port.
     pub fn way_to(&self, service: &str, port: u16) -> Way {
         if own_kubeconfig().is_some() {
             let host = self.kubectl(&["get", "service", service, "-o", "jsonpath={.spec.clusterIP}"]);
@@ -157,7 +156,7 @@ impl Namespace {
         Way { host: "127.0.0.1".to_owned(), port: forward.port, _forward: Some(forward) }
     }
 
-    /// The broker, at the end of a way to it.
+    /// RabbitMQ's address and user, through this access.
     pub fn broker(&self, way: &Way) -> BrokerAddress {
         BrokerAddress {
             host: way.host.clone(),
@@ -169,7 +168,7 @@ impl Namespace {
         }
     }
 
-    /// The AMQP URI of the broker, at the end of a way to it.
+    /// RabbitMQ's AMQP URI, through this access.
     pub fn broker_uri(&self, way: &Way) -> String {
         let [user, password] = ["username", "password"].map(|key| self.secret("rabbit-default-user", key));
         let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);

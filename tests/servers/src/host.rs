@@ -1,5 +1,5 @@
-//! A host without Kubernetes: a folder with a manifest and the Secrets it names, and `image-pipeline run`
-//! in it. It must never say more in the manifest than a user has to.
+//! A host without Kubernetes: a folder with a manifest and its Secrets, for `image-pipeline run`. The manifest has
+//! only the fields that a user must set.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +10,12 @@ use super::store::Credentials;
 use support::port::Port;
 use support::process::{Process, directory, write};
 
-/// The folder.
 pub struct Host {
     folder: PathBuf,
 }
 
 impl Host {
-    /// For a queue and a bucket.
+    /// Writes the manifest and the Secrets.
     pub fn new(broker: &BrokerAddress, queue: &str, endpoint: &str, store: &Credentials, bucket: &str) -> Self {
         let host = Self { folder: directory("host") };
         let vhost = &broker.vhost;
@@ -42,29 +41,26 @@ spec:
         host
     }
 
-    /// The manifest.
     pub fn manifest(&self) -> PathBuf {
         self.folder.join("pipeline.yaml")
     }
 
-    /// The directory of all Secrets.
     pub fn secrets(&self) -> PathBuf {
         self.folder.join("secrets")
     }
 
-    /// The directory of a Secret.
     pub fn secret_directory(&self, name: &str) -> PathBuf {
         self.secrets().join(name)
     }
 
-    /// Changes the manifest's text, which must hold what is to be replaced.
+    /// Replaces text in the manifest. Panics if `from` is not there.
     pub fn edit(&self, from: &str, to: &str) {
         let manifest = std::fs::read_to_string(self.manifest()).expect("a file");
         assert!(manifest.contains(from), "{manifest}");
         write(&self.manifest(), manifest.replace(from, to));
     }
 
-    /// Runs the pipeline.
+    /// Starts `image-pipeline run`.
     pub fn run(&self, program: &Path, listen: &Port, environment: &[(&str, String)]) -> Process {
         Process::start("image-pipeline run", &self.folder, |command| {
             command.arg(program);
@@ -73,7 +69,7 @@ spec:
         })
     }
 
-    /// Adds what `run` is told.
+    /// Adds the arguments of `run`.
     pub fn arguments(&self, command: &mut Command, listen: &Port) {
         command.arg("run").arg("--file").arg(self.manifest()).arg("--listen").arg(listen.address().to_string());
         for directory in ["secrets", "runtime"] {

@@ -1,11 +1,11 @@
-//! The fixed port of consumers, on an address of loopback that no other fake consumer has.
+//! Listens on the consumers' fixed port, on a loopback address that no other fake consumer uses.
 
 use std::net::Ipv4Addr;
 
 use image_pipeline::api::names;
 use tokio::net::TcpListener;
 
-/// Listens on the port of a consumer.
+/// Listens on a consumer's port. Returns the listener and its address.
 pub async fn listen() -> (TcpListener, Ipv4Addr) {
     for _ in 0..50 {
         let address = Ipv4Addr::new(127, fastrand::u8(1..255), fastrand::u8(..), fastrand::u8(1..255));

@@ -1,5 +1,5 @@
-//! The queues of a namespace's broker, as devices and operators use them. It must never take from a
-//! queue that a pipeline is reading.
+//! The queues of a namespace's RabbitMQ, as publishers and operators use them. Do not take messages from a queue
+//! that a pipeline consumes.
 
 use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::message::{ImageMetadata, Message};
@@ -11,13 +11,13 @@ use lapin::types::{AMQPValue, FieldTable};
 use super::cluster::{Namespace, Way};
 use super::plainly::plainly;
 
-/// Tiles of a forest, square.
+/// Options for square sample tiles of a forest.
 pub fn tiles(side: u32) -> SampleArgs {
     let size = Size { width: side, height: side };
     SampleArgs { sample: None, size, format: Format::Png, seed: 1, prefix: "tile-".to_owned() }
 }
 
-/// A message as a device publishes it: a small tile of a forest, as PNG.
+/// A message as a publisher sends it: a small forest tile as PNG.
 pub fn tile(index: u32) -> Vec<u8> {
     let tiles = tiles(320);
     let file = tiles.file(index).expect("a PNG");
@@ -26,11 +26,11 @@ pub fn tile(index: u32) -> Vec<u8> {
     serde_json::to_vec(&Message { image, image_metadata }).expect("JSON")
 }
 
-/// The broker, as it is reached from here.
+/// Access to RabbitMQ from here.
 pub struct Messages {
     publisher: Channel,
     plain: lapin::Channel,
-    /// Where the broker is, from here.
+    /// Address of RabbitMQ from here.
     pub address: BrokerAddress,
     /// The same as a URI, for the accountant.
     pub uri: String,
@@ -38,10 +38,10 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// The broker of a namespace.
+    /// Connects to the RabbitMQ of a namespace.
     pub async fn of(namespace: &Namespace) -> Self {
-        // A test waits for kubectl and shells in its own thread. Heartbeats go on in another one, or RabbitMQ closes the
-        // connections after ten seconds.
+        // A test waits for kubectl and shells in its own thread. Heartbeats need another thread, or RabbitMQ closes
+        // the connections after ten seconds.
         let flavor = tokio::runtime::Handle::current().runtime_flavor();
         assert_eq!(flavor, tokio::runtime::RuntimeFlavor::MultiThread, "the test needs a runtime with worker threads");
         let way = namespace.way_to("rabbit", 5672);
@@ -66,12 +66,12 @@ impl Messages {
         self.publisher.publish(Outgoing { queue, body, message_id: None, timestamp: None }).await.expect("confirmed");
     }
 
-    /// Messages ready in a queue.
+    /// Number of ready messages in a queue.
     pub async fn depth(&self, queue: &str) -> u32 {
         self.publisher.depth(queue).await.expect("a depth").ready
     }
 
-    /// Messages in a parking queue, which is made as a consumer would make it.
+    /// Number of messages in a parking queue, which is declared as a durable queue if it is missing.
     pub async fn parked(&self, queue: &str) -> u32 {
         let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default());
         declared.await.expect("a queue").message_count()

@@ -1,5 +1,5 @@
-//! `image-pipeline check` by name, as a process that is told of one API server. It must never find another
-//! cluster, nor a directory that it can write.
+//! Runs `image-pipeline check` by name against one API server. The process can find no other cluster and no
+//! writable directory.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::process::{Command, Output};
 
 use axum::http::Uri;
 
-/// Where everybody's namespace is who names none.
+/// Namespace of the kubeconfig's context.
 pub const NAMESPACE: &str = "forest";
 
-/// What it says with these arguments.
+/// Output of the command with these arguments.
 pub fn check(program: &str, server: &Uri, arguments: &[&str]) -> Output {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     let kubeconfig = format!(
@@ -26,7 +26,7 @@ current-context: memory
     check_with(program, file.path(), arguments)
 }
 
-/// What it says with this kubeconfig.
+/// Output of the command with this kubeconfig.
 pub fn check_with(program: &str, kubeconfig: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.env_clear().env("KUBECONFIG", kubeconfig).env("HOME", "/nonexistent").env("TMPDIR", "/nonexistent");

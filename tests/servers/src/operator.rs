@@ -1,5 +1,5 @@
-//! The operator, run for the length of a test against an API server in memory, and what its role
-//! allows. It must never wait for a time alone.
+//! Runs the operator against an API server in memory for the length of a test, and checks requests against the
+//! chart's role.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use image_pipeline::queue::Reach;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// Whatever is waited for takes half of it at the most.
+/// Every wait normally takes half of it at most.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// An operator of these namespaces, or of all, that may dial brokers of this machine: there are no
-/// others here.
+/// Settings for these namespaces, or for all if the list is empty. The operator may dial local brokers, because the
+/// tests have no others.
 pub fn settings(namespaces: &[&str]) -> Settings {
     let image =
         ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
@@ -21,12 +21,12 @@ pub fn settings(namespaces: &[&str]) -> Settings {
     Settings { image, namespaces, reach: Reach::Anywhere }
 }
 
-/// Runs the operator in the whole cluster while something happens.
+/// Runs a cluster-wide operator while `happens` runs.
 pub async fn during(client: kube::Client, happens: impl Future<Output = ()>) {
     run(settings(&[]), client, Instruments::default(), happens).await;
 }
 
-/// Runs an operator while something happens.
+/// Runs an operator while `happens` runs.
 pub async fn run(
     settings: Settings,
     client: kube::Client,
@@ -40,7 +40,7 @@ pub async fn run(
     operator.await.unwrap().unwrap();
 }
 
-/// A pod as Kubernetes makes it for a pipeline in namespace forest.
+/// A pod as Kubernetes creates it for a pipeline in namespace forest.
 pub fn pod(name: &str, pipeline: &str) -> Value {
     let mut labels = names::labels(pipeline);
     labels.insert(POD_TEMPLATE_HASH_LABEL.to_owned(), "5d9".to_owned());
@@ -55,7 +55,7 @@ pub fn pod(name: &str, pipeline: &str) -> Value {
     })
 }
 
-/// Waits until something is so.
+/// Waits until `is` returns true.
 pub async fn until(what: &str, is: impl Fn() -> bool) {
     let mut pause = tokio::time::interval(Duration::from_millis(20));
     let looked = async {
@@ -63,10 +63,10 @@ pub async fn until(what: &str, is: impl Fn() -> bool) {
             pause.tick().await;
         }
     };
-    assert!(tokio::time::timeout(LIMIT, looked).await.is_ok(), "waited {LIMIT:?} in vain for {what}");
+    assert!(tokio::time::timeout(LIMIT, looked).await.is_ok(), "waited {LIMIT:?} for {what}");
 }
 
-/// Every request in a transcript is one that the chart's role grants.
+/// Checks that the chart's role grants every request of a transcript.
 pub fn has_leave_for(transcript: &[String]) {
     let path = support::repository().join("charts/image-pipeline/files/rules.yaml");
     let rules: Value = serde_yaml::from_str(&std::fs::read_to_string(path).unwrap()).expect("rules");

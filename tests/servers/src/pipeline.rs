@@ -1,5 +1,5 @@
-//! One ImagePipeline in the cluster, as its user sees it: applied, waited for, described. It must
-//! never look at anything but what the API server tells.
+//! One ImagePipeline in the cluster as its user sees it: applied, awaited and described through the API server
+//! only.
 
 use std::time::Duration;
 
@@ -8,24 +8,21 @@ use serde_json::Value;
 use super::cluster::Namespace;
 use support::eventually::eventually;
 
-/// The promise: a cause is named, and found mended, within this time.
+/// The promised time in which the status names a fault, and in which it clears it.
 pub const NAMED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A pipeline by name.
 pub struct Pipeline<'a> {
-    /// Where it is.
     pub namespace: &'a Namespace,
-    /// What it is called.
     pub name: &'static str,
 }
 
 impl Pipeline<'_> {
-    /// Applies it with the given `source.rabbitmq`, `destination.s3` and `scaling`, in YAML's flow style.
+    /// Applies the pipeline with these `source.rabbitmq`, `destination.s3` and `scaling`, in YAML flow style.
     pub fn apply(&self, rabbitmq: &str, s3: &str, scaling: &str) {
         self.namespace.must_apply(&self.manifest(rabbitmq, s3, scaling));
     }
 
-    /// Its manifest.
     pub fn manifest(&self, rabbitmq: &str, s3: &str, scaling: &str) -> String {
         let Self { namespace, name } = self;
         let endpoint = format!("http://s3.{}.svc:7070", namespace.name);
@@ -38,7 +35,7 @@ impl Pipeline<'_> {
         )
     }
 
-    /// A condition's status and reason.
+    /// Status and reason of a condition.
     pub fn condition(&self, kind: &str) -> Option<(String, String)> {
         let object = self.get("imgp", self.name);
         let condition =
@@ -46,7 +43,7 @@ impl Pipeline<'_> {
         Some((condition["status"].as_str()?.to_owned(), condition["reason"].as_str()?.to_owned()))
     }
 
-    /// Waits for a condition to have a status and a reason.
+    /// Waits until a condition has this status and reason.
     pub async fn shows(&self, kind: &str, status: &str, reason: &str, limit: Duration) {
         eventually(&format!("{kind}={status}/{reason} of {}", self.name), limit, async || {
             let found = self.condition(kind);
@@ -56,22 +53,22 @@ impl Pipeline<'_> {
         .await;
     }
 
-    /// What `kubectl describe` says.
+    /// Output of `kubectl describe`.
     pub fn describe(&self) -> String {
         self.namespace.kubectl(&["describe", "imgp", self.name])
     }
 
-    /// The Deployment's size; `None` while there is none.
+    /// Size in the Deployment's spec; `None` if there is no Deployment.
     pub fn size(&self) -> Option<i64> {
         self.get("deployment", &format!("{}-consumer", self.name))["spec"]["replicas"].as_i64()
     }
 
-    /// How often the Deployment was changed.
+    /// The Deployment's generation, which counts its changes.
     pub fn generation(&self) -> Option<i64> {
         self.get("deployment", &format!("{}-consumer", self.name))["metadata"]["generation"].as_i64()
     }
 
-    /// The consumer pods: name and restarts.
+    /// Names and restarts of the consumer pods.
     pub fn pods(&self) -> Vec<(String, i64)> {
         let selector = format!("app.kubernetes.io/instance={}", self.name);
         let list: Value =

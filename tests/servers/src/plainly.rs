@@ -1,11 +1,10 @@
-//! A connection as the library gives it, for what the product itself never does. It must never be
-//! used where the product's own way is what is tested.
+//! A plain `lapin` connection, for operations that the product never performs. Don't use it to test the product's
+//! own connection code.
 
 use image_pipeline::broker_address::BrokerAddress;
 use lapin::ConnectionProperties;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 
-/// Connects.
 pub async fn plainly(address: &BrokerAddress) -> lapin::Connection {
     try_plainly(address).await.expect("a connection")
 }
@@ -13,7 +12,7 @@ pub async fn plainly(address: &BrokerAddress) -> lapin::Connection {
 /// Connects to a broker that may be away.
 pub async fn try_plainly(address: &BrokerAddress) -> lapin::Result<lapin::Connection> {
     let BrokerAddress { host, port, vhost, username, password, tls } = address.clone();
-    assert!(tls.is_none(), "the tests' own connections are plain ones");
+    assert!(tls.is_none(), "the tests' own connections use no TLS");
     let uri = AMQPUri {
         scheme: AMQPScheme::AMQP,
         authority: AMQPAuthority { userinfo: AMQPUserInfo { username, password }, host, port },

@@ -1,5 +1,5 @@
-//! A real S3 server, versitygw, with a folder for a bucket, which is how the tests look at what was
-//! stored without trusting any S3 client. It must never listen beyond loopback.
+//! A real S3 server, versitygw, on loopback. Its buckets are folders, so the tests can read stored objects without
+//! an S3 client.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +15,6 @@ use support::eventually::{LIMIT, eventually};
 use support::port::Port;
 use support::process::{Process, directory, run, servers, write};
 
-/// An access key and its secret.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     /// AWS_ACCESS_KEY_ID
@@ -24,28 +23,27 @@ pub struct Credentials {
     pub secret_key: String,
 }
 
-/// A running S3 server.
 pub struct Store {
     directory: PathBuf,
     port: Port,
     _process: Process,
 }
 
-/// A second server of the same buckets and users, which speaks TLS alone.
+/// A second server for the same buckets and users, with TLS only.
 pub struct TlsStore {
     port: Port,
     _process: Process,
 }
 
 impl TlsStore {
-    /// Its URL by a name of this machine's.
+    /// URL with one of this machine's host names.
     pub fn url(&self, host: &str) -> String {
         format!("https://{host}:{}", self.port.number())
     }
 }
 
 impl Store {
-    /// The server that all tests of this process share, each with a bucket of its own.
+    /// The server that all tests of this process share. Each test uses its own bucket.
     pub async fn shared() -> &'static Self {
         static STORE: OnceLock<Store> = OnceLock::new();
         let store = STORE.get_or_init(Self::start);
@@ -58,17 +56,16 @@ impl Store {
         store
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    /// The user who may do everything.
+    /// The user with all rights.
     pub fn root(&self) -> Credentials {
         Credentials { access_key: "root-access".to_owned(), secret_key: "root-secret".to_owned() }
     }
 
-    /// Makes a user who owns nothing.
+    /// Creates a user who owns nothing.
     pub fn user(&self, name: &str) -> Credentials {
         let credentials = Credentials { access_key: name.to_owned(), secret_key: format!("{name}-secret") };
         let Credentials { access_key, secret_key } = &credentials;
@@ -81,7 +78,6 @@ impl Store {
         self.administer(&["change-bucket-owner", "--bucket", bucket, "--owner", &user.access_key]);
     }
 
-    /// Makes a bucket.
     pub fn create_bucket(&self, bucket: &str) {
         std::fs::create_dir(self.bucket(bucket)).expect("a new bucket");
     }
@@ -95,7 +91,7 @@ impl Store {
             for entry in std::fs::read_dir(&folder).into_iter().flatten() {
                 let path = entry.expect("an entry").path();
                 let key = path.strip_prefix(&root).expect("below").to_str().expect("text").to_owned();
-                // The server writes there what is not complete yet.
+                // The server keeps incomplete uploads there.
                 if key.starts_with(".sgwtmp") {
                     continue;
                 }
@@ -109,13 +105,13 @@ impl Store {
         objects
     }
 
-    /// What the server says of an object.
+    /// The server's answer to HeadObject.
     pub async fn head(&self, bucket: &str, key: &str) -> HeadObjectOutput {
         let client = self.client(&format!("http://{}", self.address()));
         client.head_object().bucket(bucket).key(key).send().await.expect("an object")
     }
 
-    /// A client of the user who may do everything, by whatever way.
+    /// An S3 client of the root user, for any endpoint.
     pub fn client(&self, endpoint: &str) -> aws_sdk_s3::Client {
         let Credentials { access_key, secret_key } = self.root();
         let settings = aws_sdk_s3::Config::builder()
@@ -128,12 +124,11 @@ impl Store {
         aws_sdk_s3::Client::from_conf(settings)
     }
 
-    /// The folder of a bucket.
     pub fn bucket(&self, bucket: &str) -> PathBuf {
         self.directory.join("buckets").join(bucket)
     }
 
-    /// Starts another server of the same, with this certificate.
+    /// Starts another server for the same data, with this certificate.
     pub async fn over_tls(&self, certificate: &Certificate) -> TlsStore {
         let own = directory("versitygw-tls");
         let [chain, key] = [("tls.crt", &certificate.chain), ("tls.key", &certificate.key)].map(|(file, pem)| {
@@ -142,7 +137,7 @@ impl Store {
         });
         let port = Port::reserve();
         let process = serve(&self.directory, &own, &port, |command| {
-            // An open connection must not outlive the trust it was made with.
+            // Keeps connections open, so that the tests show that the consumer drops them when the trust changes.
             command.arg("--keep-alive").arg("--cert").arg(chain).arg("--key").arg(key);
         });
         eventually("the S3 server to listen", LIMIT, async || {
@@ -172,14 +167,14 @@ impl Store {
     }
 }
 
-/// Runs a server of what is in `data`, whose log goes to `own`; `set_up` adds options.
+/// Runs a server for the data in `data`. Its log goes to `own`; `set_up` adds options.
 fn serve(data: &Path, own: &Path, port: &Port, set_up: impl FnOnce(&mut Command)) -> Process {
     Process::start("versitygw", own, |command| {
         let [versitygw, ..] = servers();
         command.arg(versitygw).env("ROOT_ACCESS_KEY", "root-access").env("ROOT_SECRET_KEY", "root-secret");
         command.args(["--port", &port.address().to_string(), "--health", "/health", "--quiet"]);
         set_up(command);
-        // Not every file system that may hold temporary files has extended attributes.
+        // `--sidecar`, because not every file system for temporary files has extended attributes.
         command.arg("--iam-dir").arg(data.join("users")).args(["posix", "--sidecar"]);
         command.arg(data.join("metadata")).arg(data.join("buckets"));
     })

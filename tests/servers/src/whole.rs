@@ -1,5 +1,5 @@
-//! Waiting until the cluster has recovered from the test before: the API server, the nodes, the operator, and the
-//! ways to the broker and the S3 server.
+//! Waits until the cluster has recovered from the previous test: the API server, the nodes, the operator, and the
+//! network to RabbitMQ and the S3 server.
 
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::cluster::{Namespace, kubectl};
 
 const OPERATOR: &str = "image-pipeline-system";
 
-/// A node that was marked as lost is back within 20 s, and an operator that lost its Lease, too.
+/// A node that was marked as lost, or an operator that lost its Lease, is back within 20 s.
 const LIMIT: Duration = Duration::from_secs(180);
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -22,8 +22,8 @@ pub fn wait_for_cluster() {
     until("the operator", operator_leads);
 }
 
-/// Waits until the Services of a namespace lead to what is behind them. Kubernetes withdraws endpoints on a node that
-/// is not ready, and kube-proxy follows later.
+/// Waits until the Services of a namespace lead to their pods. Kubernetes withdraws endpoints on a node that is not
+/// ready, and kube-proxy follows later.
 pub fn wait_for_services(namespace: &Namespace) {
     for (service, port) in [("rabbit", 5672), ("s3", 7070)] {
         let way = namespace.way_to(service, port);
@@ -37,7 +37,7 @@ pub fn wait_for_services(namespace: &Namespace) {
 fn until(what: &str, is: impl Fn() -> Result<(), String>) {
     let began = Instant::now();
     while let Err(seen) = is() {
-        assert!(began.elapsed() < LIMIT, "waited {LIMIT:?} in vain for {what}; last seen: {seen}");
+        assert!(began.elapsed() < LIMIT, "waited {LIMIT:?} for {what}; last seen: {seen}");
         #[expect(clippy::disallowed_methods, reason = "between two runs of kubectl, which block this thread as well")]
         std::thread::sleep(PAUSE);
     }
@@ -65,7 +65,8 @@ fn nodes_are_ready() -> Result<(), String> {
     if !nodes.is_empty() && nodes.iter().all(is_ready) { Ok(()) } else { Err(format!("{nodes:#?}")) }
 }
 
-/// A single pod, ready, that holds the Lease: a pod that still ends would hand over in the middle of a test.
+/// Requires a single ready pod that holds the Lease: a pod that is still ending would hand over in the middle of a
+/// test.
 fn operator_leads() -> Result<(), String> {
     let pods = items(&["pods", "--namespace", OPERATOR, "--selector=app.kubernetes.io/component=operator"])?;
     let holder =

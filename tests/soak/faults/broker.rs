@@ -1,6 +1,5 @@
-//! Faults of the broker: shut down and started, killed, short of memory, a queue deleted and made
-//! again. It must never have the broker lose a message that it has confirmed: its data stay, and a
-//! queue is deleted only while it is empty.
+//! RabbitMQ faults: shutdown and restart, kill, memory alarm, a queue deleted and declared again. No confirmed
+//! message may be lost: RabbitMQ's data remains, and only an empty queue is deleted.
 
 use futures::future::FutureExt as _;
 
@@ -10,13 +9,12 @@ use super::super::scene::Scene;
 use super::{Heal, nothing};
 use support::eventually::{LIMIT, equal, eventually};
 
-/// As the kernel calls the broker's process.
+/// The kernel's name of the RabbitMQ process.
 const BROKER: &str = "beam.smp";
 
-/// The part of the machine's memory that a broker may use, as it is by default.
+/// RabbitMQ's default `vm_memory_high_watermark`.
 const USUAL_MEMORY: &str = "0.6";
 
-/// Brings one about.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     match kind {
         Kind::BrokerRestarted => {
@@ -43,7 +41,7 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     }
 }
 
-/// A broker that runs, with memory and all queues.
+/// Restores a running RabbitMQ without alarm, with all queues.
 pub async fn heal(scene: &Scene) {
     start(scene).await;
     enough_memory(scene).await;
@@ -70,7 +68,7 @@ async fn alarm(scene: &Scene, expected: bool) {
     .await;
 }
 
-/// Whatever is in a queue goes with it: nothing may be, nor be on its way.
+/// Deleting a queue deletes its messages, so the queue must be empty and no publish may be under way.
 async fn delete_queue(scene: &Scene, pipeline: usize) {
     let name = scene.pipelines[pipeline].plan.name;
     let _held = scene.hold(pipeline).await;

@@ -1,5 +1,4 @@
-//! Faults of Kubernetes itself: an API server that does not answer, a kubelet that is gone for a
-//! while. It must never leave either.
+//! Kubernetes faults: an API server that does not answer, and a kubelet that stops for a while.
 
 use std::process::Command;
 
@@ -17,7 +16,6 @@ use support::eventually::{LIMIT, eventually};
 
 const API_SERVER: &str = "kube-apiserver";
 
-/// Brings one about.
 pub async fn inject(scene: &Scene, kind: Kind) -> Heal<'_> {
     if kind == Kind::ApiServerAway {
         processes::signal(processes::part(API_SERVER), "STOP");
@@ -27,7 +25,7 @@ pub async fn inject(scene: &Scene, kind: Kind) -> Heal<'_> {
     heal(scene).boxed_local()
 }
 
-/// Lets the API server answer and the kubelet run, and waits until the node is ready.
+/// Resumes the API server, starts the kubelet, and waits until the node is ready.
 pub async fn heal(scene: &Scene) {
     processes::signal(processes::part(API_SERVER), "CONT");
     kubelet("start").await;
@@ -36,7 +34,7 @@ pub async fn heal(scene: &Scene) {
         let nodes = nodes.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let conditions = nodes.items.into_iter().filter_map(|node| node.status?.conditions).flatten();
         let ready = conditions.filter(|condition| condition.type_ == "Ready").all(|ready| ready.status == "True");
-        if ready { Ok(()) } else { Err("it is not".to_owned()) }
+        if ready { Ok(()) } else { Err("not ready".to_owned()) }
     })
     .await;
 }

@@ -1,6 +1,5 @@
-//! Faults of the consumers' processes: killed, told to end, stopped, out of memory. It must never
-//! choose a pod that was restarted more often than another: how long the kubelet waits before it
-//! starts one again is not what is tried here.
+//! Faults of consumer processes: killed, terminated, stopped, out of memory. The victim is a pod with the fewest
+//! restarts so far, because the kubelet's backoff before a restart is not under test.
 
 use std::time::Duration;
 
@@ -12,16 +11,15 @@ use super::super::scene::Scene;
 use super::{Heal, nothing};
 use support::eventually::{LIMIT, eventually};
 
-/// So many huge images are enough for each of the pipeline's pods to have several at once.
+/// This many huge images give each of the pipeline's pods several at the same time.
 const ENOUGH: usize = 40;
 
-/// Bytes that a consumer which was given enough in vain has more than before, to go on with.
+/// Bytes that a consumer which survived all huge images gets above its current use, so that it can continue.
 const BREATH: u64 = 16 << 20;
 
-/// A consumer that is told to end has this time, by its pod's spec, and the kubelet a little more.
+/// A terminated consumer has the grace period of its pod, plus some time for the kubelet.
 const ENDS_WITHIN: Duration = Duration::from_secs(70);
 
-/// Brings one about.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     let Process { id, pod, .. } = victim(scene, pipeline).await;
     match kind {
@@ -47,7 +45,7 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     nothing()
 }
 
-/// Lets all go on that are stopped.
+/// Resumes all stopped processes.
 pub fn heal() {
     for process in processes::all() {
         processes::signal(process.id, "CONT");
@@ -63,8 +61,8 @@ async fn victim(scene: &Scene, pipeline: usize) -> Process {
     .await
 }
 
-/// Allows the container no more memory than it has, and gives it huge images, until the kernel kills
-/// the process that asks for more. The container that follows has a limit of its own.
+/// Limits the container's memory to what it uses now, and sends it huge images until the kernel kills the process.
+/// The next container has a limit of its own.
 async fn starve(scene: &Scene, pipeline: usize, id: u32) {
     let limit = processes::memory_limit(id).expect("a control group that bounds memory");
     let (mut allowed, mut given) = (processes::resident(id).unwrap_or_default(), 0);
@@ -72,16 +70,16 @@ async fn starve(scene: &Scene, pipeline: usize, id: u32) {
         if !processes::exists(id) {
             return Ok(());
         }
-        // The kernel refuses a bound below what it can't take back.
+        // The kernel refuses a limit below the memory that it can't reclaim.
         let less = allowed / 10 * 9;
         if std::fs::write(&limit, less.to_string()).is_ok() {
             allowed = less;
         } else if given < ENOUGH {
             given += 1;
-            // A broker that is away may be among the faults.
+            // The broker may be down at the same time.
             let _unconfirmed = scene.send(pipeline, scene.huge(pipeline)).await;
         } else {
-            // It may be so short of memory that it only reads its own program again and again, and takes nothing.
+            // A consumer with so little memory may only reread its own program from disk and take no messages.
             (allowed, given) = (processes::resident(id).unwrap_or_default() + BREATH, 0);
             let _gone = std::fs::write(&limit, allowed.to_string());
         }

@@ -1,6 +1,6 @@
-//! Messages that crash the consumer which decodes them: the kernel allows each consumer of the pipeline little more
-//! data than it has, so that the allocation for one large image fails, and the process aborts. A decoder process has
-//! no more than the consumer that starts it.
+//! Messages that crash the consumer that decodes them. Each consumer of the pipeline gets a data limit slightly
+//! above its need, so the allocation for one large image fails and the process aborts. A decoder process has the
+//! same limit as the consumer that starts it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,31 +13,31 @@ use accounting::ledger::Id;
 use accounting::wire::Event;
 use support::eventually::{LIMIT, eventually};
 
-/// So many at once. Each may end one consumer.
+/// Number of messages. Each may crash one consumer.
 const BODIES: usize = 2;
 
-/// Bytes of data that a consumer may have more than it needs: enough for all other images, and fewer than the
-/// pixels of `Bodies::crashing`.
+/// Bytes of the limit above a consumer's need: enough for all other images, and less than the pixels of
+/// `Bodies::crashing`.
 const MORE: u64 = 32 << 20;
 
-/// Between two looks: shorter than the time a consumer takes from its start to its first message.
+/// Interval between two checks: shorter than the time from a consumer's start to its first message.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A pod that is deleted has this time, by its spec, and the kubelet a little more.
+/// A deleted pod has the grace period of its spec, plus some time for the kubelet.
 const ENDS_WITHIN: Duration = Duration::from_secs(70);
 
-/// In so many looks, a consumer that is at work has little at some moment.
+/// In this many checks, a working consumer has little data at least once.
 const LOOKS: usize = 100;
 
-/// The consumers of a pipeline, each bounded when it is first seen.
+/// The consumers of a pipeline. Each gets its limit when it is first seen.
 struct Bounded {
-    /// Bytes of data.
+    /// The limit, in bytes of data.
     most: u64,
-    /// The processes that each pod has had.
+    /// The processes seen in each pod.
     pods: BTreeMap<String, Vec<u32>>,
 }
 
-/// Publishes the messages, and returns once all of them are settled.
+/// Publishes the messages. Returns once all of them are settled.
 pub async fn inject(scene: &Scene, pipeline: usize) -> Heal<'_> {
     let name = scene.pipelines[pipeline].plan.name;
     let mut bounded = Bounded::by_need(name).await;
@@ -52,7 +52,7 @@ pub async fn inject(scene: &Scene, pipeline: usize) -> Heal<'_> {
         eventually("the messages that crash consumers to be settled", LIMIT, async || {
             let settled = settled(&scene.wire.since(place), place);
             let open = ids.iter().filter(|id| !settled.contains(id)).count();
-            if open == 0 { Ok(()) } else { Err(format!("{open} are not")) }
+            if open == 0 { Ok(()) } else { Err(format!("{open} are not settled")) }
         })
         .await;
     };
@@ -67,7 +67,7 @@ pub async fn inject(scene: &Scene, pipeline: usize) -> Heal<'_> {
     nothing()
 }
 
-/// Replaces the pods whose processes are bounded: nobody here may lift such a bound.
+/// Replaces the pods whose processes have a limit, because the limit can't be raised again.
 pub async fn heal(scene: &Scene) {
     let bounded: Vec<Process> =
         processes::all().into_iter().filter(|process| processes::is_bounded(process.id)).collect();
@@ -77,7 +77,7 @@ pub async fn heal(scene: &Scene) {
     }
 }
 
-/// The messages that were acknowledged, in events of which the first has this place.
+/// Ids of the acknowledged messages. `place` is the index of the first event.
 fn settled(events: &[Event], place: usize) -> Vec<Id> {
     let of = |event: &Event| {
         let Event::Acknowledged { delivery } = event else { return None };
@@ -90,7 +90,7 @@ fn settled(events: &[Event], place: usize) -> Vec<Id> {
 }
 
 impl Bounded {
-    /// The bound of consumers that are at work: what the one which needs most has had at least, and a little more.
+    /// Sets the limit by the need of working consumers: the largest of their minimums, plus `MORE`.
     async fn by_need(pipeline: &str) -> Self {
         let mut least = BTreeMap::<u32, u64>::new();
         let mut looks = tokio::time::interval(LOOK);
@@ -103,12 +103,12 @@ impl Bounded {
         }
         let need = least.into_values().filter(|least| *least < u64::MAX).max().expect("a consumer");
         let most = need + MORE;
-        // The decoder process of a message that was delivered before has all of it for the image.
+        // The decoder process of a redelivered message has the whole limit for the image.
         assert!(most < CRASHING_PIXELS, "consumers need {need} bytes: the image would be stored");
         Self { most, pods: BTreeMap::new() }
     }
 
-    /// Bounds processes as they come, until it is canceled.
+    /// Limits new processes until it is canceled.
     async fn follow(&mut self, pipeline: &str) {
         let mut looks = tokio::time::interval(LOOK);
         loop {
@@ -117,7 +117,7 @@ impl Bounded {
         }
     }
 
-    /// Bounds the processes that were not seen before.
+    /// Limits the processes that have not been seen before.
     fn look(&mut self, pipeline: &str) {
         for Process { id, pod, .. } in processes::consumers(pipeline) {
             let seen = self.pods.entry(pod).or_default();
@@ -129,7 +129,7 @@ impl Bounded {
         }
     }
 
-    /// The pods whose processes ended, each as often as one did.
+    /// Pods whose processes have ended, once for each process.
     fn ended(&self) -> impl Iterator<Item = &str> {
         self.pods
             .iter()

@@ -1,5 +1,5 @@
-//! Faults of the operator: killed, two of them of which one is taken away, and a leader that is
-//! stopped until another leads. It must never leave more than one operator.
+//! Operator faults: killed, the leader of two operators deleted, and a leader stopped until the other operator
+//! leads. Healing leaves one operator.
 
 use std::time::Duration;
 
@@ -17,18 +17,17 @@ use super::super::scene::Scene;
 use super::{Heal, nothing};
 use support::eventually::{LIMIT, eventually};
 
-/// Its namespace.
+/// The operator's namespace.
 pub const NAMESPACE: &str = "image-pipeline-system";
-/// Its release, Deployment and Lease.
+/// Name of its release, Deployment and Lease.
 pub const NAME: &str = "image-pipeline";
 
 const SELECTOR: &str = "app.kubernetes.io/name=image-pipeline,app.kubernetes.io/component=operator";
 
-/// The kubelet waits before it starts a container again that ends again and again; a new pod has none
-/// of that. It is not what is tried here.
+/// The kubelet delays the restart of a container that ends repeatedly. After this time the pod is deleted, because
+/// a new pod has no backoff and the backoff is not under test.
 const STARTS_WITHIN: Duration = Duration::from_secs(15);
 
-/// Brings one about.
 pub async fn inject(scene: &Scene, kind: Kind) -> Heal<'_> {
     match kind {
         Kind::TwoOperators => {
@@ -42,7 +41,7 @@ pub async fn inject(scene: &Scene, kind: Kind) -> Heal<'_> {
         Kind::LeaderPaused => {
             scale(scene, 2).await;
             let (first, process) = leader(scene).await;
-            // A kubelet that is impatient ends it.
+            // The kubelet's liveness probe may kill it.
             scene.pods.cause(&process.pod);
             processes::signal(process.id, "STOP");
             async move {
@@ -63,12 +62,12 @@ pub async fn inject(scene: &Scene, kind: Kind) -> Heal<'_> {
     }
 }
 
-/// Leaves one operator, which works.
+/// Scales to one working operator.
 pub async fn heal(scene: &Scene) {
     scale(scene, 1).await;
 }
 
-/// Sets the number of operators, and waits until so many are ready.
+/// Sets the number of operators and waits until all are ready.
 async fn scale(scene: &Scene, replicas: i32) {
     let deployments: Api<Deployment> = api(scene);
     let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
@@ -91,12 +90,12 @@ async fn holder(scene: &Scene) -> String {
     eventually("a leader", LIMIT, async || {
         let lease = leases.get(NAME).await.map_err(|error| error.to_string())?;
         let holder = lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty());
-        holder.ok_or_else(|| "nobody leads".to_owned())
+        holder.ok_or_else(|| "no leader".to_owned())
     })
     .await
 }
 
-/// The pod that leads, and its process.
+/// The leader's pod and process.
 async fn leader(scene: &Scene) -> (String, Process) {
     let pods: Api<Pod> = api(scene);
     eventually("the leader's process", LIMIT, async || {
@@ -104,7 +103,7 @@ async fn leader(scene: &Scene) -> (String, Process) {
         let pod = pods.get(&name).await.map_err(|error| error.to_string())?;
         let uid = pod.uid().unwrap_or_default();
         let process = processes::operators().into_iter().find(|process| process.pod == uid);
-        process.map(|process| (name.clone(), process)).ok_or_else(|| format!("{name} has none"))
+        process.map(|process| (name.clone(), process)).ok_or_else(|| format!("{name} has no process"))
     })
     .await
 }

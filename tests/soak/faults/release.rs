@@ -1,5 +1,5 @@
-//! The release upgraded and rolled back by helm, as its owner does it: the operator's pod is replaced
-//! each time, and no consumer may be. It must never change what the operator runs.
+//! Upgrades the release and rolls it back with helm. The operator's pod is replaced each time, and its image and
+//! options stay the same; no consumer may be replaced.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +10,11 @@ use super::operator::{NAME, NAMESPACE};
 use super::{Heal, nothing};
 use servers::cluster::own_kubeconfig;
 
-/// Brings one about.
 pub async fn inject<'a>(kind: Kind) -> Heal<'a> {
     if kind == Kind::ReleaseUpgraded {
         upgrade().await;
     } else {
-        // To what it was before: the first time there is nothing before.
+        // A rollback needs an earlier revision.
         if revisions().await < 2 {
             upgrade().await;
         }

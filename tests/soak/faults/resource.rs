@@ -1,5 +1,5 @@
-//! Changes that a user makes to a pipeline while it works: another spec and so other pods, a size by
-//! hand, a pause. It must never change what an image becomes.
+//! A user's changes to a running pipeline: a new spec and thus new pods, a manual size, a pause. They never change
+//! the stored image.
 
 use futures::future::FutureExt as _;
 use image_pipeline::api::names;
@@ -12,7 +12,6 @@ use super::super::scene::{NAMESPACE, Scene};
 use super::{Heal, nothing};
 use support::eventually::{LIMIT, eventually};
 
-/// Brings one about.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     match kind {
         Kind::SpecChanged => {
@@ -24,7 +23,7 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
             async move { scene.change(pipeline, json!({ "paused": false })).await }.boxed_local()
         }
         _ => {
-            // None at all, and one, in turn.
+            // Zero and one, in turn.
             let size = scene.turn(pipeline) % 2;
             scene.change(pipeline, json!({ "replicas": size })).await;
             async move { scene.change(pipeline, json!({ "replicas": null })).await }.boxed_local()
@@ -32,14 +31,14 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     }
 }
 
-/// The size follows the queue, of every pipeline.
+/// Lets the queue set the size of every pipeline again.
 pub async fn heal(scene: &Scene) {
     for pipeline in 0..scene.pipelines.len() {
         scene.change(pipeline, json!({ "paused": false, "replicas": null })).await;
     }
 }
 
-/// Gives the pods another time to end in, and waits until all of them have it.
+/// Changes the grace period of the pods, and waits until all pods have the new one.
 async fn change_pods(scene: &Scene, pipeline: usize) {
     let grace = 60 + scene.turn(pipeline) % 5;
     scene.change(pipeline, json!({ "consumer": { "terminationGracePeriodSeconds": grace } })).await;

@@ -1,6 +1,5 @@
-//! Credentials that change: the broker or the store knows another user from one moment to the next,
-//! and the pipeline's Secret follows when the fault is healed. It must never leave a pipeline with
-//! credentials that nobody knows.
+//! Credentials that change: RabbitMQ or S3 switches to a new user, and the pipeline's Secret follows when the fault
+//! is healed.
 
 use std::process::Command;
 
@@ -13,7 +12,6 @@ use super::super::plan::LED;
 use super::super::scene::Scene;
 use super::Heal;
 
-/// Brings one about.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     if kind == Kind::BrokerUserRotated {
         let user = new_broker_user(scene, pipeline).await;
@@ -24,7 +22,7 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     }
 }
 
-/// Gives a pipeline credentials that hold.
+/// Gives a pipeline valid credentials.
 pub async fn renew(scene: &Scene, pipeline: usize) {
     let guest = || "guest".to_owned();
     let user = if pipeline == LED { (guest(), guest()) } else { new_broker_user(scene, pipeline).await };
@@ -33,14 +31,14 @@ pub async fn renew(scene: &Scene, pipeline: usize) {
     tell_store_user(scene, pipeline, &user).await;
 }
 
-/// Names a user after the pipeline and the turn, and its password after it.
+/// User and password named after the pipeline and the turn.
 fn user(scene: &Scene, pipeline: usize) -> (String, String) {
     let user = format!("{}-{}", scene.pipelines[pipeline].plan.name, scene.turn(pipeline));
     let password = format!("password-of-{user}");
     (user, password)
 }
 
-/// The broker ends the connections of a user that is deleted.
+/// Creates a user and deletes the old users. RabbitMQ closes the connections of deleted users.
 async fn new_broker_user(scene: &Scene, pipeline: usize) -> (String, String) {
     let (user, password) = user(scene, pipeline);
     let prefix = format!("{}-", scene.pipelines[pipeline].plan.name);
@@ -66,7 +64,7 @@ async fn tell_broker_user(scene: &Scene, pipeline: usize, (user, password): &(St
     scene.secret(&format!("{name}-broker"), data).await;
 }
 
-/// The bucket has another owner from now on, and nobody else is let in.
+/// Makes a new user the owner of the bucket; all other users lose access.
 async fn new_store_user(scene: &Scene, pipeline: usize) -> (String, String) {
     let (user, password) = user(scene, pipeline);
     administer(scene, &["create-user", "--access", &user, "--secret", &password, "--role", "user"]).await;

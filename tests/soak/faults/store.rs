@@ -1,5 +1,5 @@
-//! Faults of the store: answers in the tap that a pipeline's pods go through, and a bucket whose
-//! directory is taken away from the real one. It must never lose an object that the store has taken.
+//! S3 faults: answers from the tap before S3, and a bucket whose directory is moved away on the real server. No
+//! stored object is lost.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,19 +12,18 @@ use super::super::scene::Scene;
 use super::Heal;
 use accounting::store_faults::{Fault, Faults};
 
-/// Longer than a message's next try, shorter than the time in which an upload is given up.
+/// Longer than a message's retry delay, shorter than the timeout of an upload.
 const LATE: Duration = Duration::from_secs(2);
 
 /// More bytes than small images have, fewer than huge ones.
 const PROXY_LIMIT: usize = 1 << 20;
 
-/// Huge images that meet the proxy's limit.
+/// Number of huge images that exceed the proxy's limit.
 const HUGE: usize = 3;
 
-/// Where versitygw has its buckets.
+/// Directory of the buckets, relative to versitygw's root.
 const BUCKETS: &str = "data/buckets";
 
-/// Brings one about.
 pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     let tap = &scene.pipelines[pipeline].store;
     let faults: Faults = match kind {
@@ -46,14 +45,14 @@ pub async fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     tap.set(faults);
     if kind == Kind::ProxyLimits {
         for _ in 0..HUGE {
-            // A broker that is away may be among the faults.
+            // The broker may be down at the same time.
             drop(scene.send(pipeline, scene.huge(pipeline)));
         }
     }
     async move { tap.set(Fault::None) }.boxed_local()
 }
 
-/// Has the store answer again, and all buckets be there.
+/// Removes all faults of S3 and restores all buckets.
 pub fn heal(scene: &Scene) {
     for (index, pipeline) in scene.pipelines.iter().enumerate() {
         pipeline.store.set(Fault::None);
@@ -71,7 +70,7 @@ fn restore_bucket(scene: &Scene, pipeline: usize) {
     if !kept.exists() {
         return;
     }
-    // An upload that was under way may have made the directory anew, and been answered.
+    // An upload that was under way may have created the directory again and been answered.
     if there.exists() {
         for entry in std::fs::read_dir(&there).expect("a directory").flatten().filter(|entry| entry.path().is_file()) {
             std::fs::rename(entry.path(), kept.join(entry.file_name())).expect("an object moved");
@@ -81,8 +80,8 @@ fn restore_bucket(scene: &Scene, pipeline: usize) {
     std::fs::rename(&kept, &there).expect("the bucket put back");
 }
 
-/// The bucket's directory as the store's process sees it, and where it is kept meanwhile: a bucket by
-/// another name, which nobody asks for.
+/// The bucket's directory as the server's process sees it, and the directory it is moved to (the bucket name plus
+/// `-removed`).
 fn places(scene: &Scene, pipeline: usize) -> (PathBuf, PathBuf) {
     let processes = processes::named(&scene.parts[1], "versitygw");
     let process = processes.first().expect("the store's process");

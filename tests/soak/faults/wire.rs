@@ -1,5 +1,5 @@
-//! Faults of the way to the broker, in the tap that a pipeline's pods and the operator go through:
-//! every connection is closed, or nothing passes and nobody is told. It must never touch the broker.
+//! Network faults between the pipeline's pods or the operator and RabbitMQ, injected in the tap: all connections
+//! are closed, or packets are dropped without an error.
 
 use futures::future::FutureExt as _;
 
@@ -8,7 +8,6 @@ use super::super::scene::Scene;
 use super::{Heal, nothing};
 use support::proxy::Mode;
 
-/// Brings one about.
 pub fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     let way = &scene.pipelines[pipeline].amqp;
     if kind == Kind::ConnectionClosed {
@@ -19,7 +18,7 @@ pub fn inject(scene: &Scene, kind: Kind, pipeline: usize) -> Heal<'_> {
     async move { way.set(Mode::Pass) }.boxed_local()
 }
 
-/// Lets everything pass.
+/// Lets all traffic pass.
 pub fn heal(scene: &Scene) {
     scene.pipelines.iter().for_each(|pipeline| pipeline.amqp.set(Mode::Pass));
 }

@@ -1,6 +1,6 @@
-//! An API server in memory, as much of one as the operator needs: lists, watches, applied objects and
-//! statuses, and a transcript of every request. It must never accept what it does not know: an
-//! unknown request is answered with 404 and stays in the transcript.
+//! An API server in memory with the parts that the operator needs: lists, watches, applied objects and statuses,
+//! events, a Lease, and a transcript of every request. It answers an unknown request with 404 and keeps it in the
+//! transcript.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,21 +14,20 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// The collections that can be listed and watched, by path.
+/// Paths of the collections that can be listed and watched.
 const COLLECTIONS: [&str; 4] =
     ["/apis/greench.dev/v1alpha1/imagepipelines", "/apis/apps/v1/deployments", "/api/v1/pods", "/api/v1/secrets"];
 
-/// The one Lease that can be read.
+/// Path of the only Lease.
 pub const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/system/leases/image-pipeline";
-/// The uid of a Deployment that was applied here.
+/// Uid of Deployments applied to this server.
 const APPLIED: &str = "d1";
-/// A pod that may not be changed.
+/// Name of a pod that refuses every patch (403).
 pub const REFUSED: &str = "refused";
 
-/// The server.
 #[derive(Clone)]
 pub struct ApiServer {
-    /// Where it listens.
+    /// Base URI of the server.
     pub uri: Uri,
     state: Arc<Mutex<Contents>>,
     revision: watch::Sender<u64>,
@@ -42,14 +41,14 @@ struct Contents {
     changes: Vec<Change>,
     forbidden: Vec<String>,
     leases: HashMap<String, Value>,
-    /// The collections whose watches bring nothing new.
+    /// Collections whose watches deliver no changes.
     lagging: Vec<&'static str>,
     transcript: Vec<String>,
-    /// Who sent each request of the transcript, by its token.
+    /// Bearer token of the sender of each request in the transcript.
     senders: Vec<String>,
 }
 
-/// A change of one object, for those who watch its collection.
+/// A change of one object, for the watches of its collection.
 #[derive(Clone)]
 struct Change {
     revision: u64,
@@ -58,7 +57,7 @@ struct Change {
     line: String,
 }
 
-/// What is listed or watched: a collection, or the part of it in one namespace, or that has these labels.
+/// What is listed or watched: a collection, or its part in one namespace or with these labels.
 #[derive(Clone)]
 struct Selection {
     path: &'static str,
@@ -87,7 +86,7 @@ impl Selection {
 }
 
 impl ApiServer {
-    /// A server that holds these objects; gives it and a client of it.
+    /// Starts a server with these objects. Returns it and a client.
     pub async fn start(pipelines: Vec<Value>, secrets: Vec<Value>, deployments: Vec<Value>) -> (Self, kube::Client) {
         let mut lists =
             HashMap::from([(COLLECTIONS[0], pipelines), (COLLECTIONS[1], deployments), (COLLECTIONS[3], secrets)]);
@@ -104,41 +103,41 @@ impl ApiServer {
         (server, client)
     }
 
-    /// A client of its own for one who has this token.
+    /// A client that sends this bearer token.
     pub fn client_of(&self, token: &str) -> kube::Client {
         let mut config = kube::Config::new(self.uri.clone());
         config.auth_info.token = Some(token.to_owned().into());
         kube::Client::try_from(config).unwrap()
     }
 
-    /// The requests of one who has this token.
+    /// Requests that carried this bearer token.
     pub fn requests_of(&self, token: &str) -> Vec<String> {
         let state = self.state.lock().unwrap();
         let all = state.transcript.iter().zip(&state.senders);
         all.filter(|(_, sender)| sender.ends_with(token)).map(|(request, _)| request.clone()).collect()
     }
 
-    /// Every request so far: method and path, and of a patch, how it is applied.
+    /// Every request so far: method, path, and the parameters of a patch.
     pub fn transcript(&self) -> Vec<String> {
         self.state.lock().unwrap().transcript.clone()
     }
 
-    /// The requests that change something.
+    /// The requests that are not GET.
     pub fn writes(&self) -> Vec<String> {
         self.transcript().into_iter().filter(|request| !request.starts_with("GET ")).collect()
     }
 
-    /// The objects of a collection, by the end of its path.
+    /// Objects of the collection whose path ends with `ends`.
     pub fn list(&self, ends: &str) -> Vec<Value> {
         self.state.lock().unwrap().lists.get(collection(ends)).cloned().unwrap_or_default()
     }
 
-    /// The status of a pipeline as it was last written.
+    /// The last status written for a pipeline.
     pub fn status(&self, pipeline: &str) -> Value {
         self.state.lock().unwrap().statuses.get(pipeline).cloned().unwrap_or_default()
     }
 
-    /// Every event that was written.
+    /// Every event written so far.
     pub fn events(&self) -> Vec<Value> {
         self.state.lock().unwrap().events.clone()
     }
@@ -148,7 +147,7 @@ impl ApiServer {
         self.state.lock().unwrap().events.clear();
     }
 
-    /// A condition of a pipeline: status, reason and message.
+    /// Status, reason and message of a pipeline's condition, separated by spaces.
     pub fn condition(&self, pipeline: &str, kind: &str) -> String {
         let status = self.status(pipeline);
         let found = status["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == kind);
@@ -156,7 +155,7 @@ impl ApiServer {
         ["status", "reason", "message"].map(text).join(" ")
     }
 
-    /// Puts an object into a collection, in place of the one of its name, and tells those who watch.
+    /// Creates or replaces an object in a collection, and notifies the watches.
     pub fn put(&self, ends: &str, mut object: Value) -> Value {
         self.change(collection(ends), |objects, revision| {
             object["metadata"]["resourceVersion"] = json!(revision.to_string());
@@ -168,12 +167,12 @@ impl ApiServer {
         })
     }
 
-    /// From now on, those who watch a collection are told nothing.
+    /// From now on the watches of this collection deliver no changes.
     pub fn lag(&self, ends: &str) {
         self.state.lock().unwrap().lagging.push(collection(ends));
     }
 
-    /// Takes an object out of a collection, and tells those who watch.
+    /// Deletes an object, and notifies the watches.
     pub fn delete(&self, ends: &str, object: &Value) {
         self.change(collection(ends), |objects, _| {
             let before = objects.iter().position(|before| is_same(before, object)).expect("there before");
@@ -181,29 +180,29 @@ impl ApiServer {
         });
     }
 
-    /// Refuses every request that has this in its path.
+    /// Refuses every request with this text in its path.
     pub fn forbid(&self, part: &str) {
         self.state.lock().unwrap().forbidden.push(part.to_owned());
     }
 
-    /// Refuses nothing any more.
+    /// Ends all refusals.
     pub fn allow(&self) {
         self.state.lock().unwrap().forbidden.clear();
     }
 
-    /// The Lease that all are after.
+    /// The Lease that the operators compete for.
     pub fn lease(&self) -> Value {
         self.state.lock().unwrap().leases.get(LEASE).cloned().unwrap_or_default()
     }
 
-    /// Writes what `spec` has of it, as another client would.
+    /// Changes fields of the Lease's spec, as another client would.
     pub fn change_lease(&self, spec: &Value) {
         let mut lease = self.lease();
         lease["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         assert_eq!(self.write_lease(LEASE, lease).status(), StatusCode::OK);
     }
 
-    /// Writes a Lease in the version that it has, or one that is not there.
+    /// Writes a Lease if its resource version is current, or creates it.
     fn write_lease(&self, path: &str, mut lease: Value) -> Response {
         let mut state = self.state.lock().unwrap();
         let before = state.leases.get(path).map(|before| before["metadata"]["resourceVersion"].clone());
@@ -235,7 +234,7 @@ impl ApiServer {
         object
     }
 
-    /// Every change of a collection after a revision, for ever.
+    /// Streams every change of a selection after a revision, without end.
     fn watch(&self, selection: Selection, since: u64) -> Response {
         let next = move |(server, mut revision, since): (Self, watch::Receiver<u64>, u64)| {
             let selection = selection.clone();
@@ -265,7 +264,7 @@ impl ApiServer {
         }
     }
 
-    /// Merges what was sent for a pod into it; only its annotations are.
+    /// Merges a patch into a pod. Only annotations are merged.
     fn annotate(&self, name: &str, patch: &Value) -> Response {
         let Some(mut pod) = self.list("pods").into_iter().find(|pod| pod["metadata"]["name"] == name) else {
             return StatusCode::NOT_FOUND.into_response();
@@ -286,7 +285,7 @@ fn refusal(code: StatusCode, reason: &str) -> Response {
     (code, axum::Json(status)).into_response()
 }
 
-/// The fields are another manager's.
+/// Conflict: another field manager owns the fields.
 fn conflict() -> Response {
     let cause =
         json!({ "reason": "FieldManagerConflict", "message": "conflict with another", "field": ".spec.replicas" });
@@ -337,7 +336,7 @@ async fn answer(
     match (method.as_str(), uri.path()) {
         ("PATCH", path) if path.contains("/deployments/") => {
             let before = server.list("deployments").into_iter().find(|before| is_same(before, &applied));
-            // What was applied here before has this uid, and its fields are whose they were.
+            // A Deployment with this uid was applied here, so its fields belong to the same manager.
             if !query.contains("force=true") && before.is_some_and(|before| before["metadata"]["uid"] != APPLIED) {
                 return conflict();
             }
@@ -370,7 +369,7 @@ async fn answer(
                 let status = json!({ "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404 });
                 return (StatusCode::NOT_FOUND, axum::Json(status)).into_response();
             };
-            assert_eq!(applied["note"], event["note"], "an API server refuses another note");
+            assert_eq!(applied["note"], event["note"], "an API server refuses to change the note");
             *event = applied.clone();
             axum::Json(applied).into_response()
         }

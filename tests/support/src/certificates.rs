@@ -1,28 +1,24 @@
-//! Certificates of an authority of the test's own, made by `openssl`. It must never make one that
-//! outlives the tests by more than a day.
+//! Certificates of a test authority, made by `openssl`. They are valid for one day.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::process::{directory, run, write};
 
-/// An authority.
 pub struct Authority {
-    /// Its certificate, in PEM.
+    /// The certificate, in PEM.
     pub certificate: String,
     directory: PathBuf,
 }
 
-/// A certificate of an authority's, with its key, in PEM.
+/// A certificate that an `Authority` issued, with its key, in PEM.
 pub struct Certificate {
-    /// The certificate.
     pub chain: String,
-    /// The key.
     pub key: String,
 }
 
 impl Authority {
-    /// A new one of this name.
+    /// Creates an authority with this common name.
     pub fn new(name: &str) -> Self {
         let directory = directory("authority");
         let extensions = "basicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n";
@@ -30,12 +26,12 @@ impl Authority {
         Self { certificate: made.chain, directory }
     }
 
-    /// For a server of these names, as `subjectAltName` has them.
+    /// Server certificate for these names, in the syntax of `subjectAltName`.
     pub fn server(&self, names: &str) -> Certificate {
         self.issue("broker", &format!("extendedKeyUsage = serverAuth\nsubjectAltName = {names}\n"))
     }
 
-    /// For a client of this common name.
+    /// Client certificate with this common name.
     pub fn client(&self, name: &str) -> Certificate {
         self.issue(name, "extendedKeyUsage = clientAuth\n")
     }

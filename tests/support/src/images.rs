@@ -1,5 +1,5 @@
-//! Images as devices publish them: every kind that is read, full of noise, always the same for the
-//! same number. It must never use the product's own code.
+//! Sample images as publishers send them: every supported kind, full of noise, always the same for the same number.
+//! Uses none of the product's code.
 
 use std::io::Cursor;
 
@@ -13,29 +13,28 @@ use serde_json::json;
 pub struct Sample {
     /// The name in the message.
     pub name: String,
-    /// The file.
     pub file: Vec<u8>,
 }
 
 impl Sample {
-    /// The message that carries it.
+    /// Body of the message that carries the image.
     pub fn body(&self) -> Vec<u8> {
         let image = STANDARD.encode(&self.file);
         serde_json::to_vec(&json!({ "image": image, "image_metadata": { "image_name": self.name } })).expect("JSON")
     }
 
-    /// Its pixels, as the format's decoder gives them.
+    /// The pixels, as the format's decoder returns them.
     pub fn pixels(&self) -> DynamicImage {
         image::load_from_memory(&self.file).expect("an image of our own")
     }
 }
 
-/// The given number of images, of all kinds in turn.
+/// This number of images, of all kinds in turn.
 pub fn samples(count: u32) -> Vec<Sample> {
     (0..count).map(sample).collect()
 }
 
-/// The image of a number.
+/// The sample image with this number.
 pub fn sample(number: u32) -> Sample {
     let deep = noise(number);
     let (extension, format, image): (_, _, DynamicImage) = match number % 15 {
@@ -60,7 +59,7 @@ pub fn sample(number: u32) -> Sample {
     Sample { name: format!("tile-{number:04}.{extension}"), file: file.into_inner() }
 }
 
-/// 16 bits with alpha, from which all other kinds are made.
+/// 16-bit RGBA noise, from which all other kinds are made.
 fn noise(seed: u32) -> DynamicImage {
     let mut state = u64::from(seed) + 1;
     let mut next = || {

@@ -1,19 +1,17 @@
-//! A page as what is in it: blocks of code, words in backticks, links, headings, commands. It must never
-//! judge what it finds, nor take a sentence for code.
+//! Parses a documentation page: code blocks, words in backticks, links, headings and commands.
 
-/// A page of the repository.
+/// A page of the documentation.
 pub struct Page {
-    /// From the repository's root.
+    /// Path from the repository's root.
     pub path: String,
-    /// As it is.
     pub text: String,
 }
 
-/// Lines between two fences.
+/// A fenced code block.
 pub struct Block {
-    /// What stands beside the first fence.
+    /// Language of the fence.
     pub language: String,
-    /// The lines, without what the first one is indented by.
+    /// The lines, without the indentation of the fence.
     pub text: String,
 }
 
@@ -24,7 +22,7 @@ pub fn root(path: &str) -> std::path::PathBuf {
     crate::repository().join(path)
 }
 
-/// Every page: those at the root and in `docs`.
+/// Every page in the root folder and in `docs`.
 pub fn pages() -> Vec<Page> {
     let mut pages = Vec::new();
     for folder in ["", "docs/"] {
@@ -40,7 +38,7 @@ pub fn pages() -> Vec<Page> {
 }
 
 impl Page {
-    /// Blocks, and the text between them.
+    /// The code blocks, and the text between them.
     fn parts(&self) -> (Vec<Block>, String) {
         let (mut blocks, mut prose, mut open) = (Vec::new(), String::new(), None::<(usize, Block)>);
         for line in self.text.lines() {
@@ -62,26 +60,25 @@ impl Page {
         (blocks, prose)
     }
 
-    /// Blocks of code.
     pub fn blocks(&self) -> Vec<Block> {
         self.parts().0
     }
 
-    /// What stands in backticks, each in one line.
+    /// Texts in backticks, each joined to one line.
     pub fn spans(&self) -> Vec<String> {
         let prose = self.parts().1;
         let paragraphs = prose.split("\n\n").flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2));
         paragraphs.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     }
 
-    /// Where links lead that lead into the repository.
+    /// Targets of links within the repository.
     pub fn links(&self) -> Vec<String> {
         let prose = self.parts().1;
         let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
         targets.map(|(target, _)| target.to_owned()).filter(|target| !target.contains("://")).collect()
     }
 
-    /// The names by which links lead to headings, as GitHub makes them.
+    /// Anchors of the headings, as GitHub makes them.
     pub fn anchors(&self) -> Vec<String> {
         let prose = self.parts().1;
         let headings = prose.lines().filter(|line| line.starts_with('#'));
@@ -93,7 +90,7 @@ impl Page {
         headings.map(anchor).collect()
     }
 
-    /// The commands in blocks that a person types, and those within sentences.
+    /// Commands in console blocks, and commands in backticks.
     pub fn commands(&self) -> Vec<Command> {
         let blocks = self.blocks().into_iter().filter(|block| block.language == "console");
         let typed = blocks.flat_map(|block| commands(&typed(&block.text)));
@@ -101,13 +98,13 @@ impl Page {
     }
 }
 
-/// Where a block has prompts, what is typed stands behind them, and the rest is answers.
+/// In a block with prompts, only the text after a prompt is typed.
 fn typed(text: &str) -> String {
     let behind: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
     if behind.is_empty() { text.to_owned() } else { behind.join("\n") }
 }
 
-/// The commands of a shell's text: as much of its grammar as pages use.
+/// The commands in shell text, for the part of the grammar that the pages use.
 pub fn commands(text: &str) -> Vec<Command> {
     let (mut commands, mut words, mut word) = (Vec::new(), Command::new(), None::<String>);
     let (mut quote, mut characters) = (None, text.chars().peekable());

@@ -1,41 +1,37 @@
-//! A TCP port of one's own. It must never be one that another process could get in the
-//! time between choosing it and listening on it.
+//! Reserves a TCP port, so that no other process can get it between choosing the port and listening on it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::TcpSocket;
 
-/// A port that stays taken for as long as this lives: a bound socket that never listens keeps the
-/// kernel from giving it away, refuses connections, and lets a server listen on it, since both have
-/// SO_REUSEADDR.
+/// A port that stays reserved while this value lives. A bound socket that never listens keeps the kernel from
+/// giving the port away, refuses connections, and lets a server listen on the port, since both have SO_REUSEADDR.
 pub struct Port {
     address: SocketAddr,
     _bound: TcpSocket,
 }
 
 impl Port {
-    /// Any free one on loopback.
+    /// Reserves any free port on loopback.
     pub fn reserve() -> Self {
         Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
-    /// This one; for 0, any free one of the address.
+    /// Reserves this port; port 0 means any free port of the address.
     pub fn at(address: SocketAddr) -> Self {
         let bound = bound(address);
         Self { address: bound.local_addr().expect("the address of a bound socket"), _bound: bound }
     }
 
-    /// Its number.
     pub fn number(&self) -> u16 {
         self.address.port()
     }
 
-    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Another socket on it, to listen with.
+    /// Another socket on the port, to listen with.
     pub fn socket(&self) -> TcpSocket {
         bound(self.address)
     }

@@ -1,7 +1,6 @@
-//! The servers and programs that the tests start, and the directory that all of them live in. It
-//! must never leave a process or a file behind, not even when the tests themselves are killed: a
-//! guard, a shell beside each of them, waits for the end of its standard input, which the kernel
-//! brings about however this process ends.
+//! Servers and programs that the tests start, and their directory. No process or file remains, not even when the
+//! tests are killed: a guard shell beside each process waits for the end of its standard input, which the kernel
+//! closes however this process ends.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -11,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Arguments: the log, then the command. Says the command's process id, then waits for it and
-/// returns its exit code, 128 more than its number for a signal.
+/// Arguments: the log, then the command. Prints the command's process id, waits for the command and returns its
+/// exit code (128 plus the signal's number for a signal).
 const GUARDED: &str = r#"
 log=$1
 shift
@@ -28,8 +27,8 @@ kill -KILL "$guard"
 exit "$code"
 "#;
 
-/// Argument: the directory. What its users still write while they are being killed can make a
-/// removal fail, so it is tried again.
+/// Argument: the directory. Processes that are being killed may still write there and make a removal fail, so it is
+/// retried.
 const REMOVED: &str = r#"
 read -r _
 for _ in 1 2 3 4 5 6 7 8 9 10; do
@@ -40,7 +39,7 @@ done
 
 const LOG_LINES_SHOWN: usize = 25;
 
-/// A running program. Dropped, it is killed and gone; in a panic, the end of its log is shown.
+/// A running program. Dropping it kills the program and waits for its end. In a panic, the end of its log is shown.
 pub struct Process {
     name: String,
     guard: Child,
@@ -50,8 +49,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program whose output goes to the file `log` in `directory`; `set_up` adds the
-    /// program, its arguments and its environment.
+    /// Starts a program whose output goes to the file `log` in `directory`. `set_up` adds the program, its
+    /// arguments and its environment.
     pub fn start(name: &str, directory: &Path, set_up: impl FnOnce(&mut Command)) -> Self {
         let log = directory.join("log");
         let mut command = Command::new("sh");
@@ -64,18 +63,16 @@ impl Process {
         Self { name: name.to_owned(), guard, pid, log, code: None }
     }
 
-    /// Its process id.
     pub fn id(&self) -> u32 {
         self.pid
     }
 
-    /// Whether it still runs.
     pub fn is_running(&self) -> bool {
-        // Its number stays its own until the guard has waited for it.
+        // The process id is not reused until the guard has waited for the process.
         Path::new(&format!("/proc/{}", self.pid)).exists()
     }
 
-    /// Its exit code, if it has ended: 128 more than its number if by a signal.
+    /// Exit code of a process that has ended: 128 plus the signal's number if a signal ended it.
     pub fn exit_code(&mut self) -> Option<i32> {
         if self.code.is_none() {
             let ended = self.guard.try_wait().expect("the guard is our child");
@@ -84,12 +81,12 @@ impl Process {
         self.code
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
 
-    /// Ends it at once, and returns when it is gone.
+    /// Kills the process and waits for its end.
     pub fn kill(&mut self) {
         drop(self.guard.stdin.take());
         let ended = self.guard.wait().expect("the guard is our child");
@@ -97,12 +94,12 @@ impl Process {
         assert!(!self.is_running(), "{} (process {}) outlived its guard", self.name, self.pid);
     }
 
-    /// What it has written so far.
+    /// The output so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Sends a signal, by its name without SIG.
+    /// Sends a signal. Its name has no SIG.
     pub fn signal(&self, signal: &str) {
         assert!(self.is_running(), "{} ended before it was sent SIG{signal}:\n{}", self.name, self.log());
         run(Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, signal]).arg(self.id().to_string()));
@@ -121,7 +118,7 @@ impl Drop for Process {
     }
 }
 
-/// A new directory below the one of this test process, which is removed when the process ends.
+/// Creates a directory below the directory of this test process, which is removed when the process ends.
 pub fn directory(name: &str) -> PathBuf {
     static ROOT: OnceLock<(PathBuf, Child)> = OnceLock::new();
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -135,8 +132,8 @@ pub fn directory(name: &str) -> PathBuf {
     directory
 }
 
-/// The programs that `servers` finds or makes: versitygw, and the root file systems of RabbitMQ 3.10, 4.0
-/// and 4.3.
+/// Paths that the script `servers` finds or makes: versitygw, and the root file systems of RabbitMQ 3.10, 4.0 and
+/// 4.3.
 pub fn servers() -> &'static [PathBuf; 4] {
     static SERVERS: OnceLock<[PathBuf; 4]> = OnceLock::new();
     SERVERS.get_or_init(|| {
@@ -146,7 +143,7 @@ pub fn servers() -> &'static [PathBuf; 4] {
     })
 }
 
-/// Runs a program to its end and returns what it wrote to standard output.
+/// Runs a program to its end and returns its standard output.
 pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -155,13 +152,13 @@ pub fn run(command: &mut Command) -> String {
     out
 }
 
-/// In a process group of its own: an interrupt from the terminal is for the tests alone, whose end
-/// it then notices.
+/// Gives the guard its own process group: an interrupt from the terminal reaches only the tests, and the guard
+/// notices their end.
 fn guarded(command: &mut Command) -> &mut Command {
     command.process_group(0).stdin(Stdio::piped()).stderr(Stdio::null())
 }
 
-/// Writes a file at once, as a mounted Secret changes: a reader sees the old or the new.
+/// Replaces a file atomically, like a mounted Secret: a reader sees the old or the new content.
 pub fn write(path: &Path, content: impl AsRef<[u8]>) {
     let mut hidden = path.file_name().map(OsStr::to_owned).expect("a file name");
     hidden.push(".new");

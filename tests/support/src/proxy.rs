@@ -1,5 +1,5 @@
-//! A TCP proxy before a server that can refuse connections, hold answers back, or swallow everything,
-//! and lets others hear what goes through. It must never change a byte that it lets through.
+//! A TCP proxy before a server. It can refuse connections, hold answers back or swallow everything, and lets an
+//! `Ear` hear the traffic. It never changes a byte.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,22 +12,22 @@ use tokio::sync::watch;
 
 use super::port::Port;
 
-/// What the proxy does with connections, also with those that are open.
+/// What the proxy does with new and open connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
     /// Lets everything through.
     Pass,
-    /// Lets requests through and keeps the answers until it passes again.
+    /// Lets requests through and holds answers until the mode is `Pass` again.
     HoldAnswers,
-    /// Takes everything and passes nothing on in either direction, as a network does that drops
-    /// packets: nobody is told.
+    /// Reads everything and passes nothing on in either direction, like a network that drops packets: neither side
+    /// gets an error.
     Blackhole,
     /// Ends all connections and refuses new ones.
     Refuse,
 }
 
-/// Hears what goes through one connection, in both directions, each piece before it is passed on. It
-/// must be quick: nothing goes on meanwhile.
+/// Hears the bytes of one connection, in both directions, before they are passed on. It must be fast: the
+/// connection waits for it.
 pub trait Ear: Send {
     /// From the client.
     fn request(&mut self, bytes: &[u8]);
@@ -38,7 +38,7 @@ pub trait Ear: Send {
 /// Makes an ear for each new connection.
 type Ears = Arc<dyn Fn() -> Box<dyn Ear> + Send + Sync>;
 
-/// A running proxy, for as long as this lives.
+/// A proxy that runs while this value lives.
 pub struct Proxy {
     port: Arc<Port>,
     plan: watch::Sender<Plan>,
@@ -48,14 +48,14 @@ pub struct Proxy {
 #[derive(Clone, Copy)]
 struct Plan {
     mode: Mode,
-    /// How often all connections were ended.
+    /// Number of calls of `close_all`.
     closed: usize,
 }
 
-/// What a new connection needs.
+/// Shared with every new connection.
 #[derive(Clone)]
 struct Connecting {
-    /// The first that takes a connection gets it.
+    /// A connection goes to the first target that accepts it.
     targets: Arc<[SocketAddr]>,
     plans: watch::Receiver<Plan>,
     ears: Ears,
@@ -70,17 +70,17 @@ impl Ear for Deaf {
 }
 
 impl Proxy {
-    /// Starts one in `mode`.
+    /// Starts a proxy in `mode`.
     pub fn start(target: SocketAddr, mode: Mode) -> Self {
         Self::overheard(Port::reserve(), target, mode, || Box::new(Deaf))
     }
 
-    /// Starts one before several servers; a connection goes to the first of them that takes it.
+    /// Starts a proxy before several servers. Each connection goes to the first server that accepts it.
     pub fn before(targets: &[SocketAddr]) -> Self {
         Self::carrying(Port::reserve(), targets, Mode::Pass, || Box::new(Deaf))
     }
 
-    /// Starts one on a port of one's own, with an ear in each connection.
+    /// Starts a proxy on a reserved port, with an ear for each connection.
     pub fn overheard(
         port: Port,
         target: SocketAddr,
@@ -99,18 +99,16 @@ impl Proxy {
         let (plan, plans) = watch::channel(Plan { mode, closed: 0 });
         let (port, held) = (Arc::new(port), Arc::default());
         let connecting = Connecting { targets: targets.into(), plans, ears: Arc::new(ears), held: Arc::clone(&held) };
-        // Before this returns, so that a client that connects next is not refused.
+        // Listens before this returns, so that the next client is not refused.
         let listener = (mode != Mode::Refuse).then(|| listen(&port));
         tokio::spawn(serve(Arc::clone(&port), listener, connecting));
         Self { port, plan, held }
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    /// Changes what it does.
     pub fn set(&self, mode: Mode) {
         self.plan.send_modify(|plan| plan.mode = mode);
     }
@@ -120,13 +118,13 @@ impl Proxy {
         self.plan.send_modify(|plan| plan.closed += 1);
     }
 
-    /// How many pieces of answers it has kept so far.
+    /// Number of pieces of answers held so far.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 }
 
-/// Until the proxy is dropped, which the end of `plans` tells.
+/// Runs until the proxy is dropped, which closes `plans`.
 async fn serve(port: Arc<Port>, first: Option<TcpListener>, mut connecting: Connecting) {
     let mut first = first.filter(|_| connecting.plans.borrow().mode != Mode::Refuse);
     while connecting.plans.wait_for(|plan| plan.mode != Mode::Refuse).await.is_ok() {
@@ -153,7 +151,7 @@ fn listen(port: &Port) -> TcpListener {
 async fn carry(client: TcpStream, connecting: Connecting) {
     let Connecting { targets, mut plans, ears, held } = connecting;
     let closed = plans.borrow().closed;
-    // It tries one address after the other.
+    // `connect` tries one address after the other.
     let Ok(server) = TcpStream::connect(&targets[..]).await else { return };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
@@ -162,7 +160,7 @@ async fn carry(client: TcpStream, connecting: Connecting) {
     let answers = |bytes: &[u8]| ear.lock().expect("no ear panics").answer(bytes);
     let uncounted = Arc::default();
     let (up, down) = (plans.clone(), plans.clone());
-    // Whichever side ends first ends both; S3 clients do not send after closing their side.
+    // The side that ends first ends both; S3 clients do not send after closing their side.
     tokio::select! {
         _ = pump(from_client, to_server, up, &[Mode::Blackhole], uncounted, requests) => {}
         _ = pump(from_server, to_client, down, &[Mode::Blackhole, Mode::HoldAnswers], held, answers) => {}
@@ -170,7 +168,7 @@ async fn carry(client: TcpStream, connecting: Connecting) {
     }
 }
 
-/// One direction, until it ends; what is read in one of the `holding` modes waits for its end.
+/// Copies one direction until it ends. Bytes that are read in a `holding` mode wait until the mode changes.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

@@ -1,24 +1,24 @@
-//! Every block of commands in the pages, and what tries it. A block that is not here, or a row that has no
-//! block any more, fails. It must never call tried what nothing runs.
+//! Every console block in the pages, and the test that runs it. A block without a row fails, and so does a row
+//! without a block.
 
 use super::page::{Block, Page, pages};
 
-/// What tries a block.
+/// What tests a block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tried {
-    /// `tests/end_to_end/pages.rs` types it as it stands.
+    /// `tests/end_to_end/pages.rs` runs it unchanged.
     AsItStands,
-    /// A make target that is run by hand before a release, or by `make test`.
+    /// A make target, run by hand before a release or by `make test`.
     ByMake,
-    /// A test that does the same, with names of its own in place of the page's.
+    /// This test does the same with other names.
     By(&'static str),
-    /// Nothing does, which the page says or its names do: why.
+    /// No test runs it, for this reason.
     Not(&'static str),
 }
 
 use Tried::{AsItStands, By, ByMake, Not};
 
-/// A page, how the block begins, and what tries it.
+/// Page, beginning of the block, and what tests it.
 pub const BLOCKS: &[(&str, &str, Tried)] = &[
     ("README.md", "make demo     #", ByMake),
     ("README.md", "make demo CLUSTER=current", Not("a registry and a cluster of the reader's")),
@@ -63,7 +63,7 @@ fn of(page: &Page) -> impl Iterator<Item = Block> {
     page.blocks().into_iter().filter(|block| block.language == "console")
 }
 
-/// The block of a page that begins so.
+/// The block of a page with this beginning.
 pub fn block(path: &str, begins: &str) -> String {
     let page = pages().into_iter().find(|page| page.path == path).expect(path);
     let found: Vec<_> = of(&page).filter(|block| block.text.starts_with(begins)).collect();

@@ -1,12 +1,11 @@
-//! What a process and the machine have used, as Linux's /proc tells it. It must never count what
-//! another process used as this one's.
+//! CPU time and memory of a process and of the machine, from Linux's /proc.
 
 use std::time::Duration;
 
-/// The unit of /proc's times, which is the same on every Linux.
+/// Ticks per second in /proc, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Processor time of the whole machine so far, in ticks.
+/// CPU time of the whole machine so far, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Machine {
     idle: f64,
@@ -14,12 +13,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// As it is now.
+    /// The current times.
     pub fn now() -> Self {
         Self::parse(&read("/proc/stat")).expect("the first line of /proc/stat")
     }
 
-    /// The part of the time since `before`, from 0 to 1, in which processors had nothing to do.
+    /// Share of the CPU time since `before`, from 0 to 1, that was idle.
     pub fn idle_since(self, before: Self) -> f64 {
         (self.idle - before.idle) / (self.total - before.total).max(1.0)
     }
@@ -27,35 +26,35 @@ impl Machine {
     fn parse(text: &str) -> Option<Self> {
         let times: Vec<f64> =
             text.lines().next()?.split_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
-        // user, nice, system, idle, iowait, irq, softirq, steal; what follows is in user already.
+        // user, nice, system, idle, iowait, irq, softirq, steal. The fields after these are already part of user.
         let idle = times.get(3)? + times.get(4)?;
         Some(Self { idle, total: times.iter().take(8).sum() })
     }
 }
 
-/// User and system time of a process, all its threads, so far.
+/// User and system time of a process so far, all threads included.
 pub fn cpu(process: u32) -> Duration {
     let (_, cpu) = stat(&read(&format!("/proc/{process}/stat"))).expect("a line of /proc/PID/stat");
     cpu
 }
 
-/// Whether a process is stopped, as by SIGSTOP.
+/// Whether a process is stopped, for example by SIGSTOP.
 pub fn is_stopped(process: u32) -> bool {
     stat(&read(&format!("/proc/{process}/stat"))).is_some_and(|(state, _)| state == "T")
 }
 
-/// Bytes of memory that a process has resident.
+/// Resident bytes of a process.
 pub fn rss(process: u32) -> u64 {
     status(process, "VmRSS:")
 }
 
-/// The most bytes of memory that a process ever had resident.
+/// Peak resident bytes of a process.
 pub fn peak_rss(process: u32) -> u64 {
     status(process, "VmHWM:")
 }
 
 fn stat(line: &str) -> Option<(&str, Duration)> {
-    // The name before it may contain anything, brackets and blanks included.
+    // The process name before it may contain any characters, parentheses and spaces included.
     let fields: Vec<&str> = line.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |field: usize| fields.get(field)?.parse::<f64>().ok();
     Some((fields.first()?, Duration::from_secs_f64((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)))
@@ -93,7 +92,7 @@ mod tests {
     #[test]
     fn this_very_process_can_be_read() {
         let process = std::process::id();
-        // Not against each other: it grows meanwhile, by the tests beside this one.
+        // Not compared with each other: the process grows meanwhile because of tests in parallel.
         assert!(rss(process) > 0 && peak_rss(process) > 0 && !is_stopped(process));
         assert!(cpu(process) < Duration::from_secs(3600));
     }
