@@ -23,7 +23,7 @@ demo: install ## Bring a cluster up and carry 300 images from a queue into a buc
 	@$(CLUSTER_SCRIPTS)/parts greench
 	@cargo run --quiet --release --locked --example demo
 ifeq ($(CLUSTER),)
-	@echo 'The cluster stays up until make down. To look around in it, as README.md tells:'
+	@echo 'The cluster stays up until make down. To look around in it, as docs/quick-start.md says:'
 	@echo '  export KUBECONFIG=$(KUBECONFIG) PATH=$(CLUSTER_BIN):$(CARGO_TARGET_DIR)/release:$$PATH'
 	@echo '  kubectl get imgp -A -o wide'
 endif
