@@ -25,8 +25,13 @@ const OF_OTHERS: &[&str] = &[
     "BCC",
     "ClusterRole",
     "Content-Type",
+    "ExpectedQueueConsumptionTime",
     "IfNotPresent",
     "MessageRate",
+    "MonoVertex",
+    "Pipe",
+    "Pipeline",
+    "RabbitmqSource",
     "SlowDown",
     "acknowledgements.enabled",
     "amqp_0_9",
@@ -48,6 +53,7 @@ const OF_OTHERS: &[&str] = &[
     "purge_queue",
     "set_user_limits",
     "set_vhost_limits",
+    "targetProcessingSeconds",
     "user_id",
 ];
 
