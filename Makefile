@@ -24,7 +24,7 @@ demo: install ## Bring a cluster up and carry 300 images from a queue into a buc
 	@cargo build --quiet --release --locked --bins --package image-pipeline --package demo
 	@$(CARGO_TARGET_DIR)/release/demo
 ifeq ($(CLUSTER),)
-	@echo 'The cluster stays up until make down. To look around in it, as README.md tells:'
+	@echo 'The cluster stays up until make down. To look around in it, as docs/quick-start.md says:'
 	@echo '  export KUBECONFIG=$(KUBECONFIG) PATH=$(CLUSTER_BIN):$(CARGO_TARGET_DIR)/release:$$PATH'
 	@echo '  kubectl get imgp -A -o wide'
 endif

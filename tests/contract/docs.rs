@@ -23,8 +23,13 @@ const OF_OTHERS: &[&str] = &[
     "BCC",
     "ClusterRole",
     "Content-Type",
+    "ExpectedQueueConsumptionTime",
     "IfNotPresent",
     "MessageRate",
+    "MonoVertex",
+    "Pipe",
+    "Pipeline",
+    "RabbitmqSource",
     "SlowDown",
     "acknowledgements.enabled",
     "amqp_0_9",
@@ -46,6 +51,7 @@ const OF_OTHERS: &[&str] = &[
     "purge_queue",
     "set_user_limits",
     "set_vhost_limits",
+    "targetProcessingSeconds",
     "user_id",
 ];
 
@@ -260,13 +266,24 @@ fn manifests(page: &Page) -> Vec<String> {
 #[test]
 fn what_the_pages_name_is_there() {
     let pages = pages();
-    assert!(pages.len() > 9, "{} pages", pages.len());
+    assert!(pages.len() > 15, "{} pages", pages.len());
     let wrong = |page: &Page| {
         let found: Vec<_> = CHECKS.iter().flat_map(|check| check(page)).collect();
         found.into_iter().map(|wrong| format!("{}: {wrong}", page.path)).collect::<Vec<_>>()
     };
     let wrong: Vec<_> = pages.iter().flat_map(wrong).collect();
     assert!(wrong.is_empty(), "{}\n(add names from elsewhere to OF_OTHERS)", wrong.join("\n"));
+}
+
+/// A figure stands in docs/performance.md. The README repeats six of them.
+#[test]
+fn the_numbers_of_the_readme_are_those_of_the_performance_page() {
+    let (readme, performance) = (read("README.md"), read("docs/performance.md"));
+    let numbers = readme.split("\n## ").find(|section| section.starts_with("Numbers\n")).expect("a section");
+    let cells = numbers.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1));
+    let figures: Vec<&str> = cells.filter(|cell| cell.contains(|c: char| c.is_ascii_digit())).collect();
+    let missing: Vec<&str> = figures.iter().copied().filter(|figure| !performance.contains(figure)).collect();
+    assert_eq!((figures.len(), missing), (6, Vec::new()), "{figures:?}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ async fn a_bad_value_is_refused_or_named_and_a_good_one_mends_it() {
     tokio::join!(bad_values_are_refused(world.clone()), what_is_taken_away_goes(world.clone()), join_all(named));
 }
 
-/// docs/operations.md sets the pods' log level with `kubectl set env`.
+/// docs/troubleshooting.md sets the pods' log level with `kubectl set env`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_variable_that_somebody_gives_the_pods_stays() {
     let world = World::new().await;

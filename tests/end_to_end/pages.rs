@@ -86,17 +86,18 @@ async fn what_the_pages_tell_to_type_works() {
     pipeline.shows("Ready", "True", "Idle", LIMIT).await;
     let reader = Reader::new(&messages);
 
-    let checked = reader.types("docs/operations.md", "kubectl -n image-pipeline-system exec", "");
+    let checked = reader.types("docs/troubleshooting.md", "kubectl -n image-pipeline-system exec", "");
     assert!(checked.contains("ok     store") && !checked.contains("FAILED"), "{checked}");
+    let shown = reader.types("README.md", "kubectl get imgp -A -o wide", "");
+    assert!(shown.contains("StorageAvailable") && shown.contains("ok     store"), "{shown}");
     let console = "curl -s http://localhost:8081 | grep greench/forest-tiles";
-    let said = reader.types("README.md", "kubectl get imgp -A -o wide", console);
+    let said = reader.types("docs/quick-start.md", "kubectl get imgp -A -o wide", console);
     assert!(said.contains("forest-tiles") && said.contains("StorageAvailable") && said.contains("50"), "{said}");
     eventually("50 images", LIMIT, async || equal(storage.keys_under(BUCKET, "sample-").await.len(), 50)).await;
-    let listed = reader.types("README.md", "kubectl -n greench port-forward service/s3", "");
+    let listed = reader.types("docs/quick-start.md", "kubectl -n greench port-forward service/s3", "");
     assert!(listed.contains("<Key>sample-00049.png"), "{listed}");
-    reader.types("docs/quick-start.md", "kubectl get imgp -A -o wide", "");
-    reader.types("docs/operations.md", "kubectl get imgp -A -o custom-columns", "");
-    let told = reader.types("docs/operations.md", CONSOLE, "curl -s http://localhost:8081");
+    reader.types("docs/metrics-and-alerts.md", "kubectl get imgp -A -o custom-columns", "");
+    let told = reader.types("docs/metrics-and-alerts.md", CONSOLE, "curl -s http://localhost:8081");
     assert!(told.contains("<article id=\"greench/forest-tiles\""), "{told}");
     sizes(&reader, &pipeline).await;
     parked(&reader, &pipeline, &messages, &storage).await;
@@ -105,15 +106,15 @@ async fn what_the_pages_tell_to_type_works() {
 
 const DEPLOYMENT: &str = "forest-tiles-consumer";
 
-const CONSOLE: &str = "kubectl -n image-pipeline-system port-forward deployment/image-pipeline";
+const CONSOLE: &str = "kubectl -n image-pipeline-system port-forward";
 
 async fn sizes(reader: &Reader, pipeline: &Pipeline<'_>) {
-    reader.types("README.md", "kubectl -n greench scale", "");
+    reader.types("README.md", "kubectl -n greench get imgp forest-tiles", "");
     pipeline.shows("ScalingActive", "True", "BacklogCounted", LIMIT).await;
     pipeline.namespace.kubectl(&["scale", "imgp", pipeline.name, "--replicas=1"]);
     pipeline.shows("ConsumersAvailable", "True", "ConsumersReady", LIMIT).await;
     let status = "kubectl -n greench port-forward deployment/forest-tiles-consumer";
-    let told = reader.types("docs/operations.md", status, "");
+    let told = reader.types("docs/sizing.md", status, "");
     assert!(told.contains("\"processed\":"), "{told}");
     reader.types("docs/migration.md", "kubectl -n greench patch", "");
     pipeline.shows("ScalingActive", "True", "BacklogCounted", LIMIT).await;
@@ -127,9 +128,9 @@ async fn parked(reader: &Reader, pipeline: &Pipeline<'_>, messages: &Messages, s
     let parking = "segmented-images.parked";
     eventually("one parked message", LIMIT, async || equal(messages.parked(parking).await, 1)).await;
     change(pipeline, ENOUGH_PIXELS).await;
-    let listed = reader.types("README.md", "mkdir -m 700 rabbit", "");
+    let listed = reader.types("docs/parked-messages.md", "mkdir -m 700 rabbit", "");
     assert!(listed.contains("ImageTooLarge"), "{listed}");
-    let said = reader.types("docs/operations.md", "image-pipeline parked list", "");
+    let said = reader.types("docs/parked-messages.md", "image-pipeline parked list", "");
     assert!(said.contains("ImageTooLarge"), "{said}");
     eventually("the redriven image", LIMIT, async || equal(storage.keys_under(BUCKET, &name).await.len(), 1)).await;
     assert_eq!(messages.parked(parking).await, 0);
