@@ -139,7 +139,7 @@ async fn a_repair(name: &str, version: Version) {
     let about: Value = serde_json::from_slice(&read(&files, 1, "json")).expect("JSON");
     assert_eq!(about["properties"]["headers"]["x-image-pipeline-reason"], "ImageTooLarge");
     scene.client.holds(&parking, 4).await;
-    assert!(refused(settings, &save).contains("is there already"));
+    assert!(refused(settings, &save).contains("already exists"));
 
     for dry in [["redrive", "--dry-run"], ["drop", "--dry-run"]] {
         scene.client.holds(&parking, 4).await;
@@ -278,7 +278,7 @@ async fn what_comes_back_is_not_redriven_for_ever() {
         assert!(done(&scene.settings, &["redrive"]).contains("1 redriven"));
     }
     back(4).await;
-    assert!(refused(&scene.settings, &["redrive"]).contains("1 redriven three times before and come back"));
+    assert!(refused(&scene.settings, &["redrive"]).contains("1 already redriven three times"));
     scene.client.holds(parking, 1).await;
     assert!(done(&scene.settings, &["redrive", "--again"]).contains("1 redriven"));
     back(5).await;
