@@ -144,7 +144,7 @@ async fn a_repair(name: &str, version: Version) {
     for dry in [["redrive", "--dry-run"], ["drop", "--dry-run"]] {
         scene.client.holds(&parking, 4).await;
         let said = done(settings, &dry);
-        assert!(said.contains("4 to be") && said.contains(&images[2].name), "{said}");
+        assert!(said.contains("4 would be") && said.contains(&images[2].name), "{said}");
         scene.client.holds(&settings.queue, 0).await;
     }
     assert!(refused(settings, &["drop"]).contains("--yes"));
