@@ -79,7 +79,7 @@ enum Command {
         /// Include messages that were already redriven three times
         #[arg(long)]
         again: bool,
-        /// Only say what would be done
+        /// Print what would be done, without doing it
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
@@ -90,7 +90,7 @@ enum Command {
         /// Confirm that the messages are to be deleted permanently
         #[arg(long, required_unless_present = "dry_run")]
         yes: bool,
-        /// Only say what would be done
+        /// Print what would be done, without doing it
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
