@@ -1,6 +1,6 @@
-//! How Secrets name a broker and who speaks to it: the keys that RabbitMQ's operators write, those
-//! of a service binding, and what users write by hand. Pure: whoever calls it has read the Secrets,
-//! as objects or as mounted files. It must never show a password or a key, not even in `Debug`.
+//! Reads the address and login of RabbitMQ from Secrets: the keys that RabbitMQ's operators write, those of a service
+//! binding, and those that users write by hand. Pure: the caller reads the Secrets, as objects or as mounted files.
+//! `Debug` and errors show no password and no key (tests hold this).
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -16,88 +16,77 @@ use uri::Uri;
 const DEFAULT_PORT: u16 = 5672;
 const DEFAULT_TLS_PORT: u16 = 5671;
 
-/// A broker and who speaks to it. Two that are equal may share a connection.
+/// Address and login of a RabbitMQ broker. Equal addresses can share a connection.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct BrokerAddress {
-    /// Host name or address.
+    /// Host name or IP address.
     pub host: String,
-    /// AMQP port.
     pub port: u16,
-    /// Virtual host.
     pub vhost: String,
-    /// User name. Empty: whoever the client certificate names (SASL EXTERNAL).
+    /// User name. Empty: the client certificate names the user (SASL EXTERNAL).
     pub username: String,
-    /// Password. Empty with an empty user name.
+    /// Password. Empty if the user name is empty.
     pub password: String,
-    /// How TLS is spoken; `None`: plain TCP.
+    /// TLS settings; `None`: plain TCP.
     pub tls: Option<Tls>,
 }
 
-/// What TLS with a broker needs, in PEM that has been looked at.
+/// Key material for TLS, in PEM that was parsed successfully.
 #[derive(Clone, Default, Eq, Hash, PartialEq)]
 pub struct Tls {
-    /// Authorities to trust beside the system's.
+    /// CA certificates to trust in addition to the system's.
     pub authorities: Option<Vec<u8>>,
-    /// What this side shows.
+    /// Client certificate.
     pub certificate: Option<ClientCertificate>,
 }
 
-/// A certificate and its key.
+/// A client certificate and its private key, in PEM.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct ClientCertificate {
-    /// The certificate, then those between it and its authority.
+    /// The certificate, followed by the intermediate certificates.
     pub chain: Vec<u8>,
-    /// The private key.
     pub key: Vec<u8>,
 }
 
-/// Secrets that do not name a broker.
+/// A Secret that does not give an address or login.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the Secret of {} {problem}", role.field())]
 pub struct Invalid {
-    /// Which Secret.
     pub role: SecretRole,
-    /// What is wrong with it.
     pub problem: Problem,
 }
 
 /// What is wrong with a Secret.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Problem {
-    /// None of its keys is there.
-    #[error("is missing, or has none of the keys {0}; create it, or correct the field")]
+    /// The Secret has none of the listed keys, or does not exist.
+    #[error("is missing, or has none of the keys {0}; create it, or fix the field")]
     Absent(String),
-    /// A key is absent or empty.
-    #[error("needs the key {0}, which is missing or empty; it takes the keys {1}")]
+    /// The named key is absent or empty.
+    #[error("needs the key {0}, which is missing or empty; supported keys: {1}")]
     Missing(&'static str, String),
-    /// A value is not text.
     #[error("has a key {0} that is not UTF-8 text")]
     NotText(&'static str),
-    /// The port is no port.
     #[error("has a key port that is not a number between 1 and 65535")]
     Port,
-    /// The URI is none, or has characters in it that it must have encoded.
+    /// The URI is malformed, or has characters that must be percent-encoded.
     #[error(
-        "has a key uri that is not of the form amqp://user:password@host:port; write other characters than letters, \
-         digits, - . _ and ~ percent-encoded (# as %23, @ as %40, / as %2F), or use the keys host, port, username and \
+        "has a key uri that is not of the form amqp://user:password@host:port; percent-encode all characters except \
+         letters, digits, - . _ and ~ (# as %23, @ as %40, / as %2F), or use the keys host, port, username and \
          password, which need no encoding"
     )]
     Uri,
-    /// The URI speaks of another virtual host.
-    #[error("has a key uri with the virtual host {uri:?}, but source.rabbitmq.vhost is {field:?}; make them agree")]
-    Vhost {
-        /// What the URI says.
-        uri: String,
-        /// What the resource says.
-        field: String,
-    },
-    /// No PEM, or not of what is wanted.
+    /// The URI names another virtual host than the resource.
+    #[error(
+        "has a key uri with the virtual host {uri:?}, but source.rabbitmq.vhost is {field:?}; set both to the same value"
+    )]
+    Vhost { uri: String, field: String },
+    /// The key is not PEM, or holds another kind of object: a CA bundle without certificate, an encrypted key.
     #[error("has a key {0} that holds no {1} in PEM")]
     NotPem(&'static str, &'static str),
 }
 
 impl Invalid {
-    /// The bounded reason.
     pub fn reason(&self) -> Reason {
         match self.problem {
             Problem::Absent(_) => Reason::SecretNotFound,
@@ -107,11 +96,8 @@ impl Invalid {
 }
 
 impl BrokerAddress {
-    /// Reads an address from the Secrets of a source; `value` gives a key's bytes in the Secret of
-    /// a role. What each key means is said at [`RabbitmqSource`].
-    ///
-    /// # Errors
-    /// A Secret or a key that is needed is missing, or a value has the wrong form.
+    /// Reads an address from the Secrets of a source; `value` returns the bytes of a key in the Secret of a role.
+    /// [`RabbitmqSource`] documents the keys.
     pub fn read(source: &RabbitmqSource, value: impl Fn(SecretRole, &str) -> Option<Vec<u8>>) -> Result<Self, Invalid> {
         let secret = |role| Secret { role, value: &value }.found();
         let credentials = match source.credentials_secret {
@@ -122,10 +108,7 @@ impl BrokerAddress {
         Self::assemble(&source.vhost, &secret(SecretRole::Broker)?, credentials.as_ref(), tls)
     }
 
-    /// Reads an address from one Secret alone; `value` gives a key's bytes.
-    ///
-    /// # Errors
-    /// A key that is needed is missing, or a value has the wrong form.
+    /// Reads an address from a single Secret; `value` returns the bytes of a key.
     pub fn from_secret(vhost: &str, value: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, Invalid> {
         let value = |_, key: &str| value(key);
         Self::assemble(vhost, &Secret { role: SecretRole::Broker, value: &value }, None, None)
@@ -180,7 +163,7 @@ impl Tls {
     }
 }
 
-/// The keys that the Secret of a role takes.
+/// The keys that are read from the Secret of a role.
 fn keys(role: SecretRole) -> &'static [&'static str] {
     match role {
         SecretRole::Broker => &["host", "port", "username", "password", "uri"],
@@ -191,14 +174,13 @@ fn keys(role: SecretRole) -> &'static [&'static str] {
     }
 }
 
-/// One Secret, and the reading of its keys.
 struct Secret<'a> {
     role: SecretRole,
     value: &'a dyn Fn(SecretRole, &str) -> Option<Vec<u8>>,
 }
 
 impl Secret<'_> {
-    /// A mounted Secret that does not exist is an empty directory.
+    /// Fails if no key exists: the mount of a missing Secret is an empty directory.
     fn found(self) -> Result<Self, Invalid> {
         let keys = keys(self.role);
         if keys.iter().all(|key| self.bytes(key).is_none()) {
@@ -222,7 +204,7 @@ impl Secret<'_> {
         self.text("port")?.map(|port| parse(port).ok_or_else(|| self.invalid(Problem::Port))).transpose()
     }
 
-    /// User and password, both or neither.
+    /// User name and password: both or neither.
     fn login(&self) -> Result<Option<(String, String)>, Invalid> {
         match (self.text("username")?, self.text("password")?) {
             (Some(username), Some(password)) => Ok(Some((username, password))),

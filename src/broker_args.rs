@@ -1,6 +1,5 @@
-//! How a command on a person's machine is told of the broker: options, the environment, or a directory
-//! with a file a key; and which of them a failure is about. It must never take a password as an option:
-//! other users of the machine can read those.
+//! The RabbitMQ options of `publish` and `parked`: options, environment variables, or a directory with the files of a
+//! Secret. No option takes a password, since other users of the machine can read command lines.
 
 use std::path::{Path, PathBuf};
 
@@ -11,69 +10,56 @@ use crate::reason::Reason;
 /// The environment variable that holds the password.
 const PASSWORD_VARIABLE: &str = "BROKER_PASSWORD";
 
-/// Where the broker is and who speaks to it. The password comes from --password-file, from the
-/// environment variable BROKER_PASSWORD, or from --broker-secret.
+/// Address of RabbitMQ and login. The password comes from --password-file, from the environment variable
+/// BROKER_PASSWORD, or from --broker-secret.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub struct BrokerArgs {
-    /// The broker's host name or address
+    /// Host name or IP address of RabbitMQ
     #[arg(long, env = "BROKER_HOST")]
     pub host: Option<String>,
-    /// The broker's AMQP port; 5672 if not given
+    /// AMQP port of RabbitMQ [default: 5672]
     #[arg(long, env = "BROKER_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// User name
     #[arg(long, env = "BROKER_USERNAME")]
     pub username: Option<String>,
-    /// File that holds the password; the variable BROKER_PASSWORD if not given
+    /// File with the password [default: the environment variable BROKER_PASSWORD]
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Directory with the files host, port, username and password, or uri, as a mounted Secret has
-    /// them; what is given otherwise goes before it
+    /// Directory with the files host, port, username and password, or uri, like a mounted Secret. Other
+    /// options and environment variables take precedence
     #[arg(long, value_name = "DIR", env = "BROKER_SECRET")]
     pub broker_secret: Option<PathBuf>,
-    /// Virtual host that holds the queue
+    /// Virtual host of the queue
     #[arg(long, env = "VHOST", default_value = "/")]
     pub vhost: String,
 }
 
-/// The broker's address could not be put together.
+/// The options do not give a complete RabbitMQ address.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// A file with a part of the address can't be read.
     #[error("{path:?} can't be read: {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A part is missing.
-    #[error("the broker's {part} is not known; give {ways}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("no {part} for the connection to RabbitMQ: set {ways}")]
     Missing {
-        /// Which part.
+        /// Name of the missing part: host, username or password.
         part: &'static str,
-        /// How it can be given.
+        /// The options and variables that set it.
         ways: &'static str,
     },
-    /// The URI speaks of another virtual host.
-    #[error("the uri in --broker-secret has the virtual host {uri:?}, but --vhost is {vhost:?}; make them agree")]
-    Vhost {
-        /// What the URI says.
-        uri: String,
-        /// What the option says.
-        vhost: String,
-    },
-    /// A part has the wrong form.
-    #[error("the broker's Secret {0}")]
+    /// The URI names another virtual host than `--vhost`.
+    #[error(
+        "the uri in --broker-secret has the virtual host {uri:?}, but --vhost is {vhost:?}; set both to the same value"
+    )]
+    Vhost { uri: String, vhost: String },
+    /// A value is malformed.
+    #[error("--broker-secret {0}")]
     Invalid(Problem),
 }
 
 impl BrokerArgs {
-    /// Puts the address together, reading the files that it needs.
-    ///
-    /// # Errors
-    /// A file can't be read, or a part is missing or has the wrong form.
+    /// Assembles the address; reads the files of `--password-file` and `--broker-secret`.
     pub fn address(&self) -> Result<BrokerAddress, BrokerError> {
         let Self { host, port, username, password_file, broker_secret, vhost } = self;
         if let Some(directory) = broker_secret {
@@ -112,7 +98,7 @@ impl BrokerArgs {
     }
 }
 
-/// What went wrong with the broker, and which option to look at.
+/// The error's text with advice in terms of command-line options instead of `spec` fields.
 pub fn explained(error: &QueueError) -> String {
     let found = error.found();
     let advice = match error.reason() {
@@ -120,7 +106,7 @@ pub fn explained(error: &QueueError) -> String {
         Reason::BrokerUnreachable => "check --host and --port",
         Reason::AuthenticationFailed => "check --username and the password",
         Reason::VhostNotFound => "check --vhost and the user's permissions",
-        Reason::QueueNotFound => "create it, or correct --queue",
+        Reason::QueueNotFound => "create it, or fix --queue",
         Reason::DeclareRefused => "check the user's permissions",
         Reason::NameTooLong => "shorten --queue or --vhost",
         Reason::ConnectionLimit | Reason::QueueInUse | Reason::QueueUnavailable | Reason::StreamNotSupported => {
@@ -131,15 +117,12 @@ pub fn explained(error: &QueueError) -> String {
     format!("{found}; {advice}")
 }
 
-/// A queue's name, as an option gives it.
-///
-/// # Errors
-/// AMQP can't hold it.
+/// Parses the value of a queue option: 1 to 255 bytes, the limit of an AMQP short string.
 pub fn queue_name(text: &str) -> Result<String, String> {
     if (1..=255).contains(&text.len()) {
         Ok(text.to_owned())
     } else {
-        Err("a queue's name has 1 to 255 bytes".to_owned())
+        Err("a queue name must have 1 to 255 bytes".to_owned())
     }
 }
 
@@ -203,7 +186,7 @@ mod tests {
         let error = BrokerArgs { host: Some("h".to_owned()), password_file, ..none() }.address().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the broker's username is not known; give --username, BROKER_USERNAME or --broker-secret"
+            "no username for the connection to RabbitMQ: set --username, BROKER_USERNAME or --broker-secret"
         );
 
         let absent = Some(PathBuf::from("/nowhere/password"));

@@ -1,6 +1,5 @@
-//! `image-pipeline check`: whether an ImagePipeline would work, from where this runs: a manifest before
-//! anything is deployed, or one of a cluster by its name. It must never show a Secret, nor end well when a
-//! check has failed.
+//! `image-pipeline check`: tests whether an ImagePipeline would work from this process's place in the network. Takes a
+//! manifest, before anything is deployed, or the name of an ImagePipeline in a cluster. Never prints a Secret.
 
 use std::path::{Path, PathBuf};
 
@@ -16,18 +15,20 @@ mod cluster;
 use cluster::{ClusterError, Namespace};
 
 const EXAMPLES: &str = "\
-Each check is one line: what was found and, where it failed, the reason that the ImagePipeline's status
-would give, and what to do. The store is tried with an image of one pixel, named
-image-pipeline-check-NUMBER.png: stored as images are, by the pipeline's key template, and deleted. Where
-destination.s3.onConflict needs it, the store must refuse to store it twice, and let it be read. ListBucket
-and DeleteObject are not needed; without DeleteObject the object stays, and its line says so.
+The output has one line per check: the result and, for a failed check, the reason that the ImagePipeline's
+status would have, and what to do. The bucket is tested with an image of one pixel, named
+image-pipeline-check-NUMBER.png. It is uploaded like any image, with the pipeline's key template, and then
+deleted. If destination.s3.onConflict needs conditional writes, S3 must refuse a second upload and allow
+reading the object. ListBucket and DeleteObject are not required; without DeleteObject the object remains,
+and the output says so.
 
-By name: the ImagePipeline and the Secrets that it names are read from the cluster that this runs in, or
-that KUBECONFIG names, and kept in memory alone. Names of the cluster's network resolve only in its pods,
-so run it in the operator's. Without destination.s3.credentialsSecret the store is not tried: consumer
-pods then store as their own service account.
+By name: reads the ImagePipeline and its Secrets from the cluster that the process runs in, or from the
+cluster of KUBECONFIG. Secrets are kept in memory only. Service names resolve only inside the cluster, so run
+the command in the operator's pod. Without destination.s3.credentialsSecret the bucket is not tested, because
+consumer pods use the identity of their own ServiceAccount.
 
-By file: each Secret that the manifest names is a directory of its name below --secrets, with a file a key.
+By file: for each Secret that the manifest names, --secrets contains a directory of that name with one file
+per key.
 
 Examples:
   kubectl -n image-pipeline-system exec deployment/image-pipeline -- \\
@@ -35,77 +36,61 @@ Examples:
   image-pipeline check --file pipeline.yaml --secrets /etc/image-pipeline/secrets
   image-pipeline check --file pipeline.yaml --secrets DIR --output json | jq '.[] | select(.passed | not)'
 
-Exit code 0 means that every check has passed.";
+Exit code 0: all checks passed.";
 
-/// Try what an ImagePipeline needs: Secrets, broker, queue, parking queue, bucket
+/// Test what an ImagePipeline depends on: Secrets, RabbitMQ, queue, parking queue, bucket
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES, group = clap::ArgGroup::new("which").required(true).args(["name", "file"]))]
 pub struct Args {
-    /// Name of an ImagePipeline in a cluster
+    /// Name of an ImagePipeline in the cluster
     pub name: Option<String>,
-    /// Its namespace; without it, the one of the kubeconfig or of the pod
+    /// Namespace of the ImagePipeline [default: the namespace of the kubeconfig or of the pod]
     #[arg(short, long, requires = "name")]
     pub namespace: Option<String>,
-    /// A manifest, in YAML, with one ImagePipeline
+    /// Manifest in YAML with exactly one ImagePipeline
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Directory of the Secrets that the manifest names
+    /// Directory with the Secrets that the manifest names
     #[arg(long, env = "SECRETS", value_name = "DIR", default_value = names::SECRETS_MOUNT, conflicts_with = "name")]
     pub secrets: PathBuf,
-    /// How the findings are written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// How the findings are written.
+/// Output format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Output {
-    /// A line a check.
+    /// One line per check.
     Text,
-    /// An array of objects.
+    /// A JSON array with one object per check.
     Json,
 }
 
-/// The ImagePipeline would not work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing is named.
-    #[error("nothing to check: name an ImagePipeline, or give a manifest with --file")]
+    #[error("nothing to check: set the name of an ImagePipeline, or a manifest with --file")]
     Nothing,
-    /// The manifest is none.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// The cluster does not give it.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// The keys that objects shall have can't be made.
+    /// `destination.s3.keyTemplate` is invalid.
     #[error(transparent)]
     KeyTemplate(#[from] InvalidTemplate),
-    /// There is no room for links to the Secrets.
-    #[error("{path:?} can't be made: {source}; set TMPDIR to a directory that can be written")]
-    Directory {
-        /// What was to be made.
-        path: PathBuf,
-        /// Why it can't.
-        source: std::io::Error,
-    },
-    /// The findings can't be written.
-    #[error("can't write the findings as JSON: {0}")]
+    /// The temporary directory for links to the Secrets can't be created.
+    #[error("can't create {path:?}: {source}; set TMPDIR to a writable directory")]
+    Directory { path: PathBuf, source: std::io::Error },
+    #[error("can't write the results as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// Not all is well.
     #[error("{failed} of {all} checks failed")]
-    Failed {
-        /// Checks that failed.
-        failed: usize,
-        /// All checks.
-        all: usize,
-    },
+    Failed { failed: usize, all: usize },
 }
 
-/// Tries everything and prints what was found.
+/// Runs all checks and prints the results.
 ///
 /// # Errors
-/// The ImagePipeline can't be read, or a check failed.
+/// `Error::Failed` if a check failed; other errors if the checks could not be run.
 pub async fn run(args: Args) -> Result<(), Error> {
     let findings = match (args.name, args.file) {
         (Some(name), _) => by_name(&name, args.namespace).await?,
@@ -142,7 +127,7 @@ async fn by_file(file: &Path, secrets: &Path) -> Result<Vec<Finding>, Error> {
     findings
 }
 
-/// What its consumers would be told, if they could work by it.
+/// The consumers' assignment. Fails if the key template is invalid: a consumer would not start.
 fn assignment(pipeline: &ImagePipeline) -> Result<Assignment, InvalidTemplate> {
     let assignment = Assignment::from(&pipeline.spec);
     let Assignment { source, message, destination, .. } = &assignment;

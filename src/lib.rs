@@ -1,18 +1,17 @@
-//! ImagePipeline: a Kubernetes operator that carries images from a RabbitMQ queue into an S3
-//! bucket. This file is the map; it must hold no code.
+//! ImagePipeline: a Kubernetes operator that stores the images of a RabbitMQ queue in an S3 bucket.
 //!
 //! ```text
 //! data:     queue ─▶ decode ─▶ encode ─▶ upload ─▶ settle              src/consumer/
 //! control:  watch ─▶ observe ─▶ decide ─▶ build ─▶ apply ─▶ status     src/controller/
 //! ```
 //!
-//! The two halves do not import each other, save that `controller/build` writes the consumer's
-//! command line from the consumer's own argument type. What both need stands beside them:
-//! `api` (the resource), `reason` (every reason there is), `pod_status` (what a consumer tells of
-//! itself), `broker_address` (how Secrets name a broker), `queue` (RabbitMQ, the only `lapin`),
-//! `http` and `html` (what processes serve), `version` (which build this is). `publish` is the device's
-//! side, `parked` repairs what was set aside, `broker_args` is how a person's command is told of the
-//! broker; `run` takes a manifest where there is no Kubernetes; `check` tries one, or one that a cluster has.
+//! The two halves do not import each other, with one exception: `controller/build` writes the consumer's command line
+//! from the consumer's argument type. Shared modules: `api` (the resource), `reason` (all reasons), `pod_status` (the
+//! status that a consumer reports), `message` (the default message format), `broker_address` (RabbitMQ addresses in
+//! Secrets), `queue` (RabbitMQ; the only user of `lapin`), `http` and `html` (the HTTP server and its pages),
+//! `shutdown`, `telemetry` and `version`. Commands: `controller`, `consumer`, `run` (a consumer without Kubernetes),
+//! `check` (tests the dependencies of a pipeline), `publish` (publishes images), `parked` (lists, redrives and drops
+//! parked messages) and `probe`; `broker_args` has the RabbitMQ options of the commands.
 
 pub mod api;
 pub mod broker_address;

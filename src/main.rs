@@ -1,5 +1,5 @@
-//! The command line: parses, sets up what a process has once, hands over to one driver, and turns
-//! its result into an exit code. It must hold nothing else.
+//! The command line: parses the arguments, initializes TLS, logging and the async runtime, runs one subcommand, and
+//! turns its result into an exit code.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use image_pipeline::{api, check, consumer, controller, parked, probe, publish, run, shutdown, telemetry, version};
 use kube::CustomResourceExt as _;
 
-/// Carries images from a RabbitMQ queue into an S3 bucket, on Kubernetes.
+/// Kubernetes operator that stores the images of a RabbitMQ queue in an S3 bucket.
 #[derive(Parser)]
 #[command(name = "image-pipeline", version = version::VERSION_AND_REVISION, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
@@ -19,7 +19,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Decode one message from standard input (a consumer starts this)
+    /// Decode one message from standard input (started by a consumer)
     #[command(hide = true)]
     Decode,
     #[command(flatten)]
@@ -32,24 +32,24 @@ Examples:
   image-pipeline publish --sample 20 --queue segmented-images --host rabbit.example.org \\
     --username device --password-file password
 
-RUST_LOG sets the log level: error, warn, info (if not set), debug, trace, or directives such as
-info,image_pipeline=debug. Logs go to standard error: JSON, or text on a terminal.";
+RUST_LOG sets the log level: error, warn, info (default), debug, trace, or directives such as
+info,image_pipeline=debug. Logs are written to standard error: as text on a terminal, otherwise as JSON.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues
+    /// Run the operator: create the consumer pods of ImagePipelines and scale them with their queues
     Controller(controller::Args),
-    /// Run one consumer: read a queue, store PNGs in a bucket (the operator starts these)
+    /// Run one consumer: consume a queue and store PNGs in a bucket (started by the operator)
     Consumer(Box<consumer::Args>),
     /// Run one ImagePipeline on this host, without Kubernetes
     Run(run::Args),
-    /// Try what an ImagePipeline needs: Secrets, broker, queue, parking queue, bucket
+    /// Test what an ImagePipeline depends on: Secrets, RabbitMQ, queue, parking queue, bucket
     Check(check::Args),
-    /// Put images on a queue as the devices do: files, directories or synthetic samples
+    /// Publish images to a queue: files, directories or synthetic samples
     Publish(publish::Args),
-    /// Look at parked messages, save them, put them back on their queue, or drop them
+    /// List, show, save, redrive or drop parked messages
     Parked(Box<parked::Args>),
-    /// Ask a process whether it is ready (`helm test` does)
+    /// Check whether a process is ready (used by `helm test`)
     Probe(probe::Args),
     /// Print the CustomResourceDefinition as YAML
     Crd,
@@ -57,7 +57,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().role {
-        // Without logging, TLS and a runtime: it starts for every redelivered message, and needs none of them.
+        // No logging, TLS or runtime: this process starts for every redelivered message and needs none of them.
         Role::Decode => decode(),
         Role::Command(command) => run(*command),
     };
@@ -77,7 +77,7 @@ fn decode() -> anyhow::Result<()> {
 fn run(command: Command) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+        .map_err(|_| anyhow::anyhow!("a rustls provider is already installed"))?;
     telemetry::init()?;
     let runtime = tokio::runtime::Runtime::new().context("starting the async runtime")?;
     let result = runtime.block_on(async {
@@ -96,12 +96,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
         }
     });
-    // An image that is still being decoded when the time is up must not hold the process.
+    // Bounded: a blocking thread that still decodes an image must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-/// An error and its causes in one line. Many errors tell their cause themselves: it is not repeated.
+/// An error and its causes in one line. A cause that an outer error's text already contains is not repeated.
 fn chain(error: &anyhow::Error) -> String {
     let mut told = String::new();
     for cause in error.chain().map(ToString::to_string) {

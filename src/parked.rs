@@ -1,5 +1,5 @@
-//! Repair of what was parked: look at it, save it, put it back on its queue, drop it. It must never
-//! acknowledge a message that is neither confirmed elsewhere nor meant to be dropped.
+//! `image-pipeline parked`: lists, shows, saves, redrives and drops parked messages. A message is acknowledged only
+//! after RabbitMQ has confirmed its copy, or if the user drops it.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -21,22 +21,23 @@ use filter::FilterArgs;
 use pass::Pass;
 use report::{Outcome, Report};
 
-/// How often a message is redriven unless it is asked for: what has come back so often will again.
+/// Maximum number of redrives of a message without `--again`.
 const MOST_REDRIVES: u32 = 3;
 
 const EXAMPLES: &str = "\
-Examples (the broker is given as to publish):
+Examples (the RabbitMQ options are those of publish):
   image-pipeline parked list --queue tiles.parked --broker-secret DIR
   image-pipeline parked show --queue tiles.parked --broker-secret DIR --id 19b-4-7
   image-pipeline parked redrive --queue tiles.parked --broker-secret DIR --since 2h --dry-run
 
-Looking moves nothing: the command takes messages, and returns them when it ends, however it ends; \
-until then nobody else sees them. A quorum queue of RabbitMQ 4 drops a message at its 21st return, unless \
-its delivery-limit says otherwise (a parking queue that a consumer declares has none). So the command \
-copies a message with nine returns to the end of its queue, where the count begins at 0, and removes the \
-original. Don't look into a quorum queue with a delivery-limit below 18.";
+list, show and save leave messages in the queue: the command takes the messages, and RabbitMQ returns them \
+when the command ends, even if it is killed; until then other clients do not see them. In RabbitMQ 4, a quorum \
+queue drops a message at its 21st return, unless its delivery-limit is different (a parking queue that a \
+consumer declares has no limit). A message with nine returns is therefore copied to the end of the queue, \
+where its count starts at 0, and the original is removed. Do not use the command on a quorum queue with a \
+delivery-limit below 18.";
 
-/// Look at parked messages, save them, put them back on their queue, or drop them
+/// List, show, save, redrive or drop parked messages
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -46,49 +47,50 @@ pub struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Command {
-    /// List messages, and count them by reason
+    /// List messages and count them by reason
     List {
-        /// How to print them
+        /// Output format
         #[arg(long, value_enum, default_value_t = Output::Table)]
         output: Output,
         #[command(flatten)]
         source: Source,
     },
-    /// Print the first message: properties, headers and how its body begins
+    /// Print the first message: properties, headers and the beginning of the body
     Show {
         #[command(flatten)]
         source: Source,
     },
-    /// Write each message's body to a file, and its properties and headers as JSON beside it
+    /// Write the body of each message to a file, and its properties and headers to a JSON file
     Save {
-        /// Directory for the files; made if it is not there. No file in it is ever replaced
+        /// Directory for the files; created if it does not exist. Existing files are not replaced
         directory: PathBuf,
         #[command(flatten)]
         source: Source,
     },
-    /// Put messages back on their queue, without the reason, to be tried once more
+    /// Publish messages to their source queue again, without the headers of parking
     ///
-    /// Each is published, confirmed by the broker and only then taken out of the parking queue. If the
-    /// command is killed between, a message is in both: repeat it, and the same object is stored again.
+    /// Each message is removed from the parking queue after RabbitMQ has confirmed the copy. If the command is
+    /// killed in between, the message is in both queues: run the command again, and the same object is
+    /// stored again.
     Redrive {
-        /// Queue to publish to; X for the parking queue X.parked if not given
+        /// Queue to publish to [default: X for a parking queue named X.parked]
         #[arg(long, value_name = "QUEUE", value_parser = queue_name)]
         to: Option<String>,
-        /// Also those that were redriven three times before and came back
+        /// Include messages that were already redriven three times
         #[arg(long)]
         again: bool,
-        /// Only say what would be done
+        /// Print what would be done, without doing it
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
         source: Source,
     },
-    /// Delete messages for good
+    /// Delete messages permanently
     Drop {
-        /// That they shall be deleted for good
+        /// Confirm that the messages are to be deleted permanently
         #[arg(long, required_unless_present = "dry_run")]
         yes: bool,
-        /// Only say what would be done
+        /// Print what would be done, without doing it
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
@@ -107,14 +109,13 @@ struct Source {
     broker: BrokerArgs,
 }
 
-/// How a list is printed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 enum Output {
     Table,
     Json,
 }
 
-/// What is done with a message that is meant.
+/// The action on selected messages.
 #[derive(Debug)]
 enum Deed {
     List(Output),
@@ -124,56 +125,44 @@ enum Deed {
     Drop { dry_run: bool },
 }
 
-/// Not everything was done. What was, stays done.
+/// The command did not complete. Messages that were already redriven or dropped stay so.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The broker's address could not be put together.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The broker can't be used, or did not take a message.
+    /// RabbitMQ is unavailable, or did not accept a message.
     #[error("{}", broker_args::explained(.0))]
     Queue(QueueError),
-    /// It would come back at once.
-    #[error("--to names the parking queue itself; name the queue that is consumed")]
+    /// A message redriven to the parking queue would be found again.
+    #[error("--to names the parking queue itself; set it to the queue that is consumed")]
     ToItself,
-    /// Some messages stay where they are.
+    /// Some selected messages remain in the parking queue.
     #[error("{}", report::left(*.unknown, *.too_often))]
     Left {
-        /// Those for which nothing but a header names a queue.
+        /// Messages without a known source queue.
         unknown: u64,
-        /// Those that were redriven too often.
+        /// Messages that were redriven too often.
         too_often: u64,
     },
-    /// The command was stopped, or has held messages for as long as a broker allows.
-    #[error("stopped with {0} messages not looked at")]
+    /// The command was stopped, or reached its time limit for holding messages.
+    #[error("stopped before the end of the queue: {0} messages not read")]
     Stopped(u32),
-    /// A message's file is there.
-    #[error("{0:?} is there already; save to another directory")]
+    #[error("{0:?} already exists; save to another directory")]
     Exists(PathBuf),
-    /// A file could not be written.
-    #[error("writing {path:?}: {source}")]
-    Save {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// What was found could not be printed.
-    #[error("writing to standard output: {0}")]
+    #[error("can't write {path:?}: {source}")]
+    Save { path: PathBuf, source: std::io::Error },
+    #[error("can't write to standard output: {0}")]
     Print(std::io::Error),
 }
 
-/// Its own text speaks of an ImagePipeline, so it is no source.
+/// Not `#[from]`: a `source` would print the error's own advice, which names ImagePipeline fields.
 impl From<QueueError> for Error {
     fn from(error: QueueError) -> Self {
         Error::Queue(error)
     }
 }
 
-/// Does what the options say, in one pass through the queue.
-///
-/// # Errors
-/// The broker or a file can't be used, or some messages that were meant are where they were.
+/// Runs the command in one pass through the queue.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let (source, deed) = args.command.parts();
     if matches!(&deed, Deed::Redrive { to: Some(to), .. } if *to == source.queue) {
@@ -182,7 +171,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let mut pass = Pass::open(source.broker.address()?, source.queue, stop).await?;
     let mut report = Report::default();
     let done = walk(&mut pass, &source.filter, &deed, &mut report).await;
-    // Nobody shall wait for messages that are held while a pager shows what was found.
+    // Return the messages before printing: a pager may block the output for long.
     pass.end().await;
     match report.print(&deed) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(Error::Print(error)),
@@ -211,7 +200,7 @@ async fn walk(pass: &mut Pass, filter: &FilterArgs, deed: &Deed, report: &mut Re
     }
 }
 
-/// `number` counts the messages that are meant.
+/// `number` is the number of the selected message, from 1.
 async fn carry_out(
     pass: &mut Pass,
     delivery: &Delivery,

@@ -1,5 +1,5 @@
-//! The device's side: publishes image files, or synthetic tiles, to the queue. It must never call
-//! an image published before the broker has confirmed it.
+//! `image-pipeline publish`: publishes image files or synthetic tiles to a queue. An image counts as published only
+//! after the broker has confirmed its message.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,25 +19,25 @@ pub use send::{Body, Outcome, Summary, send};
 
 const EXAMPLES: &str = "\
 Examples:
-  Publish a directory; north/4.png in it is stored as north/4.png:
+  Publish a directory; its file north/4.png is stored as north/4.png:
     image-pipeline publish flights/2026-05-04 --queue segmented-images \\
       --host rabbit.example.org --username device --password-file password
 
   Publish 20 synthetic tiles through a port-forward, with username and password from the files of a
-  mounted or copied Secret:
+  mounted or copied Secret in DIR:
     kubectl port-forward service/rabbit 5672 &
     image-pipeline publish --sample 20 --queue segmented-images --broker-secret DIR --host 127.0.0.1
 
-  Look at tiles:
+  Write 5 tiles to a directory, without publishing:
     image-pipeline publish --sample 5 --save /tmp/tiles
 
-Exit code 0 means that the broker has confirmed every image. What was not confirmed is named on
-standard error; publishing it again is safe, since the same name stores the same object again.";
+Exit code 0: the broker has confirmed every image. Standard error names the images that were not confirmed.
+Publishing an image again is safe: the same name stores the same object again.";
 
-/// Publish image files, or synthetic tiles, to the queue as a device does
+/// Publish image files or synthetic tiles to a queue
 ///
-/// Each image becomes one persistent message that the broker confirms. Its name, and so its key in
-/// the bucket, is the path inside the directory given, or the file's own name.
+/// Each image is published as one persistent message with publisher confirms. The image's name, which becomes
+/// the object key, is the file name or, for a directory, the path relative to that directory.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[group(id = "images", required = true, multiple = false, args = ["paths", "sample"])]
@@ -48,76 +48,53 @@ pub struct Args {
     /// Queue to publish to; it must exist
     #[arg(long, env = "QUEUE", required_unless_present = "save", value_parser = queue_name)]
     pub queue: Option<String>,
-    /// Messages sent and not yet confirmed at any moment; fewer on a slow line, since each has to be
-    /// confirmed within ten seconds
+    /// Maximum number of unconfirmed messages. Use fewer on a slow network: each message must be confirmed
+    /// within 60 seconds
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub in_flight: u16,
-    /// Which tiles to make.
     #[command(flatten)]
     pub tiles: SampleArgs,
-    /// Write the tiles to a directory instead of publishing them: no broker is asked, whatever is said of
-    /// one. A file that is there is not replaced
+    /// Write the tiles to a directory instead of publishing them; RabbitMQ options are ignored. Existing
+    /// files are not replaced
     #[arg(long, value_name = "DIR", conflicts_with = "paths", help_heading = "Sample tiles")]
     pub save: Option<PathBuf>,
-    /// Where the broker is.
     #[command(flatten)]
     pub broker: BrokerArgs,
 }
 
-/// Not everything was published.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The broker's address could not be put together.
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    /// The broker can't be used at all.
+    /// RabbitMQ is unavailable, or the queue does not exist.
     #[error("{}", broker_args::explained(.0))]
     Queue(QueueError),
-    /// Some images did not get there; each is named on standard error.
-    #[error("{failed} of {total} images failed and {left} were not tried; publish them again")]
+    /// Some images were not published; standard error names each.
+    #[error("{failed} of {total} images failed, and {left} were not tried; publish them again")]
     Incomplete {
-        /// Images that could not be read or were refused.
+        /// Images that could not be read, or that the broker did not confirm.
         failed: usize,
-        /// Images that were not tried.
         left: usize,
-        /// All images.
         total: usize,
     },
-    /// There is nothing to do.
     #[error("no images found in {0:?}; expected files that end in .bmp, .jpeg, .jpg, .png, .tif, .tiff or .webp")]
     Nothing(Vec<PathBuf>),
-    /// A tile could not be made.
-    #[error("making tile {name:?}: {why}")]
-    Tile {
-        /// The tile's name.
-        name: String,
-        /// Why.
-        why: String,
-    },
-    /// A tile's file is there.
-    #[error("{0:?} is there already; save to another directory, or remove it")]
+    #[error("can't create tile {name:?}: {why}")]
+    Tile { name: String, why: String },
+    #[error("{0:?} already exists; save to another directory, or remove the file")]
     Exists(PathBuf),
-    /// A tile could not be written.
-    #[error("writing {path:?}: {source}")]
-    Save {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error("can't write {path:?}: {source}")]
+    Save { path: PathBuf, source: std::io::Error },
 }
 
-/// Its own text speaks of an ImagePipeline, so it is no source.
+/// Not `#[from]`: a `source` would print the error's own advice, which names ImagePipeline fields.
 impl From<QueueError> for Error {
     fn from(error: QueueError) -> Self {
         Error::Queue(error)
     }
 }
 
-/// Publishes what the options say and prints the summary.
-///
-/// # Errors
-/// Not every image was confirmed, or, with `--save`, written.
+/// Publishes or, with `--save`, writes the images, and prints a summary.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<Summary, Error> {
     let Args { paths, queue, in_flight, tiles, save, broker } = args;
     if let Some(directory) = save {
@@ -139,7 +116,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<Summary, Error> 
         eprintln!("not published: {sentence}");
     }
     if skipped > 0 {
-        eprintln!("skipped {skipped} files that do not end as images do");
+        eprintln!("skipped {skipped} files without the file extension of an image");
     }
     if images.is_empty() && refused.is_empty() {
         return Err(Error::Nothing(paths));
@@ -195,7 +172,7 @@ fn save_new(path: &Path, file: &[u8]) -> std::io::Result<()> {
     std::fs::File::create_new(path)?.write_all(file)
 }
 
-/// Draws on standard error, and only if that is a terminal.
+/// Indicatif draws on standard error, and only if that is a terminal.
 fn progress_bar(length: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {per_sec}  {eta} left");
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

@@ -1,6 +1,6 @@
-//! RabbitMQ over AMQP 0-9-1: connect, read a depth, consume, publish confirmed. With its folder,
-//! the only place that knows `lapin`. It must never reconnect by itself: a session that failed is
-//! torn down by its owner, who decides when to open the next.
+//! RabbitMQ over AMQP 0-9-1: connect, read a queue's depth, consume, publish with confirms. Only this module uses
+//! `lapin` (tests/contract/architecture.rs). It does not reconnect: the owner of a failed connection closes it and
+//! decides when to open the next.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -36,65 +36,64 @@ pub use properties::Parked;
 pub use publish::{Outgoing, Published, Publishing};
 pub use reach::Reach;
 
-/// How long any one exchange with the broker may take.
+/// Timeout of one exchange with the broker.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a broker may take that answered on the same connection before.
+/// Timeout of the exchange that tests whether a connection still responds.
 const ANSWERS: Duration = Duration::from_secs(2);
 
-/// The longest frame: the broker's own default. Said at the start, or the client library makes
-/// its buffers of 32 frames anew once the broker has said it, and touches every page of them.
+/// The maximum frame size: RabbitMQ's default. It is proposed when connecting; otherwise lapin reallocates its buffers
+/// of 32 frames when the broker sends its value, and touches every page of them.
 const FRAME_MAX: u32 = 128 << 10;
 
-/// The same where only depths are read. The two buffers are rings, which an idle connection walks through in
-/// days until it has touched all of them, and an operator may have a connection for each of many brokers.
-/// RabbitMQ 4.1 asks for 8 KiB at the least.
+/// The maximum frame size of connections that only read depths. lapin's two buffers are rings: even an idle connection
+/// touches all of their pages within days, and an operator may have a connection to each of many brokers. RabbitMQ 4.1
+/// requires at least 8 KiB.
 const LOOKING_FRAME_MAX: u32 = 16 << 10;
 
-/// Seconds between heartbeats: the broker's manual advises 5 to 20. A peer that is silent for two
-/// of them is given up, so that a network that drops everything is named within ten seconds.
+/// Seconds between heartbeats: RabbitMQ's manual advises 5 to 20. lapin closes the connection after two missed
+/// heartbeats, so a network that drops all packets is reported within 10 s.
 const HEARTBEAT_SECONDS: u16 = 5;
 
-/// One AMQP connection: one host, one virtual host, one user.
+/// An AMQP connection to one host and virtual host, as one user.
 pub struct Connection {
     inner: lapin::Connection,
     blocked: watch::Receiver<bool>,
     version: Arc<OnceLock<Version>>,
 }
 
-/// One AMQP channel. An error from the broker closes it, and no other of the same connection.
+/// An AMQP channel. A channel error closes it, and leaves the other channels of the connection open.
 #[derive(Debug)]
 pub struct Channel {
     inner: lapin::Channel,
     blocked: watch::Receiver<bool>,
 }
 
-/// What a passive declare tells of a queue.
+/// What a passive declare returns about a queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct QueueDepth {
-    /// Messages ready to be delivered; those that consumers hold are not counted.
+    /// Messages that are ready for delivery; unacknowledged messages are not included.
     pub ready: u32,
-    /// Consumers registered on the queue. Before RabbitMQ 4.3 a quorum queue may answer with the
-    /// messages that they hold.
+    /// Consumers registered on the queue. Before RabbitMQ 4.3, a quorum queue may return the number of
+    /// unacknowledged messages instead.
     pub consumers: u32,
 }
 
 impl Connection {
-    /// Connects and authenticates, wherever the broker is. `name` is what the broker's management
-    /// page shows.
+    /// Connects and authenticates, to any address. `name` is the connection name in RabbitMQ's management UI.
     ///
     /// # Errors
-    /// Name resolution, connection, TLS, authentication or virtual host failed, or nothing answered
-    /// within ten seconds.
+    /// Name resolution, TCP, TLS, authentication or the virtual host failed, or the broker did not respond within
+    /// 10 s.
     pub async fn open(address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
         Self::connect(Reach::Anywhere, FRAME_MAX, address, name).await
     }
 
-    /// As `open`, to read depths alone, and dials only addresses within `reach`. The name is resolved
-    /// once: what is dialled is what was judged.
+    /// Like `open`, for reading depths only, and connects only to addresses that `reach` allows. The host name is
+    /// resolved once, so the address that was checked is the address that is dialed.
     ///
     /// # Errors
-    /// As `open`, and if the name leads to no address within reach.
+    /// As `open`, and if the host name resolves to no allowed address.
     pub async fn open_to_look(reach: Reach, address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
         Self::connect(reach, LOOKING_FRAME_MAX, address, name).await
     }
@@ -129,10 +128,6 @@ impl Connection {
         Ok(Self { inner, blocked, version })
     }
 
-    /// Opens a channel.
-    ///
-    /// # Errors
-    /// The connection is gone, or the broker refuses another channel.
     pub async fn channel(&self) -> Result<Channel, QueueError> {
         let inner = within("opening a channel", async {
             self.inner.create_channel().await.map_err(|error| QueueError::from_lapin(&error))
@@ -141,10 +136,7 @@ impl Connection {
         Ok(Channel { inner, blocked: self.blocked.clone() })
     }
 
-    /// Reads a queue's depth by a channel of its own, which a refusal closes.
-    ///
-    /// # Errors
-    /// As [`Channel::depth`].
+    /// Reads a queue's depth on a new channel, since an error would close the channel.
     pub async fn depth(&self, queue: &str) -> Result<QueueDepth, QueueError> {
         let read = self.channel().await?.depth(queue).await;
         match read {
@@ -153,31 +145,32 @@ impl Connection {
         }
     }
 
-    /// Why the broker did not answer about a queue. RabbitMQ 4 waits for more than a minute for a classic queue
-    /// whose node is down, and answers everything else on the same connection.
+    /// Explains a timeout on a queue: `QueueUnavailable` if the connection still responds, else the original error.
+    /// RabbitMQ 4 waits more than a minute for a classic queue whose node is down, and responds to everything else on
+    /// the same connection.
     pub async fn cause_of_silence(&self, queue: &str, error: QueueError) -> QueueError {
         let answers = async { matches!(tokio::time::timeout(ANSWERS, self.channel()).await, Ok(Ok(_))) };
         if error.is_timeout() && answers.await { QueueError::unavailable(queue, "it does not answer") } else { error }
     }
 
-    /// Whether the connection is still open, as far as this side knows.
+    /// Whether the connection is open, as far as the client knows.
     pub fn is_open(&self) -> bool {
         self.inner.status().connected()
     }
 
-    /// Whether the broker takes no messages by this connection, since it is short of memory or disk
-    /// space. It says so at the first message; then nothing at all is sent to it any more.
+    /// Whether the broker blocks this connection because of a memory or disk alarm (`connection.blocked`). It does so
+    /// at the first publish, and then reads nothing more from the connection.
     pub fn is_blocked(&self) -> bool {
         *self.blocked.borrow()
     }
 
-    /// The version of the broker, if it says that it is RabbitMQ.
+    /// The broker's version, if the broker identifies itself as RabbitMQ.
     pub fn broker_version(&self) -> Option<(u16, u16, u16)> {
         self.version.get().copied()
     }
 
-    /// Bytes of the largest body that the broker lets through, unless its `max_message_size` was changed. A body
-    /// arrives whole before anything can refuse it.
+    /// Bytes of the largest body that the broker accepts, unless `max_message_size` was changed. A body arrives
+    /// completely before the client can refuse it.
     ///
     /// The default is 16 MiB since RabbitMQ 4.0 (its release notes, "Default maximum message size"), and was 128 MiB
     /// since 3.8 (`rabbitmq.conf.example`, `max_message_size`). LavinMQ has 128 MiB too.
@@ -188,8 +181,8 @@ impl Connection {
         }
     }
 
-    /// Closes the connection; what is unacknowledged returns to its queue. A connection that is
-    /// already gone is as good as closed.
+    /// Closes the connection, within 10 s: the broker returns unacknowledged messages to their queue. Errors are
+    /// ignored, since a lost connection is closed too.
     pub async fn close(&self) {
         let closing = self.inner.close(200, "closing".into());
         drop(tokio::time::timeout(TIMEOUT, closing).await);
@@ -197,24 +190,21 @@ impl Connection {
 }
 
 impl Channel {
-    /// Whether the channel is still open, as far as this side knows.
+    /// Whether the channel is open, as far as the client knows.
     pub fn is_open(&self) -> bool {
         self.inner.status().connected()
     }
 
-    /// Whether the channel can still be used: without a subscription nothing else shows that it ended.
-    ///
-    /// # Errors
-    /// The channel or its connection is closed, and the broker has returned what was unacknowledged.
+    /// Fails if the channel or its connection is closed: the broker has then returned the unacknowledged messages.
+    /// Without a subscription, nothing else reports that.
     pub fn ensure_open(&self) -> Result<(), QueueError> {
         if self.is_open() { Ok(()) } else { Err(QueueError::connection_lost("the broker closed the connection")) }
     }
 
-    /// Reads a queue's depth by a passive declare, which creates nothing.
+    /// Reads a queue's depth with a passive declare, which creates nothing.
     ///
     /// # Errors
-    /// The queue does not exist or may not be declared (both close the channel), or the broker does
-    /// not answer.
+    /// The queue does not exist, or the user may not access it (both close the channel); or a timeout.
     pub async fn depth(&self, queue: &str) -> Result<QueueDepth, QueueError> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = within("reading the queue's depth", async {
@@ -227,14 +217,14 @@ impl Channel {
         Ok(QueueDepth { ready: declared.message_count(), consumers: declared.consumer_count() })
     }
 
-    /// Registers as a consumer that is sent at most `prefetch` messages before it acknowledges.
+    /// Subscribes to the queue with at most `prefetch` unacknowledged messages.
     ///
-    /// The consumer has priority 0, as it would have without saying so. A stream takes no priority, and so
-    /// refuses the consumer: it would deliver only what arrives from now on, and keep what is acknowledged.
+    /// `x-priority: 0` is the default priority. It is sent because a stream rejects it: a stream would deliver only
+    /// messages that arrive from now on, and keep acknowledged messages.
     ///
     /// # Errors
-    /// The queue is missing, is a stream or another connection's, the user may not read it, or the broker does
-    /// not answer.
+    /// The queue does not exist, is a stream or exclusive to another connection, or the user may not read it; or a
+    /// timeout.
     pub async fn consume(&self, queue: &str, tag: &str, prefetch: u16) -> Result<Deliveries, QueueError> {
         within("registering as a consumer", async {
             let refused = |error: lapin::Error| QueueError::on_queue(queue, &error);
@@ -251,12 +241,9 @@ impl Channel {
         .await
     }
 
-    /// Ends a consumer. What was delivered before can still be acknowledged; then the stream ends.
-    ///
-    /// # Errors
-    /// The channel is gone, or the broker does not answer.
+    /// Cancels a consumer. Messages that were already delivered can still be acknowledged; then the stream ends.
     pub async fn cancel(&self, tag: &str) -> Result<(), QueueError> {
-        within("cancelling the consumer", async {
+        within("canceling the consumer", async {
             let cancelled = self.inner.basic_cancel(short(tag)?, BasicCancelOptions::default()).await;
             cancelled.map_err(|error| QueueError::from_lapin(&error))
         })
@@ -280,7 +267,7 @@ fn uri(address: &BrokerAddress, frame_max: u32) -> AMQPUri {
     }
 }
 
-/// Follows what the broker says of its alarms, for as long as the connection is there.
+/// Tracks `connection.blocked` and `connection.unblocked`, for as long as the connection exists.
 fn follow(connection: &lapin::Connection) -> watch::Receiver<bool> {
     let (blocked, told) = watch::channel(false);
     let mut events = connection.events_listener();
@@ -296,7 +283,7 @@ fn follow(connection: &lapin::Connection) -> watch::Receiver<bool> {
     told
 }
 
-/// AMQP's short string: at most 255 bytes, which the resource's bound on characters can't promise.
+/// An AMQP short string: at most 255 bytes. The CRD's limit counts characters, so it does not guarantee that.
 fn short(name: &str) -> Result<ShortString, QueueError> {
     ShortString::try_new(name).map_err(|_| QueueError::too_long(name))
 }
@@ -328,7 +315,7 @@ mod tests {
             let address = BrokerAddress { host, port, vhost, username: "u".to_owned(), password: "p".to_owned(), tls };
             let connected = Connection::open(&address, "test");
             tokio::select! {
-                _ = connected => panic!("it says nothing"),
+                _ = connected => panic!("connected to a silent peer"),
                 peer = async { (listener.accept().await, tokio::time::sleep(Duration::from_millis(100)).await) } => {
                     taken.push(peer.0.expect("a peer"));
                 }
@@ -340,17 +327,17 @@ mod tests {
                 looks.tick().await;
             }
         };
-        tokio::time::timeout(TIMEOUT, gone).await.expect("no thread is left");
+        tokio::time::timeout(TIMEOUT, gone).await.expect("lapin's threads end");
     }
 
-    /// What a peer says to anybody who connects, with the error that comes of it.
+    /// The error of connecting to a peer that sends `answer`.
     async fn told_by(answer: Vec<u8>, look: bool) -> QueueError {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let peer = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.expect("a client");
-            // It may hang up before it has all.
+            // The client may close the connection before it has read everything.
             drop(socket.write_all(&answer).await);
             drop(socket.read_to_end(&mut Vec::new()).await);
         });
@@ -362,7 +349,7 @@ mod tests {
             false => Connection::open(&address, "test").await,
         };
         peer.abort();
-        opened.err().expect("no broker")
+        opened.err().expect("an error")
     }
 
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -370,7 +357,7 @@ mod tests {
         [&[kind, 0, 0][..], &length, payload, &[0xCE]].concat()
     }
 
-    /// Connection.Start with so many arrays in each other.
+    /// Connection.Start with `levels` nested arrays.
     fn start(levels: u32) -> Vec<u8> {
         let arrays: Vec<u8> =
             (0..levels).rev().flat_map(|level| [&b"A"[..], &(level * 5).to_be_bytes()].concat()).collect();
@@ -380,20 +367,20 @@ mod tests {
         frame(1, &[&[0, 10, 0, 10, 0, 9][..], &length, &table, lists].concat())
     }
 
-    /// Each level would take more than 2 KiB of a stack of 2 MiB: this process would end.
+    /// Parsed by lapin, each level would take more than 2 KiB of a stack of 2 MiB: the process would crash.
     #[tokio::test]
     async fn a_peer_that_is_no_broker_is_named_and_costs_nothing() {
         for (answer, expected) in [
-            (start(104_000), "it sent a frame of 520041 bytes, and 16384 is the most"),
+            (start(104_000), "it sent a frame of 520041 bytes; the limit is 16384"),
             (start(3_000), "nest more than 32 deep"),
             (frame(1, &[0, 50, 0, 10, 0, 0]), "a method that only clients send (50, 10)"),
-            (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "a byte that begins no frame of AMQP 0-9-1 (0x48)"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "a byte that does not begin an AMQP 0-9-1 frame (0x48)"),
         ] {
             for look in [false, true] {
                 let error = told_by(answer.clone(), look).await;
                 let message = error.to_string();
                 assert_eq!(error.reason(), Reason::BrokerUnreachable, "{message}");
-                assert!(message.contains(expected) && message.contains("correct host and port"), "{message}");
+                assert!(message.contains(expected) && message.contains("fix host and port"), "{message}");
             }
         }
     }

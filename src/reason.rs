@@ -1,13 +1,12 @@
-//! Every reason the product gives, in one enumeration: conditions, events, metrics, logs, parking
-//! headers and `/status` all take it from here, so one word means one thing everywhere.
-//! A reason must never carry data: it is a label, bounded by this list.
+//! All reasons that conditions, events, metrics, logs, parking headers and `/status` use. A reason carries no data,
+//! since metrics use it as a label: this list bounds the number of series.
 
 use prometheus_client::encoding::EncodeLabelValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{EnumIter, IntoStaticStr};
 
-/// A bounded, CamelCase reason, as Kubernetes conditions ask for (API conventions, "Conditions").
+/// A CamelCase reason, as Kubernetes conditions require (API conventions, "Conditions").
 #[derive(
     Clone,
     Copy,
@@ -23,7 +22,7 @@ use strum::{EnumIter, IntoStaticStr};
     Serialize,
 )]
 pub enum Reason {
-    // A message's own fault: it is parked.
+    // Faults of a message: it is parked.
     BodyTooLarge,
     CrashingMessage,
     DecoderPanicked,
@@ -38,7 +37,7 @@ pub enum Reason {
     ObjectExists,
     UnknownFormat,
     UnsupportedImage,
-    // The broker.
+    // RabbitMQ.
     AddressRefused,
     AuthenticationFailed,
     BrokerUnreachable,
@@ -92,7 +91,7 @@ pub enum Reason {
     PodsRefused,
     StatusUnreachable,
     Unschedulable,
-    // Scaling and the whole.
+    // Scaling, and the pipeline as a whole.
     AtMaximum,
     BacklogCounted,
     DepthUnknown,
@@ -110,7 +109,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason's name, as users see it.
+    /// The reason's name, such as `QueueNotFound`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }

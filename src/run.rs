@@ -1,6 +1,6 @@
-//! One pipeline on one host, without Kubernetes: reads the manifest that `kubectl apply` takes, puts the
-//! Secrets it names where a consumer pod would have them, and runs that consumer. It must never
-//! understand a field otherwise than a pod does, nor pass over one without a word.
+//! `image-pipeline run`: runs one pipeline on a host without Kubernetes. Reads the manifest that `kubectl apply` takes,
+//! places its Secrets as a consumer pod would have them mounted, and runs the consumer. Fields that only the operator
+//! uses are logged.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,11 +21,11 @@ pub mod secrets;
 use manifest::ManifestError;
 
 const EXAMPLES: &str = "\
-Secrets: each Secret that the manifest names is a directory of its name below --secrets, with a file a
-key, as Kubernetes mounts it. Changed files count at the next use. Without destination.s3.credentialsSecret
-the store's credentials come from AWS_ACCESS_KEY_ID and the like, from the shared config files, or from
-the host's own identity. BROKER_HOST, BROKER_PORT, BROKER_USERNAME and BROKER_PASSWORD, if BROKER_HOST is
-set, take the place of the Secret that says where the broker is.
+Secrets: for each Secret that the manifest names, --secrets contains a directory of that name with one
+file per key, as Kubernetes mounts it. Changed files are read at the next use. Without
+destination.s3.credentialsSecret the S3 credentials come from AWS_ACCESS_KEY_ID and related variables, from
+the shared AWS config files, or from the identity of the host. If BROKER_HOST is set, BROKER_HOST,
+BROKER_PORT, BROKER_USERNAME and BROKER_PASSWORD replace the Secret with the RabbitMQ address.
 
 Example:
   image-pipeline run --file pipeline.yaml --secrets /etc/image-pipeline/secrets
@@ -33,19 +33,19 @@ Example:
 
 /// Run one ImagePipeline on this host, without Kubernetes
 ///
-/// One process reads the queue and stores the images; spec.consumer.concurrency says how many at once.
-/// What the operator does with a number of pods (spec.scaling, spec.replicas, spec.paused) has no
-/// meaning here, and is said to have none.
+/// One process consumes the queue and stores the images, spec.consumer.concurrency of them in parallel.
+/// Fields that only the operator uses (such as spec.scaling, spec.replicas and spec.paused) have no effect;
+/// the log names those that are set.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The manifest, in YAML, with one ImagePipeline
+    /// Manifest in YAML with exactly one ImagePipeline
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
-    /// Directory of the Secrets that the manifest names
+    /// Directory with the Secrets that the manifest names
     #[arg(long, env = "SECRETS", value_name = "DIR", default_value = names::SECRETS_MOUNT)]
     pub secrets: PathBuf,
-    /// Directory that may be lost when the host restarts, for links to the Secrets
+    /// Directory for links to the Secrets; need not survive a restart of the host
     #[arg(long, env = "RUNTIME_DIRECTORY", value_name = "DIR", default_value = "/run/image-pipeline")]
     pub runtime: PathBuf,
     /// Address for /livez, /readyz, /metrics and /status
@@ -53,37 +53,28 @@ pub struct Args {
     pub listen: SocketAddr,
 }
 
-/// The pipeline can't be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The manifest is none.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// A directory can't be made ready.
-    #[error("{path:?} can't be made ready ({option}): {source}")]
+    #[error("can't prepare {path:?} ({option}): {source}")]
     Directory {
-        /// What was to be made.
         path: PathBuf,
-        /// The option to change.
+        /// The command-line option that sets the path.
         option: &'static str,
-        /// Why it can't.
         source: io::Error,
     },
-    /// The consumer can't start.
     #[error(transparent)]
     Consumer(#[from] consumer::Error),
 }
 
-/// Consumes until `stop`, then finishes what it holds and returns.
-///
-/// # Errors
-/// The manifest is none, a directory can't be written, or the consumer can't start.
+/// Consumes until `stop` is canceled, then finishes the messages that it holds.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let (version, revision) = (version::VERSION, version::REVISION);
     info!(version, revision, manifest = %args.file.display(), "reading the manifest");
     let (pipeline, without_meaning) = manifest::read(&args.file)?;
     for field in without_meaning {
-        warn!(field, "this field is for the operator, and has no meaning on one host");
+        warn!(field, "ignoring a field that only the operator uses");
     }
     let secrets = args.runtime.join("secrets");
     let unmade = |option| move |(path, source)| Error::Directory { path, option, source };

@@ -1,6 +1,5 @@
-//! What one consumer is told to do: the parts of the spec that are a consumer's, as the controller
-//! writes them into a pod and the consumer reads them. It must never hold what does not concern the
-//! consumer: a change of it replaces the pods.
+//! The parts of the spec that a consumer needs. The controller writes them into the pod template as JSON, so every
+//! change of an `Assignment` replaces the pods: fields that do not concern a consumer stay out.
 
 use std::str::FromStr;
 
@@ -13,23 +12,17 @@ use super::image::ImageSettings;
 use super::message::MessageFormat;
 use super::source::Source;
 
-/// The parts of an ImagePipeline's spec that concern a consumer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Assignment {
-    /// Where messages come from.
     pub source: Source,
-    /// How they carry an image.
     #[serde(default)]
     pub message: MessageFormat,
-    /// How it becomes a PNG.
     #[serde(default)]
     pub image: ImageSettings,
-    /// Where it goes.
     pub destination: Destination,
-    /// What becomes of those that can't.
     #[serde(default)]
     pub failures: Failures,
-    /// Images at once; from the CPU limit if absent.
+    /// Images processed in parallel. `None`: derived from the CPU limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u16>,
 }
@@ -51,7 +44,7 @@ impl From<&ImagePipelineSpec> for Assignment {
     }
 }
 
-/// From JSON.
+/// Parses JSON.
 impl FromStr for Assignment {
     type Err = serde_json::Error;
 

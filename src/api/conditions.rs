@@ -1,31 +1,29 @@
-//! The condition types of an ImagePipeline: the one place that names them.
-//! It must not decide when one is true; `controller/status` does.
+//! The condition types of an ImagePipeline. `controller/status` decides their values.
 
 use strum::{EnumIter, IntoStaticStr};
 
-/// Condition types, in the order in which they are shown.
+/// Condition types, in the order in which the status lists them.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, Hash, IntoStaticStr, Ord, PartialEq, PartialOrd)]
 pub enum ConditionType {
-    /// The whole: true when nothing below is wrong.
+    /// Summary: true when no condition below reports a fault.
     Ready,
-    /// The controller has a session with the broker.
+    /// The operator is connected to RabbitMQ.
     BrokerReachable,
-    /// The queue exists.
     QueueFound,
-    /// The consumers can store.
+    /// The consumers can upload to S3.
     StorageAvailable,
-    /// The consumers can park.
+    /// The consumers can publish to the parking queue.
     ParkingAvailable,
-    /// The pods that are wanted run and consume.
+    /// The desired pods run and consume.
     ConsumersAvailable,
-    /// The size follows the queue.
+    /// The number of pods follows the backlog.
     ScalingActive,
-    /// The size wanted is beyond the maximum.
+    /// The backlog needs more pods than `scaling.maxReplicas`.
     ScalingLimited,
 }
 
 impl ConditionType {
-    /// The type's name, as users see it.
+    /// The type's name, such as `BrokerReachable`.
     pub fn as_str(self) -> &'static str {
         self.into()
     }

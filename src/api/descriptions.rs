@@ -1,11 +1,11 @@
-//! How doc comments read as descriptions of the schema, which `kubectl explain` shows: as paragraphs that
-//! flow, each field with its default. It must never say what the schema does not.
+//! Turns doc comments into the descriptions of the CRD's schema: joins the lines of each paragraph and appends the
+//! field's default.
 
 use schemars::Schema;
 use schemars::transform::transform_subschemas;
 use serde_json::Value;
 
-/// Joins the lines of every paragraph: those of a doc comment end where the source is full.
+/// Joins the lines of each paragraph: the line breaks of a doc comment are those of the source file.
 pub(super) fn flow(schema: &mut Schema) {
     if let Some(description) = schema.get("description").and_then(Value::as_str).map(flowing) {
         schema.insert("description".to_owned(), description.into());
@@ -13,7 +13,7 @@ pub(super) fn flow(schema: &mut Schema) {
     transform_subschemas(&mut flow, schema);
 }
 
-/// Adds to the description of every field its default.
+/// Appends each field's default to its description.
 pub(super) fn tell_defaults(schema: &mut Schema) {
     let described = schema.get("description").and_then(Value::as_str);
     if let (Some(description), Some(default)) = (described, schema.get("default").and_then(shown)) {
@@ -29,7 +29,7 @@ fn flowing(description: &str) -> String {
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
-/// A default of several fields stands at each of them.
+/// `None` for a default that is an object: each of its fields shows its own default.
 fn shown(default: &Value) -> Option<String> {
     match default {
         Value::Bool(_) | Value::Number(_) => Some(default.to_string()),

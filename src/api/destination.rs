@@ -1,5 +1,5 @@
-//! `spec.destination`: where images go, and as what. Its doc comments are what `kubectl explain`
-//! shows. It must never let a Secret of another namespace be named.
+//! `spec.destination`: the S3 bucket and the properties of the objects stored in it. Secrets are referenced by name
+//! only, in the ImagePipeline's own namespace (tests/contract/crd.rs checks it).
 
 use std::collections::BTreeMap;
 
@@ -9,152 +9,164 @@ use serde::{Deserialize, Serialize};
 
 use super::source::SecretReference;
 
-/// Where the images go.
+/// The bucket that the pipeline stores images in.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Destination {
-    /// An S3 bucket, on AWS or any store that speaks its protocol.
+    /// An S3 bucket, on AWS or in any S3-compatible store.
     pub s3: S3Destination,
 }
 
-/// An S3 bucket.
+/// An S3 bucket, on AWS or in any S3-compatible store.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.prefix) || !self.prefix.startsWith('/') && !self.prefix.matches('(^|/)[.][.]?(/|$)')")
-    .message("destination.s3.prefix must not begin with / nor have . or .. as a segment"))]
+    .message("destination.s3.prefix must not begin with / or contain a segment . or .."))]
 #[x_kube(validation = Rule::new("self.keyTemplate.matches('^([^{}]|[{](name|stem|digest|year|month|day|hour|metadata[.][A-Za-z0-9_-]+)[}])+$')")
-    .message("destination.s3.keyTemplate has an unknown field; it takes {name}, {stem}, {digest}, {year}, {month}, {day}, {hour} and {metadata.FIELD}"))]
+    .message("destination.s3.keyTemplate has an unknown field; supported fields: {name}, {stem}, {digest}, {year}, {month}, {day}, {hour} and {metadata.FIELD}"))]
 #[x_kube(validation = Rule::new("!self.keyTemplate.matches('(^|/)[.]?[.]?(/|$)')")
-    .message("destination.s3.keyTemplate must not begin or end with / nor have an empty segment, . or .."))]
+    .message("destination.s3.keyTemplate must not begin or end with / or contain a segment that is empty, . or .."))]
 #[x_kube(validation = Rule::new("self.onConflict != 'ContentAddressed' || self.keyTemplate.contains('{digest}')")
     .message("destination.s3.onConflict ContentAddressed needs {digest} in destination.s3.keyTemplate, for example {stem}-{digest}.png"))]
 pub struct S3Destination {
-    /// The bucket. It must exist.
+    /// Name of the bucket. The bucket must exist.
     #[schemars(length(min = 3, max = 63), regex(pattern = "^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
     pub bucket: String,
-    /// Put before every image name to make the object's key, as it stands: end it with `/` for a
-    /// folder.
+    /// Prefix of every object key, prepended verbatim to the expanded `keyTemplate`. End it with `/` to
+    /// get a folder, for example `segmented/`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512))]
     pub prefix: String,
-    /// What follows the prefix in an object's key. Fields: `{name}`, the image's name; `{stem}`, the
-    /// name without its extension; `{digest}`, the digest of the pixels (64 hexadecimal digits);
-    /// `{year}`, `{month}`, `{day}`, `{hour}` of the message's AMQP timestamp, in UTC;
-    /// `{metadata.FIELD}`, a field beside the image's name in the message, with `Raw` a header. Never
-    /// the clock: a message that is processed again must have the same key. A message that lacks
-    /// what is asked for can never succeed.
+    /// Template of the object key, after the prefix. Fields: `{name}`, the image's name; `{stem}`, the
+    /// name without its extension; `{digest}`, the BLAKE3 digest of the pixels (64 hexadecimal digits);
+    /// `{year}`, `{month}`, `{day}` and `{hour}` of the message's AMQP timestamp, in UTC;
+    /// `{metadata.FIELD}`, a field of the JSON object that holds the image's name or, if
+    /// `message.encoding` is `Raw`, a message header. No field depends on the current time, so a
+    /// redelivered message gets the same key. A message that lacks a value of the template is handled
+    /// according to `failures.policy`. Example: `{year}/{month}/{stem}-{digest}.png`.
     #[serde(default = "default_key_template")]
     #[schemars(length(min = 1, max = 512))]
     pub key_template: String,
-    /// The bucket's region.
+    /// AWS region of the bucket, such as `eu-west-1`.
     #[serde(default = "default_region")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[a-z0-9-]+$"))]
     pub region: String,
-    /// The store's URL, for stores other than AWS, for example `http://s3.storage.svc:7070`.
-    /// Absent: AWS. The variables HTTP_PROXY and HTTPS_PROXY are not used.
+    /// URL of an S3-compatible store, for example `http://s3.storage.svc:7070`. If absent, AWS is used.
+    /// The environment variables HTTP_PROXY and HTTPS_PROXY are ignored.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512), regex(pattern = "^(https?://[^/?#@\\s]+/?)?$"))]
     pub endpoint: String,
-    /// Address the bucket as `endpoint/bucket` instead of `bucket.endpoint`. Most stores other than
-    /// AWS need it: they have no host of their own for each bucket.
+    /// Addresses the bucket as `endpoint/bucket` (path style) instead of `bucket.endpoint`. Most stores
+    /// other than AWS need `true`, since they have no host name for each bucket.
     #[serde(default)]
     pub force_path_style: bool,
-    /// TLS with the store, where its certificate comes from an authority of your own.
+    /// TLS settings of the connection to S3. Needed only if a private CA issued the certificate of the
+    /// endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<StoreTls>,
-    /// A Secret with the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and optionally
-    /// `AWS_SESSION_TOKEN`. Absent: the identity of the pod or its node.
+    /// Secret with the S3 credentials: the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and
+    /// optionally `AWS_SESSION_TOKEN`. If absent, the pods use the identity of their ServiceAccount or node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<SecretReference>,
-    /// What happens when the bucket has an object of the same key already. `Overwrite`: the new image
-    /// replaces it; of two different images of one name the one processed last stays, which after an outage
-    /// may be the older one. `Fail`: the object stays; a message with the same PNG counts as stored, and a
-    /// message with another one can never succeed. `ContentAddressed`: as `Fail`, for keys that contain
-    /// `{digest}`, so that different images never meet. The last two need a store that refuses to replace
-    /// an object (`If-None-Match`), and the permission to read it (`s3:GetObject`). Each pod verifies the
-    /// first with its first image, which it stores twice.
+    /// What happens if the bucket already has an object with the same key.
+    ///
+    /// `Overwrite` replaces the object. If two different images have the same key, the image that is
+    /// processed last stays; after an outage that can be the older image. `Fail` keeps the object: a
+    /// message with an identical PNG counts as stored, a message with a different PNG is handled according
+    /// to `failures.policy`. `ContentAddressed` is `Fail` for keys that contain `{digest}`, where two
+    /// different images never have the same key.
+    ///
+    /// `Fail` and `ContentAddressed` need a store that supports conditional writes (`If-None-Match`), and
+    /// the permission `s3:GetObject`. Each pod verifies the support with its first image, which it uploads
+    /// twice.
     #[serde(default)]
     pub on_conflict: OnConflict,
-    /// Encryption at rest. Absent: as the bucket says.
+    /// Server-side encryption of the objects. If absent, the default of the bucket applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_side_encryption: Option<ServerSideEncryption>,
-    /// The objects' storage class, such as `STANDARD_IA`. Absent: the store's default.
+    /// Storage class of the objects, such as `STANDARD_IA`. If absent, the default of the store applies.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64), regex(pattern = "^[A-Z0-9_]*$"))]
     pub storage_class: String,
-    /// Tags of every object. They need the permission `s3:PutObjectTagging`.
+    /// Tags of every object: at most 10, with keys of 1 to 128 characters. Needs the permission
+    /// `s3:PutObjectTagging`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "tags_schema")]
     pub tags: BTreeMap<String, String>,
-    /// Metadata of every object, at most 1024 bytes of names and values, beside what says where it comes
-    /// from: `image-pipeline-digest`, the digest of the pixels, and, where the message has them,
-    /// `image-pipeline-message-id`, its AMQP message id, percent-encoded, and
-    /// `image-pipeline-traceparent`, its header `traceparent` (W3C Trace Context). Names that begin with
-    /// `image-pipeline-` are refused, so neither takes the other's place.
+    /// User metadata of every object: at most 1024 bytes of names and values. Names consist of lowercase
+    /// letters, digits and hyphens, at most 64 characters.
+    ///
+    /// The consumers add metadata about the origin of the object: `image-pipeline-digest`, the digest of the
+    /// pixels; `image-pipeline-message-id`, the AMQP message id, percent-encoded; and
+    /// `image-pipeline-traceparent`, the message header `traceparent` (W3C Trace Context). The last two are
+    /// absent if the message does not have them. Names that begin with `image-pipeline-` are therefore
+    /// reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "metadata_schema")]
     pub metadata: BTreeMap<String, String>,
-    /// The objects' Cache-Control header. Absent: none.
+    /// `Cache-Control` header of the objects, for example `max-age=3600`. If absent, no header is set.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256), regex(pattern = "^[ -~]*$"))]
     pub cache_control: String,
-    /// The checksum that is sent with every object, for the store to verify. `Auto`: CRC32 for AWS;
-    /// for other stores none, since some refuse what they don't know. A bucket with Object Lock needs one.
+    /// Checksum that is sent with every object, for S3 to verify. `Auto` is CRC32 for AWS and none for
+    /// other stores, since some reject checksum headers. A bucket with Object Lock needs a checksum.
     #[serde(default)]
     pub checksum: Checksum,
-    /// The account, 12 digits, that must own the bucket; the store refuses the object otherwise.
-    /// Absent: whoever owns it.
+    /// AWS account that must own the bucket, as 12 digits. S3 rejects the upload if another account owns
+    /// the bucket. If absent, the owner is not checked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(regex(pattern = "^([0-9]{12})?$"))]
     pub expected_bucket_owner: String,
 }
 
-/// TLS with the store.
+/// TLS settings of the connection to S3.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreTls {
-    /// A Secret with the key `ca.crt`: the authorities, in PEM, that the store's certificate may
-    /// come from, beside those that the image knows.
+    /// Secret with the key `ca.crt`: CA certificates in PEM format. They are trusted in addition to the CA
+    /// certificates of the container image.
     pub ca_secret: SecretReference,
 }
 
-/// What happens when an object of the same key is there already.
+/// What happens if the bucket already has an object with the same key.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum OnConflict {
-    /// It is replaced.
+    /// The new image replaces the object.
     #[default]
     Overwrite,
-    /// It stays; another image of the name can never succeed.
+    /// The object stays. A message with a different image is handled according to `failures.policy`.
     Fail,
-    /// It has the same pixels, since the key contains their digest.
+    /// The object stays. It has the same pixels, since the key contains their digest.
     ContentAddressed,
 }
 
-/// Encryption at rest.
+/// Server-side encryption of the objects.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.kmsKeyId) || self.algorithm == 'aws:kms'")
-    .message("destination.s3.serverSideEncryption.kmsKeyId needs the algorithm aws:kms"))]
+    .message("destination.s3.serverSideEncryption.kmsKeyId requires algorithm aws:kms"))]
 pub struct ServerSideEncryption {
-    /// `AES256`, with a key of the store's (SSE-S3), or `aws:kms`, with one of AWS KMS (SSE-KMS).
+    /// Encryption algorithm: `AES256` uses keys that S3 manages (SSE-S3), `aws:kms` a key of AWS KMS
+    /// (SSE-KMS).
     pub algorithm: EncryptionAlgorithm,
-    /// The KMS key: its id, ARN or alias. Absent: the account's default key for S3.
+    /// KMS key: an id, ARN or alias. Allowed only with `aws:kms`. If absent, the default key of the account
+    /// for S3 is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub kms_key_id: Option<String>,
 }
 
-/// How objects are encrypted at rest.
+/// Algorithm of the server-side encryption.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum EncryptionAlgorithm {
-    /// With a key of the store's.
+    /// SSE-S3: keys that S3 manages.
     #[serde(rename = "AES256")]
     Aes256,
-    /// With a key of AWS KMS.
+    /// SSE-KMS: a key of AWS KMS.
     #[serde(rename = "aws:kms")]
     AwsKms,
 }
 
-/// The checksum that is sent with an object.
+/// Checksum that is sent with an object.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Checksum {
     /// CRC32 for AWS, none for other stores.
@@ -169,7 +181,7 @@ pub enum Checksum {
     /// SHA-256.
     #[serde(rename = "SHA256")]
     Sha256,
-    /// None, unless the store demands one.
+    /// No checksum, unless the operation requires one.
     None,
 }
 
@@ -181,7 +193,7 @@ fn default_key_template() -> String {
     "{name}".to_owned()
 }
 
-/// S3's own limits: ten tags, 128 and 256 characters.
+/// The limits of S3: 10 tags, keys of 128 characters, values of 256 characters.
 fn tags_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -189,13 +201,13 @@ fn tags_schema(_: &mut SchemaGenerator) -> Schema {
         "additionalProperties": { "type": "string", "maxLength": 256 },
         "x-kubernetes-validations": [{
             "rule": "self.all(key, key.size() >= 1 && key.size() <= 128)",
-            "message": "destination.s3.tags has a key that is empty or longer than 128 characters"
+            "message": "destination.s3.tags must have keys of 1 to 128 characters"
         }]
     })
 }
 
-/// Names that are HTTP header names, and text that a header can hold. S3 takes 2048 bytes in all, of
-/// which 956 are for the digest, the longest message id and a trace.
+/// Names must be HTTP header names, and values printable ASCII. S3 allows 2048 bytes in total; the consumer's own
+/// entries need up to 956 of them (digest, longest message id, traceparent).
 fn metadata_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -204,11 +216,11 @@ fn metadata_schema(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [
             {
                 "rule": "self.all(key, key.matches('^[a-z0-9][a-z0-9-]{0,63}$') && !key.startsWith('image-pipeline-'))",
-                "message": "destination.s3.metadata has a key that is not of lower-case letters, digits and hyphens, at most 64, or begins with image-pipeline-"
+                "message": "destination.s3.metadata must have keys of 1 to 64 lowercase letters, digits and hyphens that do not begin with image-pipeline-"
             },
             {
                 "rule": "self.map(key, key.size() + self[key].size()).sum() <= 1024",
-                "message": "destination.s3.metadata has more than 1024 bytes of names and values; S3 takes 2048 with those that say where an object comes from"
+                "message": "destination.s3.metadata has more than 1024 bytes of names and values; S3 allows 2048 bytes, including the metadata that consumers add"
             }
         ]
     })

@@ -1,5 +1,4 @@
-//! `spec.failures`: what happens to messages that can never succeed, and how long others are held.
-//! Its doc comments are what `kubectl explain` shows. It must hold no behaviour beyond defaults.
+//! `spec.failures`: what happens to messages that can never be stored, and how long messages are held during an outage.
 
 use kube::core::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -7,48 +6,53 @@ use serde::{Deserialize, Serialize};
 
 use super::quantities::duration_schema;
 
-/// What happens to a message that can never succeed: broken JSON, base64, image or name. Trouble
-/// with the store or the broker is never a message's fault: such messages are kept.
+/// What happens to a message that can never be stored, because its JSON, base64, image or name is
+/// invalid. Faults of S3 or RabbitMQ do not count: the message is held and retried.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failures {
-    /// `Park`: it is published, unchanged, to the parking queue with the reason in its headers; it
-    /// is acknowledged once the broker has confirmed that, so nothing is lost. `DeadLetter`: it is
-    /// rejected, and the queue's own dead-letter exchange has it; a queue without one loses it, and
-    /// a classic queue may lose it on the way. `Discard`: it is acknowledged and lost, with a line
-    /// in the log and a count in the metrics.
+    /// What the consumer does with a message that can never be stored.
+    ///
+    /// `Park` publishes the message to the parking queue, with the body unchanged and the reason in the
+    /// headers, and acknowledges it after RabbitMQ has confirmed the copy; no message is lost. `DeadLetter`
+    /// rejects the message, and RabbitMQ routes it to the dead-letter exchange of the queue. Without a
+    /// dead-letter exchange the message is lost, and a classic queue can lose it on the way. `Discard`
+    /// acknowledges the message: it is lost, and only logged and counted in the metrics.
     #[serde(default)]
     pub policy: FailurePolicy,
-    /// The parking queue, in the source's virtual host. A consumer declares a queue that does not exist: as a
-    /// quorum queue where the broker offers them, otherwise as a durable classic queue. An existing queue is used
-    /// unchanged. Absent: the source queue's name followed by `.parked`.
+    /// Name of the parking queue, in the virtual host of the source queue. If the queue does not exist, a
+    /// consumer declares it as a quorum queue or, if RabbitMQ has no quorum queues, as a durable classic
+    /// queue. An existing queue is used unchanged. If absent, the name is that of the source queue followed
+    /// by `.parked`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 255))]
     pub parking_queue: String,
-    /// The source queue's own delivery limit: `x-delivery-limit` of a quorum queue, 20 unless it or a policy
-    /// sets it. The broker drops or dead-letters a message that was returned more often. The consumer acts at
-    /// half of it.
+    /// Delivery limit of the source queue: set it to the `x-delivery-limit` of the queue or its policy.
+    /// RabbitMQ drops or dead-letters a message that is returned to a quorum queue more often than that
+    /// (20 times by default). The consumer acts at half of the limit.
     #[serde(default = "default_delivery_limit")]
     #[schemars(range(min = 2, max = 1_000_000))]
     pub delivery_limit: u32,
-    /// How long a message is held from its first failure on while S3, or the parking queue, takes nothing: a
-    /// duration such as `15m`. Meanwhile the consumer takes no more messages. Then it returns all but one to the
-    /// queue, once, and retries with that one until S3 takes it. It must be less than the broker's delivery
-    /// acknowledgement timeout (30 minutes by default), which would return the messages again and again.
+    /// How long a consumer holds its messages while S3 or the parking queue is unavailable: a duration from
+    /// `1s` to `24h`, such as `15m`, counted from a message's first failure. Meanwhile the consumer takes no
+    /// further messages. When the time is over, it returns all messages but one to the queue, once, and
+    /// retries the remaining message until S3 accepts it. The value must be less than the delivery
+    /// acknowledgement timeout of RabbitMQ (30 minutes by default); otherwise RabbitMQ returns the messages
+    /// again and again.
     #[serde(default = "default_holding_time")]
     #[schemars(schema_with = "holding_time_schema")]
     pub holding_time: Duration,
 }
 
-/// What happens to a message that can never succeed.
+/// What happens to a message that can never be stored.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum FailurePolicy {
-    /// It goes to the parking queue.
+    /// Publish it to the parking queue.
     #[default]
     Park,
-    /// It goes wherever the queue's dead letters go.
+    /// Reject it: RabbitMQ routes it to the dead-letter exchange of the queue, if there is one.
     DeadLetter,
-    /// It is lost.
+    /// Acknowledge it: the message is lost.
     Discard,
 }
 

@@ -1,46 +1,46 @@
-//! `spec.image`: how an image becomes a PNG. Its doc comments are what `kubectl explain` shows. It
-//! must hold no behaviour beyond defaults.
+//! `spec.image`: how an image is converted to PNG.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How an image becomes the PNG that is stored. PNG, JPEG, TIFF, WebP and BMP are read; the pixels stored are those
-/// decoded. An image of a kind that is not read, such as a TIFF with a near infrared band, is parked as
-/// `UnsupportedImage`, with what was found.
+/// How an image is converted to the PNG that is stored. Input formats are PNG, JPEG, TIFF, WebP and BMP. The
+/// decoded pixels are stored unchanged. An unsupported variant of a format, such as a TIFF with a near
+/// infrared band, is handled according to `failures.policy`, with the reason `UnsupportedImage`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageSettings {
-    /// What the PNG is made for: `Fast`, the least CPU; `Balanced`, a file as small as common
-    /// libraries write by default, for more CPU; `Smallest`, the smallest file, for much more.
+    /// Trade-off between CPU time and file size. `Fast` uses the least CPU time. `Balanced` uses more and
+    /// writes files about as small as common PNG libraries do by default. `Smallest` uses the most CPU time
+    /// and writes the smallest files.
     pub encoding: PngEncoding,
-    /// `Always`: every image is encoded anew. `WhenNotPng`: an image that is a PNG already is
-    /// decoded to the last pixel, all checksums included, and then stored as it came.
+    /// Which images are encoded again. `Always` encodes every image. `WhenNotPng` stores an image that is
+    /// already a PNG unchanged, after decoding it completely and verifying all of its checksums.
     pub reencode: Reencode,
-    /// The most pixels (width × height) an image may have, judged from its header before any pixel
-    /// is decoded; one with more can never succeed.
+    /// Maximum number of pixels (width × height) of an image, checked against the image's header before
+    /// decoding. An image with more pixels is handled according to `failures.policy`.
     #[schemars(range(min = 1, max = 1000000000))]
     pub max_pixels: u32,
 }
 
-/// What a PNG is made for.
+/// Trade-off between CPU time and file size of a PNG.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum PngEncoding {
-    /// The least CPU.
+    /// The least CPU time.
     #[default]
     Fast,
-    /// A smaller file for more CPU.
+    /// Smaller files, more CPU time.
     Balanced,
-    /// The smallest file for much more CPU.
+    /// The smallest files, the most CPU time.
     Smallest,
 }
 
-/// Which images are encoded anew.
+/// Which images are encoded again.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Reencode {
-    /// All.
+    /// All images.
     #[default]
     Always,
-    /// Those that are no PNG; a PNG is verified and stored as it came.
+    /// Images other than PNG. A PNG is verified and stored unchanged.
     WhenNotPng,
 }
 

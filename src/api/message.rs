@@ -1,34 +1,34 @@
-//! `spec.message`: how a message carries an image and its name. Its doc comments are what `kubectl
-//! explain` shows. It must hold no behaviour beyond defaults.
+//! `spec.message`: the format of a message.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a message carries its image and the image's name. By default as
-/// `{"image": "<base64>", "image_metadata": {"image_name": "<name>"}}`; further fields are allowed.
+/// The format of a message: where it holds the image and the image's name. The default format is
+/// `{"image": "<base64>", "image_metadata": {"image_name": "<name>"}}`; additional fields are ignored.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(self.namePath + '/').startsWith(self.imagePath + '/') && !(self.imagePath + '/').startsWith(self.namePath + '/')")
-    .message("message.imagePath and message.namePath must be two different fields, neither within the other"))]
+    .message("message.imagePath and message.namePath must be different fields, and neither may contain the other"))]
 pub struct MessageFormat {
-    /// `Json`: the body is a JSON object with the image in base64. `Raw`: the body is the image
-    /// file, and its name is in the header `image_name`; a quarter less to send.
+    /// Encoding of the message body. `Json`: the body is a JSON object that holds the image in base64.
+    /// `Raw`: the body is the image file, and the header `image_name` holds the image's name. `Raw` bodies
+    /// are a quarter smaller.
     #[serde(default)]
     pub encoding: MessageEncoding,
-    /// Where in the JSON object the image is, as a JSON pointer (RFC 6901) through objects. Not
-    /// used with `Raw`.
+    /// JSON pointer (RFC 6901) to the image in the body, through objects only. Ignored if `encoding` is
+    /// `Raw`.
     #[serde(default = "default_image_path")]
     #[schemars(length(min = 2, max = 256), regex(pattern = "^(/([^/~]|~[01])+)+$"))]
     pub image_path: String,
-    /// Where in the JSON object the image's name is, as a JSON pointer through objects. Not used
-    /// with `Raw`.
+    /// JSON pointer (RFC 6901) to the image's name in the body, through objects only. Ignored if
+    /// `encoding` is `Raw`.
     #[serde(default = "default_name_path")]
     #[schemars(length(min = 2, max = 256), regex(pattern = "^(/([^/~]|~[01])+)+$"))]
     pub name_path: String,
 }
 
-/// What a message's body is.
+/// Encoding of the message body.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum MessageEncoding {
     /// A JSON object with the image in base64.

@@ -1,5 +1,5 @@
-//! Names that are derived from an ImagePipeline: children, labels, mounts. The one place for each,
-//! so that who writes a name and who reads it can't drift apart.
+//! Names derived from an ImagePipeline: child objects, labels, annotations, mounts and Secrets. Writers and readers of
+//! a name both use this module.
 
 use std::collections::BTreeMap;
 
@@ -9,34 +9,34 @@ use super::destination::Destination;
 use super::failures::Failures;
 use super::source::{RabbitmqClusterReference, RabbitmqSource, Source};
 
-/// The field manager of every write.
+/// The field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "image-pipeline";
-/// The annotation on consumer pods that makes the kubelet refresh mounted Secrets at once.
+/// Annotation on consumer pods. A change of it makes the kubelet refresh mounted Secrets immediately.
 pub const SECRETS_ANNOTATION: &str = "greench.dev/secrets";
-/// The annotation on the Deployment and its pods that holds the digest of what was asked for.
+/// Annotation on the Deployment and its pods: the digest of the desired pod template.
 pub const SPEC_ANNOTATION: &str = "greench.dev/spec-digest";
-/// The annotation on pods that Kubernetes reads when a ReplicaSet shrinks: the least goes first.
+/// Annotation on pods that Kubernetes reads when a ReplicaSet shrinks: it deletes the pod with the lowest cost first.
 pub const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
-/// The name of the consumer's container.
+/// Name of the container in a consumer pod.
 pub const CONTAINER: &str = "consumer";
 /// The port on which a consumer serves `/livez`, `/readyz`, `/metrics` and `/status`.
 pub const HTTP_PORT: u16 = 8080;
-/// Where Secrets are mounted in a consumer pod: a directory for each role, a file a key.
+/// Mount point of the Secrets in a consumer pod: a directory per role, a file per key.
 pub const SECRETS_MOUNT: &str = "/etc/image-pipeline/secrets";
-/// The label that says which ImagePipeline a child belongs to.
+/// Label with the name of the ImagePipeline that a child object belongs to.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
-/// The label of pods that is the end of their ReplicaSet's name.
+/// Label of pods with the hash that ends the name of their ReplicaSet.
 pub const POD_TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
-/// A label selector that matches every consumer pod of every pipeline.
+/// Label selector of the consumer pods of all pipelines.
 pub const CONSUMER_SELECTOR: &str =
     "app.kubernetes.io/name=image-pipeline-consumer,app.kubernetes.io/managed-by=image-pipeline";
 
-/// The consumer Deployment's name.
+/// Name of the consumer Deployment.
 pub fn deployment(pipeline: &str) -> String {
     format!("{pipeline}-consumer")
 }
 
-/// Labels of every child of a pipeline.
+/// Labels of every child object of a pipeline.
 pub fn labels(pipeline: &str) -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "image-pipeline-consumer"),
@@ -48,36 +48,36 @@ pub fn labels(pipeline: &str) -> BTreeMap<String, String> {
     .into()
 }
 
-/// The label selector that matches the consumer pods of one pipeline.
+/// Label selector of the consumer pods of one pipeline.
 pub fn selector(pipeline: &str) -> String {
     labels(pipeline).iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
-/// What a Secret is for. The name in lower case with hyphens is that of its directory and volume.
+/// What a Secret is used for. The name in kebab-case is the name of its directory and volume.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, Hash, IntoStaticStr, PartialEq)]
 #[strum(serialize_all = "kebab-case")]
 pub enum SecretRole {
-    /// Where the broker is, and who reads it.
+    /// Address and login of RabbitMQ.
     Broker,
-    /// Who reads it, where that is a Secret of its own.
+    /// Login for RabbitMQ, if `credentialsSecret` names a separate Secret.
     BrokerCredentials,
-    /// The authorities of the broker's certificate.
+    /// CA certificates for the connection to RabbitMQ.
     BrokerAuthority,
-    /// The certificate shown to the broker.
+    /// Client certificate for the connection to RabbitMQ.
     BrokerCertificate,
-    /// Who writes to the store.
+    /// S3 credentials.
     Store,
-    /// The authorities of the store's certificate.
+    /// CA certificates for the connection to S3.
     StoreAuthority,
 }
 
 impl SecretRole {
-    /// The name of the role's directory and volume.
+    /// Name of the role's directory and volume.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The field of the spec that names the Secret.
+    /// Path of the spec field that names the Secret.
     pub fn field(self) -> &'static str {
         match self {
             SecretRole::Broker => "source.rabbitmq.rabbitmqClusterReference",
@@ -90,7 +90,7 @@ impl SecretRole {
     }
 }
 
-/// The Secrets that a pipeline refers to, by what they are for.
+/// Names of the Secrets that a pipeline refers to, with their roles.
 pub fn secrets(source: &Source, destination: &Destination) -> Vec<(SecretRole, String)> {
     let (rabbitmq, s3) = (&source.rabbitmq, &destination.s3);
     let broker_tls = rabbitmq.tls.as_ref();
@@ -105,7 +105,7 @@ pub fn secrets(source: &Source, destination: &Destination) -> Vec<(SecretRole, S
     std::iter::once((SecretRole::Broker, broker_secret(&rabbitmq.rabbitmq_cluster_reference))).chain(named).collect()
 }
 
-/// The queue for messages that can never succeed.
+/// Name of the parking queue.
 pub fn parking_queue(source: &Source, failures: &Failures) -> String {
     match failures.parking_queue.as_str() {
         "" => format!("{}.parked", source.rabbitmq.queue),
@@ -113,7 +113,7 @@ pub fn parking_queue(source: &Source, failures: &Failures) -> String {
     }
 }
 
-/// The Secret that says who reads the broker.
+/// Name of the Secret with the RabbitMQ login.
 pub fn login_secret(source: &RabbitmqSource) -> String {
     match &source.credentials_secret {
         Some(secret) => secret.name.clone(),
@@ -121,7 +121,7 @@ pub fn login_secret(source: &RabbitmqSource) -> String {
     }
 }
 
-/// The Secret that says where the broker is.
+/// Name of the Secret with the RabbitMQ address.
 pub fn broker_secret(reference: &RabbitmqClusterReference) -> String {
     match (&reference.name, &reference.connection_secret) {
         (_, Some(secret)) => secret.name.clone(),

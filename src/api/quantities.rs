@@ -1,5 +1,4 @@
-//! Amounts as users write them: durations, numbers of bytes, Kubernetes quantities. It must accept
-//! nothing that its schema refuses.
+//! Amounts as users write them: durations, numbers of bytes, Kubernetes quantities, and their schemas.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -9,20 +8,18 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Bytes(u64);
 
-/// A text that is no number of bytes.
+/// The text is not a number of bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a number of bytes such as 64Ki or 16Mi, from 1 to 999Mi")]
+#[error("{0:?} is not a number of bytes from 1 to 999Mi, such as 64Ki or 16Mi")]
 pub struct NotBytes(String);
 
-/// A Kubernetes quantity: a whole number, or a text with a unit. Kubernetes' own type for both holds 32 bits,
-/// too few for bytes of memory.
+/// A Kubernetes quantity: an integer, or text with a unit. Kubernetes' own type, `IntOrString`, holds 32 bits: too few
+/// for bytes of memory.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, strum::Display)]
 #[serde(untagged)]
 pub enum Quantity {
-    /// As it stands.
     #[strum(to_string = "{0}")]
     Number(i64),
-    /// With a unit.
     #[strum(to_string = "{0}")]
     Text(String),
 }
@@ -31,12 +28,11 @@ const KIBI: u64 = 1 << 10;
 const MEBI: u64 = 1 << 20;
 
 impl Bytes {
-    /// So many mebibytes.
     pub const fn mebi(count: u16) -> Self {
         Self(count as u64 * MEBI)
     }
 
-    /// The number.
+    /// The number of bytes.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -69,20 +65,21 @@ impl From<Bytes> for String {
     }
 }
 
-/// A number of bytes in `field`. A rule, since a pattern that refuses is shown as it stands.
+/// The schema of a number of bytes in `field`. A CEL rule instead of a pattern, so that the API server's message is
+/// ours and not the regular expression.
 pub fn bytes_schema(field: &str) -> Schema {
     json_schema!({
         "type": "string",
         "maxLength": 32,
         "x-kubernetes-validations": [{
             "rule": "self.matches('^([1-9][0-9]{0,8}|[1-9][0-9]{0,5}Ki|[1-9][0-9]{0,2}Mi)$')",
-            "message": format!("{field} must be a number of bytes such as 512Ki or 16Mi, from 1 to 999Mi")
+            "message": format!("{field} must be a number of bytes from 1 to 999Mi, such as 512Ki or 16Mi")
         }]
     })
 }
 
-/// A duration in `field` as Go writes it, which CEL's `duration()` reads: `500ms`, `2s`, `1m30s`. One
-/// rule, whatever is wrong with it: of a text that is none, `duration()` would have its own to say.
+/// The schema of a duration in `field`, in the form that Go prints and CEL's `duration()` parses: `500ms`, `2s`,
+/// `1m30s`. A single rule checks form and limits: `duration()` on other text would fail with a message of its own.
 pub fn duration_schema(field: &str, least: &str, most: &str) -> Schema {
     let is_one = "self.matches('^([0-9]{1,6}([.][0-9]{1,9})?(ms|s|m|h))+$')";
     json_schema!({
@@ -95,17 +92,17 @@ pub fn duration_schema(field: &str, least: &str, most: &str) -> Schema {
     })
 }
 
-/// A number of pods that may be absent and is never null: the scale subresource asks for it so.
+/// The schema of an optional number of pods. Not nullable: the scale subresource requires an integer.
 pub fn replicas_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int32", "minimum": 0, "maximum": 1000 })
 }
 
-/// A number of messages that may be absent and is never null.
+/// The schema of an optional number of messages. Not nullable.
 pub fn messages_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 1_000_000 })
 }
 
-/// Kubernetes quantities by resource name; numbers are allowed where they are unambiguous.
+/// The schema of Kubernetes quantities by resource name; plain numbers are allowed.
 pub fn quantities_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",

@@ -1,5 +1,4 @@
-//! `spec.scaling`: how the size follows the queue. Its doc comments are what `kubectl explain`
-//! shows. It must hold no behaviour beyond defaults.
+//! `spec.scaling`: how the number of pods follows the backlog.
 
 use kube::KubeSchema;
 use kube::core::Duration;
@@ -8,46 +7,52 @@ use serde::{Deserialize, Serialize};
 
 use super::quantities::{duration_schema, messages_schema};
 
-/// How the number of consumer pods follows the queue. The backlog counts messages that are ready
-/// in the queue and those that the pods hold; a backlog that can't be read leaves the size as it is.
+/// How the number of consumer pods follows the backlog. The backlog is the number of messages that are
+/// ready in the queue or held by the pods. While it cannot be read, the number of pods does not change.
 #[derive(Clone, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.minReplicas <= self.maxReplicas")
-    .message("scaling.minReplicas is greater than scaling.maxReplicas"))]
+    .message("scaling.minReplicas must not be greater than scaling.maxReplicas"))]
 #[x_kube(validation = Rule::new("!has(self.drainWithin) || !has(self.messagesPerReplica)")
-    .message("scaling.drainWithin and scaling.messagesPerReplica exclude each other"))]
+    .message("scaling.drainWithin and scaling.messagesPerReplica are mutually exclusive; set one of them"))]
 pub struct Scaling {
-    /// The fewest consumer pods.
+    /// Minimum number of consumer pods. With 0, an empty queue has no pods.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1000))]
     pub min_replicas: i32,
-    /// The most consumer pods.
+    /// Maximum number of consumer pods.
     #[serde(default = "default_max_replicas")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
-    /// How much backlog one pod is for: the size wanted is the backlog divided by this, rounded up.
-    /// Absent, and without `drainWithin`: 50.
+    /// Backlog per pod, in messages: the number of pods is the backlog divided by this value, rounded up.
+    /// Mutually exclusive with `drainWithin`. If both are absent, 50.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "messages_schema")]
     pub messages_per_replica: Option<i32>,
-    /// In place of `messagesPerReplica`: the time within which the backlog is to be gone, as a
-    /// duration such as `60s`. The size wanted is the backlog divided by what one pod gets done in
-    /// this time, rounded up; what that is, the pods tell (messages per second of work over the last
-    /// half minute of it, the mean of the pods), and what they told last counts while there is none.
-    /// Until one has told, one pod is taken to be for 50 messages.
-    /// Remove `messagesPerReplica` with it: one that was once stored stays until it is set to null.
+    /// Time in which the pods are to process the backlog: a duration from `1s` to `24h`, such as `60s`. The
+    /// number of pods is the backlog divided by the messages that one pod processes in this time, rounded
+    /// up.
+    ///
+    /// The throughput of a pod is measured: messages per second over its last 30 seconds of work, averaged
+    /// over the pods. While no pod is at work, the last measurement applies; before the first measurement,
+    /// one pod counts for 50 messages.
+    ///
+    /// Mutually exclusive with `messagesPerReplica`. If that field is set, remove it in the same change, or
+    /// set it to null in a merge patch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "drain_within_schema")]
     pub drain_within: Option<Duration>,
-    /// How often the queue's depth is read, as a duration such as `2s`.
+    /// Interval at which the operator reads the depth of the queue: a duration from `500ms` to `5m`, such as
+    /// `2s`.
     #[serde(default = "default_poll_interval")]
     #[schemars(schema_with = "poll_interval_schema")]
     pub poll_interval: Duration,
-    /// How long a smaller size must have been enough before pods are removed, as a duration such
-    /// as `60s`; at least two readings of the depth must agree. Enough is what the backlog asks for,
-    /// and as many pods as keep up with what comes. Growing is immediate, and held while more pods
-    /// could not help: storage or the broker is down, or pods can't start. From none, one pod is
-    /// started even then, to find out.
+    /// How long fewer pods must have been sufficient before pods are removed: a duration from `0s` to `24h`,
+    /// such as `60s`. At least two readings of the depth must agree. A number of pods is sufficient if it
+    /// covers the backlog and keeps up with the arriving messages.
+    ///
+    /// Scaling up is immediate. It is held while more pods would not help: S3 or RabbitMQ is unavailable, or
+    /// pods cannot start. If no pod runs, one pod is started even then, to detect the recovery.
     #[serde(default = "default_scale_down_after")]
     #[schemars(schema_with = "scale_down_after_schema")]
     pub scale_down_after: Duration,

@@ -1,5 +1,5 @@
-//! `spec.source`: where messages come from, and who reads them. Its doc comments are what `kubectl
-//! explain` shows. It must never let a Secret of another namespace be named.
+//! `spec.source`: the queue and the connection to RabbitMQ. Secrets are referenced by name only, in the ImagePipeline's
+//! own namespace (tests/contract/crd.rs checks it).
 
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -7,89 +7,91 @@ use serde::{Deserialize, Serialize};
 
 use super::quantities::{Bytes, bytes_schema};
 
-/// Where the messages come from.
+/// The queue that the pipeline consumes.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Source {
-    /// A RabbitMQ queue.
+    /// A RabbitMQ queue, consumed over AMQP 0-9-1.
     pub rabbitmq: RabbitmqSource,
 }
 
-/// A RabbitMQ queue, read over AMQP 0-9-1.
+/// A RabbitMQ queue, consumed over AMQP 0-9-1.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RabbitmqSource {
-    /// The queue to read. It must exist: it is never created, so that its type and arguments stay
-    /// the choice of whoever owns it. Classic and quorum queues work.
+    /// Name of the queue, at most 255 bytes. The queue must exist, as a classic or quorum queue: the pipeline
+    /// never declares it, so that its owner chooses type and arguments.
     #[schemars(length(min = 1, max = 255))]
     pub queue: String,
-    /// The virtual host that holds the queue.
+    /// Virtual host of the queue.
     #[serde(default = "default_vhost")]
     #[schemars(length(min = 1, max = 255))]
     pub vhost: String,
-    /// How the broker is found: exactly one of `name` and `connectionSecret`.
+    /// Reference to the RabbitMQ cluster. Set exactly one of `name` and `connectionSecret`.
     pub rabbitmq_cluster_reference: RabbitmqClusterReference,
-    /// A Secret with the keys `username` and `password` to use in place of those in the broker's
-    /// Secret, for example the one that RabbitMQ's topology operator writes for a User.
+    /// Secret with the keys `username` and `password`. They replace those in the Secret of
+    /// `rabbitmqClusterReference`. The Messaging Topology Operator writes such a Secret for each User.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<SecretReference>,
-    /// Speak TLS with the broker. Present: TLS, by default on port 5671. Absent: plain TCP, by
-    /// default on port 5672, unless the Secret has no `host` and its `uri` begins with `amqps:`.
+    /// TLS settings of the connection to RabbitMQ. If present, even if empty, the connection uses TLS, on
+    /// port 5671 by default. If absent, it uses plain TCP, on port 5672 by default, unless the Secret has no
+    /// `host` and a `uri` that begins with `amqps:`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<BrokerTls>,
-    /// The most messages that one pod holds at once: sent to it by the broker and not acknowledged
-    /// yet. Absent: two more than twice the concurrency, and fewer where so many bodies of the largest
-    /// size would fill 40 % of the memory limit.
+    /// Prefetch count (`basic.qos`) of a pod: the maximum number of unacknowledged messages that it holds.
+    /// If absent, twice the concurrency plus 2, or fewer if that many bodies of the maximum size would fill
+    /// more than 40 % of the memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2000))]
     pub prefetch: Option<u16>,
-    /// The largest body that is taken, such as `16Mi` or `512Ki`; a larger one can never succeed.
-    /// RabbitMQ itself refuses more than 16Mi since 4.0, unless its `max_message_size` is raised.
-    /// Pods plan their memory for up to `prefetch` bodies of this size, or of the broker's own limit
-    /// where that is larger: a larger body arrives whole before it is refused.
+    /// Maximum size of a message body, from 1 byte to `999Mi`, such as `16Mi` or `512Ki`. A message with a
+    /// larger body is handled according to `failures.policy`. RabbitMQ 4.0 and later reject bodies of more
+    /// than 16Mi, unless `max_message_size` is raised.
+    ///
+    /// A pod reserves memory for `prefetch` bodies of this size or of RabbitMQ's own limit, whichever is
+    /// larger, since an oversized body arrives completely before it can be rejected.
     #[serde(default = "default_max_body_bytes")]
     #[schemars(schema_with = "max_body_bytes_schema")]
     pub max_body_bytes: Bytes,
 }
 
-/// How a broker is found, in the shape that RabbitMQ's topology operator made known. Secrets are
-/// read from the ImagePipeline's own namespace only.
+/// Reference to a RabbitMQ cluster, in the form that the Messaging Topology Operator uses. Secrets are
+/// read from the namespace of the ImagePipeline only.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.name) != has(self.connectionSecret)")
-    .message("source.rabbitmq.rabbitmqClusterReference needs exactly one of name and connectionSecret"))]
+    .message("source.rabbitmq.rabbitmqClusterReference must have exactly one of name and connectionSecret"))]
 pub struct RabbitmqClusterReference {
-    /// The name of a RabbitmqCluster of RabbitMQ's cluster operator. Its Secret
-    /// `<name>-default-user` (keys `host`, `port`, `username`, `password`) is read.
+    /// Name of a RabbitmqCluster of the RabbitMQ Cluster Operator. The operator and the pods read its
+    /// Secret `<name>-default-user` (keys `host`, `port`, `username` and `password`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 240))]
     pub name: Option<String>,
-    /// A Secret with the keys `host`, `username` and `password`, and optionally `port`
-    /// (default 5672, with TLS 5671). In place of them it may have the one key `uri`
-    /// (`amqp://user:password@host:port` or `amqps://…`, percent-encoded); the keys that are there
-    /// count before it.
+    /// Secret with the keys `host`, `username` and `password`, and optionally `port` (default 5672, or 5671
+    /// with TLS). Alternatively, the Secret has the key `uri`: `amqp://user:password@host:port` or
+    /// `amqps://…`, percent-encoded. The other keys take precedence over `uri`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_secret: Option<SecretReference>,
 }
 
-/// TLS with the broker.
+/// TLS settings of the connection to RabbitMQ.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BrokerTls {
-    /// A Secret with the key `ca.crt`: the authorities, in PEM, that the broker's certificate may
-    /// come from, beside those that the image knows.
+    /// Secret with the key `ca.crt`: CA certificates in PEM format. They are trusted in addition to the CA
+    /// certificates of the container image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_secret: Option<SecretReference>,
-    /// A Secret of type `kubernetes.io/tls` (keys `tls.crt` and `tls.key`): the certificate that
-    /// the pods show to the broker. If no username is given anywhere, it is also who they are
-    /// (SASL EXTERNAL; RabbitMQ needs its plugin rabbitmq_auth_mechanism_ssl for it).
+    /// Secret of type `kubernetes.io/tls` (keys `tls.crt` and `tls.key`) with the client certificate of the
+    /// pods. If no Secret has a username, the pods also authenticate with this certificate (SASL EXTERNAL;
+    /// RabbitMQ needs the plugin rabbitmq_auth_mechanism_ssl).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cert_secret: Option<SecretReference>,
 }
 
-/// A Secret in the ImagePipeline's own namespace.
+/// Reference to a Secret in the namespace of the ImagePipeline.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct SecretReference {
-    /// The Secret's name.
+    /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }

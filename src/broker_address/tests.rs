@@ -1,4 +1,4 @@
-//! What each shape of Secrets makes, and how a wrong one is named.
+//! The address that each form of Secret gives, and the errors for malformed Secrets.
 #![allow(clippy::expect_used)]
 
 use super::*;
@@ -29,7 +29,7 @@ fn plain(pairs: Pairs<'_>) -> Result<BrokerAddress, Invalid> {
     read(serde_json::json!({}), &keys)
 }
 
-/// What is compared of an address, on one line.
+/// The compared fields of an address, on one line.
 fn line(address: &BrokerAddress) -> String {
     let BrokerAddress { host, port, username, password, tls, .. } = address;
     format!("{username} {password} {host} {port}{}", if tls.is_some() { " tls" } else { "" })
@@ -54,7 +54,7 @@ fn one_secret_of_any_shape_names_a_broker() {
         ),
         ("files end with a newline", &[("host", "h\n"), ("username", "u\n"), ("password", "p\r\n")], "u p h 5672"),
         (
-            "a service binding says everything twice",
+            "a service binding has keys and a uri",
             &[
                 ("type", "rabbitmq"),
                 ("provider", "example"),
@@ -67,33 +67,41 @@ fn one_secret_of_any_shape_names_a_broker() {
             "u p h 5673",
         ),
         (
-            "keys are taken as they are written, but for the end of the line",
+            "keys are taken verbatim, except for the newline at the end",
             &[("host", "h"), ("port", "5673\n"), ("username", "u%40x"), ("password", " p%23+&\"é \n")],
             "u%40x  p%23+&\"é  h 5673",
         ),
         (
-            "an empty key is none",
+            "an empty key counts as absent",
             &[("host", ""), ("port", ""), ("username", ""), ("password", "\n"), ("uri", "amqp://u:p@h:5673")],
             "u p h 5673",
         ),
-        ("an empty uri is none", &[("host", "h"), ("username", "u"), ("password", "p"), ("uri", "")], "u p h 5672"),
+        (
+            "an empty uri counts as absent",
+            &[("host", "h"), ("username", "u"), ("password", "p"), ("uri", "")],
+            "u p h 5672",
+        ),
         ("a uri that ends with a newline", &[("uri", "amqp://u:p@h:5673\n")], "u p h 5673"),
-        ("a uri alone", &[("uri", "amqp://u:p@h:5673")], "u p h 5673"),
+        ("only a uri", &[("uri", "amqp://u:p@h:5673")], "u p h 5673"),
         ("a uri without a port", &[("uri", "amqp://u:p@h")], "u p h 5672"),
         ("a uri of TLS", &[("uri", "amqps://u:p@h")], "u p h 5671 tls"),
         ("a uri of TLS with a port", &[("uri", "amqps://u:p@h:5673/")], "u p h 5673 tls"),
         ("an encoded uri", &[("uri", "amqp://u%40x:p%23%2f%25%3A@h/%2f")], "u@x p#/%: h 5672"),
-        ("an address of IPv6", &[("uri", "amqp://u:p@[fd00::7]:5673")], "u p fd00::7 5673"),
-        ("keys before the uri", &[("uri", "amqp://u:p@h:1"), ("port", "2")], "u p h 2"),
-        ("a user of its own", &[("uri", "amqp://u:p@h:1"), ("username", "x"), ("password", "y")], "x y h 1"),
-        ("a user in the uri alone", &[("uri", "amqps://u:p@other:1"), ("host", "h")], "u p h 5672"),
+        ("an IPv6 address", &[("uri", "amqp://u:p@[fd00::7]:5673")], "u p fd00::7 5673"),
+        ("keys take precedence over the uri", &[("uri", "amqp://u:p@h:1"), ("port", "2")], "u p h 2"),
         (
-            "the topology operator's",
+            "a user in keys, the host in the uri",
+            &[("uri", "amqp://u:p@h:1"), ("username", "x"), ("password", "y")],
+            "x y h 1",
+        ),
+        ("a user in the uri, the host in a key", &[("uri", "amqps://u:p@other:1"), ("host", "h")], "u p h 5672"),
+        (
+            "a Secret of the topology operator",
             &[("uri", "https://rabbit.svc:15671"), ("username", "u"), ("password", "p")],
             "u p rabbit.svc 5672",
         ),
         (
-            "the topology operator's, short",
+            "a Secret of the topology operator, uri without a scheme",
             &[("uri", "rabbit.svc:15672"), ("username", "u"), ("password", "p")],
             "u p rabbit.svc 5672",
         ),
@@ -118,12 +126,12 @@ fn a_user_of_its_own_goes_before_the_brokers() {
     let half = read(credentials, &keys).expect_err("no password");
     assert_eq!(
         half.to_string(),
-        "the Secret of source.rabbitmq.credentialsSecret needs the key password, which is missing or empty; it takes \
-         the keys username, password"
+        "the Secret of source.rabbitmq.credentialsSecret needs the key password, which is missing or empty; \
+         supported keys: username, password"
     );
 }
 
-/// RabbitMQ's cluster operator says where the broker is, its topology operator who reads it.
+/// The Cluster Operator's Secret has the address, the Messaging Topology Operator's Secret the login.
 #[test]
 fn a_user_of_the_topology_operator_reads_a_broker_of_the_cluster_operator() {
     let credentials = serde_json::json!({ "credentialsSecret": { "name": "reader-user-credentials" } });
@@ -142,7 +150,7 @@ fn a_user_of_the_topology_operator_reads_a_broker_of_the_cluster_operator() {
     let address = read(credentials.clone(), &keys).expect("valid");
     assert_eq!(line(&address), "reader p#%/@ rabbit.greench.svc 5672");
     keys.retain(|(role, key, _)| *role == BrokerCredentials || matches!(*key, "host" | "port"));
-    assert_eq!(read(credentials.clone(), &keys).expect("valid"), address, "the broker's own user is not needed");
+    assert_eq!(read(credentials.clone(), &keys).expect("valid"), address, "the broker Secret needs no login");
     keys.retain(|(role, key, _)| (*role, *key) != (BrokerCredentials, "password"));
     keys.push((BrokerCredentials, "password", "\n"));
     let empty = read(credentials, &keys).expect_err("an empty password");
@@ -162,14 +170,18 @@ fn tls_takes_its_material_from_its_secrets() {
         (BrokerCertificate, "tls.key", KEY),
     ];
     let address = read(tls.clone(), &[&login[..], &material].concat()).expect("valid");
-    assert_eq!((address.username.as_str(), address.port), ("u", 5671), "a user that is given is who reads");
+    assert_eq!(
+        (address.username.as_str(), address.port),
+        ("u", 5671),
+        "an explicit user takes precedence over the certificate"
+    );
     let read_tls = address.tls.as_ref().expect("TLS");
     assert!(read_tls.authorities.as_deref() == Some(CERTIFICATE.as_bytes()));
     assert!(read_tls.certificate.as_ref().is_some_and(|certificate| certificate.key == KEY.as_bytes()));
 
     let external = read(tls.clone(), &[&login[..1], &material].concat()).expect("valid");
-    assert_eq!(line(&external), "  h 5671 tls", "without a user the certificate says who reads");
-    assert!(external != address, "no connection is shared");
+    assert_eq!(line(&external), "  h 5671 tls", "without a user the certificate names the user");
+    assert!(external != address, "different logins share no connection");
     let half = read(tls, &[&login[..2], &material].concat()).expect_err("no password");
     assert_eq!(half.problem, Problem::Missing("password", "host, port, username, password, uri".to_owned()));
 }

@@ -1,11 +1,11 @@
-//! A broker's URI, of AMQP or of the HTTP API. It must never guess where a part of it ends: what is
-//! not encoded as it must be is refused, since a piece of a password would be taken for a host.
+//! Parses the URI of a broker: an AMQP URI, or the URI of RabbitMQ's HTTP API. A URI with unencoded reserved characters
+//! is rejected, since part of a password could be taken for the host.
 
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-/// What a URI says. One of the HTTP API, as RabbitMQ's topology operator takes it, says the host
-/// alone: its port, its user and its TLS are not AMQP's.
+/// The parts of a URI. From a URI of the HTTP API, which the Messaging Topology Operator uses, only the host is taken:
+/// port, user and TLS are not those of AMQP.
 pub(super) struct Uri {
     pub(super) host: String,
     pub(super) port: Option<u16>,
@@ -15,12 +15,11 @@ pub(super) struct Uri {
 }
 
 impl Uri {
-    /// `None`: not of a form that is taken, or not encoded as it must be.
+    /// `None`: unsupported scheme or form, or reserved characters that are not percent-encoded.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        // The topology operator takes an address without a scheme as one of HTTP.
+        // The Messaging Topology Operator treats an address without a scheme as HTTP.
         let uri = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) }.ok()?;
-        // A # or a / that was not encoded ends the host early; what should have followed it still
-        // has the @.
+        // An unencoded # or / ends the host early; the @ is then in the path, query or fragment.
         if uri.fragment().is_some() || uri.path().contains('@') || uri.query().is_some_and(|query| query.contains('@'))
         {
             return None;

@@ -1,5 +1,4 @@
-//! An ImagePipeline and the Secrets that it names, read from a cluster. The Secrets stay in memory. It must
-//! never read a Secret that the ImagePipeline does not name, nor write anything.
+//! Reads an ImagePipeline and its Secrets from a cluster, for `check`. Read-only; Secrets stay in memory.
 
 use std::time::Duration;
 
@@ -12,81 +11,51 @@ use crate::api::ImagePipeline;
 use crate::api::names::{self, SecretRole};
 use crate::consumer::secrets::{Held, Secrets};
 
-/// How long the API server may take to answer, and before that to take a connection.
+/// Timeout for the connection to the API server, and for each response.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// What is asked for can't be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// Nothing says where one is.
+    /// Neither an in-cluster configuration nor a kubeconfig.
     #[error(
-        "no cluster: run this in a pod that may read ImagePipelines, such as the operator's, or have KUBECONFIG name a \
-         file that says where the API server is; or give a manifest with --file"
+        "no cluster: run this in a pod that may read ImagePipelines, such as the operator's pod, or set KUBECONFIG to a \
+         kubeconfig file, or use a manifest with --file"
     )]
     Nowhere(#[source] kube::Error),
-    /// It is not there.
     #[error(
-        "there is no {asked}, as {server} says; correct the name, or give its namespace with --namespace (`kubectl get \
-         imgp -A` lists them all, where the chart is installed)"
+        "there is no {asked} ({server}); fix the name, or set the namespace with --namespace (`kubectl get imgp -A` \
+         lists all ImagePipelines, if the chart is installed)"
     )]
-    NotFound {
-        /// What was asked for.
-        asked: String,
-        /// Where.
-        server: String,
-    },
-    /// Whoever runs this may not read it.
+    NotFound { asked: String, server: String },
     #[error(
-        "{server} does not let this user read {asked}; run this as one who may get imagepipelines and secrets \
-         there, such as in the pod of an operator that serves the namespace: {said}"
+        "{server} does not let this user read {asked}; run this as a user who may get imagepipelines and secrets \
+         in the namespace, for example in the operator's pod: {said}"
     )]
-    Forbidden {
-        /// What was asked for.
-        asked: String,
-        /// Where.
-        server: String,
-        /// Why not.
-        said: String,
-    },
-    /// It is there, of another form than this version knows.
-    #[error("{asked} can't be read: {detail}; correct it against `kubectl explain imgp.spec`")]
-    Invalid {
-        /// What was asked for.
-        asked: String,
-        /// What and where.
-        detail: String,
-    },
-    /// No answer, or none that can be used.
+    Forbidden { asked: String, server: String, said: String },
+    /// The resource does not match this version's type.
+    #[error("can't parse {asked}: {detail}; compare it with `kubectl explain imgp.spec`")]
+    Invalid { asked: String, detail: String },
+    /// No response, or an unexpected one.
     #[error(
-        "{asked} can't be read: {server} gives no answer that can be used; see that it can be reached from here, and \
-         that KUBECONFIG, if there is one, names the right one"
+        "can't read {asked}: no usable response from {server}; check that it is reachable from here, and that \
+         KUBECONFIG, if set, names the right cluster"
     )]
-    Unanswered {
-        /// What was asked for.
-        asked: String,
-        /// Where.
-        server: String,
-        /// What came in its place.
-        source: kube::Error,
-    },
+    Unanswered { asked: String, server: String, source: kube::Error },
 }
 
 /// One namespace of a cluster.
 pub struct Namespace {
     name: String,
-    /// Who is asked, for errors.
+    /// The API server's URL in words, for errors.
     server: String,
     client: Client,
 }
 
 impl Namespace {
-    /// Of the cluster that this process is started for; without a name, the namespace that this is started
-    /// for as well. Nothing is asked yet.
-    ///
-    /// # Errors
-    /// There is no cluster.
+    /// Infers the cluster from KUBECONFIG or the pod. Without a name, uses the namespace of the kubeconfig or the
+    /// pod. Sends no request.
     pub async fn open(name: Option<String>) -> Result<Self, ClusterError> {
-        #[expect(clippy::disallowed_methods, reason = "whoever asks for a name says by KUBECONFIG in which cluster")]
+        #[expect(clippy::disallowed_methods, reason = "a user who passes a name selects the cluster with KUBECONFIG")]
         let mut config =
             Config::infer().await.map_err(|error| ClusterError::Nowhere(kube::Error::InferConfig(error)))?;
         (config.connect_timeout, config.read_timeout, config.reset_reader_on_write) =
@@ -96,17 +65,13 @@ impl Namespace {
         Ok(Self { name, server, client: Client::try_from(config).map_err(ClusterError::Nowhere)? })
     }
 
-    /// An ImagePipeline.
-    ///
-    /// # Errors
-    /// It is not there, or can't be read.
     pub async fn pipeline(&self, name: &str) -> Result<ImagePipeline, ClusterError> {
         let asked = self.asked("ImagePipeline", name);
         let api: Api<DeserializeGuard<ImagePipeline>> = Api::namespaced(self.client.clone(), &self.name);
         match api.get(name).await {
             Ok(DeserializeGuard(Ok(pipeline))) => Ok(pipeline),
             Ok(DeserializeGuard(Err(invalid))) => Err(ClusterError::Invalid { asked, detail: invalid.error }),
-            // By the code: a cluster that has no ImagePipelines at all answers with no Status.
+            // By the code: without the CRD, the API server's 404 has no `Status` body.
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 Err(ClusterError::NotFound { asked, server: self.server.clone() })
             }
@@ -114,10 +79,7 @@ impl Namespace {
         }
     }
 
-    /// The Secrets that it names. One that is not there is held without a key.
-    ///
-    /// # Errors
-    /// One of them can't be read.
+    /// The Secrets that the pipeline names. A Secret that does not exist has no keys.
     pub async fn secrets(&self, pipeline: &ImagePipeline) -> Result<Secrets, ClusterError> {
         let named = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
         let held = try_join_all(named.into_iter().map(|(role, name)| self.secret(role, name))).await?;

@@ -1,5 +1,5 @@
-//! What is told of one parked message, and where it would be redriven to. Pure. It must never hold a
-//! body, nor more of a text that others wrote than a person reads.
+//! The displayed fields of one parked message, and its redrive target. Pure. Does not keep the body, and truncates
+//! texts from headers and bodies.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,40 +8,38 @@ use super::MOST_REDRIVES;
 use super::report::Outcome;
 use crate::message::{ImageMetadata, NAME_HEADER};
 
-/// Ends the name of a parking queue that a pipeline names itself: the rest is the queue it consumes.
+/// Suffix of the default name of a parking queue, after the name of the source queue.
 const PARKED: &str = ".parked";
 
-/// Characters of a text that are kept.
+/// Maximum characters of a text.
 const LONGEST: usize = 512;
 
-/// One message; what its headers don't say is absent.
+/// One message. Fields without a header are `None`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Entry {
-    /// Why it was parked.
+    /// Name of the `Reason`.
     pub reason: Option<String>,
-    /// The same for a person.
+    /// The error as a sentence.
     pub detail: Option<String>,
-    /// The pipeline's namespace.
     pub namespace: Option<String>,
-    /// The pipeline's name.
+    /// Name of the pipeline.
     pub name: Option<String>,
-    /// The queue it came from.
+    /// The source queue.
     pub queue: Option<String>,
-    /// When a consumer first saw it.
+    /// When a consumer first received the message.
     pub first_seen: Option<Timestamp>,
-    /// How often that consumer tried.
+    /// Number of attempts of that consumer.
     pub attempts: Option<u32>,
-    /// How often it was redriven.
+    /// Number of redrives.
     pub redriven: u32,
-    /// The body's length.
+    /// Length of the body.
     pub bytes: usize,
-    /// The image's name, where the body or a header says it as devices do by default.
+    /// The image's name, if the body or header has it in the default format.
     pub image: Option<String>,
-    /// The publisher's message id.
     pub message_id: Option<String>,
 }
 
-/// The part of a body that is looked at.
+/// The part of a body that is parsed.
 #[derive(Deserialize)]
 struct Named<'a> {
     #[serde(borrow)]
@@ -49,7 +47,6 @@ struct Named<'a> {
 }
 
 impl Entry {
-    /// Reads a message.
     pub fn read(header: &dyn Fn(&str) -> Option<String>, message_id: Option<&str>, redriven: u32, body: &[u8]) -> Self {
         let own = |key: &str| header(&format!("x-image-pipeline-{key}"));
         let named = serde_json::from_slice(body).map(|named: Named<'_>| named.image_metadata.image_name.into_owned());
@@ -58,7 +55,7 @@ impl Entry {
             detail: own("detail").map(short),
             namespace: own("namespace").map(short),
             name: own("name").map(short),
-            // The broker says it of a message that it dead-lettered itself.
+            // RabbitMQ adds this header to messages that it dead-letters.
             queue: own("queue").or_else(|| header("x-first-death-queue")),
             first_seen: own("first-seen").and_then(|time| time.parse().ok()),
             attempts: own("attempts").and_then(|attempts| attempts.parse().ok()),
@@ -69,9 +66,8 @@ impl Entry {
         }
     }
 
-    /// Where it is redriven to: `to` if given, else the queue that the parking queue's name implies. A header may
-    /// be a publisher's own, so it never names the target; one that names another queue leaves the choice to
-    /// the user.
+    /// The redrive target: `to` if set, else the queue that the parking queue's name implies. A header never sets the
+    /// target, since a publisher may have written it; if it names another queue, the user must set `--to`.
     pub fn target(&self, parking: &str, to: Option<&str>, again: bool) -> Outcome {
         let implied = parking.strip_suffix(PARKED).filter(|queue| !queue.is_empty());
         let implied = implied.filter(|implied| self.queue.as_ref().is_none_or(|queue| queue == implied));
@@ -141,7 +137,7 @@ mod tests {
             (Some("tiles"), 3, "tiles.parked", None, false, Outcome::TooOften),
             (None, 7, "dlq", Some("other"), false, Outcome::TooOften),
             (Some("tiles"), 7, "tiles.parked", None, true, to("tiles")),
-            // A header may be the publisher's.
+            // The publisher may have written the header.
             (Some("payroll"), 0, "tiles.parked", None, true, Outcome::Unknown),
             (Some("payroll"), 0, "dlq", None, true, Outcome::Unknown),
             (Some(""), 0, ".parked", None, true, Outcome::Unknown),

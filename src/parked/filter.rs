@@ -1,5 +1,4 @@
-//! Which messages are meant. It must never take a message for meant whose headers don't say what is
-//! asked for.
+//! Selects parked messages. A message matches only if its headers satisfy every filter.
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use strum::IntoEnumIterator as _;
@@ -7,41 +6,39 @@ use strum::IntoEnumIterator as _;
 use super::entry::Entry;
 use crate::reason::Reason;
 
-/// All that is given must hold; with nothing given, every message is meant.
+/// A message must match all filters. Without filters, all messages are selected.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Which messages (all of them if nothing is given)")]
+#[command(next_help_heading = "Filters (default: all messages)")]
 pub struct FilterArgs {
-    /// Parked for this reason; may be given several times
+    /// Parked for this reason; may be repeated
     #[arg(long = "reason", value_name = "REASON", value_parser = reason)]
     pub reasons: Vec<Reason>,
     /// Parked by this ImagePipeline
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = pipeline)]
     pub pipeline: Option<Pipeline>,
-    /// First seen at this time or later: 2026-05-04T08:00:00Z, or so long ago: 90m, 2h, 7d
+    /// First received at this time or later: a time such as 2026-05-04T08:00:00Z, or an age such as 90m, 2h, 7d
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub since: Option<Timestamp>,
-    /// First seen before this time
+    /// First received before this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub until: Option<Timestamp>,
-    /// With this message id
+    /// Message id
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// No more than so many of them
+    /// Maximum number of messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 }
 
-/// Which ImagePipeline.
+/// Namespace and name of an ImagePipeline.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pipeline {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
 }
 
 impl FilterArgs {
-    /// Whether a message is meant.
+    /// Whether a message is selected.
     pub fn matches(&self, entry: &Entry) -> bool {
         let Self { reasons, pipeline, since, until, id, limit: _ } = self;
         let is_one = |reason: &str| reasons.iter().any(|wanted| wanted.as_str() == reason);
@@ -55,7 +52,7 @@ impl FilterArgs {
             && id.as_ref().is_none_or(|id| entry.message_id.as_ref() == Some(id))
     }
 
-    /// How many are meant at most.
+    /// Maximum number of messages to select.
     pub fn limit(&self, only_one: bool) -> u64 {
         if only_one { 1 } else { self.limit.unwrap_or(u64::MAX) }
     }
@@ -63,7 +60,7 @@ impl FilterArgs {
 
 fn reason(text: &str) -> Result<Reason, String> {
     Reason::iter().find(|reason| reason.as_str() == text).ok_or_else(|| {
-        "no such reason; parked list counts those there are, such as InvalidImage or MissingField".to_owned()
+        "unknown reason; parked list counts messages by reason, such as InvalidImage or MissingField".to_owned()
     })
 }
 
@@ -86,7 +83,7 @@ fn at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         let back = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
         if back.is_negative() { None } else { now.checked_sub(back).ok() }
     };
-    let expected = || "expected a time such as 2026-05-04T08:00:00Z, or how long ago: 90m, 2h, 7d".to_owned();
+    let expected = || "expected a time such as 2026-05-04T08:00:00Z, or an age such as 90m, 2h or 7d".to_owned();
     text.parse().ok().or_else(ago).ok_or_else(expected)
 }
 

@@ -1,6 +1,5 @@
-//! One pass through a parking queue: every message that was ready when it began is taken once. It must
-//! never lose a message, whenever it ends, nor bring one near the number of returns after which its queue
-//! drops it, nor hold more than one body.
+//! One pass through a parking queue: takes every message that was ready at the start once. No message is lost whenever
+//! the pass ends, none comes near the delivery limit of its queue, and at most one body is in memory.
 
 use std::time::{Duration, Instant};
 
@@ -9,39 +8,37 @@ use tokio_util::sync::CancellationToken;
 use crate::broker_address::BrokerAddress;
 use crate::queue::{Channel, Connection, Delivery, QueueError};
 
-/// With so many returns a message is copied rather than returned once more. A quorum queue drops a message at
-/// its 21st return by default, and half of the 20 before are for others who look.
+/// A message with this many returns is copied instead of returned. By default a quorum queue drops a message at its
+/// 21st return; half of the 20 returns before are left for other users of the command.
 const WORN: u64 = 9;
 
-/// A broker takes everything back from who holds a message for 30 minutes.
+/// Time limit of a pass: less than RabbitMQ's delivery acknowledgement timeout (30 minutes by default), at which the
+/// broker closes the channel and requeues its messages.
 const LONGEST: Duration = Duration::from_secs(20 * 60);
 
-/// What is taken stays unacknowledged until the end: given back at once, it would be met again. Only the
-/// broker keeps its body.
+/// Taken messages stay unacknowledged until the end: if they were returned immediately, the pass would take them again.
+/// Only the broker keeps their bodies.
 pub struct Pass {
     address: BrokerAddress,
     queue: String,
     reading: Connection,
     channel: Channel,
     publishing: Option<Publishing>,
-    /// How many are still to be taken, once that is known.
+    /// Number of messages still to be taken; `None` before the first.
     ahead: Option<u32>,
     ends: Instant,
     stop: CancellationToken,
 }
 
-/// A connection of its own: a broker that is short of memory stops reading one that publishes, and
-/// would see no acknowledgement by it, nor its end.
+/// A separate connection for publishing: while a memory or disk alarm is active, RabbitMQ does not read from a
+/// connection that publishes, so acknowledgements and closing would not work on it.
 struct Publishing {
     connection: Connection,
     channel: Channel,
 }
 
 impl Pass {
-    /// Connects; nothing is taken yet.
-    ///
-    /// # Errors
-    /// The broker can't be reached or refuses the user.
+    /// Connects, without taking a message.
     pub async fn open(address: BrokerAddress, queue: String, stop: CancellationToken) -> Result<Self, QueueError> {
         let reading = Connection::open(&address, "image-pipeline parked").await?;
         let channel = reading.channel().await?;
@@ -49,10 +46,7 @@ impl Pass {
         Ok(Self { address, queue, reading, channel, publishing: None, ahead: None, ends, stop })
     }
 
-    /// Takes the next message; `None` when all were taken, the time is up, or the command was told to stop.
-    ///
-    /// # Errors
-    /// The queue is missing, the user may not read it, or the connection is lost.
+    /// Takes the next message. `None` when all messages were taken, the time is up, or `stop` is canceled.
     pub async fn next(&mut self) -> Result<Option<Delivery>, QueueError> {
         let over = self.stop.is_cancelled() || Instant::now() > self.ends;
         match self.ahead {
@@ -61,26 +55,25 @@ impl Pass {
             _ => {}
         }
         let taken = self.channel.get(&self.queue).await?;
-        // What others, or `keep`, have put there meanwhile is behind what was there.
+        // Messages that were published since the start, also by `keep`, are behind the original ones.
         let behind = taken.as_ref().map_or(0, |(_, behind)| *behind);
         self.ahead = Some(self.ahead.map_or(behind, |ahead| behind.min(ahead.saturating_sub(1))));
         Ok(taken.map(|(delivery, _)| delivery))
     }
 
-    /// The parking queue.
     pub fn queue(&self) -> &str {
         &self.queue
     }
 
-    /// How many were not taken that were ready when the pass began.
+    /// Number of messages that were ready at the start and not taken.
     pub fn unseen(&self) -> u32 {
         self.ahead.unwrap_or_default()
     }
 
-    /// Leaves a message in the queue.
+    /// Leaves a message in the queue; replaces it by a copy if it was returned too often.
     ///
     /// # Errors
-    /// It had to be copied, and the broker did not take the copy: the message is where it was.
+    /// The broker did not confirm the copy. The original is still in the queue.
     pub async fn keep(&mut self, delivery: &Delivery) -> Result<(), QueueError> {
         if delivery.returns() < WORN {
             return Ok(());
@@ -90,18 +83,18 @@ impl Pass {
         delivery.acknowledge().await
     }
 
-    /// Puts a message on another queue, and takes it out of this one.
+    /// Publishes a message to another queue, and removes it from this one.
     ///
     /// # Errors
-    /// The other queue did not take it, and it is where it was; or the broker was lost before it knew that
-    /// it was taken out, and it may be in both.
+    /// The broker did not confirm the copy, and the message is still in this queue; or the connection was lost before
+    /// the acknowledgement, and the message may be in both queues.
     pub async fn redrive(&mut self, delivery: &Delivery, to: &str) -> Result<(), QueueError> {
         let publishing = publishing(&mut self.publishing, &self.address).await?;
         publishing.channel.redrive(to, delivery, delivery.redriven().saturating_add(1)).await?;
         delivery.acknowledge().await
     }
 
-    /// Gives back everything that was taken and not acknowledged.
+    /// Closes the connections: the broker returns all unacknowledged messages.
     pub async fn end(self) {
         self.reading.close().await;
         if let Some(publishing) = self.publishing.filter(|publishing| !publishing.connection.is_blocked()) {

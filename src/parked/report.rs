@@ -1,5 +1,4 @@
-//! What was found and done, counted on the way and printed at the end. It must never call something done
-//! that was not.
+//! Counts the outcomes of a pass, and prints them at the end.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -9,25 +8,25 @@ use serde_json::json;
 use super::entry::Entry;
 use super::{Deed, Error, Output, table};
 
-/// What became of a message that was meant.
+/// The outcome for a selected message.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// It was looked at, or saved.
+    /// Listed or saved.
     Seen,
-    /// It is to be printed.
+    /// The text to print.
     Shown(String),
-    /// It was redriven to this queue, or dropped; in a dry run it would have been.
+    /// Redriven to this queue, or dropped (`None`). In a dry run, it would have been.
     Done(Option<String>),
-    /// Nothing but a header says which queue it is to be redriven to.
+    /// Not redriven: the source queue is unknown.
     Unknown,
-    /// It was redriven too often.
+    /// Not redriven: redriven too often before.
     TooOften,
 }
 
-/// All of them.
+/// The outcomes of a pass.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Looked at or done, by reason.
+    /// Processed messages by reason.
     counts: BTreeMap<String, u64>,
     unknown: u64,
     too_often: u64,
@@ -36,12 +35,12 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many messages were meant so far.
+    /// Number of selected messages so far.
     pub fn meant(&self) -> u64 {
         self.done() + self.unknown + self.too_often
     }
 
-    /// Adds one. Of what is only counted, nothing is kept.
+    /// Adds an outcome. The entry is kept only if it will be listed.
     pub fn add(&mut self, mut entry: Entry, outcome: Outcome, deed: &Deed) {
         match outcome {
             Outcome::Unknown => return self.unknown += 1,
@@ -56,16 +55,12 @@ impl Report {
         }
     }
 
-    /// Prints it.
-    ///
-    /// # Errors
-    /// Standard output can't be written.
     pub fn print(&self, deed: &Deed) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         match deed {
             Deed::Show => match &self.shown {
                 Some(text) => write!(out, "{text}")?,
-                None => writeln!(out, "no such message")?,
+                None => writeln!(out, "no message found")?,
             },
             Deed::List(Output::Json) => {
                 let all = json!({ "messages": self.entries, "reasons": self.counts });
@@ -76,10 +71,7 @@ impl Report {
         out.flush()
     }
 
-    /// Whether all that was meant was done.
-    ///
-    /// # Errors
-    /// It was not.
+    /// Fails if selected messages remain in the parking queue that should have been redriven.
     pub fn complete(&self) -> Result<(), Error> {
         match (self.unknown, self.too_often) {
             (0, 0) => Ok(()),
@@ -96,9 +88,9 @@ impl Report {
             Deed::List(_) | Deed::Show => "parked",
             Deed::Save(_) => "saved",
             Deed::Redrive { dry_run: false, .. } => "redriven",
-            Deed::Redrive { dry_run: true, .. } => "to be redriven; nothing was done",
+            Deed::Redrive { dry_run: true, .. } => "would be redriven (dry run)",
             Deed::Drop { dry_run: false } => "dropped",
-            Deed::Drop { dry_run: true } => "to be dropped; nothing was done",
+            Deed::Drop { dry_run: true } => "would be dropped (dry run)",
         };
         let counts: String =
             self.counts.iter().map(|(reason, count)| format!("{count:8} {}\n", table::plain(reason))).collect();
@@ -112,14 +104,14 @@ impl Deed {
     }
 }
 
-/// Why messages that were meant stay, and what to do about it.
+/// Why selected messages remain in the parking queue, and what to do.
 pub fn left(unknown: u64, too_often: u64) -> String {
     let sentences = [
         (
             unknown,
-            "whose queue the parking queue's name does not imply, or whose header names another (--to QUEUE says it)",
+            "whose queue is unknown: not implied by the parking queue's name, or a header names another (set --to)",
         ),
-        (too_often, "redriven three times before and come back (--again redrives once more)"),
+        (too_often, "already redriven three times (redrive them again with --again)"),
     ];
     let sentences = sentences.iter().filter(|(count, _)| *count > 0);
     let sentences: Vec<String> = sentences.map(|(count, sentence)| format!("{count} {sentence}")).collect();
@@ -160,7 +152,7 @@ mod tests {
         for deed in [Deed::Drop { dry_run: true }, Deed::Redrive { to: None, again: false, dry_run: true }] {
             let mut report = Report::default();
             report.add(entry(None), Outcome::Done(None), &deed);
-            assert!(report.summary(&deed).ends_with("nothing was done\n"));
+            assert!(report.summary(&deed).ends_with("(dry run)\n"));
             assert_eq!(report.entries.len(), 1);
         }
     }

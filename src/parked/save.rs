@@ -1,5 +1,5 @@
-//! Messages as files: a body as it came, and what it carried as JSON beside it. It must never replace a
-//! file, nor name one after what others wrote.
+//! Saves messages as files: the body unchanged, and properties and headers as JSON. Existing files are not replaced,
+//! and file names do not come from message content.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -12,9 +12,6 @@ use super::entry::Entry;
 use crate::queue::Delivery;
 
 /// Writes the files of a message.
-///
-/// # Errors
-/// One is there, or can't be written.
 pub fn save(directory: &Path, number: u64, entry: &Entry, delivery: &Delivery) -> Result<(), Error> {
     let about = json!({ "message": entry, "properties": delivery.told() });
     write(directory, number, delivery.body(), format!("{about:#}\n").as_bytes())
@@ -26,7 +23,7 @@ fn write(directory: &Path, number: u64, body: &[u8], about: &[u8]) -> Result<(),
         let path = directory.join(format!("{number:06}.{end}"));
         let written = fs::File::create_new(&path).and_then(|mut file| {
             file.write_all(content)?;
-            // Whoever has saved a message may drop it next.
+            // The user may drop the message next.
             file.sync_all()
         });
         written.map_err(|source| failed(path, source))?;

@@ -1,19 +1,19 @@
-//! Messages as text for a terminal. Pure. It must never print what others wrote as it stands: a name may
-//! hold what a terminal obeys.
+//! Formats messages for a terminal. Pure. Escapes control characters in message content, since a header or name can
+//! contain terminal escape sequences.
 
 use serde_json::{Value, json};
 
 use super::entry::Entry;
 
-/// Bytes of a body that are shown.
+/// Maximum bytes of a body that are shown.
 const HEAD: usize = 400;
 
-/// The longest cell in a table, in characters.
+/// Maximum characters of a table cell.
 const WIDEST: usize = 60;
 
 const TITLES: [&str; 8] = ["REASON", "PIPELINE", "FROM", "FIRST SEEN", "ATTEMPTS", "BYTES", "IMAGE", "MESSAGE ID"];
 
-/// A table, a message a line; nothing without messages.
+/// A table with one line per message. Empty without messages.
 pub fn lines(entries: &[Entry]) -> String {
     if entries.is_empty() {
         return String::new();
@@ -34,12 +34,12 @@ pub fn lines(entries: &[Entry]) -> String {
     std::iter::once(&titles).chain(&rows).map(line).collect()
 }
 
-/// One message: all it carries beside its body, and how that begins.
+/// One message: properties, headers and the beginning of the body.
 pub fn whole(told: &Value, body: &[u8]) -> String {
     let head = body.get(..HEAD).unwrap_or(body);
     let begins = match std::str::from_utf8(head) {
         Ok(text) => text.to_owned(),
-        // A character that is cut in two.
+        // The last character is cut.
         Err(error) if error.error_len().is_none() => {
             String::from_utf8_lossy(head.get(..error.valid_up_to()).unwrap_or_default()).into_owned()
         }
@@ -52,7 +52,7 @@ pub fn whole(told: &Value, body: &[u8]) -> String {
     serde_json::to_string_pretty(&all).map(|text| format!("{}\n", plain_json(&text))).unwrap_or_default()
 }
 
-/// A text without anything that a terminal obeys.
+/// Escapes control characters.
 pub fn plain(text: &str) -> String {
     let mut plain = String::new();
     for character in text.chars() {
@@ -64,7 +64,7 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
-/// JSON without anything that a terminal obeys, and JSON still.
+/// Escapes control characters in JSON; the result is valid JSON.
 pub fn plain_json(json: &str) -> String {
     let mut plain = String::new();
     for character in json.chars() {

@@ -1,24 +1,23 @@
-//! Finds the image files that a user named, and names each as it will be stored. It must never
-//! read an image, nor give two files one name.
+//! Finds the image files under the paths that a user passes, and derives each image's name. Two files never get the
+//! same name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// In a directory, only files with one of these endings are taken for images.
+/// File extensions of images. In directories, other files are skipped.
 const ENDINGS: [&str; 7] = ["bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
 
-/// What was found under the paths given.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Image files by the name under which each will be stored.
+    /// Image files by image name.
     pub images: BTreeMap<String, PathBuf>,
-    /// What can't be published, each with the reason.
+    /// One sentence for each file that can't be published.
     pub refused: Vec<String>,
-    /// Files in directories that don't end as images do.
+    /// Number of skipped files: without the extension of an image, or links to directories.
     pub skipped: usize,
 }
 
-/// Finds image files: a file as its own name, a directory's files by their path inside it.
+/// Finds image files. The image's name is the file name or, for a directory, the path relative to that directory.
 pub fn find(paths: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for path in paths {
@@ -40,7 +39,7 @@ impl Found {
         for entry in entries {
             match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
                 Ok((path, kind)) if kind.is_dir() => self.directory(root, &path),
-                // A link to a directory is not followed: it may lead back here.
+                // Links to directories are not followed: they can form a cycle.
                 Ok((path, _)) if path.is_dir() || !ends_as_image(&path) => self.skipped += 1,
                 Ok((path, _)) => self.image(root, &path),
                 Err(error) => self.refused.push(format!("an entry of {directory:?} can't be read: {error}")),
@@ -55,7 +54,7 @@ impl Found {
         };
         let name = parts.join("/");
         if let Some(other) = self.images.get(&name) {
-            let clash = format!("{path:?} would be stored as {name:?} like {other:?}; publish it by another directory");
+            let clash = format!("{path:?} would be stored as {name:?}, like {other:?}; publish it from another root");
             return self.refused.push(clash);
         }
         self.images.insert(name, path.to_owned());

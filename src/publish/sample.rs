@@ -1,6 +1,5 @@
-//! Synthetic tiles: what a device sends after it has segmented an aerial photograph of a forest.
-//! Here are their names and their files; `sample/forest.rs` draws them. It must never depend on
-//! anything but the options: the same ones give the same files.
+//! Synthetic tiles: like the segments of an aerial photograph of a forest. This module names and encodes them,
+//! `sample/forest.rs` draws them. The same options give the same files (a test holds this).
 
 use std::str::FromStr;
 
@@ -13,7 +12,7 @@ mod noise;
 
 const JPEG_QUALITY: u8 = 90;
 
-/// Which tiles to make.
+/// Options of synthetic tiles.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Sample tiles")]
 pub struct SampleArgs {
@@ -26,24 +25,22 @@ pub struct SampleArgs {
     /// File format of the tiles
     #[arg(long, value_enum, default_value_t = Format::Png, conflicts_with = "paths")]
     pub format: Format,
-    /// The same seed gives the same tiles
+    /// Seed of the random generator; the same seed gives the same tiles
     #[arg(long, default_value_t = 1, conflicts_with = "paths")]
     pub seed: u32,
-    /// Put before every tile's number to make its name
+    /// Prefix of the tile names, followed by the number of the tile
     #[arg(long, value_name = "NAME", default_value = "sample-", conflicts_with = "paths")]
     pub prefix: String,
 }
 
-/// A tile's width and height in pixels, each from 16 to 8192.
+/// Width and height of a tile in pixels, each from 16 to 8192.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Size {
-    /// Pixels from left to right.
     pub width: u32,
-    /// Pixels from top to bottom.
     pub height: u32,
 }
 
-/// A tile's file format.
+/// File format of a tile.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Format {
     /// Lossless, about 0.5 MB for 640x640
@@ -53,7 +50,7 @@ pub enum Format {
 }
 
 impl SampleArgs {
-    /// The name under which tile `index` will be stored.
+    /// The image name of tile `index`.
     pub fn name(&self, index: u32) -> String {
         let ending = match self.format {
             Format::Png => "png",
@@ -62,16 +59,13 @@ impl SampleArgs {
         format!("{}{index:05}.{ending}", self.prefix)
     }
 
-    /// Makes the file of tile `index`.
-    ///
-    /// # Errors
-    /// The image library refused to encode it.
+    /// Creates the file of tile `index`.
     pub fn file(&self, index: u32) -> Result<Vec<u8>, ImageError> {
         let Size { width, height } = self.size;
         let tile = forest::tile(width, height, self.seed, index);
         let mut file = Vec::new();
         match self.format {
-            // Within 8 % of what Pillow makes by default, in a sixth of the time.
+            // File size within 8 % of Pillow's default, in a sixth of the time.
             Format::Png => PngEncoder::new_with_quality(&mut file, CompressionType::Level(1), FilterType::Adaptive)
                 .write_image(tile.as_raw(), width, height, ExtendedColorType::Rgb8),
             Format::Jpeg => {
@@ -90,7 +84,7 @@ impl FromStr for Size {
         let length = |text: &str| text.parse().ok().filter(|length| (16..=8192).contains(length));
         text.split_once('x')
             .and_then(|(width, height)| Some(Self { width: length(width)?, height: length(height)? }))
-            .ok_or_else(|| format!("{text:?} is not a size; give WIDTHxHEIGHT, each from 16 to 8192, such as 640x640"))
+            .ok_or_else(|| format!("{text:?} is not a size; use WIDTHxHEIGHT, each from 16 to 8192, such as 640x640"))
     }
 }
 
@@ -115,7 +109,7 @@ mod tests {
         assert_eq!(tile(1, 5), tile(1, 5));
         assert_ne!(tile(1, 5), tile(1, 6));
         assert_ne!(tile(1, 5), tile(2, 5));
-        // Recorded once: changes with the drawing, and must not change with the machine.
+        // A recorded checksum: changes with the drawing code, and must not depend on the machine.
         let sum = tile(1, 5).iter().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(*byte)));
         assert_eq!(sum, 2_889_697_072);
     }

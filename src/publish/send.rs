@@ -1,5 +1,4 @@
-//! Sends messages, several at once, each confirmed by the broker. It must never count a message
-//! that was not confirmed.
+//! Publishes messages in parallel, with publisher confirms. Only confirmed messages count as confirmed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,70 +15,66 @@ use crate::message::{ImageMetadata, Message};
 use crate::queue::{Channel, Connection, Outgoing, QueueError};
 use crate::reason::Reason;
 
-/// A message that is ready to be sent.
+/// A message body, ready to publish.
 pub struct Body {
     name: String,
     image_bytes: u64,
     json: Vec<u8>,
 }
 
-/// What was sent and what became of it.
+/// The result of `send`.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Begins every message's id; the number of its image, from 0, ends it.
+    /// Prefix of the message ids. A message id is `{id}-{number}`, with the number of the image, from 0.
     pub id: String,
-    /// Messages handed to the broker.
+    /// Messages sent to the broker.
     pub published: usize,
-    /// Messages that the broker confirmed.
     pub confirmed: usize,
     /// Bytes of the images in the confirmed messages, before base64.
     pub bytes: u64,
-    /// Images that could not be read or were refused.
+    /// Images that could not be read, or that the broker did not confirm.
     pub failed: usize,
-    /// Images that were not tried: the sending was stopped, or the connection was lost.
+    /// Images that were not tried, because of a stop or a lost connection.
     pub left: usize,
-    /// When the first confirm came.
+    /// Time of the first confirm.
     pub first_confirm: Option<Timestamp>,
-    /// From the first message to the last confirm.
+    /// Time from the start to the last outcome.
     pub took: Duration,
 }
 
-/// What became of one image.
+/// The outcome for one image.
 pub enum Outcome {
-    /// The broker has it.
+    /// The broker confirmed the message.
     Confirmed {
         /// Bytes of the image, before base64.
         bytes: u64,
-        /// When the confirm came.
+        /// Time of the confirm.
         at: Timestamp,
     },
-    /// It could not be read.
+    /// The image could not be read. The text is a sentence.
     Unreadable(String),
-    /// The broker did not confirm it; it may or may not be in the queue.
+    /// The broker did not confirm the message; it may or may not be in the queue.
     Refused {
         /// The image's name.
         name: String,
-        /// Why, for a person.
+        /// The error as a sentence.
         why: String,
     },
 }
 
-/// What is the same for all messages of one sending.
+/// What all messages of one `send` share.
 struct Sender<'a> {
     connection: &'a Connection,
     queue: &'a str,
-    /// Begins every message id.
+    /// Prefix of the message ids.
     id: &'a str,
-    /// Channels that nothing is being published on. One message at a time on a channel: the broker
-    /// says which message it returns only by the order of its answers.
+    /// Channels without a publish in flight. A channel has one publish in flight at most, because only the order of
+    /// the broker's replies tells which message it returns.
     idle: Mutex<Vec<Channel>>,
 }
 
 impl Body {
-    /// Builds the message for an image.
-    ///
-    /// # Errors
-    /// It can't be written as JSON.
+    /// Builds the message body of an image.
     pub fn new(name: String, image: &[u8]) -> Result<Self, serde_json::Error> {
         let image_metadata = ImageMetadata { image_name: name.as_str().into() };
         let json = serde_json::to_vec(&Message { image: STANDARD.encode(image).into(), image_metadata })?;
@@ -87,13 +82,12 @@ impl Body {
     }
 }
 
-/// Sends the bodies that `sources` give, `in_flight` at once, in no particular order. A source runs
-/// on a thread that may block, and gives a sentence if it has no body. `watch` sees every outcome.
-/// When `stop` is cancelled, what is under way is finished and nothing more is begun.
+/// Publishes the bodies that `sources` return, at most `in_flight` in parallel, in no particular order. A source runs
+/// on a blocking thread, and returns a sentence on error. `watch` is called with every outcome. When `stop` is
+/// canceled, publishes in flight are finished, and no more are started.
 ///
 /// # Errors
-/// The broker can't be reached, or there is no such queue. What happens to a single message is in
-/// the summary.
+/// RabbitMQ is unavailable, or the queue does not exist. Faults of single messages are in the summary.
 pub async fn send<S>(
     address: &BrokerAddress,
     queue: &str,
@@ -107,7 +101,7 @@ where
 {
     let connection = Connection::open(address, "image-pipeline publish").await?;
     match connection.channel().await?.depth(queue).await {
-        // A device may be allowed to write and nothing else.
+        // A publisher may have the write permission only.
         Err(error) if error.reason() != Reason::DeclareRefused => return Err(error),
         _ => {}
     }
@@ -163,7 +157,7 @@ impl Sender<'_> {
                 timestamp: u64::try_from(Timestamp::now().as_second()).ok(),
             })
             .await;
-        // After a failure an answer may still be under way, and would be taken for the next one's.
+        // After a failure, a late reply would be taken for the reply to the channel's next publish.
         if published.is_ok() {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
         }

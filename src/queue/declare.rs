@@ -1,4 +1,4 @@
-//! Declaring a parking queue, and what a declaration that can't succeed reports about a queue.
+//! Declares parking queues, and inspects existing queues with declarations that RabbitMQ always rejects.
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
@@ -6,15 +6,14 @@ use lapin::types::{AMQPValue, FieldTable};
 use super::{Connection, QueueError, short, within};
 use crate::reason::Reason;
 
-/// The arguments of a new parking queue, the first that the broker takes: a queue that drops nothing however
-/// often somebody looks at its messages, or one with the broker's default (RabbitMQ 4 drops a message at its
-/// 21st return).
+/// Arguments of a new parking queue, in order of preference. Without a delivery limit, the queue drops no message
+/// however often `parked` returns it; with RabbitMQ 4's default limit, it drops a message at its 21st return.
 const QUORUM: [&[(&str, Argument)]; 2] = [
     &[("x-queue-type", Argument::Text("quorum")), ("x-delivery-limit", Argument::Number(-1))],
     &[("x-queue-type", Argument::Text("quorum"))],
 ];
 
-/// The broker's log shows it.
+/// An invalid `x-expires`. RabbitMQ's log shows this text with the rejected declaration.
 const LOOK: &str = "image-pipeline only looks";
 
 #[derive(Clone, Copy)]
@@ -23,43 +22,43 @@ enum Argument {
     Number(i32),
 }
 
-/// What ends a queue together with its messages.
+/// The event at which the broker deletes a queue and its messages.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum End {
-    /// Its last consumer goes (`auto_delete`).
+    /// The last consumer is canceled (`auto_delete`).
     LastConsumer,
-    /// So many milliseconds pass without a consumer (`x-expires`).
+    /// The queue is unused for this many milliseconds (`x-expires`).
     Unused(String),
     /// The broker's node restarts (not `durable`).
     Restart,
 }
 
-/// What RabbitMQ's refusal of a declaration reports.
+/// What a rejected declaration reveals about a queue.
 #[derive(Debug, Eq, PartialEq)]
 enum Refusal {
     Ends(End),
     Stream,
-    /// Nothing to report.
+    /// Nothing that concerns this module.
     Other,
 }
 
-/// Whether a broker has quorum queues.
+/// Whether a broker supports quorum queues.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum QuorumQueues {
-    /// It has, as far as is known.
+    /// Supported, as far as is known.
     #[default]
     Offered,
-    /// It has none.
+    /// Not supported.
     Missing,
 }
 
 impl Connection {
-    /// Declares a durable queue, a quorum queue where the broker offers them, unless the queue exists: then it is
-    /// used as it is, whatever its type and arguments.
+    /// Declares a durable queue if it does not exist: a quorum queue if the broker supports them, else a classic queue.
+    /// An existing queue is used unchanged, whatever its type and arguments.
     ///
     /// # Errors
-    /// The broker refuses the declaration or does not answer. Where the error `is_no_quorum`, the connection is
-    /// closed, and the next one has to declare with `QuorumQueues::Missing`.
+    /// The broker rejects the declaration, or a timeout. If the error `is_no_quorum`, RabbitMQ has closed the
+    /// connection: repeat on a new connection with `QuorumQueues::Missing`.
     pub async fn ensure_queue(&self, queue: &str, quorum: QuorumQueues) -> Result<(), QueueError> {
         match self.depth(queue).await {
             Err(error) if error.is_queue_not_found() => {}
@@ -68,7 +67,7 @@ impl Connection {
         if quorum == QuorumQueues::Offered {
             for arguments in QUORUM {
                 match self.declare(queue, table(arguments)).await {
-                    // The broker has no such type of queue or argument, or another consumer was first.
+                    // The broker does not support the queue type or argument, or another consumer declared the queue.
                     Err(error) if error.is_precondition() => {}
                     declared => return declared,
                 }
@@ -77,14 +76,15 @@ impl Connection {
         self.declare(queue, FieldTable::default()).await
     }
 
-    /// Finds out whether the broker will delete a queue with its messages, by a declaration that creates nothing:
-    /// its value for `x-expires` is no number, so the broker refuses it for a new queue as invalid, and for an
-    /// existing queue names the first property or argument that differs (RabbitMQ 3.10, 4.0 and 4.3 alike). The
-    /// refusal is a line in the broker's log. What a policy says stays unknown, and so does everything where the
-    /// user may not configure the queue.
+    /// Fails if the broker will delete the queue with its messages, or if the queue is a stream.
+    ///
+    /// Sends a declaration that creates nothing: its `x-expires` is not a number, so RabbitMQ rejects it as invalid for
+    /// a new queue, and for an existing queue reports the first property or argument that differs (RabbitMQ 3.10, 4.0
+    /// and 4.3 alike). The rejection appears in RabbitMQ's log. Policies are not detected, and neither is anything if
+    /// the user lacks the configure permission.
     ///
     /// # Errors
-    /// The queue is temporary, is a stream or another connection's, or the broker does not answer.
+    /// The queue is temporary, is a stream or exclusive to another connection; or a timeout.
     pub async fn ensure_lasting(&self, queue: &str) -> Result<(), QueueError> {
         match self.declare(queue, table(&[("x-expires", Argument::Text(LOOK))])).await {
             Err(error) if error.is_precondition() => match read(error.found()) {
@@ -97,10 +97,7 @@ impl Connection {
         }
     }
 
-    /// Refuses a stream, as `ensure_lasting` does, and nothing else.
-    ///
-    /// # Errors
-    /// The queue is a stream.
+    /// Fails only if the queue is a stream.
     pub async fn ensure_no_stream(&self, queue: &str) -> Result<(), QueueError> {
         match self.ensure_lasting(queue).await {
             Err(error) if error.reason() == Reason::StreamNotSupported => Err(error),

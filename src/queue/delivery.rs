@@ -1,5 +1,5 @@
-//! A delivered message, and the stream of them. It must never change a body, nor settle a message that
-//! nobody asked it to.
+//! A delivered message, and the stream of deliveries of a consumer. Bodies are never changed. A dropped `Delivery` is
+//! not settled: only the methods of `Delivery` do that.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,13 +12,13 @@ use lapin::types::ShortString;
 
 use super::{Publishing, QueueError, frame_filter, properties};
 
-/// Messages of one consumer, until the broker or this side cancels it. The end of the stream while
-/// nobody cancelled is a failure: the queue was deleted, or the channel died.
+/// The deliveries of one consumer, until it is canceled. If the stream ends without a cancel by this side, the queue
+/// was deleted or the channel closed.
 pub struct Deliveries {
     inner: lapin::Consumer,
 }
 
-/// One message, held until it is acknowledged or rejected, or its channel closes.
+/// A delivered message, unacknowledged until it is settled or its channel closes.
 #[derive(Debug)]
 pub struct Delivery {
     inner: lapin::message::Delivery,
@@ -26,10 +26,10 @@ pub struct Delivery {
     copy: tokio::sync::Mutex<Copy>,
 }
 
-/// The copy of a delivery that is being, or has been, published: one at a time, whoever asks for it.
+/// The published copy of a delivery. A delivery has at most one copy in flight.
 #[derive(Debug, Default)]
 pub enum Copy {
-    /// There is no copy, as far as this consumer knows.
+    /// No copy, as far as this consumer knows.
     #[default]
     Missing,
     /// The broker has not reported an outcome.
@@ -60,93 +60,94 @@ impl Delivery {
         Self { inner, body, copy: tokio::sync::Mutex::default() }
     }
 
-    /// The body as the publisher sent it. Clones share it.
+    /// The body as the publisher sent it. Clones of the `Bytes` share the memory.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// A header that is text, a whole number or a boolean, as text.
+    /// The value of a header as text, if it is a string, an integer or a boolean.
     pub fn header(&self, name: &str) -> Option<String> {
         properties::text(self.inner.properties.headers().as_ref()?.inner().get(name)?)
     }
 
-    /// A header that is text, as it came.
+    /// The bytes of a header that is a string.
     pub fn text(&self, name: &str) -> Option<&[u8]> {
         properties::bytes(self.inner.properties.headers().as_ref()?.inner().get(name)?)
     }
 
-    /// What was wrong with properties that can't be read, for a person; `None`: they were read.
+    /// Why the properties could not be parsed, as a sentence; `None`: they were parsed.
     pub fn unreadable(&self) -> Option<String> {
         let original = self.text(frame_filter::PROPERTIES)?;
         let left_out = self.header(frame_filter::LEFT_OUT).and_then(|bytes| bytes.parse().ok());
         Some(frame_filter::explain(original, left_out.unwrap_or_default()))
     }
 
-    /// Whether the broker has delivered it before, to whomever.
+    /// Whether the broker has delivered the message before, to any consumer.
     pub fn redelivered(&self) -> bool {
         self.inner.redelivered
     }
 
-    /// The channel's number for this delivery.
+    /// The delivery tag: unique within the channel.
     pub fn tag(&self) -> u64 {
         self.inner.delivery_tag
     }
 
-    /// The publisher's message id, if it gave one.
+    /// The publisher's message id.
     pub fn message_id(&self) -> Option<&str> {
         self.inner.properties.message_id().as_ref().map(ShortString::as_str)
     }
 
-    /// When the publisher made the message, in seconds since 1970, if it said so.
+    /// The publisher's timestamp, in seconds since 1970.
     pub fn timestamp(&self) -> Option<u64> {
         *self.inner.properties.timestamp()
     }
 
-    /// How often this message came back to its quorum queue, at least: the larger of the counts that RabbitMQ
-    /// sends. `x-delivery-count` counts returns toward the queue's delivery limit: in 4.0 all, in 4.3 all but
-    /// `basic.nack`. `x-acquired-count` (4.3) counts all. A classic queue counts nothing: 0.
+    /// How often this message was returned to its quorum queue, at least: the larger of RabbitMQ's two counts.
+    /// `x-delivery-count` counts returns toward the queue's delivery limit: in 4.0 all, in 4.3 all except `basic.nack`.
+    /// `x-acquired-count` (4.3) counts all. 0 for a classic queue, which has no count.
     pub fn returns(&self) -> u64 {
         let counts = properties::COUNTS.map(|name| self.header(name).and_then(|count| count.parse().ok()));
         counts.into_iter().flatten().max().unwrap_or(0)
     }
 
-    /// How often this message was published again to its queue instead of being returned.
+    /// How often this message was renewed: published to its queue again instead of being returned.
     pub fn renewals(&self) -> u32 {
         self.header(properties::RENEWALS).and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
-    /// The copy that is published of this message.
+    /// The copy of this message, locked.
     pub async fn copy(&self) -> tokio::sync::MutexGuard<'_, Copy> {
         self.copy.lock().await
     }
 
-    /// Acknowledges this message alone.
+    /// Acknowledges this message only (`multiple: false`).
     ///
     /// # Errors
-    /// The channel it came by is gone: the broker will deliver the message again.
+    /// The channel is closed: the broker will redeliver the message.
     pub async fn acknowledge(&self) -> Result<(), QueueError> {
         settled(self.inner.acker.ack(BasicAckOptions::default()).await)
     }
 
-    /// Gives this message up: it goes wherever its queue's dead letters go, or nowhere.
+    /// Rejects this message without requeue: the broker dead-letters it, or drops it if the queue has no dead-letter
+    /// exchange.
     ///
     /// # Errors
-    /// The channel it came by is gone: the broker will deliver the message again.
+    /// The channel is closed: the broker will redeliver the message.
     pub async fn reject(&self) -> Result<(), QueueError> {
         settled(self.inner.acker.reject(BasicRejectOptions { requeue: false }).await)
     }
 
-    /// Returns this message alone to its queue with `basic.nack`: RabbitMQ 4.3 counts that not toward the
-    /// delivery limit of a quorum queue, unlike `basic.reject` and a closed channel. While this consumer is
-    /// subscribed, the broker may send the message again at once.
+    /// Returns this message to its queue with `basic.nack`: RabbitMQ 4.3 does not count that toward the delivery limit
+    /// of a quorum queue, unlike `basic.reject` and a closed channel. While this consumer is subscribed, the broker may
+    /// redeliver the message immediately.
     ///
     /// # Errors
-    /// The channel it came by is gone: the broker has returned the message already.
+    /// The channel is closed: the broker has already returned the message.
     pub async fn requeue(&self) -> Result<(), QueueError> {
         settled(self.inner.acker.nack(BasicNackOptions { multiple: false, requeue: true }).await)
     }
 
-    /// All that it carries beside its body, for a person.
+    /// The properties and headers as JSON, for display.
     pub fn told(&self) -> serde_json::Value {
         properties::told(&self.inner.properties)
     }

@@ -1,6 +1,5 @@
-//! What can go wrong with a broker, named: every failure of `lapin` becomes one bounded reason and
-//! a sentence for a person. It must never repeat a password, nor a remote text beyond the broker's
-//! own AMQP reply.
+//! Errors of the connection to RabbitMQ: maps every failure of `lapin` to a `Reason` and a sentence. Messages contain
+//! no password, and of remote text only the broker's AMQP reply.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,28 +13,28 @@ use super::tls;
 use crate::broker_address::BrokerAddress;
 use crate::reason::Reason;
 
-/// What to do about a user who is refused, unless more is known.
+/// Advice for a refused login, if the Secret is not known.
 const CHECK_LOGIN: &str = "check username and password in the Secret they come from";
 
 const IN_TIME: &str = "did not answer in time";
 
-/// In RabbitMQ's refusals for a limit of connections.
+/// Part of RabbitMQ's replies if a connection limit is reached.
 const LIMIT: &str = "connection limit";
 
-/// In RabbitMQ's refusals of what a stream can't do: consume with a priority, take a single message.
+/// Parts of RabbitMQ's replies to operations that streams do not support: `basic.consume` with a priority, `basic.get`.
 const STREAM: [&str; 2] = ["of queue type rabbit_stream_queue", "not supported by stream queues"];
 
-/// In RabbitMQ's answers, 404 as for a missing queue, where the node that holds a queue is down: of 3 "home node
-/// 'rabbit@b' of durable queue 'q' in vhost '/' is down or inaccessible", of 4 "failed to perform operation on
-/// queue 'q' in vhost '/' due to timeout".
+/// Parts of RabbitMQ's replies if the node of a queue is down; the code is 404, as for a missing queue. RabbitMQ 3:
+/// "home node 'rabbit@b' of durable queue 'q' in vhost '/' is down or inaccessible"; RabbitMQ 4: "failed to perform
+/// operation on queue 'q' in vhost '/' due to timeout".
 const NODE_DOWN: [&str; 2] = ["is down or inaccessible", "due to timeout"];
 
-/// A failure to speak with the broker.
+/// A failure of the connection to RabbitMQ or of an operation on a queue.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub struct QueueError {
     reason: Reason,
     found: String,
-    /// In terms of an ImagePipeline; may be empty.
+    /// What to do, in terms of ImagePipeline fields; may be empty.
     advice: String,
     is_publish_refused: bool,
 }
@@ -49,27 +48,25 @@ impl std::fmt::Display for QueueError {
 }
 
 impl QueueError {
-    /// The bounded reason.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// What was found, without what to do about it: that names fields of an ImagePipeline.
+    /// The message without the advice, which names ImagePipeline fields.
     pub fn found(&self) -> &str {
         &self.found
     }
 
-    /// Whether the broker refused what was published, rather than being unable to answer.
+    /// Whether the broker rejected a published message, as opposed to not responding.
     pub fn is_publish_refused(&self) -> bool {
         self.is_publish_refused
     }
 
-    /// Whether the broker said that there is no such queue.
     pub fn is_queue_not_found(&self) -> bool {
         self.reason == Reason::QueueNotFound
     }
 
-    /// Whether the broker refused arguments or properties of a declaration.
+    /// Whether the broker rejected arguments or properties of a declaration (`PRECONDITION_FAILED`).
     pub(super) fn is_precondition(&self) -> bool {
         self.found.contains("PRECONDITION_FAILED")
     }
@@ -78,18 +75,17 @@ impl QueueError {
         self.found.contains(IN_TIME)
     }
 
-    /// Whether the broker has no quorum queues. RabbitMQ 3 has them as a feature flag, and closes the connection
-    /// of a client that declares one without it.
+    /// Whether the broker does not support quorum queues. In RabbitMQ 3 they need a feature flag; without it, RabbitMQ
+    /// closes the connection of a client that declares one.
     pub fn is_no_quorum(&self) -> bool {
         self.found.contains("feature flag is disabled") || self.found.contains("NOT_IMPLEMENTED")
     }
 
-    /// Whether the user lacks a permission.
     pub(super) fn lacks_permission(&self) -> bool {
         self.reason == Reason::DeclareRefused
     }
 
-    /// The same, with the name of the Secret that user and password come from.
+    /// Adds the name of the Secret that has the login to the advice for a refused login.
     pub fn with_login_secret(mut self, secret: &str) -> Self {
         if self.advice == CHECK_LOGIN {
             self.advice = format!("check username and password in Secret {secret:?}");
@@ -107,7 +103,7 @@ impl QueueError {
     }
 
     pub(super) fn too_long(name: &str) -> Self {
-        let found = format!("a name has {} bytes and AMQP takes at most 255", name.len());
+        let found = format!("a name has {} bytes, and AMQP allows at most 255", name.len());
         Self::new(Reason::NameTooLong, found, "shorten queue, vhost or parkingQueue")
     }
 
@@ -116,23 +112,25 @@ impl QueueError {
         Self::new(Reason::DnsFailed, found, "check host in the broker's Secret")
     }
 
-    /// `why` says what the address is.
+    /// `why` describes the address, such as "a multicast group".
     pub(super) fn refused_address(host: &str, address: IpAddr, why: &str) -> Self {
-        let found = format!("the broker's host {host:?} leads to {address}, {why}, which the operator does not dial");
-        let advice = "give the name of the broker's Service as host in the broker's Secret, or start the operator with \
+        let found =
+            format!("the broker's host {host:?} resolves to {address}, {why}, which the operator does not connect to");
+        let advice = "set host in the broker's Secret to the name of the broker's Service, or start the operator with \
                       --allow-local-brokers";
         Self::new(Reason::AddressRefused, found, advice)
     }
 
     pub(super) fn not_confirmed(queue: &str) -> Self {
-        let found = format!("the broker did not take a message for queue {queue:?}: it does not exist, or is full");
-        let advice = "create it, or let this user declare it, or raise its limit";
+        let found =
+            format!("the broker did not accept a message for queue {queue:?}: the queue does not exist, or is full");
+        let advice = "create the queue, or allow this user to declare it, or raise its length limit";
         Self { is_publish_refused: true, ..Self::new(Reason::ParkingRefused, found, advice) }
     }
 
     pub(super) fn blocked() -> Self {
         let found = "the broker blocks publishers: it has a memory or disk alarm (rabbitmq-diagnostics alarms)";
-        Self::new(Reason::ParkingRefused, found, "give it memory or disk space")
+        Self::new(Reason::ParkingRefused, found, "give the broker more memory or disk space")
     }
 
     pub(super) fn slow_confirm(queue: &str, waited: Duration) -> Self {
@@ -146,19 +144,19 @@ impl QueueError {
     }
 
     pub(super) fn unavailable(queue: &str, detail: &str) -> Self {
-        let found = format!("queue {queue:?} can't be reached, its node is down: {detail}");
-        let advice = "start the node; don't declare the queue again, that would lose its messages";
+        let found = format!("queue {queue:?} is unavailable, its node is down: {detail}");
+        let advice = "start the node; don't declare the queue again, since that would lose its messages";
         Self::new(Reason::QueueUnavailable, found, advice)
     }
 
     pub(super) fn stream(queue: &str) -> Self {
-        let found = format!("queue {queue:?} is a stream: what a consumer acknowledges stays in it");
+        let found = format!("queue {queue:?} is a stream: acknowledged messages stay in it");
         Self::new(Reason::StreamNotSupported, found, "use a quorum or classic queue")
     }
 
     pub(super) fn temporary(queue: &str, end: &End) -> Self {
         let (when, declare) = match end {
-            End::LastConsumer => ("when its last consumer goes (auto_delete)".to_owned(), "without auto_delete"),
+            End::LastConsumer => ("when its last consumer is gone (auto_delete)".to_owned(), "without auto_delete"),
             End::Unused(milliseconds) => {
                 (format!("after {milliseconds} ms without a consumer (x-expires)"), "without x-expires")
             }
@@ -188,7 +186,7 @@ impl QueueError {
             // RabbitMQ's texts: "connection limit (1) is reached", "user connection limit (0) is reached".
             (Some(Code::NotAllowed), ErrorKind::ProtocolError(amqp)) if amqp.get_message().as_str().contains(LIMIT) => {
                 let found = format!("the broker at {host}:{port} refused {user}: {}", amqp.get_message());
-                let advice = "close connections that nobody needs, or raise the limit (rabbitmqctl set_user_limits, \
+                let advice = "close unused connections, or raise the limit (rabbitmqctl set_user_limits, \
                               rabbitmqctl set_vhost_limits)";
                 Self::new(Reason::ConnectionLimit, found, advice)
             }
@@ -198,13 +196,13 @@ impl QueueError {
                 Self::new(Reason::VhostNotFound, found, advice)
             }
             (_, ErrorKind::IOError(io)) => Self::connecting_io(address, io),
-            (_, ErrorKind::ParsingError(_)) => Self::not_rabbitmq(address, "it sent a method that can't be read"),
-            (_, ErrorKind::InvalidProtocolVersion(_)) => Self::not_rabbitmq(address, "it asks for another version"),
+            (_, ErrorKind::ParsingError(_)) => Self::not_rabbitmq(address, "it sent a method that can't be parsed"),
+            (_, ErrorKind::InvalidProtocolVersion(_)) => Self::not_rabbitmq(address, "it uses another version"),
             _ => Self::unreachable(address, &Self::from_lapin(error).found, ""),
         }
     }
 
-    /// As `connecting`, where TLS or the operating system failed.
+    /// Like `connecting`, for errors of TLS and of the operating system.
     pub(super) fn connecting_io(address: &BrokerAddress, error: &std::io::Error) -> Self {
         let BrokerAddress { host, port, .. } = address;
         if let Some(refused) = refused(error) {
@@ -212,28 +210,26 @@ impl QueueError {
         }
         match tls::explain(address, error) {
             Some((why, advice)) => {
-                Self::new(Reason::TlsFailed, format!("no TLS with the broker at {host}:{port}: {why}"), advice)
+                Self::new(Reason::TlsFailed, format!("TLS with the broker at {host}:{port} failed: {why}"), advice)
             }
-            // The broker has no word for a way to authenticate that it does not know.
+            // AMQP has no reply for an unsupported SASL mechanism: the broker just closes the connection.
             None if address.username.is_empty() && tls::closed(error) => {
                 let found = format!("the broker at {host}:{port} closes the connection ({error})");
-                let advice = "if it takes no certificate for a user, enable its plugin rabbitmq_auth_mechanism_ssl and \
-                              the mechanism EXTERNAL, or give a username";
+                let advice = "enable the broker's plugin rabbitmq_auth_mechanism_ssl and the SASL mechanism EXTERNAL, or set \
+                              a username in the Secret";
                 Self::new(Reason::AuthenticationFailed, found, advice)
             }
             None if address.tls.is_none() && tls::closed(error) => {
                 let detail = format!("it closes the connection ({error})");
-                Self::unreachable(address, &detail, "if TLS is spoken there, set source.rabbitmq.tls")
+                Self::unreachable(address, &detail, "if the port uses TLS, set source.rabbitmq.tls")
             }
             None => Self::unreachable(address, &error.to_string(), ""),
         }
     }
 
     fn not_rabbitmq(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str) -> Self {
-        let found =
-            format!("what answers at {host}:{port} does not speak plain AMQP 0-9-1, as RabbitMQ does: {detail}");
-        let advice =
-            "correct host and port in the broker's Secret, or, if TLS is spoken there, set source.rabbitmq.tls";
+        let found = format!("the server at {host}:{port} does not speak plain AMQP 0-9-1: {detail}");
+        let advice = "fix host and port in the broker's Secret, or, if the port uses TLS, set source.rabbitmq.tls";
         Self::new(Reason::BrokerUnreachable, found, advice)
     }
 
@@ -242,7 +238,7 @@ impl QueueError {
         Self::new(Reason::BrokerUnreachable, found, advice)
     }
 
-    /// A failure of something done to `queue`.
+    /// A failure of an operation on `queue`.
     pub(super) fn on_queue(queue: &str, error: &lapin::Error) -> Self {
         let (Some(code), ErrorKind::ProtocolError(amqp)) = (code(error), error.kind()) else {
             return Self::from_lapin(error);
@@ -252,16 +248,16 @@ impl QueueError {
             Code::NotFound if NODE_DOWN.iter().any(|words| text.contains(words)) => Self::unavailable(queue, text),
             Code::NotFound => {
                 let found = format!("queue {queue:?} does not exist");
-                Self::new(Reason::QueueNotFound, found, "create it, or correct source.rabbitmq.queue")
+                Self::new(Reason::QueueNotFound, found, "create it, or fix source.rabbitmq.queue")
             }
             Code::AccessRefused if text.contains("in exclusive use") => {
-                let found = format!("another consumer has queue {queue:?} for itself (it consumes with `exclusive`)");
-                let advice = "stop it (rabbitmqctl list_consumers), or have it consume without `exclusive`";
+                let found = format!("another consumer uses queue {queue:?} exclusively (it consumes with `exclusive`)");
+                let advice = "stop that consumer (rabbitmqctl list_consumers), or let it consume without `exclusive`";
                 Self::new(Reason::QueueInUse, found, advice)
             }
             Code::ResourceLocked => {
                 let found = format!("queue {queue:?} is exclusive to the connection that declared it");
-                Self::new(Reason::QueueInUse, found, "declare the queue without `exclusive`, durable")
+                Self::new(Reason::QueueInUse, found, "declare the queue as durable and without `exclusive`")
             }
             Code::AccessRefused => {
                 let found = format!("the broker refuses access to queue {queue:?}");
@@ -274,16 +270,16 @@ impl QueueError {
         }
     }
 
-    /// A failure of anything else.
+    /// A failure of any other operation.
     pub(super) fn from_lapin(error: &lapin::Error) -> Self {
         let found = match error.kind() {
             ErrorKind::ProtocolError(amqp) => format!("the broker closed the session: {}", amqp.get_message()),
             ErrorKind::IOError(io) => match refused(io) {
-                Some(refused) => format!("what the broker sent is not what RabbitMQ sends: {refused}"),
+                Some(refused) => format!("the broker sent data that RabbitMQ never sends: {refused}"),
                 None => io.to_string(),
             },
             ErrorKind::ParsingError(_) => {
-                "what the broker sent is not what RabbitMQ sends: it can't be read".to_owned()
+                "the broker sent data that RabbitMQ never sends: it can't be parsed".to_owned()
             }
             ErrorKind::MissingHeartbeatError => "the broker has been silent for two heartbeats".to_owned(),
             _ => error.to_string(),
@@ -292,7 +288,7 @@ impl QueueError {
     }
 }
 
-/// What the filter refused, if it was the filter that failed.
+/// The frame filter's error, if the frame filter caused `error`.
 fn refused(error: &std::io::Error) -> Option<Refused> {
     error.get_ref()?.downcast_ref().copied()
 }

@@ -1,12 +1,13 @@
-//! Between the socket and lapin: what a broker sends is judged frame by frame before lapin sees it.
+//! A filter between the socket and lapin that checks the broker's frames before lapin parses them. It protects against
+//! two faults of lapin 4.12.3 (with amq-protocol 10.6):
 //!
-//! lapin 4.12.3 (with amq-protocol 10.6) parses a frame before it compares the frame's size with the agreed one, and
-//! parses tables and arrays by recursion: one frame of a hostile peer takes all of a thread's stack. And it ends the
-//! connection over a content header with a short string that is not UTF-8, which RabbitMQ delivers: every message
-//! in the prefetch window is returned, at every attempt, until a quorum queue drops them all.
+//! - lapin parses a frame before it compares the frame's size with the negotiated maximum, and parses tables and
+//!   arrays recursively: one frame of a hostile peer overflows the stack.
+//! - lapin closes the connection on a content header with a short string that is not UTF-8, which RabbitMQ delivers.
+//!   The broker then returns all messages of the prefetch window, at every attempt, until a quorum queue drops them.
 //!
-//! Bytes of bodies go straight from the socket into lapin's buffer, without a look and without a copy. Only a frame
-//! of a method or of a content header that arrives in pieces is put together here.
+//! Body frames pass from the socket into lapin's buffer without inspection or copy. Only frames of methods and content
+//! headers that arrive in pieces are assembled here.
 
 use std::io;
 use std::pin::Pin;
@@ -24,28 +25,28 @@ pub(super) use dialer::Dialer;
 pub use frames::{Frames, Next, Refused, Version};
 pub use unreadable::{LEFT_OUT, PROPERTIES, explain};
 
-/// What `held` may keep allocated while it is empty: the longest frame that is usual.
+/// Maximum capacity that `held` keeps while it is empty: the size of the largest common frames.
 const HELD_KEPT: usize = 16 << 10;
 
-/// A stream whose reader sees frames that were judged.
+/// A stream whose reader receives only checked frames.
 pub struct FrameFilter<S> {
     inner: S,
     frames: Frames,
-    /// Bytes that were read and not given: first those that may be, then those to be judged.
+    /// Bytes that were read from `inner` and not returned yet: first the checked bytes, then the unchecked bytes.
     held: Vec<u8>,
-    /// How many of them may be given.
+    /// Number of checked bytes at the beginning of `held`.
     judged: usize,
-    /// How many must be held before more can be judged.
+    /// Length that `held` must have before more bytes can be checked.
     needed: usize,
 }
 
 impl<S> FrameFilter<S> {
-    /// Filters what is read from `inner`; what is written passes.
+    /// Filters what is read from `inner`; writes pass through.
     pub fn new(inner: S, frames: Frames) -> Self {
         Self { inner, frames, held: Vec::new(), judged: 0, needed: 0 }
     }
 
-    /// Gives bytes that were held and judged.
+    /// Copies checked bytes from `held`, and returns their number.
     fn give(&mut self, to: &mut [u8]) -> usize {
         let length = self.judged.min(to.len());
         if let (Some(to), Some(from)) = (to.get_mut(..length), self.held.get(..length)) {
@@ -59,7 +60,7 @@ impl<S> FrameFilter<S> {
         length
     }
 
-    /// Judges bytes that were just read into `to`: so many of them are given, and the rest is held.
+    /// Checks bytes that were just read into `to`. Returns the number of bytes that pass; the rest moves to `held`.
     fn judge(&mut self, to: &mut [u8]) -> io::Result<usize> {
         let (given, next) = self.frames.judge(to).map_err(refused)?;
         let rest = to.get(given..).unwrap_or_default();
@@ -79,7 +80,7 @@ impl<S> FrameFilter<S> {
         Ok(given)
     }
 
-    /// Judges bytes that are held.
+    /// Checks the bytes in `held`.
     fn judge_held(&mut self) -> io::Result<()> {
         let (passed, next) = self.frames.judge(&mut self.held).map_err(refused)?;
         self.judged = passed;
@@ -101,7 +102,7 @@ fn refused(refused: Refused) -> io::Error {
 }
 
 impl<S: AsyncRead + Unpin> FrameFilter<S> {
-    /// Reads what a frame that is held still lacks.
+    /// Reads the missing bytes of the frame in `held`.
     fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let before = self.held.len();
         self.held.resize(self.needed, 0);
@@ -133,7 +134,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameFilter<S> {
                 this.judge_held()?;
                 continue;
             };
-            // The end, even in the middle of a frame.
+            // End of stream, even in the middle of a frame.
             if read == 0 {
                 return Poll::Ready(Ok(0));
             }

@@ -1,6 +1,6 @@
-//! What a message carries beside its body when this side publishes it again: parked, in its own place
-//! anew, or redriven. Pure. It must never let a property through that would act again: one that routes
-//! it elsewhere, lets it expire, or has the broker refuse it for its user.
+//! The properties and headers of a message that this side publishes again: parked, renewed or redriven. Pure.
+//! Properties that would take effect again are removed or renamed (tests hold this): those that route the message
+//! elsewhere (CC, BCC), let it expire, or make the broker reject it because of its user id.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,19 @@ use serde_json::{Map, Value, json};
 
 use super::frame_filter::{LEFT_OUT, PROPERTIES};
 
-/// Headers that would route a message elsewhere.
+/// Headers that route a message to further queues.
 const ROUTES: [&str; 2] = ["CC", "BCC"];
 
-/// What the broker counts of a message's stay in one queue.
+/// Headers with which the broker counts the returns of a message to its queue.
 pub(super) const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
 
-/// Begins the name of a header that tells what acted once.
+/// Prefix of headers that keep the value of a removed property or header.
 const ORIGINAL: &str = "x-original-";
 
-/// Begins the names of all headers of our own.
+/// Prefix of the headers that this side adds.
 const OWN: &str = "x-image-pipeline-";
 
-/// Those that are never left out: what a publisher calls so is overwritten.
+/// Headers with the prefix `OWN` that are never left out. A publisher's header of the same name is overwritten.
 const OWN_NAMES: [&str; 11] = [
     "reason",
     "detail",
@@ -37,44 +37,42 @@ const OWN_NAMES: [&str; 11] = [
     "unreadable-left-out",
 ];
 
-/// The original properties of a message that had others that could be read. Redriven, it is judged by its body, so
-/// they become headers that only tell.
+/// The headers with the original properties of a message whose properties could not be parsed. A redriven message is
+/// processed by its body, so these headers are renamed with the prefix `ORIGINAL`.
 const UNREADABLE: [&str; 2] = [PROPERTIES, LEFT_OUT];
 
-/// How often a message was redriven. Parking it again leaves it, as it does every header that does not
-/// act.
+/// How often a message was redriven. Parking the message again keeps this header.
 pub(super) const REDRIVEN: &str = "x-image-pipeline-redriven";
 
-/// How often a message was published again to its own queue, so that the broker counts its returns from 0.
+/// How often a message was renewed: published to its own queue again, so that the broker counts its returns from 0.
 pub(super) const RENEWALS: &str = "x-image-pipeline-renewals";
 
-/// Bytes of headers that are published again; the rest of a frame is for the other properties, seven texts of at
-/// most 255 bytes among them.
+/// Maximum bytes of headers in a published message. The rest of the frame is for the other properties, among them seven
+/// strings of at most 255 bytes.
 const MOST_HEADERS: usize = super::FRAME_MAX as usize - (4 << 10);
 
-/// Arrays and tables in each other beyond this are not told.
+/// Arrays and tables nested deeper than this are displayed as `…`.
 const DEEPEST: usize = 16;
 
-/// Why a message is parked, as its headers say it.
+/// The headers that parking adds to a message.
 #[derive(Debug)]
 pub struct Parked<'a> {
-    /// The bounded reason's name.
+    /// Name of the `Reason`.
     pub reason: &'a str,
-    /// One sentence for a person.
+    /// The error as a sentence.
     pub detail: &'a str,
-    /// The pipeline's namespace.
     pub namespace: &'a str,
-    /// The pipeline's name.
+    /// Name of the pipeline.
     pub name: &'a str,
-    /// The queue it was taken from.
+    /// The source queue.
     pub queue: &'a str,
-    /// How often this consumer tried.
+    /// Number of attempts of this consumer.
     pub attempts: u32,
-    /// When this consumer first saw it, RFC 3339.
+    /// When this consumer first received the message, in RFC 3339.
     pub first_seen: &'a str,
 }
 
-/// For the parking queue: with the reason in headers.
+/// The properties for the parking queue: the original ones, plus the reason.
 pub(super) fn parked(original: &BasicProperties, parked: &Parked<'_>) -> BasicProperties {
     let mut headers = safe_headers(original);
     let Parked { reason, detail, namespace, name, queue, attempts, first_seen } = parked;
@@ -92,17 +90,16 @@ pub(super) fn parked(original: &BasicProperties, parked: &Parked<'_>) -> BasicPr
     safe(original).with_headers(fitting(headers))
 }
 
-/// For the same queue once more: the broker counts the copy's returns from 0. `times` counts the renewals, this
-/// one included.
+/// The properties of a copy for the same queue. `times` is the number of renewals, including this one.
 pub(super) fn renewed(original: &BasicProperties, times: u32) -> BasicProperties {
     let mut headers = safe_headers(&uncounted(original));
     headers.insert(RENEWALS.into(), AMQPValue::LongUInt(times));
     safe(original).with_headers(fitting(headers))
 }
 
-/// For the queue it came from: without the reason, and counted. What acted once stays a header that
-/// tells of it: a copy that expired before it is read would be lost, one with a CC would reach others
-/// twice, and one of another user is refused.
+/// The properties for the source queue: without the headers of parking, and with the redrive count. Expiration, CC, BCC
+/// and user id remain `x-original-` headers: an expired copy would be lost, a copy with CC would reach other queues
+/// twice, and RabbitMQ rejects a copy with another user's id.
 pub(super) fn redriven(original: &BasicProperties, times: u32) -> BasicProperties {
     let of_this_stay = |key: &str| {
         key.starts_with(OWN) || key.strip_prefix(ORIGINAL).is_some_and(|original| COUNTS.contains(&original))
@@ -118,7 +115,7 @@ pub(super) fn redriven(original: &BasicProperties, times: u32) -> BasicPropertie
     safe(original).with_headers(fitting(headers))
 }
 
-/// All of them, for a person. What is no text is told as nearly as JSON can.
+/// All properties and headers as JSON, for display. Values that JSON cannot express are approximated.
 pub(super) fn told(original: &BasicProperties) -> Value {
     let text = |value: &Option<ShortString>| value.as_ref().map(|value| json!(value.as_str()));
     let told = [
@@ -139,7 +136,7 @@ pub(super) fn told(original: &BasicProperties) -> Value {
     told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
 }
 
-/// A header's value that is text, as it came.
+/// The bytes of a string value.
 pub(super) fn bytes(value: &AMQPValue) -> Option<&[u8]> {
     match value {
         AMQPValue::LongString(text) => Some(text.as_bytes()),
@@ -148,7 +145,7 @@ pub(super) fn bytes(value: &AMQPValue) -> Option<&[u8]> {
     }
 }
 
-/// A header's value that is text, a whole number or a boolean, as text.
+/// A string, integer or boolean value as text.
 pub(super) fn text(value: &AMQPValue) -> Option<String> {
     match value {
         AMQPValue::Boolean(value) => Some(value.to_string()),
@@ -167,7 +164,7 @@ fn long(value: &str) -> AMQPValue {
     AMQPValue::LongString(value.into())
 }
 
-/// Those that tell and do not act, persistent, and without any headers.
+/// The properties that have no effect in the broker, plus `delivery_mode` persistent; without headers.
 fn safe(original: &BasicProperties) -> BasicProperties {
     let mut properties = BasicProperties::default().with_delivery_mode(super::publish::PERSISTENT);
     for (value, set) in [
@@ -195,7 +192,7 @@ fn safe(original: &BasicProperties) -> BasicProperties {
     properties
 }
 
-/// All headers, those that would act under a name that does not.
+/// All headers. Those that would take effect in the broker are renamed with the prefix `ORIGINAL`.
 fn safe_headers(original: &BasicProperties) -> FieldTable {
     let mut headers = FieldTable::default();
     for (key, value) in original.headers().iter().flat_map(FieldTable::inner) {
@@ -211,8 +208,8 @@ fn safe_headers(original: &BasicProperties) -> FieldTable {
     headers
 }
 
-/// Without the largest of the publisher's headers where all would not fit: properties go in one frame (AMQP
-/// 0-9-1, 2.3.5.2), and a message that fills it can't be given another header.
+/// Drops the largest headers of the publisher if the headers do not fit: properties must fit in one frame (AMQP 0-9-1,
+/// 2.3.5.2), so a message whose headers fill the frame leaves no room for the added headers.
 fn fitting(headers: FieldTable) -> FieldTable {
     let mut lengths: Vec<(usize, ShortString)> =
         headers.inner().iter().map(|(key, value)| (1 + key.as_str().len() + length(value), key.clone())).collect();
@@ -235,7 +232,7 @@ fn fitting(headers: FieldTable) -> FieldTable {
     kept
 }
 
-/// Bytes that a value takes in a frame, type included; without a call for each level of arrays in each other.
+/// Bytes of a value in a frame, including its type. Iterative, since arrays and tables nest.
 fn length(value: &AMQPValue) -> usize {
     let (mut bytes, mut left) = (0, vec![value]);
     while let Some(value) = left.pop() {
@@ -251,7 +248,7 @@ fn length(value: &AMQPValue) -> usize {
                 left.extend(members.inner().values());
                 4 + members.inner().keys().map(|key| 1 + key.as_str().len()).sum::<usize>()
             }
-            // Numbers, of at most 64 bits.
+            // Numbers: at most 64 bits.
             _ => 8,
         };
     }

@@ -1,5 +1,5 @@
-//! Publishing with confirms. A publish for the parking queue outlives whoever waits for it, so that a slow
-//! confirm never leads to a second copy.
+//! Publishing with confirms. A publish to the parking queue continues when its caller stops waiting, so that a slow
+//! confirm does not lead to a second copy.
 
 use std::time::Duration;
 
@@ -11,29 +11,26 @@ use tokio::task::JoinHandle;
 
 use super::{Channel, Connection, Delivery, Parked, QueueError, properties, short, within};
 
-/// How long a confirm may take where a publish is given up after it. A quorum queue confirms when a majority of
-/// its nodes has written the message to disk, which a slow disk delays by many seconds.
+/// Timeout of a confirm, for publishes that are abandoned after it. A quorum queue confirms when a majority of its
+/// nodes has written the message to disk, which can take many seconds on a slow disk.
 const CONFIRM: Duration = Duration::from_secs(60);
 
-/// A confirm that takes longer is reported, and waited for all the same: the status names a fault within ten
-/// seconds.
+/// A confirm that takes longer is reported, so that the status shows the fault within 10 s; waiting continues.
 const SLOW: Duration = Duration::from_secs(7);
 
 pub(super) const PERSISTENT: u8 = 2;
 
-/// A message for a queue, through the default exchange, persistent and mandatory.
+/// A message to publish to a queue through the default exchange, persistent and mandatory.
 pub struct Outgoing<'a> {
-    /// The queue's name.
     pub queue: &'a str,
-    /// The body.
     pub body: &'a [u8],
-    /// The message id, for the receiver's logs.
+    /// Message id, for the consumer's logs.
     pub message_id: Option<String>,
-    /// When the message was made, in seconds since 1970.
+    /// Timestamp in seconds since 1970.
     pub timestamp: Option<u64>,
 }
 
-/// A publish whose outcome the broker has not reported yet. It goes on when nobody waits for it.
+/// A publish without a confirm yet. It continues when no caller waits for it.
 #[derive(Debug)]
 pub struct Publishing {
     task: JoinHandle<Result<Channel, QueueError>>,
@@ -41,21 +38,18 @@ pub struct Publishing {
     queue: String,
 }
 
-/// What is known of a publish after a wait.
+/// The state of a publish after a wait.
 pub enum Published {
-    /// The broker confirmed it. The channel can publish again.
+    /// The broker confirmed the message. The channel can publish again.
     Confirmed(Channel),
-    /// The broker refused it, or the connection was lost: the message may not be in the queue.
+    /// The broker rejected the message, or the connection was lost: the message may or may not be in the queue.
     Failed(QueueError),
-    /// It may still be confirmed. The error says what delays it.
+    /// The broker may still confirm the message. The error says what delays the confirm.
     UnderWay(QueueError),
 }
 
 impl Connection {
-    /// Opens a channel in confirm mode, unless the broker takes no messages by this connection.
-    ///
-    /// # Errors
-    /// The broker blocks publishers, the connection is gone, or the broker does not answer.
+    /// Opens a channel in confirm mode. Fails immediately if the broker blocks this connection.
     pub async fn publishing_channel(&self) -> Result<Channel, QueueError> {
         if self.is_blocked() {
             return Err(QueueError::blocked());
@@ -68,22 +62,19 @@ impl Connection {
 
 impl Channel {
     /// Puts the channel in confirm mode.
-    ///
-    /// # Errors
-    /// The channel is gone, or the broker does not answer.
     pub async fn confirm(&self) -> Result<(), QueueError> {
-        within("asking for confirms", async {
+        within("enabling publisher confirms", async {
             let selected = self.inner.confirm_select(ConfirmSelectOptions::default()).await;
             selected.map_err(|error| QueueError::from_lapin(&error))
         })
         .await
     }
 
-    /// Publishes and waits for the broker's confirm. The channel must be in confirm mode.
+    /// Publishes and waits for the confirm. The channel must be in confirm mode.
     ///
     /// # Errors
-    /// The broker refused the message, returned it (no such queue), or did not confirm in time: in
-    /// all these cases the message may not be in the queue.
+    /// The broker rejected the message, returned it (the queue does not exist), or did not confirm in time. The message
+    /// may or may not be in the queue.
     pub async fn publish(&self, outgoing: Outgoing<'_>) -> Result<(), QueueError> {
         let Outgoing { queue, body, message_id, timestamp } = outgoing;
         let mut properties =
@@ -97,24 +88,24 @@ impl Channel {
         self.publish_within(queue, body, properties).await
     }
 
-    /// Begins to publish a delivery, unchanged but for its headers, to a parking queue. The channel must be in
-    /// confirm mode. It is taken, since a channel has one publish under way at most: lapin 4.12 gives a returned
-    /// message to any of the publishes that the broker confirms together.
+    /// Starts to publish a delivery to a parking queue, with an unchanged body and additional headers. The channel must
+    /// be in confirm mode. The method consumes the channel, since a channel may have only one publish in flight: lapin
+    /// 4.12 assigns a returned message to any of the publishes that the broker confirms together.
     pub fn start_parking(self, queue: &str, delivery: &Delivery, parked: &Parked<'_>) -> Publishing {
         self.begin(queue, delivery, properties::parked(delivery.properties(), parked))
     }
 
-    /// Begins to publish a copy to the queue that a delivery came from: the broker counts the copy's returns
-    /// from 0. Otherwise as `start_parking`.
+    /// Starts to publish a copy to the delivery's own queue: the broker counts the copy's returns from 0. Otherwise
+    /// like `start_parking`.
     pub fn start_renewing(self, queue: &str, delivery: &Delivery) -> Publishing {
         self.begin(queue, delivery, renewed(delivery))
     }
 
-    /// Publishes a copy to the queue that a delivery came from, and waits for the broker's confirm. The broker
-    /// counts the copy's returns from 0. The channel must be in confirm mode.
+    /// Publishes a copy to the delivery's own queue, and waits for the confirm. The broker counts the copy's returns
+    /// from 0. The channel must be in confirm mode.
     ///
     /// # Errors
-    /// As `publish`, and immediately while the broker blocks publishers.
+    /// As `publish`; immediately if the broker blocks publishers.
     pub async fn renew(&self, queue: &str, delivery: &Delivery) -> Result<(), QueueError> {
         self.publish_unless_blocked(queue, delivery.body(), renewed(delivery)).await
     }
@@ -165,8 +156,7 @@ impl Channel {
 }
 
 impl Publishing {
-    /// Waits for the outcome, for some seconds. May be canceled and called again until it has reported
-    /// `Confirmed` or `Failed`.
+    /// Waits up to 7 s for the outcome. Cancel-safe: may be called again until it has returned `Confirmed` or `Failed`.
     pub async fn outcome(&mut self) -> Published {
         tokio::select! {
             biased;

@@ -1,21 +1,21 @@
-//! Which addresses of a broker may be dialled: its name is resolved, and what it leads to is judged
-//! before anything is sent. It must never judge a name, whose owner can have it lead elsewhere.
+//! Which addresses of a broker the operator may connect to. The resolved addresses are checked, not the host name: the
+//! owner of a name can change where it points.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{QueueError, within};
 use crate::broker_address::BrokerAddress;
 
-/// Where brokers may be.
+/// Which addresses may be dialed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reach {
-    /// Anywhere: whoever names the broker is who dials.
+    /// All addresses. For processes that run on behalf of the user who sets the address.
     Anywhere,
-    /// Not on this machine, nor on what only this machine reaches: who names the broker is another.
+    /// No address that only this pod or node reaches: a user of the cluster sets the address, and the operator dials.
     Elsewhere,
 }
 
-/// Where clouds tell a machine its own secrets, beside the link-local 169.254.169.254.
+/// Metadata services of clouds, which return a machine's credentials, in addition to 169.254.169.254.
 const METADATA: [IpAddr; 4] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // AWS
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),  // Google
@@ -24,7 +24,7 @@ const METADATA: [IpAddr; 4] = [
 ];
 
 impl Reach {
-    /// The addresses of a broker that may be dialled.
+    /// Resolves the broker's host name to the addresses that may be dialed.
     pub(super) async fn resolve(self, address: &BrokerAddress) -> Result<Vec<SocketAddr>, QueueError> {
         let host = address.host.as_str();
         let found = within("resolving the broker's name", async {
@@ -35,7 +35,7 @@ impl Reach {
         self.allowed(host, found)
     }
 
-    /// Those of `found` that may be dialled.
+    /// Filters `found`. Fails if all addresses are refused.
     fn allowed(self, host: &str, found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, QueueError> {
         let (mut allowed, mut refused) = (Vec::new(), None);
         for found in found {
@@ -50,7 +50,7 @@ impl Reach {
         }
     }
 
-    /// What an address is that may not be dialled; `None`: it may.
+    /// Why an address may not be dialed; `None`: it may.
     fn refuses(self, address: IpAddr) -> Option<&'static str> {
         match self {
             Reach::Anywhere => None,
@@ -59,7 +59,7 @@ impl Reach {
     }
 }
 
-/// The address of IPv4 that one of IPv6 stands for, mapped or by NAT64's own prefix.
+/// The IPv4 address in an IPv4-mapped or NAT64 (64:ff9b::/96) IPv6 address.
 fn plain(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => match six.segments() {
@@ -76,7 +76,7 @@ fn local(address: IpAddr) -> Option<&'static str> {
         IpAddr::V6(six) => six.is_unicast_link_local(),
     };
     let nowhere = match address {
-        // All of 0/8 is "this network", and the broadcast is everybody on it.
+        // 0.0.0.0/8 is "this network" (RFC 1122), 255.255.255.255 the limited broadcast.
         IpAddr::V4(four) => matches!(four.octets(), [0, ..] | [255, 255, 255, 255]),
         IpAddr::V6(six) => six.is_unspecified(),
     };
@@ -155,7 +155,7 @@ mod tests {
     async fn what_only_the_operator_reaches_is_never_dialled() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        // What the system makes of each is an address of loopback.
+        // Linux connects each of them to loopback.
         for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1", "127.1", "0.0.0.0"] {
             let refused = Connection::open_to_look(Reach::Elsewhere, &at(host, port), "test").await.err();
             let refused = refused.expect("refused");
@@ -164,7 +164,7 @@ mod tests {
             assert!(message.contains(&format!("{host:?}")) && message.contains("--allow-local-brokers"), "{message}");
         }
         let dialled = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
-        assert!(dialled.is_err(), "nobody was dialled");
+        assert!(dialled.is_err(), "no connection was opened");
         let allowed = Reach::Anywhere.resolve(&at("127.0.0.1", port)).await.expect("allowed");
         assert_eq!(allowed, [SocketAddr::from(([127, 0, 0, 1], port))]);
     }

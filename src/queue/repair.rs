@@ -1,16 +1,16 @@
-//! What repairing a parking queue needs of a broker: to take one message at a time, and to redrive it. It must
-//! never acknowledge: that is for the caller, who knows that the copy was confirmed.
+//! Operations for `parked`: take one message at a time, and redrive it. The caller acknowledges the original after the
+//! copy is confirmed.
 
 use lapin::options::BasicGetOptions;
 
 use super::{Channel, Delivery, QueueError, properties, short, within};
 
 impl Channel {
-    /// Takes the next message that is ready, and says how many more are. Unless it is acknowledged it is
-    /// the queue's again when the connection ends; a quorum queue then counts one delivery more.
+    /// Gets the next ready message (`basic.get`), and the number of messages that are still ready. When the connection
+    /// ends, an unacknowledged message returns to the queue, and a quorum queue counts the return.
     ///
     /// # Errors
-    /// The queue is missing, the user may not read it, or the broker does not answer.
+    /// The queue does not exist, or the user may not read it; or a timeout.
     pub async fn get(&self, queue: &str) -> Result<Option<(Delivery, u32)>, QueueError> {
         within("taking a message", async {
             let taken = self.inner.basic_get(short(queue)?, BasicGetOptions::default()).await;
@@ -20,19 +20,19 @@ impl Channel {
         .await
     }
 
-    /// Publishes what was parked to a queue that is consumed, and waits for the broker's confirm; `times`
-    /// says how often that was done with it, this time included. The channel must be in confirm mode.
+    /// Publishes a parked message to `queue`, and waits for the confirm. `times` is the number of redrives of the
+    /// message, including this one. The channel must be in confirm mode.
     ///
     /// # Errors
-    /// The broker refused the message, returned it (no such queue), blocks publishers, or did not confirm in
-    /// time: the message may not be in the queue.
+    /// The broker rejected the message, returned it (the queue does not exist), blocks publishers, or did not confirm
+    /// in time. The message may or may not be in the queue.
     pub async fn redrive(&self, queue: &str, delivery: &Delivery, times: u32) -> Result<(), QueueError> {
         self.publish_unless_blocked(queue, delivery.body(), properties::redriven(delivery.properties(), times)).await
     }
 }
 
 impl Delivery {
-    /// How often it was redriven.
+    /// How often this message was redriven.
     pub fn redriven(&self) -> u32 {
         self.header(properties::REDRIVEN).and_then(|count| count.parse().ok()).unwrap_or(0)
     }

@@ -1,5 +1,5 @@
-//! TLS with a broker: what this side trusts and shows, and what its failures mean. It must never
-//! accept a certificate that is not verified to the end, name included.
+//! TLS for RabbitMQ: trusted CA certificates, the client certificate, and explanations of TLS failures. Certificates
+//! are always verified, including the host name.
 
 use std::io;
 
@@ -10,11 +10,11 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::broker_address::{BrokerAddress, Tls};
 
-/// How many of a certificate's names are told.
+/// Maximum number of certificate names in a message.
 const NAMES_SHOWN: usize = 5;
 
-/// Makes the client's side. The system may have no authorities at all, as a bare container has not,
-/// where those given are all that is needed.
+/// The client configuration. The system may have no CA certificates, like a minimal container image: then those of
+/// the Secret must suffice.
 pub(super) fn connector(tls: &Tls) -> io::Result<RustlsConnector> {
     let mut config = RustlsConnectorConfig::new_with_native_certs().unwrap_or_default();
     if let Some(authorities) = &tls.authorities {
@@ -33,12 +33,12 @@ fn certificates(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
-/// What a failure was about, if it was TLS that failed, and what to do about it.
+/// Explains a failed connection, with advice. `None`: TLS is not the cause.
 pub(super) fn explain(address: &BrokerAddress, error: &io::Error) -> Option<(String, String)> {
     let tls = address.tls.as_ref()?;
     let shown = tls.certificate.is_some();
     let Some(cause) = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) else {
-        // A broker that wants a certificate closes the connection with a word that may be lost.
+        // A broker that requires a certificate sends an alert and closes; the alert may be lost.
         let asks = format!("if it asks for a certificate, {SHOW}");
         return (closed(error) && !shown).then(|| ("it closes the connection".to_owned(), asks));
     };
@@ -50,12 +50,12 @@ pub(super) fn explain(address: &BrokerAddress, error: &io::Error) -> Option<(Str
             (why, "renew tls.crt")
         }
         rustls::Error::InvalidMessage(_) => (
-            "what answers there does not speak TLS".to_owned(),
-            "correct port in the broker's Secret (with TLS it usually is 5671), or take source.rabbitmq.tls away",
+            "the server does not speak TLS".to_owned(),
+            "fix port in the broker's Secret (with TLS usually 5671), or remove source.rabbitmq.tls",
         ),
         rustls::Error::InconsistentKeys(_) => (
             "tls.key is not the key of tls.crt".to_owned(),
-            "correct the Secret of source.rabbitmq.tls.clientCertSecret",
+            "put the key of tls.crt into the Secret of source.rabbitmq.tls.clientCertSecret",
         ),
         other => (other.to_string(), ""),
     };
@@ -64,13 +64,13 @@ pub(super) fn explain(address: &BrokerAddress, error: &io::Error) -> Option<(Str
 
 const SHOW: &str = "name a Secret with tls.crt and tls.key in source.rabbitmq.tls.clientCertSecret";
 
-/// Whether the other side ended the connection, with or without a word.
+/// Whether the peer closed the connection.
 pub(super) fn closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-/// TLS 1.3 has a word for it; before, it was a failure like others.
+/// TLS 1.3 has the alert `certificate_required`; earlier versions use general alerts.
 fn asks(alert: AlertDescription) -> bool {
     matches!(
         alert,
@@ -93,7 +93,7 @@ fn about_certificate(alert: AlertDescription) -> bool {
 
 fn certificate(host: &str, error: &CertificateError) -> (String, String) {
     let (why, advice) = match error {
-        // An authority that was made anew under its old name is found, and has not signed this.
+        // `BadSignature`: a CA that was recreated under its old name is found, but did not sign this certificate.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "its certificate comes from an authority that is not trusted".to_owned(),
             "put that authority's certificate as ca.crt into the Secret of source.rabbitmq.tls.caSecret",
@@ -114,4 +114,4 @@ fn certificate(host: &str, error: &CertificateError) -> (String, String) {
     (why, advice.to_owned())
 }
 
-const NAME: &str = "use a name of the certificate as host in the broker's Secret, or give the broker another";
+const NAME: &str = "use a name of the certificate as host in the broker's Secret, or issue a certificate for this host";

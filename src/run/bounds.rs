@@ -1,11 +1,11 @@
-//! What the resource's definition says of values, held against a manifest that no API server has read: the least
-//! and most of numbers, lengths of texts and lists, patterns of texts. Pure. It must never refuse what an API
-//! server accepts.
+//! Checks a manifest against the CRD's schema, for manifests that no API server has validated: minimum and maximum of
+//! numbers, lengths of strings, lists and maps, and patterns. Pure. Accepts everything that an API server accepts; CEL
+//! rules are not evaluated.
 
 use regex_lite::Regex;
 use serde_json::Value;
 
-/// What of `value`, which stands at `field`, is out of its schema's bounds: a clause for each.
+/// One clause for each value in `value` that violates `schema`; `field` is the path of `value`.
 pub fn broken(schema: &Value, value: &Value, field: &str) -> Vec<String> {
     let mut found: Vec<String> = itself(schema, value).map(|is| format!("{field} {is}")).into_iter().collect();
     match value {
@@ -39,7 +39,7 @@ fn itself(schema: &Value, value: &Value) -> Option<String> {
     let too_small = bound(least).filter(|least| size < *least).map(|least| ("at least", least));
     let too_large = || bound(most).filter(|most| size > *most).map(|most| ("at most", most));
     match too_small.or_else(too_large) {
-        Some((word, bound)) => Some(format!("{is} {size}, and must be {word} {bound}")),
+        Some((word, bound)) => Some(format!("{is} {size}, but must be {word} {bound}")),
         None => unmatched(schema, value),
     }
 }
@@ -73,11 +73,11 @@ mod tests {
         let bad = json!({ "count": 0, "name": "äöüx", "list": [6, 1, 2], "map": { "a": "bc" }, "ascii": "a\n", "other": null });
         let expected = [
             "spec.ascii does not match ^[ -~]*$",
-            "spec.count is 0, and must be at least 1",
-            "spec.list has a length of 3, and must be at most 2",
-            "spec.list[0] is 6, and must be at most 5",
-            "spec.map.a has a length of 2, and must be at most 1",
-            "spec.name has a length of 4, and must be at most 3",
+            "spec.count is 0, but must be at least 1",
+            "spec.list has a length of 3, but must be at most 2",
+            "spec.list[0] is 6, but must be at most 5",
+            "spec.map.a has a length of 2, but must be at most 1",
+            "spec.name has a length of 4, but must be at most 3",
         ];
         let mut found = broken(&schema, &bad, "spec");
         found.sort();

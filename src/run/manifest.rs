@@ -1,6 +1,5 @@
-//! The manifest of one ImagePipeline, as a file: found among others, read strictly, and asked for what
-//! only the operator can do. It must never let a misspelt field pass, nor one that an API server refuses
-//! and a consumer would understand otherwise.
+//! Reads the one ImagePipeline in a YAML file that may hold other manifests. Parsing is strict: unknown fields and
+//! values outside the schema's bounds are errors. Reports the fields that only the operator uses.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 use super::bounds;
 use crate::api::{ImagePipeline, names};
 
-/// What concerns a number of pods, and pods themselves.
+/// Fields that only the operator uses: the number of pods and the pod template.
 const OF_THE_OPERATOR: [&str; 9] = [
     "/spec/scaling",
     "/spec/replicas",
@@ -24,75 +23,45 @@ const OF_THE_OPERATOR: [&str; 9] = [
     "/spec/consumer/priorityClassName",
 ];
 
-/// The manifest is none.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// The file can't be read.
-    #[error("{path:?} can't be read (--file): {source}")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is no YAML.
+    #[error("can't read {path:?} (--file): {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{path:?} is not YAML: {source}")]
-    NotYaml {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_yaml::Error,
-    },
-    /// There is none in it, or several.
-    #[error("{path:?} holds {count} ImagePipelines of apiVersion greench.dev/v1alpha1; it must hold one")]
-    NotOne {
-        /// The file.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-    },
-    /// It can't be read as one.
-    #[error("the ImagePipeline in {path:?} can't be read: {detail}; compare it with `image-pipeline crd`")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What and where.
-        detail: String,
-    },
-    /// Values that an API server would refuse.
-    #[error("the ImagePipeline in {path:?} can't be used: {refusals}")]
+    NotYaml { path: PathBuf, source: serde_yaml::Error },
+    /// No ImagePipeline, or several.
+    #[error("{path:?} holds {count} ImagePipelines of apiVersion greench.dev/v1alpha1; expected exactly one")]
+    NotOne { path: PathBuf, count: usize },
+    #[error("can't parse the ImagePipeline in {path:?}: {detail}; compare it with `image-pipeline crd`")]
+    Invalid { path: PathBuf, detail: String },
+    /// Values that an API server would reject.
+    #[error("the ImagePipeline in {path:?} is invalid: {refusals}")]
     Refused {
-        /// The file.
         path: PathBuf,
-        /// Which, and what they must be.
+        /// The invalid values and their limits.
         refusals: String,
     },
-    /// It has fields that there are not.
-    #[error("the ImagePipeline in {path:?} has fields that there are not: {fields}; correct or remove them")]
+    #[error("the ImagePipeline in {path:?} has unknown fields: {fields}; fix or remove them")]
     Unknown {
-        /// The file.
         path: PathBuf,
-        /// Their paths.
+        /// Paths of the fields.
         fields: String,
     },
 }
 
-/// What an API server would refuse: sizes, and a parking queue that messages would come back from for ever.
+/// What an API server would reject: values outside the schema's bounds, and a parking queue that is the source queue.
 fn refusals(manifest: &Value, pipeline: &ImagePipeline) -> Vec<String> {
     let definition = serde_json::to_value(ImagePipeline::crd()).unwrap_or_default();
     let schema = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec").unwrap_or_default();
     let mut refusals = bounds::broken(schema, manifest.get("spec").unwrap_or_default(), "spec");
     let spec = &pipeline.spec;
     if names::parking_queue(&spec.source, &spec.failures) == spec.source.rabbitmq.queue {
-        refusals.push("spec.failures.parkingQueue is the source queue itself".to_owned());
+        refusals.push("spec.failures.parkingQueue must not be the source queue".to_owned());
     }
     refusals
 }
 
-/// The one ImagePipeline in a file, and which of its fields have no meaning without the operator.
-///
-/// # Errors
-/// It can't be read, or is none.
+/// The ImagePipeline in a file, and the paths of its fields that only the operator uses.
 pub fn read(path: &Path) -> Result<(ImagePipeline, Vec<&'static str>), ManifestError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ManifestError::Unreadable { path: path.to_owned(), source })?;
@@ -113,7 +82,7 @@ fn parse(text: &str, path: &Path) -> Result<(ImagePipeline, Vec<&'static str>), 
     let Ok([mut manifest]) = <[Value; 1]>::try_from(found) else {
         return Err(ManifestError::NotOne { path, count });
     };
-    // Looked at already, and no fields of the type.
+    // Already checked, and not fields of the Rust type.
     for field in ["apiVersion", "kind"] {
         manifest.as_object_mut().map(|manifest| manifest.remove(field));
     }
@@ -166,9 +135,9 @@ mod tests {
             (one.replace("v1alpha1", "v1"), "holds 0 ImagePipelines"),
             (
                 format!("{one}  failures: {{deliveryLimit: 1}}\n"),
-                "spec.failures.deliveryLimit is 1, and must be at least 2",
+                "spec.failures.deliveryLimit is 1, but must be at least 2",
             ),
-            (format!("{one}  failures: {{parkingQueue: tiles}}\n"), "parkingQueue is the source queue itself"),
+            (format!("{one}  failures: {{parkingQueue: tiles}}\n"), "parkingQueue must not be the source queue"),
             (format!("{one}  consumer: {{concurrency: 0}}\n"), "spec.consumer.concurrency is 0"),
             (one.replace("queue: tiles,", "queue: tiles, prefetch: 0,"), "spec.source.rabbitmq.prefetch is 0"),
             (format!("{one}---\n{one}"), "holds 2 ImagePipelines"),
@@ -184,6 +153,6 @@ mod tests {
             assert!(error.contains(expected), "{expected}: {error}");
         }
         let missing = read(Path::new("/nonexistent.yaml")).unwrap_err().to_string();
-        assert!(missing.contains("\"/nonexistent.yaml\" can't be read (--file)"), "{missing}");
+        assert!(missing.contains("can't read \"/nonexistent.yaml\" (--file)"), "{missing}");
     }
 }

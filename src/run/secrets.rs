@@ -1,5 +1,5 @@
-//! The Secrets of a manifest, where a consumer pod would have them mounted: links to their directories by
-//! name, or files with what the environment says. It must never make a copy of a file that may change.
+//! Places the Secrets of a manifest as a consumer pod would have them mounted: symbolic links to their directories, or
+//! files with values from the environment. Secret files are linked, not copied, so that changes are seen.
 
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::{fs, io};
 use crate::api::ImagePipeline;
 use crate::api::names::{self, SecretRole};
 
-/// The variables that take the place of the broker's Secret, and the keys they stand for.
+/// The environment variables that replace the broker's Secret, and their keys.
 const BROKER_VARIABLES: [(&str, &str); 4] = [
     ("BROKER_HOST", "host"),
     ("BROKER_PORT", "port"),
@@ -16,23 +16,25 @@ const BROKER_VARIABLES: [(&str, &str); 4] = [
     ("BROKER_PASSWORD", "password"),
 ];
 
-/// Done, or what could not be made and why.
+/// The error has the path that could not be created or removed.
 pub type Placed = Result<(), (PathBuf, io::Error)>;
 
-/// Makes, below `there`, what a pod has mounted: for each use of a Secret a way to its directory in `here`.
-/// A link and no copy, so that a file that changes is seen.
-///
-/// # Errors
-/// Something can't be made or removed.
+/// Creates below `there` an entry for each role of a Secret: a link to the Secret's directory in `here`, or files with
+/// the values of `variable`. Replaces the entries of an earlier run.
 pub fn place(pipeline: &ImagePipeline, here: &Path, there: &Path, variable: impl Fn(&str) -> Option<String>) -> Placed {
-    // Never the Secrets themselves, wherever a person has the links made.
+    // `there` is deleted below: refuse a path that would delete the Secrets themselves.
     let named = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
     if let (Ok(from), Ok(to)) = (fs::canonicalize(here), fs::canonicalize(there))
         && (from.starts_with(&to) || named.iter().any(|(_, secret)| to.starts_with(from.join(secret))))
     {
-        return Err((to, io::Error::other("the Secrets (--secrets) are there, or around it; name another directory")));
+        return Err((
+            to,
+            io::Error::other(
+                "this directory contains the Secrets (--secrets), or lies within one; choose another directory",
+            ),
+        ));
     }
-    // Of an earlier run, and of Secrets that are named no longer.
+    // Entries of an earlier run may be of Secrets that the manifest no longer names.
     match fs::remove_dir_all(there) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((there.to_owned(), error)),
         _ => make_directory(there)?,
@@ -48,8 +50,7 @@ pub fn place(pipeline: &ImagePipeline, here: &Path, there: &Path, variable: impl
     Ok(())
 }
 
-/// The consumer reads files at every use, so what the environment says becomes files that only this user
-/// can read.
+/// Writes the environment's values to files, readable by this user only: the consumer reads Secrets from files.
 fn write_broker(directory: &Path, variable: impl Fn(&str) -> Option<String>) -> Placed {
     make_directory(directory)?;
     for (name, key) in BROKER_VARIABLES {
@@ -61,10 +62,7 @@ fn write_broker(directory: &Path, variable: impl Fn(&str) -> Option<String>) -> 
     Ok(())
 }
 
-/// Makes a directory with its parents, for this user alone.
-///
-/// # Errors
-/// It can't be made.
+/// Creates a directory and its parents with mode 0700.
 pub fn make_directory(path: &Path) -> Placed {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| (path.to_owned(), error))
 }

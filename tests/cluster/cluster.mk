@@ -1,6 +1,6 @@
-# Owns which cluster the tests use, where their caches are, and the targets that
-# bring the cluster up and down and build the image. Included by the Makefile.
-# Must never let an ambient KUBECONFIG or context in, unless CLUSTER=current is said.
+# Selects the cluster of the tests and the cache directories, and has the targets that
+# start and stop the cluster and build the image. Included by the Makefile. Ignores the
+# current KUBECONFIG and context, unless CLUSTER=current is set.
 
 CLUSTER_SCRIPTS := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 cluster_paths   := $(shell $(CLUSTER_SCRIPTS)/paths)
@@ -9,7 +9,7 @@ CLUSTER_BIN     := $(word 2,$(cluster_paths))
 CLUSTER_CACHE   := $(word 3,$(cluster_paths))
 export CLUSTER_DIR
 
-# Outside the tree, so that a clean clone finds its dependencies compiled.
+# Outside the tree, so that a new clone finds compiled dependencies.
 export CARGO_TARGET_DIR ?= $(CLUSTER_CACHE)/target
 
 ifeq ($(CLUSTER),)
@@ -24,22 +24,22 @@ endif
 .PHONY: cluster down image
 
 ifeq ($(CLUSTER),current)
-cluster: ## The cluster of the current context, as it is
-	@test -n "$(IMAGE)" || { echo "CLUSTER=current needs IMAGE=<the operator's image, where this cluster can pull it>: see make image" >&2; exit 1; }
+cluster: ## Use the cluster of the current context, unchanged
+	@test -n "$(IMAGE)" || { echo "CLUSTER=current needs IMAGE=<the operator's image, which this cluster can pull>: see make image" >&2; exit 1; }
 	@echo "Using the current context, $$(kubectl config current-context), and $(IMAGE)"
 
-down: ## Nothing: the cluster of the current context is left as it is
-	@echo 'CLUSTER=current: nothing was brought up, so nothing is taken down. What was installed goes with'
+down: ## Do nothing: the cluster of the current context is not changed
+	@echo 'CLUSTER=current: no cluster was started, so none is stopped. To uninstall:'
 	@echo '  kubectl delete namespace greench'
 	@echo '  helm uninstall image-pipeline --namespace image-pipeline-system'
 	@echo '  kubectl delete namespace image-pipeline-system'
-	@echo '  kubectl delete crd imagepipelines.greench.dev    # and with it every ImagePipeline there is'
+	@echo '  kubectl delete crd imagepipelines.greench.dev    # deletes all ImagePipelines'
 else
-cluster: ## Build what the tests' cluster is made of, and bring it up
+cluster: ## Build the test cluster, and start it
 	@$(CLUSTER_SCRIPTS)/build
 	@$(CLUSTER_SCRIPTS)/up
 
-down: ## Take the tests' cluster down, without a trace
+down: ## Stop the test cluster, and remove everything that it created
 	@$(CLUSTER_SCRIPTS)/down
 endif
 

@@ -41,14 +41,14 @@ async fn what_an_api_server_does_not_give_is_named() {
     said(&["tiles"], "does not let this user read ImagePipeline \"tiles\" in namespace \"forest\"");
     server.allow();
     server.put("imagepipelines", pipeline(&json!({ "source": {} })));
-    said(&["tiles"], "ImagePipeline \"tiles\" in namespace \"forest\" can't be read: Missing field rabbitmq");
+    said(&["tiles"], "can't parse ImagePipeline \"tiles\" in namespace \"forest\": Missing field rabbitmq");
 }
 
 #[test]
 fn an_api_server_that_is_not_there_is_named() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let output = check(PROGRAM, &format!("http://{free}").parse().unwrap(), &["tiles"]);
-    says(&output, &format!("the API server at http://{free}/ gives no answer"));
+    says(&output, &format!("no usable response from the API server at http://{free}/"));
     says(&output, "Connection refused");
     says(&check_with(PROGRAM, Path::new("/nonexistent"), &["tiles"]), "no cluster: run this in a pod");
 }

@@ -181,9 +181,10 @@ async fn a_secret_that_leads_to_the_operator_itself_is_refused_and_dialled_never
         ApiServer::start(vec![pipeline(json!({}), json!({}))], vec![keys("localhost")], vec![]).await;
     let elsewhere = Settings { reach: Reach::Elsewhere, ..operator::settings(&[]) };
     operator::run(elsewhere, client, Default::default(), async {
-        says(&server, "False AddressRefused The broker's host \"localhost\" leads to ").await;
+        says(&server, "False AddressRefused The broker's host \"localhost\" resolves to ").await;
         server.put("secrets", keys("169.254.169.254"));
-        let metadata = "False AddressRefused The broker's host \"169.254.169.254\" leads to 169.254.169.254, a cloud's";
+        let metadata =
+            "False AddressRefused The broker's host \"169.254.169.254\" resolves to 169.254.169.254, a cloud's";
         says(&server, metadata).await;
     })
     .await;

@@ -139,12 +139,12 @@ async fn a_repair(name: &str, version: Version) {
     let about: Value = serde_json::from_slice(&read(&files, 1, "json")).expect("JSON");
     assert_eq!(about["properties"]["headers"]["x-image-pipeline-reason"], "ImageTooLarge");
     scene.client.holds(&parking, 4).await;
-    assert!(refused(settings, &save).contains("is there already"));
+    assert!(refused(settings, &save).contains("already exists"));
 
     for dry in [["redrive", "--dry-run"], ["drop", "--dry-run"]] {
         scene.client.holds(&parking, 4).await;
         let said = done(settings, &dry);
-        assert!(said.contains("4 to be") && said.contains(&images[2].name), "{said}");
+        assert!(said.contains("4 would be") && said.contains(&images[2].name), "{said}");
         scene.client.holds(&settings.queue, 0).await;
     }
     assert!(refused(settings, &["drop"]).contains("--yes"));
@@ -278,7 +278,7 @@ async fn what_comes_back_is_not_redriven_for_ever() {
         assert!(done(&scene.settings, &["redrive"]).contains("1 redriven"));
     }
     back(4).await;
-    assert!(refused(&scene.settings, &["redrive"]).contains("1 redriven three times before and come back"));
+    assert!(refused(&scene.settings, &["redrive"]).contains("1 already redriven three times"));
     scene.client.holds(parking, 1).await;
     assert!(done(&scene.settings, &["redrive", "--again"]).contains("1 redriven"));
     back(5).await;
@@ -324,7 +324,7 @@ async fn what_can_not_be_redriven_stays_and_is_said() {
 
     scene.settings.parking = "no-such-queue".to_owned();
     let said = refused(&scene.settings, &["list"]);
-    assert!(said.contains("queue \"no-such-queue\" does not exist; create it, or correct --queue"), "{said}");
+    assert!(said.contains("queue \"no-such-queue\" does not exist; create it, or fix --queue"), "{said}");
     let said = refused(&scene.settings, &["list", "--reason", "Bad", "--since", "soon"]);
     assert!(said.contains("parked list counts"), "{said}");
 }

@@ -36,7 +36,7 @@ async fn a_manifest_runs_on_one_host() {
     scene.publish(&images).await;
     let process = host.run(Path::new(PROGRAM), &Port::reserve(), &[]);
     scene.stores(&images, LIMIT).await;
-    assert!(process.log().contains("/spec/scaling"), "ignored fields are reported: {}", process.log());
+    assert!(process.log().contains("/spec/scaling"), "fields without effect are logged: {}", process.log());
     ends_well(process).await;
     scene.client.holds(&scene.settings.queue, 0).await;
 }
@@ -71,5 +71,5 @@ async fn a_misspelt_field_is_refused() {
     host.arguments(&mut command, &Port::reserve());
     let output = command.output().expect("the program");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("fields that there are not: spec.scalling"), "{said}");
+    assert!(!output.status.success() && said.contains("unknown fields: spec.scalling"), "{said}");
 }

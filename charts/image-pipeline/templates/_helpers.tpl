@@ -1,4 +1,4 @@
-{{/* The name of everything the chart makes: the release's, with the chart's unless it holds it already. */}}
+{{/* The name of the chart's objects: the release name, with the chart name appended unless it already contains it. */}}
 {{- define "image-pipeline.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{ .Release.Name | trunc 63 | trimSuffix "-" }}
@@ -7,7 +7,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The labels that select the operator's pod; a Deployment's selector can't be changed. */}}
+{{/* The selector labels of the operator's pod. Immutable in a Deployment: don't add labels that change. */}}
 {{- define "image-pipeline.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -21,11 +21,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{/* The image of the operator and of the consumers. */}}
+{{/* The image of the operator and the consumers. */}}
 {{- define "image-pipeline.image" -}}
 {{- with .Values.image -}}
 {{- if not .repository -}}
-{{- fail "image.repository is empty: no public image is offered, so push one of your own and name it. Build it with `make image`, tag and push it to a registry that the cluster can pull from, then install with --set image.repository=<registry>/<name> and --set image.tag=<tag>." -}}
+{{- fail "image.repository is empty. There is no public image: push your own. Build it with `make image`, tag and push it to a registry that the cluster can pull from, then install with --set image.repository=<registry>/<name> and --set image.tag=<tag>." -}}
 {{- end -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
@@ -35,13 +35,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* The labels of every consumer pod, which the operator sets. */}}
+{{/* The labels of all consumer pods. The operator sets them. */}}
 {{- define "image-pipeline.consumerLabels" -}}
 app.kubernetes.io/name: image-pipeline-consumer
 app.kubernetes.io/managed-by: image-pipeline
 {{- end -}}
 
-{{/* What helm test starts. */}}
+{{/* The labels of the pod of `helm test`. */}}
 {{- define "image-pipeline.testLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -57,7 +57,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* A pod that Pod Security "restricted" lets in. */}}
+{{/* Complies with the Pod Security Standard "restricted". */}}
 {{- define "image-pipeline.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532

@@ -1,26 +1,26 @@
-//! Draws a tile: tree crowns of several species, seen from above, lit from the north-west, and
-//! black where the ground was masked. A tile is a function of size, seed and index alone, in
-//! integers, so that it is the same on every machine. It must never be easier to compress than a
-//! photograph: figures measured with these tiles have to hold for real ones.
+//! Draws a tile: tree crowns of several species from above, lit from the north-west, and black where the ground is
+//! masked. A tile depends only on size, seed and index, and is computed in integers, so it is the same on every
+//! machine. Tiles compress about as well as photographs, so that measurements with them hold for photographs (a test
+//! in `sample.rs` checks the file sizes).
 
 use image::RgbImage;
 
 use super::noise::{between, hash, plane};
 
-/// Pixels between the centres of neighbouring crowns, on average.
+/// Average distance between the centers of neighboring crowns, in pixels.
 const SPACING: i32 = 46;
-/// The widest a crown may be from its centre, its ragged outline included.
+/// Maximum extent of a crown from its center, including its ragged outline, in pixels.
 const REACH: i32 = 58;
-/// Every how many places for a crown stay empty, which is where the ground shows.
+/// How many of 256 places for a crown stay empty and show the ground.
 const CLEARING_IN_256: u32 = 100;
 
-/// How a species looks from above.
+/// The appearance of a species from above.
 struct Species {
     colour: [i32; 3],
     radius: (i32, i32),
-    /// A cone, like a spruce, rather than a dome.
+    /// The crown is a cone, like a spruce, instead of a dome.
     pointed: bool,
-    /// How much its leaves or needles scatter the light.
+    /// How much leaves or needles scatter the light.
     rough: i32,
 }
 
@@ -43,17 +43,16 @@ struct Crown {
     rough: i32,
 }
 
-/// What is seen at one pixel from above.
+/// What is visible at one pixel.
 #[derive(Clone, Copy, Default)]
 struct Spot {
     height: i32,
-    /// How far out in its crown, in 256ths of the radius, squared.
+    /// Squared distance from the crown's center, in 256ths of the squared radius.
     outward: i32,
-    /// Which crown, from one; zero is the ground.
+    /// Number of the crown, from 1; 0 is the ground.
     crown: usize,
 }
 
-/// Draws one tile.
 pub(super) fn tile(width: u32, height: u32, seed: u32, index: u32) -> RgbImage {
     let seed = hash(seed, index, 0x7469_6c65);
     let crowns = grow(width, height, seed);
@@ -62,7 +61,7 @@ pub(super) fn tile(width: u32, height: u32, seed: u32, index: u32) -> RgbImage {
     paint(&crowns, &canopy, width, height, seed)
 }
 
-/// Places crowns on a jittered grid; species keep together in stands.
+/// Places crowns on a jittered grid; crowns of a species form stands.
 fn grow(width: u32, height: u32, seed: u32) -> Vec<Crown> {
     let cells = |length: u32| -1..=length.cast_signed() / SPACING + 1;
     let places = cells(height).flat_map(|row| cells(width).map(move |column| (column, row)));
@@ -91,7 +90,7 @@ fn grow(width: u32, height: u32, seed: u32) -> Vec<Crown> {
         .collect()
 }
 
-/// Draws the crowns' heights, the higher over the lower, with ragged outlines.
+/// Draws the heights of the crowns with ragged outlines; the highest crown is visible.
 fn rasterise(crowns: &[Crown], width: u32, height: u32, seed: u32) -> Vec<Spot> {
     let bend = |seed: u32| -> Vec<i32> {
         let branches = plane(seed, width, height, 4).into_iter();
@@ -123,7 +122,7 @@ fn rasterise(crowns: &[Crown], width: u32, height: u32, seed: u32) -> Vec<Spot> 
     canopy
 }
 
-/// Adds tufts and leaves to the heights, in eighths of a pixel from here on.
+/// Adds tufts and leaves to the heights, and changes their unit from pixels to eighths of a pixel.
 fn roughen(canopy: &mut [Spot], width: u32, height: u32, seed: u32) {
     let tufts = plane(hash(seed, 3, 3), width, height, 3);
     let leaves = plane(hash(seed, 4, 4), width, height, 1);
@@ -132,7 +131,7 @@ fn roughen(canopy: &mut [Spot], width: u32, height: u32, seed: u32) {
     }
 }
 
-/// Lights the canopy and gives it its colours.
+/// Lights and colors the canopy.
 fn paint(crowns: &[Crown], canopy: &[Spot], width: u32, height: u32, seed: u32) -> RgbImage {
     let hues = plane(hash(seed, 5, 5), width, height, 3);
     let (right, bottom) = (width.cast_signed() - 1, height.cast_signed() - 1);

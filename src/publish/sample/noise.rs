@@ -1,8 +1,8 @@
-//! Deterministic randomness in integers: a hash of a place, and smooth noise made from it. The
-//! same on every platform. It must never use floating point, a clock or the system's randomness.
+//! Deterministic random numbers: a hash of coordinates, and smooth noise. Uses integers only, so that the results are
+//! the same on every platform.
 
-/// A hash of a seed and two coordinates, each output bit depending on all of them.
-/// (Multiplications and shifts of Ettinger's search for 32-bit finalisers.)
+/// A hash of a seed and two coordinates. Each output bit depends on all input bits. Multipliers and shifts are from
+/// Ettinger's search for 32-bit finalizers.
 pub(super) fn hash(seed: u32, x: u32, y: u32) -> u32 {
     let mut mixed = seed ^ x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77).rotate_left(13);
     mixed = (mixed ^ (mixed >> 16)).wrapping_mul(0x21F0_AAAD);
@@ -10,14 +10,14 @@ pub(super) fn hash(seed: u32, x: u32, y: u32) -> u32 {
     mixed ^ (mixed >> 15)
 }
 
-/// A number in `low..=high` from a hash.
+/// Maps a hash to a number in `low..=high`.
 pub(super) fn between(hash: u32, low: i32, high: i32) -> i32 {
     let span = u64::from(high.abs_diff(low)) + 1;
     low.saturating_add(i32::try_from((u64::from(hash) * span) >> 32).unwrap_or(0))
 }
 
-/// Smooth noise over a picture, row by row, each value in `-128..=127`: random values on a lattice
-/// of `1 << shift` pixels, and a smooth step between them.
+/// Smooth noise for an image, row by row, with values in `-128..=127`: random values on a lattice of `1 << shift`
+/// pixels, interpolated with a smooth step.
 pub(super) fn plane(seed: u32, width: u32, height: u32, shift: u32) -> Vec<i32> {
     let step = smooth_step(shift);
     let lattice_row = |y: u32| -> Vec<i32> {

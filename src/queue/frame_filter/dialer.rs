@@ -1,4 +1,4 @@
-//! Where the client library gets its sockets: dialled, encrypted if that is asked for, and behind the filter.
+//! Creates lapin's sockets: connects, adds TLS if configured, and wraps the stream in the frame filter.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use lapin::tcp::RustlsConnector;
 use super::super::attempt::Attempt;
 use super::{FrameFilter, Frames, Version};
 
-/// A reactor of tokio's whose TCP streams are filtered. Timers are tokio's own.
+/// Tokio's reactor, with filtered TCP streams.
 #[derive(Clone)]
 pub(in crate::queue) struct Dialer {
     pub tokio: Tokio,

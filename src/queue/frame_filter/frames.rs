@@ -1,6 +1,5 @@
-//! The frames of one direction of one connection, from the broker to the client library, judged before the
-//! library sees them. Pure. It must never buffer: whoever reads gives it whole frames of methods and content
-//! headers, and lets bodies through without a look.
+//! Checks the frames that a broker sends, before lapin receives them. Pure, and without a buffer: the caller provides
+//! complete frames of methods and content headers; bodies pass unchecked.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,104 +10,94 @@ use lapin::types::parsing::parse_field_table;
 use super::methods::{Arguments, arguments, make_readable};
 use super::{table, unreadable};
 
-/// The longest frame before the broker has said how long it makes them (Connection.Tune). RabbitMQ's
-/// Connection.Start has less than 1 KiB.
+/// Maximum frame size before Connection.Tune. RabbitMQ's Connection.Start has less than 1 KiB.
 const UNTUNED: usize = 16 << 10;
 
-/// Type, channel and size; and the octet that ends a frame.
+/// Bytes of type, channel and size, and of the frame-end octet.
 const HEAD: usize = 7;
 const END: usize = 1;
 const FRAME_END: u8 = 0xCE;
 
-/// AMQP 0-9-1 allows no lower bound for the longest frame.
+/// The lowest maximum frame size that AMQP 0-9-1 allows (frame-min-size).
 const FRAME_MIN_MAX: u32 = 4096;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
-/// `AMQP` and a version, in place of frames: the broker speaks another.
+/// First byte of a protocol header (`AMQP` and a version), which the broker sends if it supports another version only.
 const PROTOCOL_HEADER: u8 = b'A';
 const PROTOCOL_HEADER_BYTES: usize = 8;
 
-/// The version that a RabbitMQ says it is.
+/// Version of RabbitMQ: major, minor, patch.
 pub type Version = (u16, u16, u16);
 
-/// What no RabbitMQ sends. It ends the connection.
+/// Data that RabbitMQ never sends. It ends the connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// Another protocol, or another place in a frame than was thought.
-    #[error("it sent a byte that begins no frame of AMQP 0-9-1 ({0:#04x})")]
+    /// Another protocol, or frames out of step.
+    #[error("it sent a byte that does not begin an AMQP 0-9-1 frame ({0:#04x})")]
     NotAFrame(u8),
-    /// The client library parses a frame before it looks at its size.
-    #[error("it sent a frame of {bytes} bytes, and {most} is the most")]
+    /// lapin parses a frame before it checks its size.
+    #[error("it sent a frame of {bytes} bytes; the limit is {most}")]
     TooLarge {
-        /// The frame's size.
         bytes: u64,
-        /// The size that was agreed, or that is usual before.
+        /// The negotiated maximum, or `UNTUNED` before.
         most: usize,
     },
-    /// The octet behind the payload is another.
-    #[error("it sent a frame without its end")]
+    /// The octet after the payload is not frame-end (0xCE).
+    #[error("it sent a frame without the frame-end octet")]
     NoEnd,
-    /// Too short to have what every frame of its type has.
     #[error("it sent a frame too short for its type")]
     TooShort,
-    /// Its table is nested, or broken.
-    #[error("the table in its Connection.Start can't be read: {0}")]
+    #[error("the table in its Connection.Start can't be parsed: {0}")]
     Start(table::Fault),
-    /// A method of clients.
     #[error("it sent a method that only clients send ({class}, {method})")]
-    OfClients {
-        /// The method's class.
-        class: u16,
-        /// Its number.
-        method: u16,
-    },
+    OfClients { class: u16, method: u16 },
 }
 
-/// Where judging stopped.
+/// Why checking stopped.
 #[derive(Debug, Eq, PartialEq)]
 pub enum Next {
-    /// At the end of the bytes.
+    /// All bytes are checked.
     Done,
-    /// Before a frame that is judged as a whole, or whose head is not whole: so many bytes of it are needed.
+    /// The next frame is incomplete: this number of its bytes is needed.
     Needs(usize),
-    /// Before so many bytes that others take the place of.
+    /// The next bytes must be replaced.
     Replaced {
-        /// How many.
+        /// Number of bytes to remove.
         length: usize,
-        /// What the client library is given.
+        /// Bytes for lapin in their place.
         by: Vec<u8>,
     },
 }
 
-/// Judges frames as they come.
+/// Checks the frames of one connection, in the order of arrival.
 #[derive(Debug)]
 pub struct Frames {
-    /// The longest frame that this side offers.
+    /// Maximum frame size that this side proposes.
     offered: u32,
-    /// The longest frame now; `None`: the broker has not said.
+    /// Negotiated maximum frame size; `None` before Connection.Tune.
     tuned: Option<usize>,
-    /// Bytes of a frame that pass without a look.
+    /// Remaining bytes of the current frame that pass unchecked.
     passing: usize,
-    /// Bytes of a frame that the client library does not get.
+    /// Remaining bytes of the current frame that are dropped.
     dropping: u64,
     version: Arc<OnceLock<Version>>,
 }
 
 impl Frames {
-    /// For a connection where this side offers frames of at most `offered` bytes. `version` is set once the broker
-    /// has said it.
+    /// `offered` is the maximum frame size that this side proposes, in bytes. `version` is set when the broker sends
+    /// it (Connection.Start).
     pub fn new(offered: u32, version: Arc<OnceLock<Version>>) -> Self {
         Self { offered, tuned: None, passing: 0, dropping: 0, version }
     }
 
-    /// Judges `bytes`, which continue where the last call stopped. So many of them may be given to the client
-    /// library, and then comes what is told beside. Texts in them may be changed.
+    /// Checks `bytes`, which continue where the last call stopped. Returns how many of them may pass to lapin, and what
+    /// follows them. May replace invalid characters of strings in place.
     ///
     /// # Errors
-    /// No RabbitMQ sends this.
+    /// RabbitMQ never sends such data.
     pub fn judge(&mut self, bytes: &mut [u8]) -> Result<(usize, Next), Refused> {
         let mut at = 0;
         loop {
@@ -132,7 +121,7 @@ impl Frames {
         self.tuned.unwrap_or(UNTUNED)
     }
 
-    /// Judges the frame at the beginning of `bytes`. `Done`: it passes.
+    /// Checks the frame at the beginning of `bytes`. `Done`: it passes.
     fn frame(&mut self, bytes: &mut [u8]) -> Result<Next, Refused> {
         let kind = match bytes.first() {
             Some(&PROTOCOL_HEADER) => {
@@ -183,7 +172,7 @@ impl Frames {
             Arguments::Plain => {}
             Arguments::Texts(fields) => make_readable(rest, fields),
             Arguments::OfClients => return Err(Refused::OfClients { class, method }),
-            // Two octets of version before the table.
+            // Two octets of protocol version precede the table.
             Arguments::Start => {
                 let properties = rest.get(2..).ok_or(Refused::TooShort)?;
                 table::table(properties).map_err(Refused::Start)?;
@@ -191,7 +180,7 @@ impl Frames {
                     self.version.get_or_init(|| version);
                 }
             }
-            // The most channels, in two octets, before the longest frame: 0 is for as long as you like.
+            // channel-max, in two octets, precedes frame-max; 0 means no limit.
             Arguments::Tune => {
                 let longest = rest.get(2..6).and_then(|longest| longest.try_into().ok()).ok_or(Refused::TooShort)?;
                 let longest = match u32::from_be_bytes(longest) {
@@ -204,10 +193,10 @@ impl Frames {
         Ok(None)
     }
 
-    /// Judges a content header; `Some`: the frame in its place.
+    /// Checks a content header; `Some`: the replacement frame.
     fn header(&self, payload: &[u8], channel: [u8; 2]) -> Result<Option<Vec<u8>>, Refused> {
         let (fixed, properties) = payload.split_first_chunk().ok_or(Refused::TooShort)?;
-        // The parser calls itself for every level, so it is given nothing that was not walked before.
+        // The parser recurses once per level: validate before parsing.
         let parsed = table::properties(properties, properties.len()).is_ok()
             && parse_properties(properties).is_ok_and(|(rest, _)| rest.is_empty());
         let replacement = || {
@@ -217,8 +206,8 @@ impl Frames {
         Ok((!parsed).then(replacement))
     }
 
-    /// A content header that is longer than a frame may be, which RabbitMQ sends: it adds headers of its own
-    /// (`x-delivery-count`, for one) to those that a publisher filled its frame with. The first part is kept.
+    /// Replaces a content header that exceeds the maximum frame size, and keeps its first part. RabbitMQ sends such
+    /// frames: it adds headers, such as `x-delivery-count`, to those with which a publisher filled the frame.
     fn too_large(&mut self, bytes: &[u8], channel: [u8; 2], whole: u64) -> Result<Next, Refused> {
         let room = unreadable::room(self.most());
         let length = HEAD + unreadable::FIXED + room;
@@ -232,7 +221,7 @@ impl Frames {
     }
 }
 
-/// The version in the properties of a server that calls itself RabbitMQ. They must have been walked.
+/// The version in the server properties, if the product is RabbitMQ. The properties must be validated.
 fn version(properties: &[u8]) -> Option<Version> {
     let (_, properties) = parse_field_table(properties).ok()?;
     let text = |name: &str| match properties.inner().get(name) {
@@ -242,7 +231,7 @@ fn version(properties: &[u8]) -> Option<Version> {
     (text("product") == Some("RabbitMQ")).then(|| parse_version(text("version")?)).flatten()
 }
 
-/// `4.0.5`, `4.1.0-rc.1`, `3.10.0+2.g1234567`.
+/// Parses versions such as `4.0.5`, `4.1.0-rc.1` and `3.10.0+2.g1234567`.
 fn parse_version(version: &str) -> Option<Version> {
     let mut numbers = version.split(['.', '-', '+']).map(|number| number.parse().ok());
     Some((numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)))

@@ -1,27 +1,26 @@
-//! What the filter knows of AMQP 0-9-1's methods: which have tables, and where a broker sends texts that others
+//! The AMQP 0-9-1 methods that the filter inspects: methods with tables, and methods with strings that other clients
 //! wrote. Pure.
 
-/// How the arguments of a method are judged.
+/// How the arguments of a method are checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arguments {
-    /// Nothing in them can hurt a parser that is given one frame.
+    /// Harmless for lapin's parser.
     Plain,
-    /// Short strings that may not be UTF-8.
+    /// Short strings that may be invalid UTF-8.
     Texts(&'static [Field]),
-    /// Connection.Start: a table.
+    /// Connection.Start: has a table.
     Start,
-    /// Connection.Tune: the broker's longest frame.
+    /// Connection.Tune: has the broker's maximum frame size.
     Tune,
-    /// They have a table, and no broker sends them.
+    /// Has a table, and only clients send the method.
     OfClients,
 }
 
-/// One argument, or several in a row.
+/// One argument, or several consecutive arguments.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Field {
-    /// So many bytes that are no text.
+    /// This number of bytes that are not strings.
     Skip(usize),
-    /// A short string.
     Text,
 }
 
@@ -34,21 +33,21 @@ pub fn arguments(class: u16, method: u16) -> Arguments {
         (10, 30) => Arguments::Tune,
         // Connection.StartOk, Exchange.Declare, Bind and Unbind, Queue.Declare, Bind and Unbind, Basic.Consume.
         (10, 11) | (40, 10 | 30 | 40) | (50, 10 | 20 | 50) | (60, 20) => Arguments::OfClients,
-        // Connection.Close and Channel.Close: RabbitMQ cuts its text at 255 bytes, inside of a character too.
+        // Connection.Close and Channel.Close: RabbitMQ cuts the text at 255 bytes, even within a character.
         (10, 50) | (20, 40) => Arguments::Texts(&[Skip(2), Text]),
         // Connection.Blocked.
         (10, 60) => Arguments::Texts(&[Text]),
         // Basic.Return.
         (60, 50) => Arguments::Texts(&[Skip(2), Text, Text, Text]),
-        // Basic.Deliver and Basic.GetOk: exchange and routing key are the publisher's.
+        // Basic.Deliver and Basic.GetOk: the publisher chose exchange and routing key.
         (60, 60) => Arguments::Texts(&[Text, Skip(9), Text, Text]),
         (60, 71) => Arguments::Texts(&[Skip(9), Text, Text]),
         _ => Arguments::Plain,
     }
 }
 
-/// Makes the texts UTF-8: in one that is not, every byte beyond ASCII becomes `?`. Lengths stay. The product
-/// uses no routing key and no exchange of a delivery, and shows what a broker says as well as it can.
+/// Makes the strings valid UTF-8 without changing their lengths: in an invalid string, every byte beyond ASCII becomes
+/// `?`. That loses nothing: exchange and routing key of a delivery are not used, and close texts are only displayed.
 pub fn make_readable(mut arguments: &mut [u8], fields: &[Field]) {
     for field in fields {
         let (length, skipped) = match (field, arguments.first()) {

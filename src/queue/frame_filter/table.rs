@@ -1,24 +1,24 @@
-//! Walks the properties and tables of AMQP 0-9-1 by a loop, as `amq-protocol` parses them by recursion. Pure.
-//! What this accepts nests at most `MOST_LEVELS` deep and has UTF-8 wherever the parser demands it.
+//! Validates AMQP 0-9-1 properties and tables iteratively, since `amq-protocol` parses them recursively. Pure. Accepted
+//! values nest at most `MOST_LEVELS` deep, and are UTF-8 where the parser requires it.
 
-/// Tables and arrays in each other, the outermost included. Neither RabbitMQ nor its clients nest more than a few.
+/// Maximum nesting of tables and arrays, including the outermost. RabbitMQ and its clients nest a few levels only.
 pub const MOST_LEVELS: usize = 32;
 
-/// Why properties or a table can't be parsed. `at` counts bytes from their beginning.
+/// Why properties or a table are rejected. `at` is a byte offset from their beginning.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Fault {
-    /// The parser would call itself once for each level.
+    /// The parser recurses once per level.
     #[error("tables or arrays nest more than {MOST_LEVELS} deep (byte {at})")]
     TooDeep {
-        /// Where the level too many begins.
+        /// Where the level that exceeds the limit begins.
         at: usize,
     },
-    /// RabbitMQ passes short strings on without a look at their encoding.
+    /// RabbitMQ forwards short strings without checking their encoding.
     #[error("{what} is not UTF-8 (byte {at})")]
     NotUtf8 {
-        /// Which text.
+        /// Name of the string.
         what: &'static str,
-        /// Where it begins.
+        /// Where the string begins.
         at: usize,
     },
     /// A type that `amq-protocol` does not know.
@@ -26,21 +26,17 @@ pub enum Fault {
     UnknownType {
         /// The type's code.
         byte: u8,
-        /// Where it stands.
+        /// Where the code is.
         at: usize,
     },
-    /// A length leads beyond the end of what holds it.
-    #[error("a length leads beyond the end (byte {at})")]
+    /// A length exceeds the end of its container.
+    #[error("a length exceeds the end (byte {at})")]
     CutOff {
-        /// Where the bytes that are missing would begin.
+        /// Where the missing bytes would begin.
         at: usize,
     },
-    /// There are bytes behind the last property.
     #[error("bytes follow the last property (byte {at})")]
-    Rest {
-        /// Where they begin.
-        at: usize,
-    },
+    Rest { at: usize },
 }
 
 enum Kind {
@@ -67,11 +63,11 @@ const PROPERTIES: [(&str, Kind); 14] = [
     ("cluster_id", Kind::Text),
 ];
 
-/// Walks the properties of a content header: what follows class, weight and body size. Of `whole` bytes, the last may
-/// be missing in `bytes`.
+/// Validates the properties of a content header: the bytes after class, weight and body size. `whole` is their length;
+/// `bytes` may lack the end.
 ///
 /// # Errors
-/// The first reason why they can't be parsed.
+/// The first fault.
 pub fn properties(bytes: &[u8], whole: usize) -> Result<(), Fault> {
     let mut walk = Walk { bytes, at: 0 };
     let flags = u16::from_be_bytes(walk.array(whole)?);
@@ -86,10 +82,10 @@ pub fn properties(bytes: &[u8], whole: usize) -> Result<(), Fault> {
     if walk.at < whole { Err(Fault::Rest { at: walk.at }) } else { Ok(()) }
 }
 
-/// Walks one table, at the beginning of `bytes`.
+/// Validates the table at the beginning of `bytes`.
 ///
 /// # Errors
-/// The first reason why it can't be parsed.
+/// The first fault.
 pub fn table(bytes: &[u8]) -> Result<(), Fault> {
     Walk { bytes, at: 0 }.table(bytes.len())
 }
@@ -99,7 +95,7 @@ struct Walk<'a> {
     at: usize,
 }
 
-/// A table or an array that is being walked.
+/// An open table or array.
 struct Level {
     end: usize,
     named: bool,

@@ -13,7 +13,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// Gives what a peer sends in pieces, and counts how much of it was taken.
+/// Returns a peer's bytes in pieces (an empty piece is a pause), and counts the bytes that were read.
 struct Peer {
     pieces: VecDeque<Vec<u8>>,
     taken: usize,
@@ -42,7 +42,7 @@ fn filter(pieces: impl IntoIterator<Item = Vec<u8>>) -> FrameFilter<Peer> {
     FrameFilter::new(Peer { pieces: pieces.into_iter().collect(), taken: 0 }, frames)
 }
 
-/// All that a reader gets who asks for pieces of these lengths, over and over.
+/// Everything that a reader receives who reads with buffers of these lengths, in turn.
 fn read(mut filter: FrameFilter<Peer>, asked: &[usize]) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     for asked in asked.iter().cycle() {
@@ -55,7 +55,7 @@ fn read(mut filter: FrameFilter<Peer>, asked: &[usize]) -> io::Result<Vec<u8>> {
     Ok(all)
 }
 
-/// Cuts at these places, each a share of the whole. Every second cut comes with a pause.
+/// Cuts the stream at these positions, each a fraction of its length. A pause follows every piece of even length.
 fn split(stream: &[u8], cuts: &[u16]) -> Vec<Vec<u8>> {
     let mut places: Vec<usize> =
         cuts.iter().map(|cut| stream.len() * usize::from(*cut) / usize::from(u16::MAX)).collect();
@@ -109,16 +109,16 @@ proptest! {
     }
 }
 
-/// A peer that never stops to send a frame which may not be.
+/// A peer that endlessly sends a frame over the limit.
 #[test]
 fn a_frame_that_may_not_be_is_refused_before_it_is_held() {
     let start = |payload: usize| [&[1, 0, 0][..], &u32::try_from(payload).unwrap().to_be_bytes()].concat();
     for (sent, most) in [
-        // Before Tune, with a head in pieces, and all at once.
+        // Before Tune: complete head, head in pieces, and everything in one piece.
         (vec![start(520_000), vec![0; 1 << 20]], 16 << 10),
         (vec![start(520_000)[..3].to_vec(), start(520_000)[3..].to_vec(), vec![0; 1 << 20]], 16 << 10),
         (vec![[start(520_000), vec![0; 1 << 20]].concat()], 16 << 10),
-        // After it, whatever the type.
+        // After Tune, for different frame types.
         (vec![raw(1, &TUNE), start(200_000), vec![0; 1 << 20]], 128 << 10),
         (vec![raw(1, &TUNE), vec![3, 0, 1, 0, 3, 0, 0], vec![0; 1 << 20]], 128 << 10),
     ] {
@@ -134,7 +134,7 @@ fn a_frame_that_may_not_be_is_refused_before_it_is_held() {
         assert!(matches!(refused, Refused::TooLarge { most: found, .. } if found == most), "{refused:?}");
         assert!(filter.held.capacity() <= 64, "{} bytes are held", filter.held.capacity());
         assert!(results.iter().sum::<usize>() <= raw(1, &TUNE).len());
-        assert!(filter.inner.taken <= raw(1, &TUNE).len() + (64 << 10), "and no more is read than was asked for");
+        assert!(filter.inner.taken <= raw(1, &TUNE).len() + (64 << 10), "no more than one buffer is read");
     }
 }
 

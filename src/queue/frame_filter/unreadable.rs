@@ -1,32 +1,32 @@
-//! Content headers that the client library can't parse. Each becomes one that it can, of the same channel, class
-//! and body size, with the original properties in base64 as a header: the body is delivered, and nothing is lost.
+//! Replaces content headers that lapin cannot parse. The replacement has the same channel, class and body size, and the
+//! original properties in base64 in a header: the body is delivered, and no data is lost.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::table;
 
-/// The header that has the original properties, in base64.
+/// Header with the original properties in base64.
 pub const PROPERTIES: &str = "x-image-pipeline-unreadable-properties";
 
-/// How many of their last bytes are not in it, if they would not fit in a frame.
+/// Header with the number of trailing bytes of the properties that did not fit in a frame and are left out.
 pub const LEFT_OUT: &str = "x-image-pipeline-unreadable-left-out";
 
-/// Class, weight and body size, before the properties of every content header.
+/// Bytes of class, weight and body size, which precede the properties of a content header.
 pub const FIXED: usize = 12;
 
 const FRAME_HEADER: u8 = 2;
 const FRAME_END: u8 = 0xCE;
 const HAS_HEADERS: u16 = 1 << 13;
 
-/// How many bytes of properties a replacement can carry: three quarters of a frame in base64. The rest is for
-/// the headers that parking adds.
+/// Maximum bytes of properties in a replacement: in base64 they fill three quarters of a frame. The rest is for the
+/// headers that parking adds.
 pub fn room(frame_max: usize) -> usize {
     frame_max / 16 * 9
 }
 
-/// A frame of a content header with `properties`, of which `room` bytes at most, as a header. `fixed` are the
-/// original's class, weight and body size, `all` is the length of its properties, of which the last may be missing.
+/// The frame of a content header that has at most `room` bytes of `properties` as a header. `fixed` is the original's
+/// class, weight and body size; `all` is the length of its properties, whose end `properties` may lack.
 pub fn replacement(channel: [u8; 2], fixed: [u8; FIXED], properties: &[u8], all: usize, room: usize) -> Vec<u8> {
     let kept = properties.get(..room).unwrap_or(properties);
     let text = BASE64_STANDARD.encode(kept);
@@ -52,29 +52,31 @@ pub fn replacement(channel: [u8; 2], fixed: [u8; FIXED], properties: &[u8], all:
     frame
 }
 
-/// What was wrong with the original, for a person. `original` is what `PROPERTIES` has, and `left_out` what
-/// `LEFT_OUT` has.
+/// Why the original properties could not be parsed. `original` and `left_out` are the values of the headers
+/// `PROPERTIES` and `LEFT_OUT`.
 pub fn explain(original: &[u8], left_out: usize) -> String {
     let Ok(properties) = BASE64_STANDARD.decode(original) else {
-        return format!("it has a header {PROPERTIES} that is not base64, which only the consumer sets");
+        return format!(
+            "the message has a header {PROPERTIES} that is not base64; only the consumer may set this header"
+        );
     };
     let found = match table::properties(&properties, properties.len().saturating_add(left_out)) {
         Err(table::Fault::CutOff { .. }) if left_out > 0 => {
-            "they are longer than a frame, or wrong near their end".to_owned()
+            "they are longer than a frame, or malformed near their end".to_owned()
         }
         Err(fault) => fault.to_string(),
-        Ok(()) => "the client library refuses them".to_owned(),
+        Ok(()) => "the AMQP library rejects them".to_owned(),
     };
-    format!("the message's properties can't be read: {found}; the original is in the header {PROPERTIES}, in base64")
+    format!("the message's properties can't be parsed: {found}; header {PROPERTIES} has the original in base64")
 }
 
-/// Our names are shorter than 255 bytes.
+/// `name` must be shorter than 256 bytes, as all of ours are.
 fn push_name(to: &mut Vec<u8>, name: &str) {
     to.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
     to.extend_from_slice(name.as_bytes());
 }
 
-/// A frame is shorter than 4 GiB.
+/// `length` must be less than 4 GiB, as that of every frame is.
 fn push_length(to: &mut Vec<u8>, length: usize) {
     to.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
 }

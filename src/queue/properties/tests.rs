@@ -1,4 +1,4 @@
-//! Which properties and headers a message has once it is parked, renewed or redriven.
+//! The properties and headers of parked, renewed and redriven messages.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn header<'a>(properties: &'a BasicProperties, key: &str) -> Option<&'a AMQPValu
     properties.headers().as_ref()?.inner().get(key)
 }
 
-/// As a device sends it, with all that would act again.
+/// A published message with all properties and headers that would take effect again.
 fn sent() -> BasicProperties {
     let headers = headers(&[
         ("CC", long("elsewhere")),
@@ -47,7 +47,7 @@ fn sent() -> BasicProperties {
         .with_priority(3)
 }
 
-/// The same, as the broker gives it from the parking queue.
+/// The same message after parking, as the broker delivers it from the parking queue.
 fn taken() -> BasicProperties {
     let parked = parked(&sent(), &PARKED);
     let mut headers = parked.headers().clone().unwrap_or_default();
@@ -117,8 +117,8 @@ fn renewed_it_is_the_same_but_for_the_brokers_count() {
     let mut headers = parked(&sent(), &PARKED).headers().clone().unwrap_or_default();
     headers.insert(RENEWALS.into(), AMQPValue::LongUInt(1));
     let expected = parked(&sent(), &PARKED).with_headers(headers);
-    assert_eq!(renewed, expected, "as it was parked, the count of its first queue included");
-    // What nobody has parked may act.
+    assert_eq!(renewed, expected, "unchanged, including the count of its first queue");
+    // A message that was never parked may have properties that take effect.
     let foreign = super::renewed(&sent(), 3);
     assert_acts_no_more(&foreign);
     assert_tells_the_same(&foreign);
@@ -149,7 +149,7 @@ fn parked_again_it_is_still_counted_and_its_first_properties_are_told() {
     assert_eq!(header(&third, REDRIVEN).and_then(text).as_deref(), Some("3"));
 }
 
-/// Properties that could not be read are kept, and stop the message no more once it is redriven.
+/// Properties that could not be parsed are kept, and a redriven message is not parked for them again.
 #[test]
 fn redriven_it_has_its_unreadable_properties_as_text_alone() {
     let kept = headers(&[(PROPERTIES, long("gAAC//8=")), (LEFT_OUT, AMQPValue::LongUInt(7))]);

@@ -11,7 +11,7 @@ use super::super::table::{Fault, MOST_LEVELS};
 use super::super::unreadable::{LEFT_OUT, PROPERTIES, explain};
 use super::*;
 
-/// Connection.Tune: 2047 channels, frames of 128 KiB, heartbeats of a minute.
+/// Connection.Tune: 2047 channels, frames of 128 KiB, a heartbeat of 60 s.
 pub const TUNE: [u8; 12] = [0, 10, 0, 30, 7, 255, 0, 2, 0, 0, 0, 60];
 
 pub fn raw(kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -103,7 +103,7 @@ pub fn properties() -> impl Strategy<Value = BasicProperties> {
     )
 }
 
-/// Properties with a header of so many arrays in each other, in the table that all headers are.
+/// Properties with a header that has `levels` nested arrays, within the table of all headers.
 pub fn nested(levels: usize) -> Vec<u8> {
     let arrays = (0..levels).rev().flat_map(|level| {
         let length = u32::try_from(level * 5).unwrap().to_be_bytes();
@@ -123,7 +123,7 @@ fn tuned() -> Frames {
     frames
 }
 
-/// What the client library gets of one frame.
+/// The bytes that lapin receives for one frame.
 fn passed(frame: &[u8]) -> Result<Vec<u8>, Refused> {
     let mut bytes = frame.to_vec();
     match tuned().judge(&mut bytes)? {
@@ -167,8 +167,8 @@ fn explained(frame: &[u8]) -> String {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
-    /// The client library's own parser is the truth: what it takes is left, and what it does not take becomes what it
-    /// takes. Depth alone is judged otherwise, and random tables have little of it.
+    /// lapin's parser is the reference: what it parses passes unchanged, and what it does not parse is replaced by a
+    /// frame that it parses. Nesting depth is the only exception, and random tables do not nest deeply.
     #[test]
     fn a_content_header_passes_unchanged_or_becomes_one_that_can_be_read(
         properties in properties(),
@@ -190,7 +190,7 @@ proptest! {
             prop_assert_eq!(passed, frame);
         } else {
             prop_assert_eq!(original(&passed), properties);
-            prop_assert!(explained(&passed).starts_with("the message's properties can't be read: "));
+            prop_assert!(explained(&passed).starts_with("the message's properties can't be parsed: "));
         }
     }
 
@@ -226,9 +226,9 @@ fn what_is_wrong_with_properties_is_said_with_its_place() {
         (&b"\x20\0\0\0\0\x0a\x04H\xf6heS\0\0\0\0"[..], "the name of a header is not UTF-8 (byte 7)"),
         (b"\x00\x80\x02\xff\xff", "message_id is not UTF-8 (byte 3)"),
         (b"\x20\0\0\0\0\x03\x01az", "the value of a header has the unknown type 0x7a (byte 8)"),
-        (b"\x20\0\0\0\0\x09\x01a", "a length leads beyond the end (byte 2)"),
+        (b"\x20\0\0\0\0\x09\x01a", "a length exceeds the end (byte 2)"),
         (b"\x00\0rest", "bytes follow the last property (byte 2)"),
-        (b"\x80", "a length leads beyond the end (byte 0)"),
+        (b"\x80", "a length exceeds the end (byte 0)"),
     ] {
         let replaced = passed(&header_of(properties)).unwrap();
         assert_eq!(original(&replaced), properties);
@@ -238,7 +238,7 @@ fn what_is_wrong_with_properties_is_said_with_its_place() {
     assert!(explain(b"?", 0).contains("not base64"));
 }
 
-/// RabbitMQ adds `x-delivery-count` to headers that filled their frame.
+/// RabbitMQ adds `x-delivery-count` to headers that already fill the frame.
 #[test]
 fn properties_that_outgrow_a_frame_keep_what_fits() {
     let many = header_of(&[&[0x20, 0][..], &131_100_u32.to_be_bytes(), &vec![b'x'; 131_100]].concat());
@@ -253,7 +253,7 @@ fn properties_that_outgrow_a_frame_keep_what_fits() {
     assert_eq!(dropped, (0, Next::Replaced { length: many.len() - length, by: Vec::new() }));
     assert_eq!(frames.judge(&mut stream[many.len()..]), Ok((17, Next::Done)));
     let refused = Frames::new(128 << 10, Arc::default()).judge(&mut many.clone());
-    assert_eq!(refused, Err(Refused::TooLarge { bytes: 131_126, most: UNTUNED }), "before Tune nothing is delivered");
+    assert_eq!(refused, Err(Refused::TooLarge { bytes: 131_126, most: UNTUNED }), "no deliveries before Tune");
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn texts_that_others_wrote_are_made_readable_where_they_stand() {
             raw(METHOD, b"\0\x3c\0\x47\0\0\0\0\0\0\0\x07\x01\x01\xff\x01\xfe\0\0\0\x09"),
             raw(METHOD, b"\0\x3c\0\x47\0\0\0\0\0\0\0\x07\x01\x01?\x01?\0\0\0\x09"),
         ),
-        // Channel.Close whose text RabbitMQ cut inside of a character.
+        // Channel.Close with a text that RabbitMQ cut within a character.
         (
             raw(METHOD, b"\0\x14\0\x28\x01\x94\x03no\xc3\0\x32\0\x0a"),
             raw(METHOD, b"\0\x14\0\x28\x01\x94\x03no?\0\x32\0\x0a"),
@@ -296,7 +296,7 @@ fn what_no_broker_sends_is_refused() {
     }
 }
 
-/// Only these methods have a table by the client library's own account, so no other can nest.
+/// By amq-protocol's types, only these methods and Connection.Start have a table, so no other method can nest.
 #[test]
 fn methods_with_tables_come_from_clients_alone() {
     let arguments = FieldTable::default;
