@@ -109,7 +109,7 @@ async fn every_secret_of_the_broker_is_read_and_named_by_its_field() {
             &[("username", "u"), ("password", "p")],
             "False SecretInvalid The Secret of source.rabbitmq.rabbitmqClusterReference needs the key host",
         ),
-        ("broker", &[("host", "127.0.0.1"), ("port", &port)], "False TlsFailed No TLS with the broker at 127.0.0.1"),
+        ("broker", &[("host", "127.0.0.1"), ("port", &port)], "False TlsFailed TLS with the broker at 127.0.0.1"),
         (
             "ca",
             &[],
