@@ -15,38 +15,38 @@ use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ImagePipeline, names};
-use crate::queue::Reach;
+use crate::queue::DialPolicy;
 use crate::version;
 
-mod answered;
 mod apply;
 mod brokers;
 pub mod build;
 pub mod console;
 mod context;
 pub mod decide;
-mod foreign;
+mod foreign_consumers;
+mod initial_lists;
 mod instruments;
 mod leader;
-mod listed;
 pub mod metrics;
+mod observation;
 mod observe;
-mod observed;
 mod renewals;
-mod rewatch;
-mod scope;
 mod status;
+mod timeout;
+mod watch;
+mod watch_backoff;
 
 pub use build::ConsumerImage;
 use console::About;
 pub use console::Console;
 use context::{Context, shown};
+pub use initial_lists::InitialLists;
 pub use instruments::Instruments;
 pub use leader::Election;
 use leader::Term;
-pub use listed::Listed;
 pub use metrics::Metrics;
-use scope::Shared;
+use watch::Shared;
 
 /// Run the operator: turn ImagePipelines into consumer pods and size them from their queues.
 ///
@@ -97,7 +97,7 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// Which addresses the operator may dial. The address comes from a Secret, so anyone who may write a Secret
     /// chooses the address.
-    pub reach: Reach,
+    pub dial_policy: DialPolicy,
 }
 
 /// Why the operator can't run, or why a reconcile is tried again.
@@ -133,8 +133,8 @@ impl Args {
             pull_policy: self.consumer_image_pull_policy.clone(),
             pull_secrets: self.consumer_image_pull_secrets.clone(),
         };
-        let reach = if self.allow_local_brokers { Reach::Anywhere } else { Reach::Elsewhere };
-        Settings { image, namespaces: self.namespaces.clone(), reach }
+        let dial_policy = if self.allow_local_brokers { DialPolicy::AnyAddress } else { DialPolicy::RemoteOnly };
+        Settings { image, namespaces: self.namespaces.clone(), dial_policy }
     }
 
     fn about(&self, client: &Client) -> About {
@@ -235,7 +235,7 @@ async fn work(
     instruments.console.begin();
     let scopes = scopes(&settings.namespaces);
     let shared = Shared::new(client, settings, instruments, term)?;
-    let run = |namespace| scope::run(namespace, shared.clone(), shared.lists(), stop.clone());
+    let run = |namespace| watch::run(namespace, shared.clone(), shared.lists(), stop.clone());
     let ended = try_join_all(scopes.into_iter().map(run));
     let time_is_up = async {
         stop.cancelled().await;

@@ -103,14 +103,14 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 /// An error and its causes in one line. A cause that an outer error's text already contains is not repeated.
 fn chain(error: &anyhow::Error) -> String {
-    let mut told = String::new();
+    let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if !told.contains(&cause) {
-            let separator = if told.is_empty() { "" } else { ": " };
-            told = told + separator + &cause;
+        if !text.contains(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text = text + separator + &cause;
         }
     }
-    told
+    text
 }
 
 #[cfg(test)]

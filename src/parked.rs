@@ -210,7 +210,7 @@ async fn carry_out(
 ) -> Result<Outcome, Error> {
     let outcome = match deed {
         Deed::List(_) => Outcome::Seen,
-        Deed::Show => Outcome::Shown(table::whole(&delivery.told(), delivery.body())),
+        Deed::Show => Outcome::Shown(table::whole(&delivery.properties_json(), delivery.body())),
         Deed::Save(directory) => {
             save::save(directory, number, entry, delivery)?;
             Outcome::Seen

@@ -19,22 +19,22 @@ use crate::broker_address::BrokerAddress;
 mod attempt;
 mod declare;
 mod delivery;
+mod dial_policy;
 mod error;
 pub mod frame_filter;
 mod properties;
 mod publish;
-mod reach;
 mod repair;
 mod tls;
 
 use attempt::Attempt;
 pub use declare::QuorumQueues;
 pub use delivery::{Copy, Deliveries, Delivery};
+pub use dial_policy::DialPolicy;
 pub use error::QueueError;
 use frame_filter::{Dialer, Version};
 pub use properties::Parked;
 pub use publish::{Outgoing, Published, Publishing};
-pub use reach::Reach;
 
 /// Timeout of one exchange with the broker.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,21 +86,30 @@ impl Connection {
     /// Name resolution, TCP, TLS, authentication or the virtual host failed, or the broker did not respond within
     /// 10 s.
     pub async fn open(address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
-        Self::connect(Reach::Anywhere, FRAME_MAX, address, name).await
+        Self::connect(DialPolicy::AnyAddress, FRAME_MAX, address, name).await
     }
 
-    /// Like `open`, for reading depths only, and connects only to addresses that `reach` allows. The host name is
+    /// Like `open`, for reading depths only, and connects only to addresses that `dial_policy` allows. The host name is
     /// resolved once, so the address that was checked is the address that is dialed.
     ///
     /// # Errors
     /// As `open`, and if the host name resolves to no allowed address.
-    pub async fn open_to_look(reach: Reach, address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
-        Self::connect(reach, LOOKING_FRAME_MAX, address, name).await
+    pub async fn open_to_look(
+        dial_policy: DialPolicy,
+        address: &BrokerAddress,
+        name: &str,
+    ) -> Result<Self, QueueError> {
+        Self::connect(dial_policy, LOOKING_FRAME_MAX, address, name).await
     }
 
-    async fn connect(reach: Reach, frame_max: u32, address: &BrokerAddress, name: &str) -> Result<Self, QueueError> {
+    async fn connect(
+        dial_policy: DialPolicy,
+        frame_max: u32,
+        address: &BrokerAddress,
+        name: &str,
+    ) -> Result<Self, QueueError> {
         short(&address.vhost)?;
-        let found = reach.resolve(address).await?;
+        let found = dial_policy.resolve(address).await?;
         let tls = address.tls.as_ref().map(tls::connector).transpose();
         let tls = tls.map_err(|error| QueueError::connecting_io(address, &error))?;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -331,7 +340,7 @@ mod tests {
     }
 
     /// The error of connecting to a peer that sends `answer`.
-    async fn told_by(answer: Vec<u8>, look: bool) -> QueueError {
+    async fn diagnosis(answer: Vec<u8>, look: bool) -> QueueError {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -345,7 +354,7 @@ mod tests {
         let address =
             BrokerAddress { host, port, vhost, username: "u".to_owned(), password: "p".to_owned(), tls: None };
         let opened = match look {
-            true => Connection::open_to_look(Reach::Anywhere, &address, "test").await,
+            true => Connection::open_to_look(DialPolicy::AnyAddress, &address, "test").await,
             false => Connection::open(&address, "test").await,
         };
         peer.abort();
@@ -377,7 +386,7 @@ mod tests {
             (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "a byte that does not begin an AMQP 0-9-1 frame (0x48)"),
         ] {
             for look in [false, true] {
-                let error = told_by(answer.clone(), look).await;
+                let error = diagnosis(answer.clone(), look).await;
                 let message = error.to_string();
                 assert_eq!(error.reason(), Reason::BrokerUnreachable, "{message}");
                 assert!(message.contains(expected) && message.contains("fix host and port"), "{message}");

@@ -17,8 +17,8 @@ pub(super) fn flow(schema: &mut Schema) {
 pub(super) fn tell_defaults(schema: &mut Schema) {
     let described = schema.get("description").and_then(Value::as_str);
     if let (Some(description), Some(default)) = (described, schema.get("default").and_then(shown)) {
-        let told = format!("{description} Default: {default}.");
-        schema.insert("description".to_owned(), told.into());
+        let text = format!("{description} Default: {default}.");
+        schema.insert("description".to_owned(), text.into());
     }
     transform_subschemas(&mut tell_defaults, schema);
 }

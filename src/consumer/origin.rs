@@ -77,8 +77,8 @@ mod tests {
             ("ä 100%\r\nx-evil: 1", "%C3%A4%20100%25%0D%0Ax-evil:%201"),
             ("\u{1b}[2J\u{9b}2J\u{202e}\u{7f}", "%1B[2J%C2%9B2J%E2%80%AE%7F"),
         ] {
-            let told = Origin::new(Some(id), None).message_id().map(|id| id.to_string());
-            assert_eq!(told.as_deref(), Some(expected));
+            let encoded = Origin::new(Some(id), None).message_id().map(|id| id.to_string());
+            assert_eq!(encoded.as_deref(), Some(expected));
         }
         let longest = Origin::new(Some(&"ä".repeat(127)), None).message_id().map(|id| id.to_string().len());
         assert_eq!(longest, Some(762));

@@ -16,10 +16,10 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::answered::answered;
 use super::leader::Term;
-use super::observed::{Observed, ObservedPod, Trouble};
+use super::observation::{Cause, Observation, ObservedPod};
 use super::status::Transition;
+use super::timeout::with_timeout;
 use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 use crate::reason::Reason;
 
@@ -57,7 +57,7 @@ pub struct Writer {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Applied {
     /// Why the Deployment could not be written; `None`: it is as desired.
-    pub trouble: Option<Trouble>,
+    pub cause: Option<Cause>,
 }
 
 impl Writer {
@@ -69,8 +69,8 @@ impl Writer {
 
     /// Applies the Deployment unless the live Deployment already has all desired fields.
     pub async fn apply(&self, pipeline: &ImagePipeline, desired: &Deployment, live: Option<&Deployment>) -> Applied {
-        let trouble = self.write_deployment(pipeline, desired, live).await.err();
-        Applied { trouble }
+        let cause = self.write_deployment(pipeline, desired, live).await.err();
+        Applied { cause }
     }
 
     async fn write_deployment(
@@ -78,20 +78,20 @@ impl Writer {
         pipeline: &ImagePipeline,
         desired: &Deployment,
         live: Option<&Deployment>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Cause> {
         let name = desired.name_any();
         let taken = || {
             let message = format!(
                 "Deployment {name:?} exists and does not belong to this ImagePipeline; rename the ImagePipeline, or \
                  delete the Deployment"
             );
-            Trouble::new(Reason::NameTaken, message)
+            Cause::new(Reason::NameTaken, message)
         };
         if live.is_some_and(|live| !owned_by(live, pipeline)) {
             return Err(taken());
         }
         let refused = |error: String| {
-            Trouble::new(Reason::DeploymentRefused, format!("Deployment {name:?} can't be written: {error}"))
+            Cause::new(Reason::DeploymentRefused, format!("Deployment {name:?} can't be written: {error}"))
         };
         let asked = serde_json::to_vec(desired).map_err(|error| refused(error.to_string()))?;
         let digest = blake3::hash(&asked);
@@ -109,7 +109,7 @@ impl Writer {
         let written = match apply(live.is_some()).await {
             Err(error) if is_of_others(&error) => {
                 let named = ListParams::default().fields(&format!("metadata.name={name}"));
-                let found = answered(api.list(&named)).await.map_err(|error| refused(api_message(error)))?;
+                let found = with_timeout(api.list(&named)).await.map_err(|error| refused(api_message(error)))?;
                 if !found.iter().any(|found| found.name_any() == name && owned_by(found, pipeline)) {
                     return Err(taken());
                 }
@@ -156,7 +156,7 @@ impl Writer {
     pub async fn annotate_pods(
         &self,
         pipeline: &ImagePipeline,
-        observed: &Observed,
+        observed: &Observation,
         size: i32,
         now: Timestamp,
     ) -> Result<(), kube::Error> {
@@ -216,7 +216,7 @@ impl Writer {
         if !self.term.is_valid() {
             return Err(kube::Error::Service("another operator may be the leader by now".into()));
         }
-        answered(write).await
+        with_timeout(write).await
     }
 
     /// Drops the state of all pipelines for which `lives` is false.
@@ -240,7 +240,7 @@ async fn annotate(api: &Api<Pod>, pod: &str, annotations: BTreeMap<&'static str,
 }
 
 /// Whether pods must be ranked. A scale-down to 0 needs no order.
-fn shrinks(observed: &Observed, size: i32) -> bool {
+fn shrinks(observed: &Observation, size: i32) -> bool {
     size > 0 && observed.size().is_some_and(|current| size < current)
 }
 
@@ -250,7 +250,7 @@ fn holds((ranked_for, when): (i32, Timestamp), size: i32, now: Timestamp) -> boo
 }
 
 /// The annotations that a pod lacks. A pod without a report keeps its deletion cost.
-fn annotations(pod: &ObservedPod, observed: &Observed, ranks: bool) -> BTreeMap<&'static str, String> {
+fn annotations(pod: &ObservedPod, observed: &Observation, ranks: bool) -> BTreeMap<&'static str, String> {
     let mut lacking = BTreeMap::new();
     if pod.secrets.as_ref() != Some(&observed.secrets) {
         lacking.insert(names::SECRETS_ANNOTATION, observed.secrets.clone());

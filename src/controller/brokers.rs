@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::reflector::ObjectRef;
 
-use super::observed::Trouble;
+use super::observation::Cause;
 use crate::api::ImagePipeline;
 use crate::api::names;
 use crate::api::source::RabbitmqSource;
 use crate::broker_address::BrokerAddress;
-use crate::queue::{Channel, Connection, QueueDepth, QueueError, Reach};
+use crate::queue::{Channel, Connection, DialPolicy, QueueDepth, QueueError};
 use crate::reason::Reason;
 
 /// How long a failed connection attempt counts for all pipelines before the next attempt.
@@ -35,7 +35,7 @@ type Key = ObjectRef<ImagePipeline>;
 /// Connections by broker and user, shared by all scopes.
 pub struct Connections {
     /// Limits the addresses that a Secret may name.
-    reach: Reach,
+    dial_policy: DialPolicy,
     links: Mutex<HashMap<BrokerAddress, Arc<tokio::sync::Mutex<Link>>>>,
 }
 
@@ -84,7 +84,7 @@ struct Reader {
 /// A source queue that was found to be a stream, which pipelines do not support.
 struct Stream {
     source: RabbitmqSource,
-    trouble: Trouble,
+    cause: Cause,
     read: Instant,
 }
 
@@ -103,8 +103,8 @@ impl Brokers {
         pipeline: Key,
         source: &RabbitmqSource,
         revision: &str,
-        address: impl Future<Output = Result<BrokerAddress, Trouble>>,
-    ) -> Result<QueueDepth, Trouble> {
+        address: impl Future<Output = Result<BrokerAddress, Cause>>,
+    ) -> Result<QueueDepth, Cause> {
         let slot = locked(&self.slots).entry(pipeline).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some(reader) = slot.reader.take().filter(|reader| reader.is_for(source, revision))
@@ -113,24 +113,24 @@ impl Brokers {
             slot.reader = Some(reader);
             return Ok(depth);
         }
-        let trouble = |error: QueueError| {
+        let cause = |error: QueueError| {
             let error = error.with_login_secret(&names::login_secret(source));
-            Trouble::new(error.reason(), error.to_string())
+            Cause::new(error.reason(), error.to_string())
         };
         if let Some(stream) = slot.stream.as_ref().filter(|stream| stream.is_known(source)) {
-            return Err(stream.trouble.clone());
+            return Err(stream.cause.clone());
         }
-        let connection = self.connections.open(address.await?).await.map_err(trouble)?;
-        let channel = connection.channel().await.map_err(trouble)?;
+        let connection = self.connections.open(address.await?).await.map_err(cause)?;
+        let channel = connection.channel().await.map_err(cause)?;
         let depth = match channel.depth(&source.queue).await {
             Ok(depth) => depth,
-            Err(error) => return Err(trouble(connection.cause_of_silence(&source.queue, error).await)),
+            Err(error) => return Err(cause(connection.cause_of_silence(&source.queue, error).await)),
         };
         // The depth of a stream never falls, so the number of pods would rise to the maximum and stay there.
         if let Err(error) = connection.ensure_no_stream(&source.queue).await {
-            let trouble = trouble(error);
-            slot.stream = Some(Stream { source: source.clone(), trouble: trouble.clone(), read: Instant::now() });
-            return Err(trouble);
+            let cause = cause(error);
+            slot.stream = Some(Stream { source: source.clone(), cause: cause.clone(), read: Instant::now() });
+            return Err(cause);
         }
         let (source, revision) = (source.clone(), revision.to_owned());
         slot.reader = Some(Reader { source, revision, channel, _connection: connection });
@@ -174,9 +174,9 @@ impl Brokers {
 }
 
 impl Connections {
-    /// No connections; later ones are limited to brokers within `reach`.
-    pub fn within(reach: Reach) -> Self {
-        Self { reach, links: Mutex::default() }
+    /// No connections; later ones are limited to brokers within `dial_policy`.
+    pub fn within(dial_policy: DialPolicy) -> Self {
+        Self { dial_policy, links: Mutex::default() }
     }
 
     fn retain_used(&self) {
@@ -197,7 +197,7 @@ impl Connections {
         {
             return Err(error.clone());
         }
-        match Connection::open_to_look(self.reach, &address, "image-pipeline controller").await {
+        match Connection::open_to_look(self.dial_policy, &address, "image-pipeline controller").await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 *link = Link { connection: Arc::downgrade(&connection), failed: None };

@@ -14,8 +14,8 @@ use axum::routing::get;
 use jiff::Timestamp;
 use kube::core::ObjectMeta;
 
-use super::listed::Listed;
-use super::observed::Observed;
+use super::initial_lists::InitialLists;
+use super::observation::Observation;
 use crate::api::{ImagePipeline, ImagePipelineStatus};
 
 mod entry;
@@ -53,7 +53,7 @@ impl Console {
     }
 
     /// Stores the result of a reconcile.
-    pub fn note(&self, pipeline: &ImagePipeline, observed: &Observed, status: &ImagePipelineStatus, now: Timestamp) {
+    pub fn note(&self, pipeline: &ImagePipeline, observed: &Observation, status: &ImagePipelineStatus, now: Timestamp) {
         let pods = observed.pods.iter();
         let look = Look {
             backlog: status.backlog,
@@ -89,7 +89,7 @@ impl Console {
         }
     }
 
-    fn page(&self, about: &About, listed: &Listed, asked: &Asked, now: Timestamp) -> String {
+    fn page(&self, about: &About, listed: &InitialLists, asked: &Asked, now: Timestamp) -> String {
         let entries = self.locked();
         let all =
             || entries.iter().flatten().map(|((namespace, name), entry)| (namespace.as_str(), name.as_str(), entry));
@@ -107,7 +107,7 @@ impl Console {
 }
 
 /// The page at `/`, for a server that listens on `address`.
-pub fn routes(console: Console, listed: Listed, about: About, address: SocketAddr) -> Router {
+pub fn routes(console: Console, listed: InitialLists, about: About, address: SocketAddr) -> Router {
     let shared = Arc::new((console, listed, about));
     let answer = move |headers: HeaderMap, RawQuery(query): RawQuery| {
         let shared = Arc::clone(&shared);

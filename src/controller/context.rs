@@ -11,11 +11,11 @@ use kube::{Resource as _, ResourceExt as _};
 use super::apply::Writer;
 use super::build::{ConsumerImage, Template};
 use super::decide::{self, Asked, Load, Memory, decide};
-use super::foreign::{self, Foreign};
+use super::foreign_consumers::{self, ForeignConsumers};
 use super::instruments::Instruments;
 use super::metrics::PipelineLabels;
+use super::observation::Observation;
 use super::observe::Sources;
-use super::observed::Observed;
 use super::renewals::Renewals;
 use super::{Error, Guarded, status};
 use crate::api::conditions::ConditionType;
@@ -39,7 +39,7 @@ pub struct Remembered {
     uid: Option<String>,
     memory: Memory,
     /// With the source that was observed.
-    foreign: Option<(RabbitmqSource, Foreign)>,
+    foreign: Option<(RabbitmqSource, ForeignConsumers)>,
     written: Option<(ImagePipelineStatus, Timestamp)>,
     invalid: Option<String>,
     renewals: Renewals,
@@ -53,20 +53,20 @@ impl Context {
 
     /// Adds to an observation what the spec and earlier reconciles provide: the digest of the pod template, the size
     /// written last, and the foreign consumers.
-    pub fn recall(&self, pipeline: &ImagePipeline, template: &Template, observed: &mut Observed) {
+    pub fn recall(&self, pipeline: &ImagePipeline, template: &Template, observed: &mut Observation) {
         template.digest().clone_into(&mut observed.spec);
         observed.written = self.writer.unseen_size(pipeline, observed.deployment.as_deref());
         let source = &pipeline.spec.source.rabbitmq;
-        let others = foreign::others(observed);
+        let others = foreign_consumers::others(observed);
         let mut remembered = self.remembered();
         let foreign = &mut remembered.entry(ObjectRef::from_obj(pipeline)).or_default().foreign;
         let before = match foreign.take() {
             Some((of, before)) if of == *source => before,
-            Some(_) => Foreign::default(),
-            None => Foreign::told(if said_foreign(pipeline) { others.unwrap_or(1).max(1) } else { 0 }),
+            Some(_) => ForeignConsumers::default(),
+            None => ForeignConsumers::reported(if said_foreign(pipeline) { others.unwrap_or(1).max(1) } else { 0 }),
         };
         let now = before.with(others, self.now());
-        observed.foreign = now.believed();
+        observed.foreign = now.count();
         *foreign = Some((source.clone(), now));
     }
 
@@ -86,7 +86,7 @@ impl Context {
     }
 
     /// Decides the size, stores the state for the next decision, and updates the metrics.
-    pub fn decide(&self, pipeline: &ImagePipeline, observed: &Observed) -> decide::Decision {
+    pub fn decide(&self, pipeline: &ImagePipeline, observed: &Observation) -> decide::Decision {
         let key = ObjectRef::from_obj(pipeline);
         let memory = self.remembered().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
         let (decision, memory) = decide(&Asked::from(&pipeline.spec), &Load::of(observed), &memory, self.now());
@@ -96,7 +96,7 @@ impl Context {
             of_pipeline.memory = memory;
             of_pipeline.renewals.count(&observed.pods)
         };
-        let unknown = observed.depth.as_ref().err().map(|trouble| trouble.reason);
+        let unknown = observed.depth.as_ref().err().map(|cause| cause.reason);
         let labels = labels_of(pipeline.namespace(), pipeline.name_any());
         self.instruments.metrics.renewed(&labels, renewed);
         self.instruments.metrics.decided(&labels, &decision, unknown);
@@ -120,7 +120,9 @@ impl Context {
         decision: &decide::Decision,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.instruments.metrics.told(&labels_of(pipeline.namespace(), pipeline.name_any()), &status.conditions);
+        self.instruments
+            .metrics
+            .set_conditions(&labels_of(pipeline.namespace(), pipeline.name_any()), &status.conditions);
         let key = ObjectRef::from_obj(pipeline);
         let written =
             self.remembered().get(&key).and_then(|remembered| remembered.written.as_ref().map(|(_, when)| *when));
@@ -177,7 +179,9 @@ impl Context {
         }
         tracing::warn!(pipeline = shown(&key), detail, "ImagePipeline can't be read; its Deployment stays unchanged");
         let status = status::invalid(meta.generation, detail, self.now());
-        self.instruments.metrics.told(&labels_of(guarded.namespace(), guarded.name_any()), &status.conditions);
+        self.instruments
+            .metrics
+            .set_conditions(&labels_of(guarded.namespace(), guarded.name_any()), &status.conditions);
         self.instruments.console.note_invalid(meta, &status);
         self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
         let mut remembered = self.remembered();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::observed::Observed;
+use super::observation::Observation;
 use crate::api::{ImagePipelineSpec, Scaling};
 use crate::pod_status::PodStatus;
 use crate::queue::QueueDepth;
@@ -60,7 +60,7 @@ pub struct Load {
 
 impl Load {
     /// Includes pods that are terminating: they still hold messages.
-    pub fn of(observed: &Observed) -> Self {
+    pub fn of(observed: &Observation) -> Self {
         let reports = || observed.pods.iter().filter_map(|pod| pod.report.as_ref());
         Self {
             current: observed.size(),

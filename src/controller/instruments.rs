@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::console::{self, About, Console};
-use super::listed::Listed;
+use super::initial_lists::InitialLists;
 use super::metrics::Metrics;
 use crate::http;
 
@@ -17,7 +17,7 @@ use crate::http;
 #[derive(Clone, Default)]
 pub struct Instruments {
     pub metrics: Metrics,
-    pub listed: Listed,
+    pub listed: InitialLists,
     pub console: Console,
 }
 

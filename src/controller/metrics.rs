@@ -110,7 +110,7 @@ impl Metrics {
     }
 
     /// Sets the current conditions of a pipeline.
-    pub fn told(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
+    pub fn set_conditions(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
         self.conditions.set(pipeline, conditions);
     }
 

@@ -1,5 +1,5 @@
 //! Reads the input of a reconcile: the watched objects, the queue depth and the pods' `/status`. A failed read is a
-//! value of [`Observed`], not an error.
+//! value of [`Observation`], not an error.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 
-use super::answered::answered;
 use super::brokers::Brokers;
-use super::listed::Lists;
-use super::observed::{Observed, ObservedPod, Trouble};
+use super::initial_lists::Lists;
+use super::observation::{Cause, Observation, ObservedPod};
+use super::timeout::with_timeout;
 use crate::api::ImagePipeline;
 use crate::api::failures::FailurePolicy;
 use crate::api::names::{self, SecretRole};
@@ -26,7 +26,7 @@ use crate::reason::Reason;
 
 mod pod;
 
-use pod::{is_consumer_of, running_at, trouble_of};
+use pod::{cause_of, is_consumer_of, running_at};
 
 /// Limits of a pod's `/status` response: time and bytes.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ pub struct Sources {
 
 impl Sources {
     /// Observes one pipeline. The queue depth and all pods are read at the same time.
-    pub async fn observe(&self, pipeline: &ImagePipeline) -> Observed {
+    pub async fn observe(&self, pipeline: &ImagePipeline) -> Observation {
         let namespace = pipeline.namespace().unwrap_or_default();
         let name = pipeline.name_any();
         let deployment = self.deployments.get(&ObjectRef::new(&names::deployment(&name)).within(&namespace));
@@ -67,7 +67,7 @@ impl Sources {
         let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());
         let parked = self.parked(pipeline, &pods).await;
         let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
-        Observed {
+        Observation {
             deployment,
             spec: String::new(),
             written: None,
@@ -81,7 +81,7 @@ impl Sources {
     }
 
     /// Starts again when a Secret changes, so that a fixed Secret does not wait for a broker that never answers.
-    async fn depth(&self, pipeline: &ImagePipeline, namespace: &str) -> Result<QueueDepth, Trouble> {
+    async fn depth(&self, pipeline: &ImagePipeline, namespace: &str) -> Result<QueueDepth, Cause> {
         let secrets = self.broker_secrets(pipeline);
         loop {
             let versions = self.versions(namespace, &secrets);
@@ -94,11 +94,11 @@ impl Sources {
 
     async fn depth_as_of(
         &self,
-        versions: &Result<String, Trouble>,
+        versions: &Result<String, Cause>,
         pipeline: &ImagePipeline,
         namespace: &str,
         secrets: &[(SecretRole, String)],
-    ) -> Result<QueueDepth, Trouble> {
+    ) -> Result<QueueDepth, Cause> {
         let source = &pipeline.spec.source.rabbitmq;
         let revision = match versions {
             Ok(versions) => versions,
@@ -111,7 +111,7 @@ impl Sources {
             let data = try_join_all(secrets.iter().map(|(role, secret)| self.data(namespace, *role, secret))).await?;
             let data: HashMap<SecretRole, Data> = data.into_iter().collect();
             BrokerAddress::read(source, |role, key| Some(data.get(&role)?.get(key)?.0.clone()))
-                .map_err(|invalid| Trouble::new(invalid.reason(), invalid.to_string()))
+                .map_err(|invalid| Cause::new(invalid.reason(), invalid.to_string()))
         };
         self.brokers.depth(ObjectRef::from_obj(pipeline), source, revision, address).await
     }
@@ -129,7 +129,7 @@ impl Sources {
     }
 
     /// The resource versions of the Secrets, joined by dots, or the error for the first missing Secret.
-    fn versions(&self, namespace: &str, secrets: &[(SecretRole, String)]) -> Result<String, Trouble> {
+    fn versions(&self, namespace: &str, secrets: &[(SecretRole, String)]) -> Result<String, Cause> {
         let versions = secrets.iter().map(|(role, secret)| {
             self.revision(namespace, secret).ok_or_else(|| secret_not_found(secret, role.field()))
         });
@@ -137,7 +137,7 @@ impl Sources {
     }
 
     /// Waits until the versions differ from `versions`.
-    async fn changed(&self, versions: &Result<String, Trouble>, namespace: &str, secrets: &[(SecretRole, String)]) {
+    async fn changed(&self, versions: &Result<String, Cause>, namespace: &str, secrets: &[(SecretRole, String)]) {
         let mut looks = tokio::time::interval(LOOK_AT_SECRETS_EVERY);
         while self.versions(namespace, secrets) == *versions {
             looks.tick().await;
@@ -150,21 +150,21 @@ impl Sources {
         secrets
     }
 
-    async fn data(&self, namespace: &str, role: SecretRole, secret: &str) -> Result<(SecretRole, Data), Trouble> {
+    async fn data(&self, namespace: &str, role: SecretRole, secret: &str) -> Result<(SecretRole, Data), Cause> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        match answered(api.get_opt(secret)).await {
+        match with_timeout(api.get_opt(secret)).await {
             Ok(Some(found)) => Ok((role, found.data.unwrap_or_default())),
             Ok(None) => Err(secret_not_found(secret, role.field())),
             Err(error) => {
                 let message = format!("Secret {secret:?} of {} can't be read: {error}", role.field());
-                Err(Trouble::new(Reason::SecretNotFound, message))
+                Err(Cause::new(Reason::SecretNotFound, message))
             }
         }
     }
 
     /// The fault if a Secret for S3 is missing. Only consumers read the data of these Secrets, but a missing Secret is
     /// reported even while no consumer runs.
-    fn credentials(&self, pipeline: &ImagePipeline, namespace: &str) -> Option<Trouble> {
+    fn credentials(&self, pipeline: &ImagePipeline, namespace: &str) -> Option<Cause> {
         let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
         let missing =
             secrets.iter().find(|(role, secret)| of_store(*role) && self.revision(namespace, secret).is_none());
@@ -192,7 +192,7 @@ impl Sources {
             ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
             running: address.is_some(),
             ending: pod.metadata.deletion_timestamp.is_some(),
-            trouble: trouble_of(pod),
+            cause: cause_of(pod),
             report,
             secrets: pod.annotations().get(names::SECRETS_ANNOTATION).cloned(),
             spec: pod.annotations().get(names::SPEC_ANNOTATION).cloned(),
@@ -219,8 +219,8 @@ fn of_store(role: SecretRole) -> bool {
     matches!(role, SecretRole::Store | SecretRole::StoreAuthority)
 }
 
-fn secret_not_found(secret: &str, field: &str) -> Trouble {
+fn secret_not_found(secret: &str, field: &str) -> Cause {
     let message =
         format!("Secret {secret:?} of {field} does not exist in this namespace; create it, or correct the field");
-    Trouble::new(Reason::SecretNotFound, message)
+    Cause::new(Reason::SecretNotFound, message)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::observed::ObservedPod;
+use super::observation::ObservedPod;
 use super::status::Transition;
 use crate::reason::Reason;
 

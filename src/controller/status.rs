@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::apply::Applied;
 use super::decide::Decision;
-use super::observed::{Observed, Trouble};
+use super::observation::{Cause, Observation};
 use crate::api::conditions::ConditionType;
 use crate::api::names;
 use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
@@ -41,7 +41,7 @@ struct Finding {
 pub fn status(
     previous: &ImagePipelineStatus,
     pipeline: &ImagePipeline,
-    observed: &Observed,
+    observed: &Observation,
     decision: &Decision,
     applied: &Applied,
     now: Timestamp,
@@ -92,7 +92,7 @@ pub fn invalid(generation: Option<i64>, detail: &str, now: Timestamp) -> ImagePi
 
 fn findings(
     pipeline: &ImagePipeline,
-    observed: &Observed,
+    observed: &Observation,
     decision: &Decision,
     applied: &Applied,
     starting: bool,
@@ -113,18 +113,18 @@ fn finding(kind: ConditionType, status: &'static str, reason: Reason, message: i
     Finding { kind, status, reason, message: message.into() }
 }
 
-fn broker_reachable(observed: &Observed) -> Finding {
+fn broker_reachable(observed: &Observation) -> Finding {
     let kind = ConditionType::BrokerReachable;
     match &observed.depth {
         Ok(_) => finding(kind, "True", Reason::Connected, "Connected to RabbitMQ."),
-        Err(Trouble { reason, .. }) if is_of_queue(*reason) || *reason == Reason::DeclareRefused => {
+        Err(Cause { reason, .. }) if is_of_queue(*reason) || *reason == Reason::DeclareRefused => {
             finding(kind, "True", Reason::Connected, "Connected to RabbitMQ.")
         }
-        Err(trouble) => finding(kind, "False", trouble.reason, &trouble.message),
+        Err(cause) => finding(kind, "False", cause.reason, &cause.message),
     }
 }
 
-fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
+fn queue_found(pipeline: &ImagePipeline, observed: &Observation) -> Finding {
     let kind = ConditionType::QueueFound;
     let queue = &pipeline.spec.source.rabbitmq.queue;
     match &observed.depth {
@@ -139,10 +139,8 @@ fn queue_found(pipeline: &ImagePipeline, observed: &Observed) -> Finding {
             finding(kind, "True", Reason::ForeignConsumers, message)
         }
         Ok(_) => finding(kind, "True", Reason::QueueFound, format!("Queue {queue:?} exists.")),
-        Err(trouble) if is_of_queue(trouble.reason) => finding(kind, "False", trouble.reason, &trouble.message),
-        Err(trouble) if trouble.reason == Reason::DeclareRefused => {
-            finding(kind, "Unknown", trouble.reason, &trouble.message)
-        }
+        Err(cause) if is_of_queue(cause.reason) => finding(kind, "False", cause.reason, &cause.message),
+        Err(cause) if cause.reason == Reason::DeclareRefused => finding(kind, "Unknown", cause.reason, &cause.message),
         Err(_) => finding(kind, "Unknown", Reason::NotYetKnown, "No connection to RabbitMQ: see BrokerReachable."),
     }
 }
@@ -152,15 +150,15 @@ fn is_of_queue(reason: Reason) -> bool {
     matches!(reason, Reason::QueueNotFound | Reason::QueueUnavailable | Reason::QueueInUse | Reason::StreamNotSupported)
 }
 
-fn storage_available(observed: &Observed) -> Finding {
+fn storage_available(observed: &Observation) -> Finding {
     let kind = ConditionType::StorageAvailable;
-    if let Some(trouble) = &observed.credentials {
-        return finding(kind, "False", trouble.reason, &trouble.message);
+    if let Some(cause) = &observed.credentials {
+        return finding(kind, "False", cause.reason, &cause.message);
     }
     health(kind, observed, |report| &report.storage, Reason::StorageAvailable, "Consumers write to the S3 bucket.")
 }
 
-fn parking_available(observed: &Observed) -> Finding {
+fn parking_available(observed: &Observation) -> Finding {
     let kind = ConditionType::ParkingAvailable;
     health(
         kind,
@@ -174,7 +172,7 @@ fn parking_available(observed: &Observed) -> Finding {
 /// The condition of one dependency of the consumers: `False` if any pod reports a fault.
 fn health(
     kind: ConditionType,
-    observed: &Observed,
+    observed: &Observation,
     of: impl Fn(&PodStatus) -> &Health,
     good: Reason,
     message: &str,
@@ -189,7 +187,7 @@ fn health(
         failing = failing.or(report.fault());
     }
     match failing {
-        Some(fault) => told(kind, observed, fault),
+        Some(fault) => from_fault(kind, observed, fault),
         None if available => finding(kind, "True", good, message),
         None => finding(kind, "Unknown", Reason::NotYetKnown, "Not used since the consumers started."),
     }
@@ -197,24 +195,24 @@ fn health(
 
 /// The condition for a fault that pods report. If only pods of a previous spec report it, the new spec may have fixed
 /// it.
-fn told(kind: ConditionType, observed: &Observed, fault: &Fault) -> Finding {
+fn from_fault(kind: ConditionType, observed: &Observation, fault: &Fault) -> Finding {
     if observed.speaks_of_before() {
         return finding(kind, "Unknown", Reason::ConsumersStarting, STARTING_ANEW);
     }
     finding(kind, "False", fault.reason, &fault.message)
 }
 
-fn consumers_available(observed: &Observed, decision: &Decision, applied: &Applied, starting: bool) -> Finding {
+fn consumers_available(observed: &Observation, decision: &Decision, applied: &Applied, starting: bool) -> Finding {
     let kind = ConditionType::ConsumersAvailable;
     let pods = || observed.pods.iter().filter(|pod| !pod.ending);
-    let troubles =
-        [applied.trouble.as_ref(), observed.replica_failure().as_ref(), pods().find_map(|pod| pod.trouble.as_ref())]
-            .map(Option::<&Trouble>::cloned);
-    if let Some(Trouble { reason, message }) = troubles.into_iter().flatten().next() {
+    let causes =
+        [applied.cause.as_ref(), observed.replica_failure().as_ref(), pods().find_map(|pod| pod.cause.as_ref())]
+            .map(Option::<&Cause>::cloned);
+    if let Some(Cause { reason, message }) = causes.into_iter().flatten().next() {
         return finding(kind, "False", reason, message);
     }
     if let Some(fault) = observed.speaking().find_map(|report| report.broker.fault()) {
-        return told(kind, observed, fault);
+        return from_fault(kind, observed, fault);
     }
     // The rule of the pods' own /readyz.
     let works = |report: &PodStatus| report.consuming && report.storage.fault().is_none();
@@ -223,7 +221,7 @@ fn consumers_available(observed: &Observed, decision: &Decision, applied: &Appli
     let wanted = decision.replicas;
     let held_up = observed.speaking().find_map(|report| report.storage.fault().or(report.parking.fault()));
     if let Some(fault) = held_up.filter(|_| wanted > 0 && running == 0) {
-        return told(kind, observed, fault);
+        return from_fault(kind, observed, fault);
     }
     match () {
         () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "The desired size is 0."),
@@ -260,7 +258,7 @@ fn is_starting(previous: &[Condition], now: Timestamp) -> bool {
     })
 }
 
-fn scaling_active(observed: &Observed, decision: &Decision) -> Finding {
+fn scaling_active(observed: &Observation, decision: &Decision) -> Finding {
     let kind = ConditionType::ScalingActive;
     match (decision.reason, &observed.depth, observed.no_use_growing()) {
         (Reason::FixedSize, ..) => {
@@ -271,18 +269,18 @@ fn scaling_active(observed: &Observed, decision: &Decision) -> Finding {
             let message = "spec.paused freezes the size; set the field to false to scale by queue depth.";
             finding(kind, "False", Reason::Paused, message)
         }
-        (_, Err(trouble), _) => finding(
+        (_, Err(cause), _) => finding(
             kind,
             "False",
             Reason::DepthUnknown,
-            format!("The size does not change, because the queue depth is unknown: {}", trouble.message),
+            format!("The size does not change, because the queue depth is unknown: {}", cause.message),
         ),
         (Reason::DepthUnknown, Ok(_), _) => {
             let message =
                 "The size does not change: RabbitMQ reports 0 messages and 0 consumers, but consumers are connected.";
             finding(kind, "False", Reason::DepthUnknown, message)
         }
-        (_, Ok(_), Some(Trouble { reason, message })) => {
+        (_, Ok(_), Some(Cause { reason, message })) => {
             let message =
                 format!("The size does not grow, because more consumers would not help ({reason}): {message}");
             finding(kind, "False", Reason::GrowthHeld, message)
@@ -310,7 +308,7 @@ fn scaling_limited(decision: &Decision, scaling: &Scaling) -> Finding {
 
 /// The summary: `False` with the reason of the first condition that is `False`. A condition that is `Unknown` does not
 /// make it `False`, and neither do the two scaling conditions.
-fn ready(parts: &[Finding], observed: &Observed, decision: &Decision) -> Finding {
+fn ready(parts: &[Finding], observed: &Observation, decision: &Decision) -> Finding {
     let kind = ConditionType::Ready;
     let counts = |part: &&Finding| {
         part.status == "False" && !matches!(part.kind, ConditionType::ScalingActive | ConditionType::ScalingLimited)
@@ -333,7 +331,7 @@ fn ready(parts: &[Finding], observed: &Observed, decision: &Decision) -> Finding
                 .depth
                 .as_ref()
                 .err()
-                .map_or("RabbitMQ reports no consumers, but some run", |trouble| &trouble.message);
+                .map_or("RabbitMQ reports no consumers, but some run", |cause| &cause.message);
             let message = format!("The size is 0, and the queue depth is unknown: {why}");
             finding(kind, "Unknown", Reason::DepthUnknown, message)
         }

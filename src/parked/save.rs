@@ -13,7 +13,7 @@ use crate::queue::Delivery;
 
 /// Writes the files of a message.
 pub fn save(directory: &Path, number: u64, entry: &Entry, delivery: &Delivery) -> Result<(), Error> {
-    let about = json!({ "message": entry, "properties": delivery.told() });
+    let about = json!({ "message": entry, "properties": delivery.properties_json() });
     write(directory, number, delivery.body(), format!("{about:#}\n").as_bytes())
 }
 

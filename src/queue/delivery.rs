@@ -148,8 +148,8 @@ impl Delivery {
     }
 
     /// The properties and headers as JSON, for display.
-    pub fn told(&self) -> serde_json::Value {
-        properties::told(&self.inner.properties)
+    pub fn properties_json(&self) -> serde_json::Value {
+        properties::properties_json(&self.inner.properties)
     }
 
     pub(super) fn properties(&self) -> &BasicProperties {

@@ -116,9 +116,9 @@ pub(super) fn redriven(original: &BasicProperties, times: u32) -> BasicPropertie
 }
 
 /// All properties and headers as JSON, for display. Values that JSON cannot express are approximated.
-pub(super) fn told(original: &BasicProperties) -> Value {
+pub(super) fn properties_json(original: &BasicProperties) -> Value {
     let text = |value: &Option<ShortString>| value.as_ref().map(|value| json!(value.as_str()));
-    let told = [
+    let properties = [
         ("message_id", text(original.message_id())),
         ("timestamp", original.timestamp().map(|value| json!(value))),
         ("content_type", text(original.content_type())),
@@ -133,7 +133,7 @@ pub(super) fn told(original: &BasicProperties) -> Value {
         ("delivery_mode", original.delivery_mode().map(|value| json!(value))),
         ("headers", original.headers().as_ref().map(|headers| table(headers, 0))),
     ];
-    told.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
+    properties.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
 }
 
 /// The bytes of a string value.

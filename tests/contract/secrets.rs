@@ -3,7 +3,7 @@
 
 use image_pipeline::api::names::SECRETS_ANNOTATION;
 use image_pipeline::controller::Settings;
-use image_pipeline::queue::Reach;
+use image_pipeline::queue::DialPolicy;
 use serde_json::{Value, json};
 
 use servers::operator::{self, until};
@@ -179,7 +179,7 @@ async fn a_secret_that_leads_to_the_operator_itself_is_refused_and_dialled_never
     let keys = |host| secret("broker", &[("host", host), ("port", &port), ("username", "u"), ("password", "p")]);
     let (server, client) =
         ApiServer::start(vec![pipeline(json!({}), json!({}))], vec![keys("localhost")], vec![]).await;
-    let elsewhere = Settings { reach: Reach::Elsewhere, ..operator::settings(&[]) };
+    let elsewhere = Settings { dial_policy: DialPolicy::RemoteOnly, ..operator::settings(&[]) };
     operator::run(elsewhere, client, Default::default(), async {
         says(&server, "False AddressRefused The broker's host \"localhost\" resolves to ").await;
         server.put("secrets", keys("169.254.169.254"));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use image_pipeline::controller::{self, ConsumerImage, Settings};
-use image_pipeline::queue::Reach;
+use image_pipeline::queue::DialPolicy;
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Shared;
@@ -57,7 +57,7 @@ fn live(gate: &Shared, url: &str, stop: &CancellationToken) {
         let client = kube::Client::try_from(config).expect("a client");
         let image =
             ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
-        let settings = Settings { image, namespaces: vec![], reach: Reach::Anywhere };
+        let settings = Settings { image, namespaces: vec![], dial_policy: DialPolicy::AnyAddress };
         let never = CancellationToken::new();
         tokio::select! {
             () = stop.cancelled() => {}

@@ -7,7 +7,7 @@ pub struct Held {
     pub stage: Stage,
     /// Number of the subscription that delivered the message.
     pub subscription: u64,
-    pub trouble: Option<Trouble>,
+    pub failure: Option<Failure>,
     pub object: u64,
     /// Start of the last upload.
     pub uploading_since: Time,
@@ -47,7 +47,7 @@ pub enum Otherwise {
 
 /// A failure that is not known to be the message's fault.
 #[derive(Clone, Copy, Debug)]
-pub struct Trouble {
+pub struct Failure {
     /// Start of the holding time, which lasts `hold_for`.
     pub since: Time,
     pub hold_for: Time,
@@ -60,9 +60,9 @@ pub struct Trouble {
     pub refused_at: Option<Time>,
 }
 
-impl Trouble {
+impl Failure {
     /// Adds a failure; the next attempt follows after `pause`.
-    pub fn once_more(before: Option<Self>, scope: Option<Scope>, now: Time, holding_time: Time, pause: Time) -> Self {
+    pub fn again(before: Option<Self>, scope: Option<Scope>, now: Time, holding_time: Time, pause: Time) -> Self {
         let first = Self {
             since: now,
             hold_for: holding_time,
@@ -86,30 +86,30 @@ impl Trouble {
 impl Held {
     /// The message may be tried now: it has no failure, or the pause is over.
     pub fn is_due(&self, now: Time) -> bool {
-        self.trouble.is_none_or(|trouble| trouble.next_try <= now)
+        self.failure.is_none_or(|failure| failure.next_try <= now)
     }
 
     /// Starts another holding time.
     pub fn hold_on(&mut self, now: Time) {
-        if let Some(trouble) = &mut self.trouble {
-            trouble.since = now;
+        if let Some(failure) = &mut self.failure {
+            failure.since = now;
         }
         self.stage = if self.is_refused { Stage::Unparked } else { Stage::Ready };
     }
 
     /// No failure so far: the upload may show that S3 works.
     pub fn is_promising(&self) -> bool {
-        self.trouble.is_none() && matches!(self.stage, Stage::Converting | Stage::Ready | Stage::Uploading)
+        self.failure.is_none() && matches!(self.stage, Stage::Converting | Stage::Ready | Stage::Uploading)
     }
 
     /// An earlier upload or attempt to park failed.
     pub fn is_stuck(&self) -> bool {
-        self.trouble.is_some()
+        self.failure.is_some()
     }
 
     /// S3 may refuse only this object; an upload of another object decides.
     pub fn is_set_aside(&self) -> bool {
-        self.trouble.is_some_and(|trouble| trouble.scope == Some(Scope::MaybeObject))
+        self.failure.is_some_and(|failure| failure.scope == Some(Scope::MaybeObject))
     }
 
     /// No upload and no publish is in progress.
@@ -119,6 +119,6 @@ impl Held {
 
     /// A stopping process finishes this message first.
     pub fn is_worth_finishing(&self) -> bool {
-        matches!(self.stage, Stage::Renewing(_)) || (self.trouble.is_none() && self.stage != Stage::Unparked)
+        matches!(self.stage, Stage::Renewing(_)) || (self.failure.is_none() && self.stage != Stage::Unparked)
     }
 }

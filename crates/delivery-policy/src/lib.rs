@@ -141,7 +141,7 @@ impl Policy {
 
     /// Whether a message waits to be parked after a failure.
     pub fn is_parking_stuck(&self) -> bool {
-        self.held.values().any(|held| held.is_refused && held.trouble.is_some())
+        self.held.values().any(|held| held.is_refused && held.failure.is_some())
     }
 
     fn disconnected(&mut self) {

@@ -39,16 +39,16 @@ impl Policy {
     fn lone_refusal(&self) -> Option<Time> {
         let undecided =
             !self.storage.failing && self.storage.stored_at.is_none() && self.held.values().all(Held::is_set_aside);
-        let first = self.held.values().filter_map(|held| held.trouble).map(|trouble| trouble.since).min();
+        let first = self.held.values().filter_map(|held| held.failure).map(|failure| failure.since).min();
         first.filter(|_| undecided).map(|since| since + LONE_REFUSAL)
     }
 
     /// The time of the next step for a message.
     pub(crate) fn due(&self, held: &Held) -> Option<Time> {
-        let trouble = held.trouble.filter(|_| held.is_idle())?;
-        let ends = trouble.since + trouble.hold_for;
+        let failure = held.failure.filter(|_| held.is_idle())?;
+        let ends = failure.since + failure.hold_for;
         let waits_for_storage = self.storage.failing && held.stage == Stage::Ready;
-        Some(if waits_for_storage { ends } else { ends.min(trouble.next_try) })
+        Some(if waits_for_storage { ends } else { ends.min(failure.next_try) })
     }
 
     pub(crate) fn next_check(&self) -> Option<Time> {
@@ -71,10 +71,10 @@ impl Policy {
             }
             return;
         }
-        let untried = self.ids(|held| held.stage == Stage::Ready && held.trouble.is_none());
-        let only_refused = self.held.values().all(|held| held.trouble.is_none() || held.is_set_aside());
+        let untried = self.ids(|held| held.stage == Stage::Ready && held.failure.is_none());
+        let only_refused = self.held.values().all(|held| held.failure.is_none() || held.is_set_aside());
         if self.next_try().is_some_and(|due| due <= now || (only_refused && !untried.is_empty())) {
-            let tried_at = |held: &Held| held.trouble.map_or(Time::ZERO, |trouble| trouble.failed_at);
+            let tried_at = |held: &Held| held.failure.map_or(Time::ZERO, |failure| failure.failed_at);
             let ready = self.held.iter().filter(|(_, held)| held.stage == Stage::Ready);
             let next = ready.min_by_key(|(id, held)| (tried_at(held), **id)).map(|(id, _)| *id);
             if let Some(id) = next {
@@ -105,7 +105,7 @@ impl Policy {
 
     /// Moves or returns the messages whose holding time is over.
     pub(crate) fn end_holding(&mut self, now: Time) {
-        let over = self.ids(|held| held.is_idle() && held.trouble.is_some_and(|trouble| trouble.is_over(now)));
+        let over = self.ids(|held| held.is_idle() && held.failure.is_some_and(|failure| failure.is_over(now)));
         for id in over {
             let Some(held) = self.held.get(&id) else { continue };
             if self.storage.failing && held.stage == Stage::Ready {
@@ -132,8 +132,8 @@ impl Policy {
             }
         }
         let hold_for = self.settings.holding_time.max(SHORTEST_WATCH);
-        for trouble in self.held.values_mut().filter_map(|held| held.trouble.as_mut()) {
-            (trouble.since, trouble.hold_for) = (now, hold_for);
+        for failure in self.held.values_mut().filter_map(|held| held.failure.as_mut()) {
+            (failure.since, failure.hold_for) = (now, hold_for);
         }
     }
 

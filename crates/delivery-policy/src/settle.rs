@@ -1,6 +1,6 @@
 //! The next step of a message after each event.
 
-use crate::held::{Held, Otherwise, Stage, Trouble};
+use crate::held::{Failure, Held, Otherwise, Stage};
 use crate::{Action, Id, Policy, Scope, Settings, Storage, Time};
 
 /// Maximum number of refused objects to remember.
@@ -16,7 +16,7 @@ impl Policy {
         let held = Held {
             stage,
             subscription,
-            trouble: None,
+            failure: None,
             object: 0,
             uploading_since: Time::ZERO,
             was_moved: returns + renewals > 0,
@@ -58,10 +58,10 @@ impl Policy {
         if self.storage.failing {
             self.window = 1;
         }
-        for trouble in self.held.values_mut().filter_map(|held| held.trouble.as_mut()) {
-            let refused = trouble.scope == Some(Scope::MaybeObject) && trouble.failed_at < began;
-            if refused || (self.storage.failing && trouble.scope.is_some()) {
-                trouble.next_try = now;
+        for failure in self.held.values_mut().filter_map(|held| held.failure.as_mut()) {
+            let refused = failure.scope == Some(Scope::MaybeObject) && failure.failed_at < began;
+            if refused || (self.storage.failing && failure.scope.is_some()) {
+                failure.next_try = now;
             }
         }
         let stored_at = self.storage.stored_at.max(Some(began));
@@ -75,21 +75,21 @@ impl Policy {
         let Some(held) = self.in_stage(id, Stage::Uploading) else { return };
         held.stage = Stage::Ready;
         held.object = object;
-        let mut trouble = Trouble::once_more(held.trouble, Some(scope), now, holding_time, pause);
+        let mut failure = Failure::again(held.failure, Some(scope), now, holding_time, pause);
         if scope == Scope::MaybeObject {
-            let refused_at = trouble.refused_at.or(known);
+            let refused_at = failure.refused_at.or(known);
             if parks && refused_at.is_some_and(|refused_at| stored_at > Some(refused_at)) {
-                held.trouble = None;
+                held.failure = None;
                 self.refused.remove(&object);
                 return self.park(id);
             }
-            if trouble.refused_at.is_none() {
+            if failure.refused_at.is_none() {
                 self.storage.refused_in_a_row = self.storage.refused_in_a_row.saturating_add(1);
             }
-            trouble.refused_at = refused_at.or(Some(now));
+            failure.refused_at = refused_at.or(Some(now));
         }
         if let Some(held) = self.held.get_mut(&id) {
-            held.trouble = Some(trouble);
+            held.failure = Some(failure);
         }
         match self.stopping {
             true => self.leave(id),
@@ -100,7 +100,7 @@ impl Policy {
     pub(crate) fn refused(&mut self, id: Id) {
         let Some(held) = self.held.get_mut(&id) else { return };
         if matches!(held.stage, Stage::Converting | Stage::Uploading) {
-            held.trouble = None;
+            held.failure = None;
             self.park(id);
         }
     }
@@ -119,8 +119,8 @@ impl Policy {
         }
         self.parking_failing = false;
         for held in self.held.values_mut().filter(|held| held.stage == Stage::Unparked) {
-            if let Some(trouble) = &mut held.trouble {
-                trouble.next_try = now;
+            if let Some(failure) = &mut held.failure {
+                failure.next_try = now;
             }
         }
         if !self.storage.failing {
@@ -138,7 +138,7 @@ impl Policy {
             return self.convert(id);
         }
         held.stage = Stage::Unparked;
-        held.trouble = Some(Trouble::once_more(held.trouble, None, now, holding_time, pause));
+        held.failure = Some(Failure::again(held.failure, None, now, holding_time, pause));
         self.parking_failing = true;
         if self.stopping {
             self.leave(id);
@@ -151,7 +151,7 @@ impl Policy {
             return;
         }
         // Take another message: its upload shows whether S3 refuses every image.
-        if let Some(refused_at) = held.trouble.and_then(|trouble| trouble.refused_at) {
+        if let Some(refused_at) = held.failure.and_then(|failure| failure.refused_at) {
             self.storage.scouts = self.storage.scouts.saturating_add(1);
             if self.refused.len() >= MOST_REFUSED {
                 self.refused.clear();
@@ -185,8 +185,8 @@ impl Policy {
     }
 
     fn pause(&mut self, id: Id) -> Time {
-        let trouble = self.held.get(&id).and_then(|held| held.trouble);
-        self.backoff.after(trouble.map_or(0, |trouble| trouble.failures))
+        let failure = self.held.get(&id).and_then(|held| held.failure);
+        self.backoff.after(failure.map_or(0, |failure| failure.failures))
     }
 
     fn convert(&mut self, id: Id) {

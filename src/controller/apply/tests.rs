@@ -14,9 +14,9 @@ fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
 }
 
 /// A Deployment of five pods.
-fn observed() -> Observed {
+fn observed() -> Observation {
     let deployment = serde_json::from_value(json!({ "spec": { "replicas": 5, "selector": {}, "template": {} } }));
-    Observed {
+    Observation {
         deployment: Some(Arc::new(deployment.unwrap())),
         spec: String::new(),
         written: None,
@@ -76,7 +76,7 @@ async fn sends(term: Term) -> Vec<(&'static str, bool)> {
         .unwrap(),
     );
     let pod = ObservedPod { name: "tiles-1".to_owned(), ..pod(Some(7), None) };
-    let observed = Observed { pods: vec![pod], ..observed() };
+    let observed = Observation { pods: vec![pod], ..observed() };
     let deployment: Deployment = serde_json::from_value(json!({ "metadata": { "name": "tiles-consumer" } })).unwrap();
     let transition = Transition { warning: false, reason: Reason::ScaledUp, note: "0 → 1".to_owned() };
     let mut reached = vec![];
@@ -101,7 +101,7 @@ async fn nothing_is_sent_past_the_term() {
 
 #[test]
 fn a_pod_is_told_of_its_secrets_once() {
-    let newer = Observed { secrets: "8.9".to_owned(), ..observed() };
+    let newer = Observation { secrets: "8.9".to_owned(), ..observed() };
     assert_eq!(json!(annotations(&pod(None, None), &newer, false)), json!({ names::SECRETS_ANNOTATION: "8.9" }));
     assert!(annotations(&pod(None, None), &observed(), false).is_empty());
 }

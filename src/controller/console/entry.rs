@@ -93,7 +93,7 @@ impl Entry {
         for condition in ready.into_iter().chain(self.noticed()) {
             // The messages of other conditions may contain the same cause.
             let message = condition.message.to_lowercase();
-            if !texts.iter().any(|told| message.contains(&told.to_lowercase())) {
+            if !texts.iter().any(|text| message.contains(&text.to_lowercase())) {
                 texts.push(&condition.message);
             }
         }

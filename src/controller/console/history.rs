@@ -105,8 +105,8 @@ mod tests {
         Timestamp::from_second(600_000 + seconds).unwrap()
     }
 
-    fn pods(told: &[(&str, Option<u64>)]) -> Look {
-        let pods = told.iter().map(|(pod, stored)| ((*pod).to_owned(), *stored)).collect();
+    fn pods(reports: &[(&str, Option<u64>)]) -> Look {
+        let pods = reports.iter().map(|(pod, stored)| ((*pod).to_owned(), *stored)).collect();
         Look { pods, ..Look::default() }
     }
 
@@ -154,8 +154,8 @@ mod tests {
             &[("b", Some(6))],                   // pod a is gone
             &[("a", Some(1)), ("b", Some(6))],   // a new pod of the same name: 1
         ];
-        for told in looks {
-            history.add(&pods(told), at(0));
+        for reports in looks {
+            history.add(&pods(reports), at(0));
         }
         assert_eq!(history.minutes(at(0))[59].unwrap().stored, 10 + 5 + 2 + 1 + 3 + 1);
     }

@@ -145,7 +145,7 @@ fn article((namespace, name, entry): &Shown<'_>, now: Timestamp) -> String {
     let ready = entry.condition(ConditionType::Ready);
     let (reason, message) = ready.map_or(("", ""), |ready| (ready.reason.as_str(), ready.message.as_str()));
     let advice = entry.advice(namespace, name);
-    let told = if advice.is_empty() { format!("<p>{}</p>\n", escape(message)) } else { advice_list(&advice) };
+    let advice_text = if advice.is_empty() { format!("<p>{}</p>\n", escape(message)) } else { advice_list(&advice) };
     let flow = entry.flow.as_ref().map_or_else(String::new, |flow| {
         format!("<p>queue <b>{}</b> to bucket <b>{}</b></p>\n", escape(&flow.queue), escape(&flow.bucket))
     });
@@ -156,7 +156,7 @@ fn article((namespace, name, entry): &Shown<'_>, now: Timestamp) -> String {
     format!(
         r#"<article id="{id}" aria-labelledby="{id}:name" class="{class}">
 <h2 id="{id}:name"><span class="state">{words}</span> {id} <small>{reason}</small></h2>
-{flow}{told}<div class="plots">
+{flow}{advice_text}<div class="plots">
 {plots}</div>
 <details id="{id}:conditions"><summary>All conditions<span class="unseen"> of {id}</span></summary>
 {conditions}</details>

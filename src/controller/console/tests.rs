@@ -8,7 +8,7 @@ use tower::ServiceExt as _;
 use super::*;
 
 async fn answer(address: &str, host: Option<&str>, console: &Console) -> (StatusCode, HeaderMap, String) {
-    let listed = Listed::default();
+    let listed = InitialLists::default();
     listed.nothing();
     let router = routes(console.clone(), listed, About::default(), address.parse().unwrap());
     let request = host.into_iter().fold(Request::get("/"), |request, host| request.header(header::HOST, host));

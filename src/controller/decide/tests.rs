@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::controller::observed::ObservedPod;
+use crate::controller::observation::ObservedPod;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_700_000_000 + seconds)
@@ -34,8 +34,8 @@ fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load 
     }
 }
 
-fn observed(pods: Vec<ObservedPod>) -> Observed {
-    Observed {
+fn observed(pods: Vec<ObservedPod>) -> Observation {
+    Observation {
         deployment: None,
         spec: String::new(),
         written: None,
@@ -310,19 +310,19 @@ fn the_speed_is_the_mean_of_what_pods_say() {
         pod(2, Some(-1.0)),
         pod(2, Some(f64::INFINITY)),
     ];
-    let told = |pods: &[PodStatus]| {
+    let throughput = |pods: &[PodStatus]| {
         let reported = |pod: &PodStatus| ObservedPod { report: Some(pod.clone()), ..ObservedPod::default() };
         Load::of(&observed(pods.iter().map(reported).collect())).throughput
     };
-    assert_eq!(told(&pods), Some(6.0));
-    assert_eq!(told(&pods[2..]), None);
+    assert_eq!(throughput(&pods), Some(6.0));
+    assert_eq!(throughput(&pods[2..]), None);
 }
 
 /// Otherwise a backlog that falls while the watch lags would reduce a size that has just grown.
 #[test]
 fn a_size_that_was_just_written_is_the_present_one_though_the_watch_lags() {
     let deployment = serde_json::json!({ "spec": { "replicas": 0, "selector": {}, "template": {} } });
-    let seen = |written| Observed {
+    let seen = |written| Observation {
         deployment: Some(std::sync::Arc::new(serde_json::from_value(deployment.clone()).unwrap())),
         written,
         depth: Ok(QueueDepth { ready: 30, consumers: 0 }),

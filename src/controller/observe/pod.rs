@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::ResourceExt as _;
 
 use crate::api::names;
-use crate::controller::observed::Trouble;
+use crate::controller::observation::Cause;
 use crate::reason::Reason;
 
 /// Whether a pod belongs to a ReplicaSet of the pipeline's Deployment, by the ReplicaSet's name. A user who may create
@@ -32,7 +32,7 @@ pub fn running_at(pod: &Pod) -> Option<String> {
 }
 
 /// Why the pod does not run, as Kubernetes reports it.
-pub fn trouble_of(pod: &Pod) -> Option<Trouble> {
+pub fn cause_of(pod: &Pod) -> Option<Cause> {
     let status = pod.status.as_ref()?;
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
         condition.type_ == "PodScheduled"
@@ -45,7 +45,7 @@ pub fn trouble_of(pod: &Pod) -> Option<Trouble> {
             "a consumer pod can't be scheduled: {detail}; add nodes that fit, or lower \
              spec.consumer.resources.requests"
         );
-        return Some(Trouble::new(Reason::Unschedulable, message));
+        return Some(Cause::new(Reason::Unschedulable, message));
     }
     let container = status.container_statuses.iter().flatten().find(|container| container.name == names::CONTAINER)?;
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
@@ -53,11 +53,11 @@ pub fn trouble_of(pod: &Pod) -> Option<Trouble> {
     let detail = waiting.message.as_deref().unwrap_or_default();
     match waiting.reason.as_deref()? {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
-            Some(Trouble::new(Reason::ImagePullFailed, format!("the consumer image can't be pulled: {detail}")))
+            Some(Cause::new(Reason::ImagePullFailed, format!("the consumer image can't be pulled: {detail}")))
         }
-        "CrashLoopBackOff" => Some(Trouble::new(Reason::ContainerFailing, crashes(pod, ended))),
+        "CrashLoopBackOff" => Some(Cause::new(Reason::ContainerFailing, crashes(pod, ended))),
         reason @ ("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
-            Some(Trouble::new(Reason::ContainerFailing, format!("the consumer can't be started ({reason}): {detail}")))
+            Some(Cause::new(Reason::ContainerFailing, format!("the consumer can't be started ({reason}): {detail}")))
         }
         _ => None,
     }
@@ -100,7 +100,7 @@ mod tests {
         let unschedulable = pod(serde_json::json!({ "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" },
         ] }));
-        let reason = |pod: &Pod| trouble_of(pod).map(|trouble| trouble.reason);
+        let reason = |pod: &Pod| cause_of(pod).map(|cause| cause.reason);
         assert_eq!(reason(&waiting("ImagePullBackOff")), Some(Reason::ImagePullFailed));
         assert_eq!(reason(&waiting("CrashLoopBackOff")), Some(Reason::ContainerFailing));
         assert_eq!(reason(&waiting("ContainerCreating")), None);
@@ -115,7 +115,7 @@ mod tests {
                 "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s restarting" } },
             }] }));
             pod.metadata.namespace = Some("greench".to_owned());
-            trouble_of(&pod).unwrap().message
+            cause_of(&pod).unwrap().message
         };
         let message = crashing(serde_json::json!({ "terminated": { "exitCode": 101, "reason": "Error" } }));
         assert!(message.contains("exit code 101 (Error)"), "{message}");
@@ -126,7 +126,7 @@ mod tests {
         let unschedulable = pod(serde_json::json!({ "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu." },
         ] }));
-        let message = trouble_of(&unschedulable).unwrap().message;
+        let message = cause_of(&unschedulable).unwrap().message;
         assert!(
             message.contains("Insufficient cpu; add nodes") && message.ends_with("spec.consumer.resources.requests"),
             "{message}"

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::controller::observed::ObservedPod;
+use crate::controller::observation::ObservedPod;
 use crate::pod_status::healthy;
 use crate::queue::QueueDepth;
 
@@ -21,9 +21,9 @@ destination: {s3: {bucket: bucket-greench}}";
     pipeline
 }
 
-fn observed(pods: Vec<ObservedPod>) -> Observed {
+fn observed(pods: Vec<ObservedPod>) -> Observation {
     let depth = Ok(QueueDepth { ready: 0, consumers: 1 });
-    Observed {
+    Observation {
         deployment: None,
         spec: "present".to_owned(),
         written: None,
@@ -36,8 +36,8 @@ fn observed(pods: Vec<ObservedPod>) -> Observed {
     }
 }
 
-fn unread(reason: Reason) -> Observed {
-    Observed { depth: Err(Trouble::new(reason, "why")), ..observed(vec![]) }
+fn unread(reason: Reason) -> Observation {
+    Observation { depth: Err(Cause::new(reason, "why")), ..observed(vec![]) }
 }
 
 fn decision(replicas: i32) -> Decision {
@@ -62,8 +62,8 @@ fn pod(change: impl FnOnce(&mut PodStatus)) -> ObservedPod {
     ObservedPod { name: "p".to_owned(), ready: true, spec, report: Some(report), ..ObservedPod::default() }
 }
 
-fn of(observed: &Observed, decision: &Decision) -> ImagePipelineStatus {
-    status(&ImagePipelineStatus::default(), &pipeline(), observed, decision, &Applied { trouble: None }, at(0))
+fn of(observed: &Observation, decision: &Decision) -> ImagePipelineStatus {
+    status(&ImagePipelineStatus::default(), &pipeline(), observed, decision, &Applied { cause: None }, at(0))
 }
 
 fn shown(status: &ImagePipelineStatus, kind: &str) -> String {
@@ -73,9 +73,9 @@ fn shown(status: &ImagePipelineStatus, kind: &str) -> String {
 
 #[test]
 fn each_cause_has_its_condition_and_the_whole_names_the_first() {
-    let waiting = |reason| ObservedPod { trouble: Some(Trouble::new(reason, "why")), ..ObservedPod::default() };
+    let waiting = |reason| ObservedPod { cause: Some(Cause::new(reason, "why")), ..ObservedPod::default() };
     let silent = ObservedPod { ready: true, ..ObservedPod::default() };
-    let no_secret = Observed { credentials: Some(Trouble::new(Reason::SecretNotFound, "why")), ..observed(vec![]) };
+    let no_secret = Observation { credentials: Some(Cause::new(Reason::SecretNotFound, "why")), ..observed(vec![]) };
     let cases = [
         ("idle", observed(vec![]), 0, "StorageAvailable", "Unknown/NoConsumers", "True/Idle"),
         ("running", observed(vec![pod(|_| {})]), 1, "ConsumersAvailable", "True/ConsumersReady", "True/Running"),
@@ -107,7 +107,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
         ("refused", unread(Reason::DeclareRefused), 0, "QueueFound", "Unknown/DeclareRefused", "Unknown/DepthUnknown"),
         (
             "refused, consumers run",
-            Observed { pods: vec![pod(|_| {})], ..unread(Reason::DeclareRefused) },
+            Observation { pods: vec![pod(|_| {})], ..unread(Reason::DeclareRefused) },
             1,
             "QueueFound",
             "Unknown/DeclareRefused",
@@ -123,7 +123,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
         ),
         (
             "foreign consumers",
-            Observed { foreign: 1, ..observed(vec![]) },
+            Observation { foreign: 1, ..observed(vec![]) },
             0,
             "QueueFound",
             "True/ForeignConsumers",
@@ -131,7 +131,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
         ),
         (
             "foreign consumers, and a fault",
-            Observed { foreign: 1, ..observed(vec![waiting(Reason::ImagePullFailed)]) },
+            Observation { foreign: 1, ..observed(vec![waiting(Reason::ImagePullFailed)]) },
             1,
             "QueueFound",
             "True/ForeignConsumers",
@@ -139,7 +139,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
         ),
         (
             "foreign consumers, then no connection",
-            Observed { foreign: 1, ..unread(Reason::BrokerUnreachable) },
+            Observation { foreign: 1, ..unread(Reason::BrokerUnreachable) },
             0,
             "QueueFound",
             "Unknown/NotYetKnown",
@@ -214,13 +214,13 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
 
 #[test]
 fn what_the_api_server_refuses_is_said() {
-    let trouble = Some(Trouble::new(Reason::NameTaken, "why"));
+    let cause = Some(Cause::new(Reason::NameTaken, "why"));
     let status = status(
         &ImagePipelineStatus::default(),
         &pipeline(),
         &observed(vec![]),
         &decision(1),
-        &Applied { trouble },
+        &Applied { cause },
         at(0),
     );
     assert_eq!(shown(&status, "Ready"), "False/NameTaken");
@@ -229,8 +229,8 @@ fn what_the_api_server_refuses_is_said() {
 #[test]
 fn a_condition_keeps_its_time_while_its_status_is_the_same() {
     let first = of(&observed(vec![]), &decision(0));
-    let later = |observed: &Observed| {
-        let status = status(&first, &pipeline(), observed, &decision(0), &Applied { trouble: None }, at(60));
+    let later = |observed: &Observation| {
+        let status = status(&first, &pipeline(), observed, &decision(0), &Applied { cause: None }, at(60));
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         ready.last_transition_time.0
     };
@@ -241,7 +241,7 @@ fn a_condition_keeps_its_time_while_its_status_is_the_same() {
 #[test]
 fn consumers_may_take_a_minute_to_start_and_not_stop_without_a_word() {
     let next = |previous: &ImagePipelineStatus, pods, replicas, seconds| {
-        let (decision, applied) = (decision(replicas), Applied { trouble: None });
+        let (decision, applied) = (decision(replicas), Applied { cause: None });
         status(previous, &pipeline(), &observed(pods), &decision, &applied, at(seconds))
     };
     let none = next(&ImagePipelineStatus::default(), vec![], 0, 0);
@@ -261,15 +261,16 @@ fn consumers_may_take_a_minute_to_start_and_not_stop_without_a_word() {
 fn what_the_controller_and_the_consumers_find_is_one_event() {
     let (nothing, decided) = (ImagePipelineStatus::default(), decision(1));
     let of_pods = vec![pod(|report| (report.broker, report.consuming) = (failing(Reason::QueueNotFound), false))];
-    let both = of(&Observed { pods: of_pods.clone(), ..unread(Reason::QueueNotFound) }, &decided);
+    let both = of(&Observation { pods: of_pods.clone(), ..unread(Reason::QueueNotFound) }, &decided);
     let by_controller = of(&unread(Reason::QueueNotFound), &decided);
     let by_consumers = of(&observed(of_pods), &decided);
-    let told = |from, to| transitions(from, to, &decided).into_iter().filter(|told| told.warning).count();
+    let warnings =
+        |from, to| transitions(from, to, &decided).into_iter().filter(|transition| transition.warning).count();
     assert_eq!(shown(&both, "QueueFound"), "False/QueueNotFound");
     assert_eq!(shown(&both, "ConsumersAvailable"), "False/QueueNotFound");
-    assert_eq!(told(&nothing, &both), 1);
-    assert_eq!((told(&nothing, &by_controller), told(&by_controller, &both)), (1, 0));
-    assert_eq!((told(&nothing, &by_consumers), told(&by_consumers, &both)), (1, 0));
+    assert_eq!(warnings(&nothing, &both), 1);
+    assert_eq!((warnings(&nothing, &by_controller), warnings(&by_controller, &both)), (1, 0));
+    assert_eq!((warnings(&nothing, &by_consumers), warnings(&by_consumers, &both)), (1, 0));
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn events_tell_transitions_and_sizes() {
     assert_eq!(reasons(&broken, &broken), []);
     assert_eq!(reasons(&broken, &idle), [(false, Reason::Connected)]);
 
-    let others = of(&Observed { foreign: 1, ..observed(vec![]) }, &decision(0));
+    let others = of(&Observation { foreign: 1, ..observed(vec![]) }, &decision(0));
     assert_eq!(reasons(&idle, &others), [(true, Reason::ForeignConsumers)]);
     assert_eq!(reasons(&others, &others), []);
     let over = Transition {

@@ -33,14 +33,15 @@ pub fn transitions(
     let summaries = [ConditionType::Ready, ConditionType::ScalingActive].map(ConditionType::as_str);
     let parts = current.conditions.iter().filter(|condition| !summaries.contains(&condition.type_.as_str()));
     // Operator and consumers may report the same fault in two conditions: one event is enough.
-    let mut told: Vec<(&str, &str)> = previous.conditions.iter().filter(|before| is_wrong(before)).map(words).collect();
+    let mut published: Vec<(&str, &str)> =
+        previous.conditions.iter().filter(|before| is_wrong(before)).map(words).collect();
     let of_conditions = parts.filter_map(move |condition| {
         let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
         let news = transition(before, condition)?;
-        if news.warning && told.contains(&words(condition)) {
+        if news.warning && published.contains(&words(condition)) {
             return None;
         }
-        told.push(words(condition));
+        published.push(words(condition));
         Some(news)
     });
     let (from, to) = (previous.desired_replicas, current.desired_replicas);

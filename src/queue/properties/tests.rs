@@ -60,10 +60,10 @@ fn assert_acts_no_more(properties: &BasicProperties) {
     for acting in ["CC", "BCC", "x-delivery-count", "x-acquired-count"] {
         assert_eq!(header(properties, acting), None, "{acting}");
     }
-    for (told, value) in
+    for (name, value) in
         [("x-original-CC", "elsewhere"), ("x-original-user-id", "camera"), ("x-original-expiration", "1000")]
     {
-        assert_eq!(header(properties, told), Some(&long(value)), "{told}");
+        assert_eq!(header(properties, name), Some(&long(value)), "{name}");
     }
 }
 
@@ -140,7 +140,7 @@ fn redriven_it_is_as_the_device_sent_it_and_counted() {
 }
 
 #[test]
-fn parked_again_it_is_still_counted_and_its_first_properties_are_told() {
+fn parked_again_it_is_still_counted_and_its_first_properties_are_shown() {
     let again = parked(&redriven(&taken(), 2), &PARKED);
     assert_eq!(header(&again, REDRIVEN).and_then(text).as_deref(), Some("2"));
     assert_acts_no_more(&again);
@@ -170,7 +170,7 @@ fn the_largest_header_that_is_kept_is_the_filters() {
 }
 
 #[test]
-fn all_is_told_however_deep() {
+fn everything_is_shown_however_deep() {
     let mut deep = AMQPValue::Boolean(true);
     for _ in 0..1_000 {
         deep = AMQPValue::FieldArray(vec![deep].into());
@@ -182,11 +182,11 @@ fn all_is_told_however_deep() {
         ("table", AMQPValue::FieldTable(headers(&[("n", AMQPValue::LongInt(-4))]))),
         ("nothing", AMQPValue::Void),
     ]);
-    let told = told(&sent().with_headers(headers));
-    assert_eq!((&told["message_id"], &told["timestamp"]), (&json!("id-1"), &json!(1_700_000_000)));
-    assert_eq!(told["headers"]["bytes"], json!("\\x00a"));
-    assert_eq!(told["headers"]["odd"], json!("a\u{fffd}"));
-    assert_eq!(told["headers"]["table"], json!({ "n": -4 }));
-    assert_eq!(told["headers"]["deep"].to_string(), format!("{}\"…\"{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST)));
-    assert!(told["headers"]["nothing"].is_null() && told.get("reply_to").is_none());
+    let json = properties_json(&sent().with_headers(headers));
+    assert_eq!((&json["message_id"], &json["timestamp"]), (&json!("id-1"), &json!(1_700_000_000)));
+    assert_eq!(json["headers"]["bytes"], json!("\\x00a"));
+    assert_eq!(json["headers"]["odd"], json!("a\u{fffd}"));
+    assert_eq!(json["headers"]["table"], json!({ "n": -4 }));
+    assert_eq!(json["headers"]["deep"].to_string(), format!("{}\"…\"{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST)));
+    assert!(json["headers"]["nothing"].is_null() && json.get("reply_to").is_none());
 }

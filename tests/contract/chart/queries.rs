@@ -65,7 +65,7 @@ fn operators() -> Told {
         observed_generation: None,
         last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
     };
-    metrics.told(&pipeline, &[condition]);
+    metrics.set_conditions(&pipeline, &[condition]);
     scraped(&registry, &OF_A_TARGET)
 }
 

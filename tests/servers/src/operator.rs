@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use image_pipeline::api::names::{self, POD_TEMPLATE_HASH_LABEL};
 use image_pipeline::controller::{self, ConsumerImage, Instruments, Settings};
-use image_pipeline::queue::Reach;
+use image_pipeline::queue::DialPolicy;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ pub fn settings(namespaces: &[&str]) -> Settings {
     let image =
         ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
     let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
-    Settings { image, namespaces, reach: Reach::Anywhere }
+    Settings { image, namespaces, dial_policy: DialPolicy::AnyAddress }
 }
 
 /// Runs a cluster-wide operator while `happens` runs.

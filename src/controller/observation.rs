@@ -11,20 +11,20 @@ use crate::reason::Reason;
 
 /// What one reconcile observed of a pipeline.
 #[derive(Clone, Debug)]
-pub struct Observed {
+pub struct Observation {
     /// The Deployment with the pipeline's Deployment name, whatever its owner.
     pub deployment: Option<Arc<Deployment>>,
     /// The digest of the current pod template, which its pods carry as an annotation.
     pub spec: String,
     /// The size written last, while `deployment` is still older than that write.
     pub written: Option<i32>,
-    pub depth: Result<QueueDepth, Trouble>,
+    pub depth: Result<QueueDepth, Cause>,
     /// Messages in the parking queue; `None`: unknown, or the policy parks none.
     pub parked: Option<u32>,
     /// Consumers on the queue that are not this pipeline's pods: the lowest number for some time.
     pub foreign: u32,
     /// The fault of the Secrets for S3, if any.
-    pub credentials: Option<Trouble>,
+    pub credentials: Option<Cause>,
     /// The resource versions of all Secrets of the spec, joined by dots.
     pub secrets: String,
     /// The consumer pods, including terminating pods.
@@ -41,7 +41,7 @@ pub struct ObservedPod {
     /// Whether the pod is terminating.
     pub ending: bool,
     /// Why the pod does not run, as Kubernetes reports it.
-    pub trouble: Option<Trouble>,
+    pub cause: Option<Cause>,
     /// The pod's `/status`; `None` if the pod does not run or did not answer.
     pub report: Option<PodStatus>,
     /// The annotation with the Secrets' versions.
@@ -54,19 +54,19 @@ pub struct ObservedPod {
 
 /// A fault.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Trouble {
+pub struct Cause {
     pub reason: Reason,
     /// One or two sentences.
     pub message: String,
 }
 
-impl Trouble {
+impl Cause {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }
 
-impl Observed {
+impl Observation {
     /// The Deployment's size; `None` without a Deployment. The default of `spec.replicas` is 1.
     pub fn size(&self) -> Option<i32> {
         let seen = || Some(self.deployment.as_ref()?.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
@@ -88,21 +88,21 @@ impl Observed {
     }
 
     /// Why the Deployment's ReplicaSet can't create pods, such as quota, Pod Security or an admission webhook.
-    pub fn replica_failure(&self) -> Option<Trouble> {
+    pub fn replica_failure(&self) -> Option<Cause> {
         let conditions = self.deployment.as_ref()?.status.as_ref()?.conditions.as_ref()?;
         let failure =
             conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
         let detail = failure.message.as_deref().unwrap_or("no detail given");
-        Some(Trouble::new(Reason::PodsRefused, format!("Kubernetes refuses to create consumer pods: {detail}")))
+        Some(Cause::new(Reason::PodsRefused, format!("Kubernetes refuses to create consumer pods: {detail}")))
     }
 
     /// Why more pods would not help: a dependency of all pods is down, or new pods can't start.
-    pub fn no_use_growing(&self) -> Option<Trouble> {
+    pub fn no_use_growing(&self) -> Option<Cause> {
         self.away().or_else(|| self.replica_failure()).or_else(|| self.not_starting())
     }
 
     /// The fault of a dependency that all pods need.
-    pub fn away(&self) -> Option<Trouble> {
+    pub fn away(&self) -> Option<Cause> {
         self.credentials
             .clone()
             .or_else(|| self.down(|report| &report.storage, |report| report.in_flight > 0))
@@ -111,21 +111,21 @@ impl Observed {
 
     /// Why pods of the current spec do not start. If another pod is ready, the fault is limited to one pod or its node
     /// and does not count, except `Unschedulable`: no further pod would fit.
-    fn not_starting(&self) -> Option<Trouble> {
+    fn not_starting(&self) -> Option<Cause> {
         let present = || self.pods.iter().filter(|pod| !pod.ending && self.is_present(pod));
         let runs = present().any(|pod| pod.ready);
-        let counts = |trouble: &&Trouble| !runs || trouble.reason == Reason::Unschedulable;
-        present().filter_map(|pod| pod.trouble.as_ref()).find(counts).cloned()
+        let counts = |cause: &&Cause| !runs || cause.reason == Reason::Unschedulable;
+        present().filter_map(|pod| pod.cause.as_ref()).find(counts).cloned()
     }
 
     /// The fault of a dependency that a pod reports, unless the same dependency works for another pod: then the fault
     /// is limited to one pod. Only pods that are `trying` the dependency prove that it works: the report of an idle pod
     /// may be old.
-    fn down(&self, of: impl Fn(&PodStatus) -> &Health, trying: impl Fn(&PodStatus) -> bool) -> Option<Trouble> {
+    fn down(&self, of: impl Fn(&PodStatus) -> &Health, trying: impl Fn(&PodStatus) -> bool) -> Option<Cause> {
         let works = |report: &PodStatus| trying(report) && matches!(of(report), Health::Available { .. });
         let fault = self.speaking().find_map(|report| of(report).fault())?;
         let up = self.speaking().any(works);
-        (!up).then(|| Trouble::new(fault.reason, &fault.message))
+        (!up).then(|| Cause::new(fault.reason, &fault.message))
     }
 
     fn is_present(&self, pod: &ObservedPod) -> bool {

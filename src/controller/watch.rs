@@ -20,11 +20,11 @@ use super::apply::Writer;
 use super::brokers::{Brokers, Connections};
 use super::build::ConsumerImage;
 use super::context::Context;
+use super::initial_lists::Lists;
 use super::instruments::Instruments;
 use super::leader::Term;
-use super::listed::Lists;
 use super::observe::Sources;
-use super::rewatch::{AtOnce, Rewatch};
+use super::watch_backoff::{NoBackoff, WatchBackoff};
 use super::{Error, Guarded, Settings, error_policy, reconcile};
 use crate::api::names;
 
@@ -48,8 +48,8 @@ impl Shared {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Http)?;
-        let Settings { image, namespaces: _, reach } = settings;
-        Ok(Self { client, image, instruments, term, connections: Arc::new(Connections::within(reach)), http })
+        let Settings { image, namespaces: _, dial_policy } = settings;
+        Ok(Self { client, image, instruments, term, connections: Arc::new(Connections::within(dial_policy)), http })
     }
 }
 
@@ -72,27 +72,27 @@ pub async fn run(
     let (secrets, secret_writer) = reflector::store();
 
     let pipeline_events = watcher(api::<Guarded>(client, namespace), watcher::Config::default())
-        .backoff(Rewatch::default())
+        .backoff(WatchBackoff::default())
         .modify(forget_managed_fields)
         .reflect(pipeline_writer)
         .inspect(lists.pipelines())
         .applied_objects()
         .predicate_filter(predicates::generation, Default::default());
     let deployment_events = watcher(api::<Deployment>(client, namespace), ours.clone())
-        .backoff(Rewatch::default())
+        .backoff(WatchBackoff::default())
         .modify(forget_managed_fields)
         .reflect(deployment_writer)
         .inspect(lists.deployments())
         .touched_objects();
     let pod_events = watcher(api::<Pod>(client, namespace), ours)
-        .backoff(Rewatch::default())
+        .backoff(WatchBackoff::default())
         .modify(forget_managed_fields)
         .reflect(pod_writer)
         .inspect(lists.pods())
         .touched_objects();
     // Metadata only, without annotations: the annotation last-applied-configuration may hold a Secret's data.
     let secret_events = watcher(api::<PartialObjectMeta<Secret>>(client, namespace), watcher::Config::default())
-        .backoff(Rewatch::default())
+        .backoff(WatchBackoff::default())
         .modify(|secret: &mut PartialObjectMeta<Secret>| {
             secret.metadata.annotations = None;
             secret.metadata.labels = None;
@@ -110,7 +110,7 @@ pub async fn run(
         .watches_stream(secret_events, move |secret: PartialObjectMeta<Secret>| {
             pipelines_of_secret(&referring, &secret)
         })
-        .trigger_backoff(AtOnce)
+        .trigger_backoff(NoBackoff)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile, error_policy, context.clone());
     drive(controller, &context).await;

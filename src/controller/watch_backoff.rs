@@ -11,11 +11,11 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The backoff of one watch: 1, 2, 4, then 5 s, each reduced by a random part of up to one half, so that the four
 /// watches of a scope do not restart in the same moment.
 #[derive(Default)]
-pub struct Rewatch {
+pub struct WatchBackoff {
     failures: u32,
 }
 
-impl Iterator for Rewatch {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -25,17 +25,17 @@ impl Iterator for Rewatch {
     }
 }
 
-impl Backoff for Rewatch {
+impl Backoff for WatchBackoff {
     fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
 /// No backoff for the `Controller`, which by default delays all its watches after one of them has failed. Each watch
-/// has its own [`Rewatch`].
-pub struct AtOnce;
+/// has its own [`WatchBackoff`].
+pub struct NoBackoff;
 
-impl Iterator for AtOnce {
+impl Iterator for NoBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -43,7 +43,7 @@ impl Iterator for AtOnce {
     }
 }
 
-impl Backoff for AtOnce {
+impl Backoff for NoBackoff {
     fn reset(&mut self) {}
 }
 
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_watch_is_soon_tried_again_and_never_at_once() {
-        let mut tries = Rewatch::default();
+        let mut tries = WatchBackoff::default();
         let waits: Vec<_> = tries.by_ref().take(100).collect();
         assert!(waits.iter().all(|wait| *wait >= FIRST / 2 && *wait <= LONGEST), "{waits:?}");
         assert!(waits.iter().any(|wait| *wait > LONGEST - FIRST), "{waits:?}");

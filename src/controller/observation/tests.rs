@@ -17,15 +17,15 @@ fn failing(reason: Reason) -> Health {
 }
 
 fn stuck(reason: Reason) -> ObservedPod {
-    let trouble = Some(Trouble::new(reason, "why"));
-    ObservedPod { trouble, spec: Some("present".to_owned()), ..ObservedPod::default() }
+    let cause = Some(Cause::new(reason, "why"));
+    ObservedPod { cause, spec: Some("present".to_owned()), ..ObservedPod::default() }
 }
 
-fn observed(pods: Vec<ObservedPod>) -> Observed {
+fn observed(pods: Vec<ObservedPod>) -> Observation {
     let deployment = serde_json::from_value(serde_json::json!({
         "spec": { "replicas": 3, "selector": {}, "template": {} },
     }));
-    Observed {
+    Observation {
         deployment: Some(Arc::new(deployment.unwrap())),
         spec: "present".to_owned(),
         written: None,
@@ -38,7 +38,7 @@ fn observed(pods: Vec<ObservedPod>) -> Observed {
     }
 }
 
-fn refused() -> Observed {
+fn refused() -> Observation {
     let mut observed = observed(vec![pod(|_| {})]);
     let status = serde_json::json!({ "conditions": [{ "type": "ReplicaFailure", "status": "True" }] });
     let mut deployment = Deployment::clone(observed.deployment.as_ref().unwrap());
@@ -54,7 +54,7 @@ fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
     let no_broker = |report: &mut PodStatus| {
         (report.broker, report.consuming) = (failing(Reason::BrokerUnreachable), false);
     };
-    let credentials = Some(Trouble::new(Reason::SecretNotFound, "why"));
+    let credentials = Some(Cause::new(Reason::SecretNotFound, "why"));
     let ending = |pod| ObservedPod { ending: true, ..pod };
     let ready = |pod| ObservedPod { ready: true, ..pod };
     let earlier = |pod| ObservedPod { spec: Some("earlier".to_owned()), ..pod };
@@ -93,9 +93,9 @@ fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
             Some(Reason::Unschedulable),
         ),
         ("quota", refused(), Some(Reason::PodsRefused)),
-        ("no Secret", Observed { credentials, ..observed(vec![]) }, Some(Reason::SecretNotFound)),
+        ("no Secret", Observation { credentials, ..observed(vec![]) }, Some(Reason::SecretNotFound)),
     ];
     for (name, observed, reason) in cases {
-        assert_eq!(observed.no_use_growing().map(|trouble| trouble.reason), reason, "{name}");
+        assert_eq!(observed.no_use_growing().map(|cause| cause.reason), reason, "{name}");
     }
 }

@@ -8,11 +8,11 @@ use crate::broker_address::BrokerAddress;
 
 /// Which addresses may be dialed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reach {
+pub enum DialPolicy {
     /// All addresses. For processes that run on behalf of the user who sets the address.
-    Anywhere,
+    AnyAddress,
     /// No address that only this pod or node reaches: a user of the cluster sets the address, and the operator dials.
-    Elsewhere,
+    RemoteOnly,
 }
 
 /// Metadata services of clouds, which return a machine's credentials, in addition to 169.254.169.254.
@@ -23,7 +23,7 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),                    // Azure
 ];
 
-impl Reach {
+impl DialPolicy {
     /// Resolves the broker's host name to the addresses that may be dialed.
     pub(super) async fn resolve(self, address: &BrokerAddress) -> Result<Vec<SocketAddr>, QueueError> {
         let host = address.host.as_str();
@@ -53,8 +53,8 @@ impl Reach {
     /// Why an address may not be dialed; `None`: it may.
     fn refuses(self, address: IpAddr) -> Option<&'static str> {
         match self {
-            Reach::Anywhere => None,
-            Reach::Elsewhere => local(plain(address)),
+            DialPolicy::AnyAddress => None,
+            DialPolicy::RemoteOnly => local(plain(address)),
         }
     }
 }
@@ -129,18 +129,18 @@ mod tests {
             "255.255.255.255",
         ];
         for address in refused {
-            assert!(Reach::Elsewhere.refuses(address.parse().unwrap()).is_some(), "{address}");
-            assert_eq!(Reach::Anywhere.refuses(address.parse().unwrap()), None, "{address}");
+            assert!(DialPolicy::RemoteOnly.refuses(address.parse().unwrap()).is_some(), "{address}");
+            assert_eq!(DialPolicy::AnyAddress.refuses(address.parse().unwrap()), None, "{address}");
         }
         let allowed = ["10.0.0.7", "192.168.1.1", "172.16.0.1", "100.64.0.1", "203.0.113.9", "fd00::7", "2001:db8::7"];
         for address in allowed {
-            assert_eq!(Reach::Elsewhere.refuses(address.parse().unwrap()), None, "{address}");
+            assert_eq!(DialPolicy::RemoteOnly.refuses(address.parse().unwrap()), None, "{address}");
         }
     }
 
     #[test]
     fn a_metadata_service_is_named() {
-        let named = |address: &str| Reach::Elsewhere.refuses(address.parse().unwrap());
+        let named = |address: &str| DialPolicy::RemoteOnly.refuses(address.parse().unwrap());
         assert_eq!(named("169.254.169.254"), Some("a cloud's metadata service"));
         assert_eq!(named("fd00:ec2::254"), Some("a cloud's metadata service"));
         assert_eq!(named("169.254.169.253"), Some("link-local, for the operator's own node"));
@@ -157,7 +157,7 @@ mod tests {
         let port = listener.local_addr().expect("an address").port();
         // Linux connects each of them to loopback.
         for host in ["127.0.0.1", "localhost", "::ffff:127.0.0.1", "127.1", "0.0.0.0"] {
-            let refused = Connection::open_to_look(Reach::Elsewhere, &at(host, port), "test").await.err();
+            let refused = Connection::open_to_look(DialPolicy::RemoteOnly, &at(host, port), "test").await.err();
             let refused = refused.expect("refused");
             assert_eq!(refused.reason(), Reason::AddressRefused, "{host}");
             let message = refused.to_string();
@@ -165,16 +165,19 @@ mod tests {
         }
         let dialled = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
         assert!(dialled.is_err(), "no connection was opened");
-        let allowed = Reach::Anywhere.resolve(&at("127.0.0.1", port)).await.expect("allowed");
+        let allowed = DialPolicy::AnyAddress.resolve(&at("127.0.0.1", port)).await.expect("allowed");
         assert_eq!(allowed, [SocketAddr::from(([127, 0, 0, 1], port))]);
     }
 
     #[test]
     fn of_several_addresses_those_within_reach_are_dialled() {
         let (here, there) = (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([10, 0, 0, 7], 1)));
-        let dialled = |reach: Reach, found: &[SocketAddr]| reach.allowed("h", found.iter().copied());
-        assert_eq!(dialled(Reach::Elsewhere, &[here, there, here]), Ok(vec![there]));
-        assert_eq!(dialled(Reach::Anywhere, &[here, there]), Ok(vec![here, there]));
-        assert_eq!(dialled(Reach::Elsewhere, &[here]).map_err(|error| error.reason()), Err(Reason::AddressRefused));
+        let dialled = |policy: DialPolicy, found: &[SocketAddr]| policy.allowed("h", found.iter().copied());
+        assert_eq!(dialled(DialPolicy::RemoteOnly, &[here, there, here]), Ok(vec![there]));
+        assert_eq!(dialled(DialPolicy::AnyAddress, &[here, there]), Ok(vec![here, there]));
+        assert_eq!(
+            dialled(DialPolicy::RemoteOnly, &[here]).map_err(|error| error.reason()),
+            Err(Reason::AddressRefused)
+        );
     }
 }

@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::observed::{Observed, ObservedPod};
+use super::observation::{Observation, ObservedPod};
 use crate::pod_status::ConsumerState;
 
 /// For how long, and how many, polls must agree. RabbitMQ still counts the consumer of a lost pod until two heartbeats
@@ -14,55 +14,57 @@ const READINGS: u32 = 3;
 
 /// The number of foreign consumers that is reported, and the polls that contradict it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Foreign {
-    believed: u32,
-    otherwise: Option<Otherwise>,
+pub struct ForeignConsumers {
+    count: u32,
+    contradiction: Option<Contradiction>,
 }
 
 /// Polls in a row that contradict the reported number.
 #[derive(Clone, Debug, PartialEq)]
-struct Otherwise {
+struct Contradiction {
     /// The lowest number in these polls.
     others: u32,
     since: Timestamp,
     readings: u32,
 }
 
-impl Foreign {
+impl ForeignConsumers {
     /// Starts from a number that was reported earlier.
-    pub fn told(others: u32) -> Self {
-        Self { believed: others, otherwise: None }
+    pub fn reported(others: u32) -> Self {
+        Self { count: others, contradiction: None }
     }
 
     /// The number of foreign consumers to report; a lower bound.
-    pub fn believed(&self) -> u32 {
-        self.believed
+    pub fn count(&self) -> u32 {
+        self.count
     }
 
     /// Adds a poll; `None`: the poll gave no number and changes nothing.
     pub fn with(&self, others: Option<u32>, now: Timestamp) -> Self {
         let Some(others) = others else { return self.clone() };
-        if others == self.believed {
-            return Self::told(self.believed);
+        if others == self.count {
+            return Self::reported(self.count);
         }
-        let same = self.otherwise.clone().filter(|before| (before.others > 0) == (others > 0));
-        let otherwise = match same {
-            Some(before) => {
-                Otherwise { others: before.others.min(others), readings: before.readings.saturating_add(1), ..before }
-            }
-            None => Otherwise { others, since: now, readings: 1 },
+        let same = self.contradiction.clone().filter(|before| (before.others > 0) == (others > 0));
+        let contradiction = match same {
+            Some(before) => Contradiction {
+                others: before.others.min(others),
+                readings: before.readings.saturating_add(1),
+                ..before
+            },
+            None => Contradiction { others, since: now, readings: 1 },
         };
-        if otherwise.readings >= READINGS && now.duration_since(otherwise.since) >= HELD_FOR {
-            return Self::told(otherwise.others);
+        if contradiction.readings >= READINGS && now.duration_since(contradiction.since) >= HELD_FOR {
+            return Self::reported(contradiction.others);
         }
-        Self { otherwise: Some(otherwise), ..*self }
+        Self { contradiction: Some(contradiction), ..*self }
     }
 }
 
 /// The number of consumers on the queue beyond the pods that may consume; `None`: unknown. Before RabbitMQ 4.3 a quorum
 /// queue may return the number of messages that its consumers hold instead of the number of consumers. A higher number
 /// therefore counts only if it can't be such a number of messages: the pods hold none, or clearly more.
-pub fn others(observed: &Observed) -> Option<u32> {
+pub fn others(observed: &Observation) -> Option<u32> {
     let consumers = observed.depth.as_ref().ok()?.consumers;
     let ours = || observed.pods.iter().filter(|pod| may_consume(pod));
     let pods = u32::try_from(ours().count()).unwrap_or(u32::MAX);
@@ -77,20 +79,20 @@ pub fn others(observed: &Observed) -> Option<u32> {
 /// that it has stopped consuming and waits. A terminating pod may consume until it is gone.
 fn may_consume(pod: &ObservedPod) -> bool {
     let waits = pod.report.as_ref().is_some_and(|report| report.state == ConsumerState::Waiting);
-    pod.ending || !(waits || pod.trouble.is_some())
+    pod.ending || !(waits || pod.cause.is_some())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::observed::Trouble;
+    use super::super::observation::Cause;
     use super::*;
     use crate::pod_status::{PodStatus, healthy};
     use crate::queue::QueueDepth;
     use crate::reason::Reason;
 
-    fn observed(consumers: u32, pods: Vec<ObservedPod>) -> Observed {
-        Observed {
+    fn observed(consumers: u32, pods: Vec<ObservedPod>) -> Observation {
+        Observation {
             deployment: None,
             spec: String::new(),
             written: None,
@@ -110,10 +112,10 @@ mod tests {
 
     /// The number reported after each poll. A poll is its second and its number of foreign consumers.
     fn beliefs(readings: &[(i64, Option<u32>)]) -> Vec<u32> {
-        let mut foreign = Foreign::default();
+        let mut foreign = ForeignConsumers::default();
         let next = |(second, others): &(i64, Option<u32>)| {
             foreign = foreign.with(*others, Timestamp::UNIX_EPOCH + SignedDuration::from_secs(*second));
-            foreign.believed()
+            foreign.count()
         };
         readings.iter().map(next).collect()
     }
@@ -126,7 +128,7 @@ mod tests {
         let silent = || ObservedPod { ready: true, ..ObservedPod::default() };
         let waiting = || pod(ConsumerState::Waiting, false);
         let stuck =
-            || ObservedPod { trouble: Some(Trouble::new(Reason::ImagePullFailed, "why")), ..ObservedPod::default() };
+            || ObservedPod { cause: Some(Cause::new(Reason::ImagePullFailed, "why")), ..ObservedPod::default() };
         let stuck_and_ending = || ObservedPod { ending: true, ..stuck() };
         let holding = |in_flight| {
             let report = Some(PodStatus { in_flight, ..healthy() });
@@ -153,7 +155,7 @@ mod tests {
         for (name, observed, expected) in cases {
             assert_eq!(others(&observed), expected, "{name}");
         }
-        let unread = Observed { depth: Err(Trouble::new(Reason::BrokerUnreachable, "why")), ..observed(1, vec![]) };
+        let unread = Observation { depth: Err(Cause::new(Reason::BrokerUnreachable, "why")), ..observed(1, vec![]) };
         assert_eq!(others(&unread), None);
     }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 /// The lists of all scopes, for `/readyz` and the console. A reconcile waits for the lists of its own scope only, so
 /// that a fault in one namespace does not stop another namespace. `None`: no scope has started yet.
 #[derive(Clone, Default)]
-pub struct Listed(Arc<Mutex<Option<Vec<Lists>>>>);
+pub struct InitialLists(Arc<Mutex<Option<Vec<Lists>>>>);
 
 /// The lists of one scope: one signal per watch, which stays set once its first list has arrived.
 #[derive(Clone, Default)]
@@ -20,7 +20,7 @@ pub struct Lists {
     secrets: CancellationToken,
 }
 
-impl Listed {
+impl InitialLists {
     /// Adds a scope.
     pub fn scope(&self) -> Lists {
         let lists = Lists::default();

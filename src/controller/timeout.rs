@@ -9,7 +9,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// The request's own error, or no response within 10 s.
-pub async fn answered<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+pub async fn with_timeout<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     let late = |_| Err(kube::Error::Service(format!("the API server did not answer within {LIMIT:?}").into()));
     tokio::time::timeout(LIMIT, request).await.unwrap_or_else(late)
 }
