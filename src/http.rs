@@ -90,11 +90,11 @@ mod tests {
 
     #[tokio::test]
     async fn alive_does_not_need_ready() {
-        let not_ready = NotReady { reason: "Draining".to_owned(), message: "told to stop".to_owned() };
+        let not_ready = NotReady { reason: "Draining".to_owned(), message: "stopping".to_owned() };
         assert_eq!(answer(Err(not_ready.clone()), "/livez").await.0, StatusCode::OK);
         let (status, kind, body) = answer(Err(not_ready), "/readyz").await;
         assert_eq!((status, kind.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "application/json"));
-        assert_eq!(body, r#"{"reason":"Draining","message":"told to stop"}"#);
+        assert_eq!(body, r#"{"reason":"Draining","message":"stopping"}"#);
         assert_eq!(answer(Ok(()), "/readyz").await.0, StatusCode::OK);
     }
 

@@ -278,7 +278,7 @@ fn uri(address: &BrokerAddress, frame_max: u32) -> AMQPUri {
 
 /// Tracks `connection.blocked` and `connection.unblocked`, for as long as the connection exists.
 fn follow(connection: &lapin::Connection) -> watch::Receiver<bool> {
-    let (blocked, told) = watch::channel(false);
+    let (blocked, state) = watch::channel(false);
     let mut events = connection.events_listener();
     tokio::spawn(async move {
         while let Some(event) = events.next().await {
@@ -289,7 +289,7 @@ fn follow(connection: &lapin::Connection) -> watch::Receiver<bool> {
             };
         }
     });
-    told
+    state
 }
 
 /// An AMQP short string: at most 255 bytes. The CRD's limit counts characters, so it does not guarantee that.

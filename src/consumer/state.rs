@@ -1,9 +1,10 @@
 //! The consumer's shared state, served by `/status` and `/readyz`. Logs each change of a dependency's health once.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::metrics::{Metrics, Outcome};
@@ -50,13 +51,13 @@ impl State {
     }
 
     pub fn status(&self) -> PodStatus {
-        let status = self.lock();
-        PodStatus { throughput: self.throughput().per_second(Instant::now()), ..status.clone() }
+        let status = self.status.lock();
+        PodStatus { throughput: self.throughput.lock().per_second(Instant::now()), ..status.clone() }
     }
 
     /// `Ok` if the consumer can take messages and store them.
     pub fn ready(&self) -> Result<(), NotReady> {
-        let status = self.lock();
+        let status = self.status.lock();
         let not_ready =
             |reason: &str, message: &str| Err(NotReady { reason: reason.to_owned(), message: message.to_owned() });
         let held_for = status.storage.fault().or(status.parking.fault());
@@ -75,7 +76,7 @@ impl State {
     /// A session has subscribed at least once. `subscribed`: whether it has a subscription now. `fault`: the dependency
     /// whose failure keeps messages from being finished.
     pub fn session(&self, fault: Option<Dependency>, subscribed: bool) {
-        let mut status = self.lock();
+        let mut status = self.status.lock();
         let after = if fault.is_some() { ConsumerState::Waiting } else { ConsumerState::Running };
         let before = status.state;
         if before == ConsumerState::Draining {
@@ -94,7 +95,7 @@ impl State {
     }
 
     pub fn disconnected(&self, reason: Reason, message: String) {
-        let mut status = self.lock();
+        let mut status = self.status.lock();
         if status.state != ConsumerState::Draining {
             status.state = ConsumerState::Connecting;
         }
@@ -107,18 +108,18 @@ impl State {
     /// Clears the parking fault when no message waits to be parked: this process may never park a message again, so it
     /// might never see that parking has recovered.
     pub fn forget_parking_fault(&self) {
-        forget_parking(&mut self.lock());
+        forget_parking(&mut self.status.lock());
     }
 
     /// SIGTERM: no more messages are taken.
     pub fn draining(&self) {
-        let mut status = self.lock();
+        let mut status = self.status.lock();
         status.state = ConsumerState::Draining;
         status.consuming = false;
     }
 
     pub fn available(&self, dependency: Dependency) {
-        let mut status = self.lock();
+        let mut status = self.status.lock();
         let health = health(&mut status, dependency);
         let before = health.fault().map(|fault| fault.reason);
         if !matches!(health, Health::Available { .. }) {
@@ -129,7 +130,7 @@ impl State {
     }
 
     pub fn failing(&self, dependency: Dependency, reason: Reason, message: String) {
-        let mut status = self.lock();
+        let mut status = self.status.lock();
         let before = health(&mut status, dependency).fault().filter(|fault| fault.reason == reason);
         let since = before.map(|fault| fault.since);
         if since.is_none() {
@@ -142,10 +143,10 @@ impl State {
 
     /// Counts a delivered message until the returned guard is dropped.
     pub fn take(self: &Arc<Self>) -> InFlight {
-        let mut status = self.lock();
+        let mut status = self.status.lock();
         status.in_flight += 1;
         if status.in_flight == 1 {
-            self.throughput().begin(Instant::now());
+            self.throughput.lock().begin(Instant::now());
         }
         self.metrics.in_flight(status.in_flight);
         drop(status);
@@ -154,33 +155,24 @@ impl State {
 
     /// Counts a message that was stored and acknowledged.
     pub fn processed(&self) {
-        let mut status = self.lock();
+        let mut status = self.status.lock();
         status.processed += 1;
-        self.throughput().finish(Instant::now());
+        self.throughput.lock().finish(Instant::now());
     }
 
     /// Counts a message whose copy was published to its queue.
     pub fn renewed(&self) {
-        self.lock().renewed += 1;
+        self.status.lock().renewed += 1;
     }
 
     /// Counts a message that can never succeed and was settled as `failures.policy` says.
     pub fn refused(&self, outcome: Outcome, reason: Reason, message: String) {
-        let mut status = self.lock();
+        let mut status = self.status.lock();
         if outcome == Outcome::Parked {
             status.parked += 1;
         }
-        self.throughput().finish(Instant::now());
+        self.throughput.lock().finish(Instant::now());
         status.last_error = Some(Fault { reason, message, since: Timestamp::now() });
-    }
-
-    /// A poisoned lock is safe to use: every change is a single step, so a panic leaves no partial change.
-    fn lock(&self) -> MutexGuard<'_, PodStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn throughput(&self) -> MutexGuard<'_, Throughput> {
-        self.throughput.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -200,10 +192,10 @@ fn forget_parking(status: &mut PodStatus) {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut status = self.0.lock();
+        let mut status = self.0.status.lock();
         status.in_flight -= 1;
         if status.in_flight == 0 {
-            self.0.throughput().rest(Instant::now());
+            self.0.throughput.lock().rest(Instant::now());
         }
         self.0.metrics.in_flight(status.in_flight);
     }

@@ -2,7 +2,6 @@
 //! sent only if something differs. A Deployment that does not belong to the pipeline is never written.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +13,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::leader::Term;
@@ -118,7 +118,7 @@ impl Writer {
             written => written,
         };
         let written = written.map_err(|error| refused(api_message(error)))?;
-        locked(&self.asked).insert(
+        self.asked.lock().insert(
             ObjectRef::from_obj(pipeline),
             Asked {
                 digest,
@@ -132,7 +132,7 @@ impl Writer {
 
     /// The size written last, while `live` is older than that write because the watch lags.
     pub fn unseen_size(&self, pipeline: &ImagePipeline, live: Option<&Deployment>) -> Option<i32> {
-        let mut asked = locked(&self.asked);
+        let mut asked = self.asked.lock();
         let last = asked.get_mut(&ObjectRef::from_obj(pipeline))?;
         let brought =
             live.is_some_and(|live| live.metadata.uid != last.uid || live.metadata.generation >= last.generation);
@@ -141,7 +141,7 @@ impl Writer {
     }
 
     fn is_as_before(&self, pipeline: &ImagePipeline, digest: blake3::Hash, live: &Deployment) -> bool {
-        locked(&self.asked).get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
+        self.asked.lock().get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
             // At or below: the watch may lag.
             before.digest == digest && live.metadata.generation <= before.generation
         })
@@ -163,7 +163,7 @@ impl Writer {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
         let key = ObjectRef::from_obj(pipeline);
         let ranks = shrinks(observed, size);
-        let is_ranked = locked(&self.ranked).get(&key).is_some_and(|last| holds(*last, size, now));
+        let is_ranked = self.ranked.lock().get(&key).is_some_and(|last| holds(*last, size, now));
         let lacking = observed.pods.iter().filter(|pod| !pod.ending).filter_map(|pod| {
             let annotations = annotations(pod, observed, ranks && !is_ranked);
             (!annotations.is_empty()).then(|| self.send(annotate(&api, &pod.name, annotations)))
@@ -172,9 +172,9 @@ impl Writer {
         let done: Vec<_> = stream::iter(lacking).buffer_unordered(PATCHES_AT_ONCE).collect().await;
         let done: Result<(), kube::Error> = done.into_iter().collect();
         match (ranks, &done) {
-            (true, Ok(())) if !is_ranked => drop(locked(&self.ranked).insert(key, (size, now))),
+            (true, Ok(())) if !is_ranked => drop(self.ranked.lock().insert(key, (size, now))),
             (true, Ok(())) => {}
-            (false, _) | (true, Err(_)) => drop(locked(&self.ranked).remove(&key)),
+            (false, _) | (true, Err(_)) => drop(self.ranked.lock().remove(&key)),
         }
         done
     }
@@ -221,14 +221,10 @@ impl Writer {
 
     /// Drops the state of all pipelines for which `lives` is false.
     pub fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
-        locked(&self.asked).retain(|pipeline, _| lives(pipeline));
-        locked(&self.ranked).retain(|pipeline, _| lives(pipeline));
+        self.asked.lock().retain(|pipeline, _| lives(pipeline));
+        self.ranked.lock().retain(|pipeline, _| lives(pipeline));
         self.events.retain(lives);
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn annotate(api: &Api<Pod>, pod: &str, annotations: BTreeMap<&'static str, String>) -> Result<(), kube::Error> {

@@ -3,10 +3,11 @@
 //! few seconds instead of each dialing a broker that does not answer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
 
 use super::observation::Cause;
 use crate::api::ImagePipeline;
@@ -105,7 +106,7 @@ impl Brokers {
         revision: &str,
         address: impl Future<Output = Result<BrokerAddress, Cause>>,
     ) -> Result<QueueDepth, Cause> {
-        let slot = locked(&self.slots).entry(pipeline).or_default().clone();
+        let slot = self.slots.lock().entry(pipeline).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some(reader) = slot.reader.take().filter(|reader| reader.is_for(source, revision))
             && let Ok(depth) = reader.channel.depth(&source.queue).await
@@ -140,7 +141,7 @@ impl Brokers {
     /// The number of messages in a pipeline's parking queue, read on the channel of [`Brokers::depth`]; `None`:
     /// unknown. `expected`: the queue must exist, because a pod reports parked messages.
     pub async fn parked(&self, pipeline: Key, queue: &str, expected: bool) -> Option<u32> {
-        let slot = locked(&self.slots).entry(pipeline).or_default().clone();
+        let slot = self.slots.lock().entry(pipeline).or_default().clone();
         let mut slot = slot.lock().await;
         let mut known = slot.parked.take().filter(|parked| parked.queue == queue);
         if let Some(parked) = &mut known {
@@ -163,12 +164,12 @@ impl Brokers {
 
     /// Drops a pipeline's channel; a connection closes with its last channel.
     pub fn forget(&self, pipeline: &Key) {
-        locked(&self.slots).remove(pipeline);
+        self.slots.lock().remove(pipeline);
     }
 
     /// Drops the channels of all pipelines for which `lives` is false.
     pub fn retain(&self, lives: impl Fn(&Key) -> bool) {
-        locked(&self.slots).retain(|pipeline, _| lives(pipeline));
+        self.slots.lock().retain(|pipeline, _| lives(pipeline));
         self.connections.retain_used();
     }
 }
@@ -180,14 +181,14 @@ impl Connections {
     }
 
     fn retain_used(&self) {
-        locked(&self.links).retain(|_, link| {
+        self.links.lock().retain(|_, link| {
             // A task that holds the link may be about to connect.
             Arc::strong_count(link) > 1 || link.try_lock().is_ok_and(|link| link.connection.strong_count() > 0)
         });
     }
 
     async fn open(&self, address: BrokerAddress) -> Result<Arc<Connection>, QueueError> {
-        let link = locked(&self.links).entry(address.clone()).or_default().clone();
+        let link = self.links.lock().entry(address.clone()).or_default().clone();
         let mut link = link.lock().await;
         if let Some(connection) = link.connection.upgrade().filter(|connection| connection.is_open()) {
             return Ok(connection);
@@ -241,10 +242,6 @@ impl Parked {
         let believed = if self.messages.is_some() || is_news { PARKED_FOR } else { PARKED_UNKNOWN_FOR };
         self.read.elapsed() >= believed && (self.expected_since || !self.refused)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::RawQuery;
@@ -27,6 +27,7 @@ use entry::{Entry, Flow};
 use history::Look;
 pub use page::About;
 use page::{Asked, Work};
+use parking_lot::Mutex;
 
 /// Namespace and name of a pipeline.
 type Key = (String, String);
@@ -44,12 +45,12 @@ const POLICY: &str = "default-src 'none'; connect-src 'self'; form-action 'self'
 impl Console {
     /// This operator has become the leader: starts with no pipelines.
     pub fn begin(&self) {
-        *self.locked() = Some(BTreeMap::new());
+        *self.0.lock() = Some(BTreeMap::new());
     }
 
     /// Another operator is the leader now.
     pub fn end(&self) {
-        *self.locked() = None;
+        *self.0.lock() = None;
     }
 
     /// Stores the result of a reconcile.
@@ -78,19 +79,19 @@ impl Console {
 
     /// Removes a deleted pipeline.
     pub fn forget(&self, namespace: &str, name: &str) {
-        if let Some(entries) = self.locked().as_mut() {
+        if let Some(entries) = self.0.lock().as_mut() {
             entries.remove(&(namespace.to_owned(), name.to_owned()));
         }
     }
 
     fn change(&self, key: Key, change: impl FnOnce(&mut Entry)) {
-        if let Some(entries) = self.locked().as_mut() {
+        if let Some(entries) = self.0.lock().as_mut() {
             change(entries.entry(key).or_default());
         }
     }
 
     fn page(&self, about: &About, listed: &InitialLists, asked: &Asked, now: Timestamp) -> String {
-        let entries = self.locked();
+        let entries = self.0.lock();
         let all =
             || entries.iter().flatten().map(|((namespace, name), entry)| (namespace.as_str(), name.as_str(), entry));
         let work = match &*entries {
@@ -99,10 +100,6 @@ impl Console {
             Some(_) => Work::Leading,
         };
         page::page(about, work, asked, &all().collect::<Vec<_>>(), now)
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Option<BTreeMap<Key, Entry>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,11 +2,11 @@
 //! operator may lose that state.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource as _, ResourceExt as _};
+use parking_lot::Mutex;
 
 use super::apply::Writer;
 use super::build::{ConsumerImage, Template};
@@ -58,7 +58,7 @@ impl Context {
         observed.written = self.writer.unseen_size(pipeline, observed.deployment.as_deref());
         let source = &pipeline.spec.source.rabbitmq;
         let others = foreign_consumers::others(observed);
-        let mut remembered = self.remembered();
+        let mut remembered = self.remembered.lock();
         let foreign = &mut remembered.entry(ObjectRef::from_obj(pipeline)).or_default().foreign;
         let before = match foreign.take() {
             Some((of, before)) if of == *source => before,
@@ -74,7 +74,7 @@ impl Context {
     /// parses.
     pub fn meet(&self, guarded: &Guarded) {
         let uid = guarded.meta().uid.clone();
-        let mut remembered = self.remembered();
+        let mut remembered = self.remembered.lock();
         let known = remembered.entry(key_of(guarded)).or_default();
         if known.uid != uid {
             *known = Remembered { uid, ..Remembered::default() };
@@ -88,10 +88,10 @@ impl Context {
     /// Decides the size, stores the state for the next decision, and updates the metrics.
     pub fn decide(&self, pipeline: &ImagePipeline, observed: &Observation) -> decide::Decision {
         let key = ObjectRef::from_obj(pipeline);
-        let memory = self.remembered().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
+        let memory = self.remembered.lock().get(&key).map(|remembered| remembered.memory.clone()).unwrap_or_default();
         let (decision, memory) = decide(&Asked::from(&pipeline.spec), &Load::of(observed), &memory, self.now());
         let renewed = {
-            let mut remembered = self.remembered();
+            let mut remembered = self.remembered.lock();
             let of_pipeline = remembered.entry(key).or_default();
             of_pipeline.memory = memory;
             of_pipeline.renewals.count(&observed.pods)
@@ -106,8 +106,11 @@ impl Context {
 
     /// The status last written: the watch may not have delivered it yet.
     pub fn previous_status(&self, pipeline: &ImagePipeline) -> ImagePipelineStatus {
-        let written =
-            self.remembered().get(&ObjectRef::from_obj(pipeline)).and_then(|remembered| remembered.written.clone());
+        let written = self
+            .remembered
+            .lock()
+            .get(&ObjectRef::from_obj(pipeline))
+            .and_then(|remembered| remembered.written.clone());
         written.map(|(status, _)| status).or_else(|| pipeline.status.clone()).unwrap_or_default()
     }
 
@@ -125,16 +128,16 @@ impl Context {
             .set_conditions(&labels_of(pipeline.namespace(), pipeline.name_any()), &status.conditions);
         let key = ObjectRef::from_obj(pipeline);
         let written =
-            self.remembered().get(&key).and_then(|remembered| remembered.written.as_ref().map(|(_, when)| *when));
+            self.remembered.lock().get(&key).and_then(|remembered| remembered.written.as_ref().map(|(_, when)| *when));
         let since = now.duration_since(written.unwrap_or(Timestamp::UNIX_EPOCH));
         if !status::is_due(previous, &status, since) {
             return Ok(());
         }
         // Until the response arrives, the resource's status is unknown: a write may be applied and still fail here.
-        self.remembered().entry(key.clone()).or_default().written = None;
+        self.remembered.lock().entry(key.clone()).or_default().written = None;
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
         let transitions = status::transitions(previous, &status, decision);
-        self.remembered().entry(key.clone()).or_default().written = Some((status, now));
+        self.remembered.lock().entry(key.clone()).or_default().written = Some((status, now));
         self.publish(pipeline, &transitions, now).await
     }
 
@@ -144,10 +147,10 @@ impl Context {
     /// The API server refused. The next reconcile publishes the event again.
     pub async fn report_renewals(&self, pipeline: &ImagePipeline, now: Timestamp) -> Result<(), Error> {
         let (key, queue) = (ObjectRef::from_obj(pipeline), &pipeline.spec.source.rabbitmq.queue);
-        let due = self.remembered().get(&key).and_then(|remembered| remembered.renewals.event(queue, now));
+        let due = self.remembered.lock().get(&key).and_then(|remembered| remembered.renewals.event(queue, now));
         let Some(event) = due else { return Ok(()) };
         self.publish(pipeline, &[event], now).await?;
-        self.remembered().entry(key).or_default().renewals.reported(now);
+        self.remembered.lock().entry(key).or_default().renewals.reported(now);
         Ok(())
     }
 
@@ -173,7 +176,7 @@ impl Context {
     pub async fn report_invalid(&self, guarded: &Guarded, detail: &str) -> Result<(), Error> {
         let meta = guarded.meta();
         let key = key_of(guarded);
-        let known = self.remembered().get(&key).and_then(|remembered| remembered.invalid.clone());
+        let known = self.remembered.lock().get(&key).and_then(|remembered| remembered.invalid.clone());
         if known.as_deref() == Some(detail) || meta.deletion_timestamp.is_some() {
             return Ok(());
         }
@@ -184,7 +187,7 @@ impl Context {
             .set_conditions(&labels_of(guarded.namespace(), guarded.name_any()), &status.conditions);
         self.instruments.console.note_invalid(meta, &status);
         self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
-        let mut remembered = self.remembered();
+        let mut remembered = self.remembered.lock();
         let known = remembered.entry(key).or_default();
         (known.invalid, known.written) = (Some(detail.to_owned()), None);
         Ok(())
@@ -198,16 +201,12 @@ impl Context {
         };
         self.sources.brokers.retain(lives);
         self.writer.retain(lives);
-        let gone: Vec<_> = self.remembered().keys().filter(|key| !lives(key)).cloned().collect();
+        let gone: Vec<_> = self.remembered.lock().keys().filter(|key| !lives(key)).cloned().collect();
         for key in gone {
-            self.remembered().remove(&key);
+            self.remembered.lock().remove(&key);
             self.instruments.console.forget(key.namespace.as_deref().unwrap_or_default(), &key.name);
             self.instruments.metrics.forget(&labels_of(key.namespace.clone(), key.name.clone()));
         }
-    }
-
-    fn remembered(&self) -> MutexGuard<'_, HashMap<ObjectRef<ImagePipeline>, Remembered>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,10 @@
 //! Whether the first list of every watch has arrived. Until then an object that is absent from a store may exist in the
 //! cluster, so no reconcile starts. (kube's `Store::wait_until_ready` wakes only the last of several waiting tasks.)
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use kube::runtime::watcher::{self, Event};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The lists of all scopes, for `/readyz` and the console. A reconcile waits for the lists of its own scope only, so
@@ -24,24 +25,20 @@ impl InitialLists {
     /// Adds a scope.
     pub fn scope(&self) -> Lists {
         let lists = Lists::default();
-        self.locked().get_or_insert_default().push(lists.clone());
+        self.0.lock().get_or_insert_default().push(lists.clone());
         lists
     }
 
     /// Removes all scopes: another operator is the leader, so this one is ready without any list.
     pub fn nothing(&self) {
-        *self.locked() = Some(vec![]);
+        *self.0.lock() = Some(vec![]);
     }
 
     /// Whether all first lists of all scopes have arrived.
     pub fn is_complete(&self) -> bool {
         let complete =
             |scopes: &Vec<Lists>| scopes.iter().flat_map(Lists::signals).all(CancellationToken::is_cancelled);
-        self.locked().as_ref().is_some_and(complete)
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Option<Vec<Lists>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().as_ref().is_some_and(complete)
     }
 }
 

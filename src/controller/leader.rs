@@ -2,7 +2,7 @@
 //! expires. As in client-go, clocks of different machines are never compared: a Lease expires by the time at which this
 //! process last saw the Lease change. Beyond client-go, a leader checks its [`Term`] before every write.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -46,15 +47,11 @@ impl Term {
     }
 
     fn end(&self) -> Instant {
-        *self.locked()
+        *self.0.lock()
     }
 
     fn extend(&self, end: Instant) {
-        *self.locked() = end;
-    }
-
-    fn locked(&self) -> MutexGuard<'_, Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock() = end;
     }
 }
 

@@ -2,7 +2,7 @@
 //! outside its namespace. Scopes share the connections to RabbitMQ, but no state by which a fault of one scope would
 //! stop another.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -141,7 +141,7 @@ impl Shared {
             image: self.image.clone(),
             instruments: self.instruments.clone(),
             pipelines: pipelines.clone(),
-            remembered: Mutex::default(),
+            remembered: parking_lot::Mutex::default(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub fn lines(entries: &[Entry]) -> String {
 }
 
 /// One message: properties, headers and the beginning of the body.
-pub fn whole(told: &Value, body: &[u8]) -> String {
+pub fn whole(properties: &Value, body: &[u8]) -> String {
     let head = body.get(..HEAD).unwrap_or(body);
     let begins = match std::str::from_utf8(head) {
         Ok(text) => text.to_owned(),
@@ -46,7 +46,7 @@ pub fn whole(told: &Value, body: &[u8]) -> String {
         Err(_) => head.escape_ascii().to_string(),
     };
     let all = json!({
-        "properties": told,
+        "properties": properties,
         "body": { "bytes": body.len(), "begins": begins },
     });
     serde_json::to_string_pretty(&all).map(|text| format!("{}\n", plain_json(&text))).unwrap_or_default()

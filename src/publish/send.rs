@@ -1,12 +1,12 @@
 //! Publishes messages in parallel, with publisher confirms. Only confirmed messages count as confirmed.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker_address::BrokerAddress;
@@ -140,7 +140,7 @@ impl Sender<'_> {
     }
 
     async fn publish(&self, number: usize, body: &Body) -> Result<(), QueueError> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle.lock().pop();
         let channel = match idle {
             Some(channel) => channel,
             None => {
@@ -159,7 +159,7 @@ impl Sender<'_> {
             .await;
         // After a failure, a late reply would be taken for the reply to the channel's next publish.
         if published.is_ok() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+            self.idle.lock().push(channel);
         }
         published
     }

@@ -1,7 +1,6 @@
 //! The S3 client: HTTP connections, trusted certificate authorities, credentials. An authority that is removed from the
 //! Secret is no longer trusted from the next request on.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -12,6 +11,7 @@ use aws_sdk_s3::config::{
 };
 use aws_sdk_s3::{Client, Config};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use parking_lot::Mutex;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -74,7 +74,7 @@ impl Connection {
             Connection::Known(client) => Ok(client.clone()),
             Connection::Private { config, secrets, current } => {
                 let found = read(secrets)?;
-                let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut current = current.lock();
                 match current.as_ref() {
                     Some((pem, client)) if *pem == found => Ok(client.clone()),
                     _ => {

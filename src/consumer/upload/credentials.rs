@@ -3,7 +3,6 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -12,6 +11,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::config::Region;
 use aws_sdk_s3::error::ErrorMetadata;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::causes;
@@ -144,7 +144,7 @@ impl PodIdentity {
     }
 
     async fn resolve(&self) -> Result<Credentials, CredentialsError> {
-        let before = self.believed().clone().filter(|(when, _)| when.elapsed() < BELIEVED);
+        let before = self.believed.lock().clone().filter(|(when, _)| when.elapsed() < BELIEVED);
         if let Some((_, answer)) = before {
             return answer.map_err(CredentialsError::not_loaded);
         }
@@ -160,13 +160,9 @@ impl PodIdentity {
             }
         };
         if answer.is_err() || asked.elapsed() > BELIEVED {
-            *self.believed() = Some((Instant::now(), answer.clone()));
+            *self.believed.lock() = Some((Instant::now(), answer.clone()));
         }
         answer.map_err(CredentialsError::not_loaded)
-    }
-
-    fn believed(&self) -> MutexGuard<'_, Option<Believed>> {
-        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,12 +2,12 @@
 //! create a limited number of objects per hour.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource as _};
+use parking_lot::Mutex;
 
 use super::super::status::Transition;
 use crate::api::ImagePipeline;
@@ -66,7 +66,7 @@ impl Events {
         match recorder.publish(&event, &pipeline.object_ref(&())).await {
             // The Event object has been deleted meanwhile: create it again.
             Err(kube::Error::Api(status)) if status.is_not_found() => {
-                self.locked().entry(key.clone()).or_default().texts.remove(&note);
+                self.said.lock().entry(key.clone()).or_default().texts.remove(&note);
                 let Some(recorder) = self.recorder(&key, &note, now) else { return Ok(()) };
                 recorder.publish(&event, &pipeline.object_ref(&())).await
             }
@@ -76,12 +76,12 @@ impl Events {
 
     /// Drops the state of all pipelines for which `lives` is false.
     pub(super) fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
-        self.locked().retain(|(pipeline, _), _| lives(pipeline));
+        self.said.lock().retain(|(pipeline, _), _| lives(pipeline));
     }
 
     /// The recorder of this text; `None`: the limit of Event objects is reached.
     fn recorder(&self, key: &Key, note: &str, now: Timestamp) -> Option<Recorder> {
-        let mut said = self.locked();
+        let mut said = self.said.lock();
         let Said { texts, budget } = said.entry(key.clone()).or_default();
         texts.retain(|_, (_, last)| now.duration_since(*last) < SAME_FOR);
         if !texts.contains_key(note) {
@@ -93,10 +93,6 @@ impl Events {
         let (recorder, last) = texts.get_mut(note)?;
         *last = now;
         Some(recorder.clone())
-    }
-
-    fn locked(&self) -> MutexGuard<'_, HashMap<Key, Said>> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

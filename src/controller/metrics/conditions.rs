@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -31,19 +32,15 @@ impl Conditions {
             status: status.clone(),
             reason: reason.clone(),
         });
-        self.locked().insert(pipeline.clone(), states.collect());
+        self.0.lock().insert(pipeline.clone(), states.collect());
     }
 
     pub fn remove(&self, pipeline: &PipelineLabels) {
-        self.locked().remove(pipeline);
+        self.0.lock().remove(pipeline);
     }
 
     pub fn clear(&self) {
-        self.locked().clear();
-    }
-
-    fn locked(&self) -> MutexGuard<'_, HashMap<PipelineLabels, Vec<State>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().clear();
     }
 }
 
@@ -52,7 +49,7 @@ impl Collector for Conditions {
         let one = ConstGauge::new(1_i64);
         let help = "1 for each condition of a pipeline, with its current status and reason";
         let mut family = encoder.encode_descriptor("condition", help, None, one.metric_type())?;
-        for (PipelineLabels { namespace, pipeline }, states) in self.locked().iter() {
+        for (PipelineLabels { namespace, pipeline }, states) in self.0.lock().iter() {
             for State { condition, status, reason } in states {
                 let labels = [
                     ("namespace", namespace.as_str()),
