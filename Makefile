@@ -9,7 +9,7 @@ include tests/cluster/cluster.mk
 
 OPERATOR := $(CARGO_TARGET_DIR)/release/image-pipeline
 
-.PHONY: help demo demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end check fuzz sbom licences advisories install operator
+.PHONY: help demo demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licences advisories install operator
 
 help:
 	@echo 'make TARGET'
@@ -113,12 +113,23 @@ $(CARGO_DENY) $(CARGO_CYCLONEDX):
 	@echo 'Building $(notdir $(root)) (first time only).'
 	@env -u CARGO_TARGET_DIR cargo install --quiet --locked --root '$(root)' $(notdir $(root))
 
+quick: ## Format, lints and the tests that need neither helm nor a server, for while you work
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --quiet --package image-pipeline --package delivery-policy --lib
+	cargo test --locked --quiet --test contract -- --skip chart::
+
 check: $(CARGO_DENY) ## Formatting, lints, allowed crates and licenses, and the tests that need no server
 	cargo fmt --check
 	$(CARGO_DENY) --locked check bans licenses sources
+	@$(MAKE) shellcheck
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked --test pipeline --test crash --test end_to_end -- -D warnings
 	cargo test --locked --workspace
+
+shellcheck: ## Lint the shell scripts
+	@command -v shellcheck >/dev/null || $(CLUSTER_SCRIPTS)/packages shellcheck
+	shellcheck --external-sources $(filter-out %.c %.mk %/go %/manifests,$(wildcard tests/cluster/*)) tests/pipeline/servers tests/accounting/python .ci/run
 
 # sbom and licences cover this machine's platform, without dev and build dependencies. cargo-cyclonedx also lists some
 # optional crates that no feature enables, because cargo metadata does not distinguish them.
