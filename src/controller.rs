@@ -4,13 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
@@ -22,16 +19,18 @@ mod apply;
 mod brokers;
 pub mod build;
 pub mod console;
-mod context;
 pub mod decide;
 mod foreign_consumers;
 mod initial_lists;
 mod instruments;
 mod leader;
+mod memory;
 pub mod metrics;
 mod observation;
 mod observe;
+mod reconcile;
 mod renewals;
+mod report;
 mod status;
 mod timeout;
 mod watch;
@@ -40,7 +39,6 @@ mod watch_backoff;
 pub use build::ConsumerImage;
 use console::About;
 pub use console::Console;
-use context::{Context, shown};
 pub use initial_lists::InitialLists;
 pub use instruments::Instruments;
 pub use leader::Election;
@@ -251,52 +249,4 @@ async fn work(
 fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
     let named: BTreeSet<&str> = namespaces.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
     if named.is_empty() { vec![None] } else { named.into_iter().map(|name| Some(name.to_owned())).collect() }
-}
-
-async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
-    context.meet(&guarded);
-    let pipeline = match &guarded.0 {
-        Ok(pipeline) => pipeline,
-        Err(invalid) => {
-            context.report_invalid(&guarded, &invalid.error).await?;
-            return Ok(Action::await_change());
-        }
-    };
-    if pipeline.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
-    context.sources.lists.complete().await;
-    let started = Instant::now();
-    let mut observed = context.sources.observe(pipeline).await;
-    let template = build::Template::new(pipeline, &context.image);
-    context.recall(pipeline, &template, &mut observed);
-    let decision = context.decide(pipeline, &observed);
-    // The pods are annotated first: Kubernetes chooses the pods to delete as soon as the size falls. While annotating
-    // fails by an error that may pass, the size does not fall.
-    let annotated = context.writer.annotate_pods(pipeline, &observed, decision.replicas, context.now()).await;
-    let unranked = decision.replicas > 0 && annotated.as_ref().is_err_and(apply::may_pass);
-    let kept = observed.size().filter(|_| unranked).unwrap_or(0);
-    let desired = build::build(pipeline, decision.replicas.max(kept), template);
-    let applied = context.writer.apply(pipeline, &desired, observed.deployment.as_deref()).await;
-    let previous = context.previous_status(pipeline);
-    let now = context.now();
-    let status = status::status(&previous, pipeline, &observed, &decision, &applied, now);
-    context.instruments.console.note(pipeline, &observed, &status, now);
-    context.report(pipeline, &previous, status, &decision, now).await?;
-    context.report_renewals(pipeline, now).await?;
-    annotated.map_err(Error::Write)?;
-    context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
-    Ok(Action::requeue(decision.check_again_in))
-}
-
-/// Logs an error that no condition could report, and reconciles again after the pipeline's poll interval. No other
-/// code logs such an error.
-fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Action {
-    let again = match &guarded.0 {
-        Ok(pipeline) => pipeline.spec.scaling.poll_interval.into(),
-        Err(_) => Duration::from_secs(30),
-    };
-    let name = shown(&ObjectRef::from_obj(guarded.as_ref()));
-    tracing::warn!(pipeline = name, %error, "reconcile failed; trying again");
-    Action::requeue(again.max(Duration::from_secs(2)))
 }

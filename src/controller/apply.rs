@@ -1,7 +1,7 @@
 //! All writes to pipelines and their objects: the Deployment, the pods' annotations, the status, events. A write is
 //! sent only if something differs. A Deployment that does not belong to the pipeline is never written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,6 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::leader::Term;
@@ -41,43 +40,83 @@ struct Asked {
     unseen: Option<i32>,
 }
 
-type ByPipeline<T> = HashMap<ObjectRef<ImagePipeline>, T>;
+/// What the operator remembers of the writes of one pipeline.
+#[derive(Default)]
+pub struct Applies {
+    /// The API server may store a value in another form than it was sent. The comparison with the last apply keeps such
+    /// a difference from being applied in every reconcile.
+    deployment: Option<Asked>,
+    /// The size for which the pods were ranked last, and when.
+    ranked: Option<(i32, Timestamp)>,
+}
 
 pub struct Writer {
     client: Client,
     events: Events,
     term: Term,
-    /// The API server may store a value in another form than it was sent. The comparison with the last apply keeps such
-    /// a difference from being applied in every reconcile.
-    asked: Mutex<ByPipeline<Asked>>,
-    /// The size for which the pods were ranked last, and when.
-    ranked: Mutex<ByPipeline<(i32, Timestamp)>>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub struct Applied {
     /// Why the Deployment could not be written; `None`: it is as desired.
     pub cause: Option<Cause>,
+    pub annotated: Result<(), kube::Error>,
+}
+
+impl Applies {
+    /// The size written last, while `live` is older than that write because the watch lags.
+    pub fn unseen_size(&mut self, live: Option<&Deployment>) -> Option<i32> {
+        let last = self.deployment.as_mut()?;
+        let brought =
+            live.is_some_and(|live| live.metadata.uid != last.uid || live.metadata.generation >= last.generation);
+        last.unseen = last.unseen.filter(|_| !brought);
+        last.unseen
+    }
+
+    fn is_as_before(&self, digest: blake3::Hash, live: &Deployment) -> bool {
+        self.deployment.as_ref().is_some_and(|before| {
+            // At or below: the watch may lag.
+            before.digest == digest && live.metadata.generation <= before.generation
+        })
+    }
 }
 
 impl Writer {
     /// `reporter` is the source of the events. Writes outside `term` are refused.
     pub fn new(client: Client, reporter: Reporter, term: Term) -> Self {
         let events = Events::new(client.clone(), reporter);
-        Self { client, events, term, asked: Mutex::default(), ranked: Mutex::default() }
+        Self { client, events, term }
+    }
+
+    /// Annotates the pods, and then applies the Deployment: Kubernetes chooses the pods to delete as soon as the size
+    /// falls. While annotating fails by an error that may pass, the size does not fall.
+    pub async fn apply(
+        &self,
+        pipeline: &ImagePipeline,
+        mut desired: Deployment,
+        observed: &Observation,
+        memory: &mut Applies,
+    ) -> Applied {
+        let mut size = desired.spec.as_mut().and_then(|spec| spec.replicas.as_mut());
+        let wanted = size.as_deref().copied().unwrap_or(0);
+        let annotated = self.annotate_pods(pipeline, observed, wanted, memory).await;
+        if let (Some(size), Err(error)) = (&mut size, &annotated)
+            && wanted > 0
+            && may_pass(error)
+        {
+            **size = wanted.max(observed.size().unwrap_or(0));
+        }
+        let cause = self.write_deployment(pipeline, &desired, observed.deployment.as_deref(), memory).await.err();
+        Applied { cause, annotated }
     }
 
     /// Applies the Deployment unless the live Deployment already has all desired fields.
-    pub async fn apply(&self, pipeline: &ImagePipeline, desired: &Deployment, live: Option<&Deployment>) -> Applied {
-        let cause = self.write_deployment(pipeline, desired, live).await.err();
-        Applied { cause }
-    }
-
     async fn write_deployment(
         &self,
         pipeline: &ImagePipeline,
         desired: &Deployment,
         live: Option<&Deployment>,
+        memory: &mut Applies,
     ) -> Result<(), Cause> {
         let name = desired.name_any();
         let taken = || {
@@ -95,7 +134,7 @@ impl Writer {
         };
         let asked = serde_json::to_vec(desired).map_err(|error| refused(error.to_string()))?;
         let digest = blake3::hash(&asked);
-        if live.is_some_and(|live| self.is_as_before(pipeline, digest, live) || is_as_asked(desired, live)) {
+        if live.is_some_and(|live| memory.is_as_before(digest, live) || is_as_asked(desired, live)) {
             return Ok(());
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
@@ -118,33 +157,13 @@ impl Writer {
             written => written,
         };
         let written = written.map_err(|error| refused(api_message(error)))?;
-        self.asked.lock().insert(
-            ObjectRef::from_obj(pipeline),
-            Asked {
-                digest,
-                uid: written.metadata.uid,
-                generation: written.metadata.generation,
-                unseen: desired.spec.as_ref().and_then(|spec| spec.replicas),
-            },
-        );
+        memory.deployment = Some(Asked {
+            digest,
+            uid: written.metadata.uid,
+            generation: written.metadata.generation,
+            unseen: desired.spec.as_ref().and_then(|spec| spec.replicas),
+        });
         Ok(())
-    }
-
-    /// The size written last, while `live` is older than that write because the watch lags.
-    pub fn unseen_size(&self, pipeline: &ImagePipeline, live: Option<&Deployment>) -> Option<i32> {
-        let mut asked = self.asked.lock();
-        let last = asked.get_mut(&ObjectRef::from_obj(pipeline))?;
-        let brought =
-            live.is_some_and(|live| live.metadata.uid != last.uid || live.metadata.generation >= last.generation);
-        last.unseen = last.unseen.filter(|_| !brought);
-        last.unseen
-    }
-
-    fn is_as_before(&self, pipeline: &ImagePipeline, digest: blake3::Hash, live: &Deployment) -> bool {
-        self.asked.lock().get(&ObjectRef::from_obj(pipeline)).is_some_and(|before| {
-            // At or below: the watch may lag.
-            before.digest == digest && live.metadata.generation <= before.generation
-        })
     }
 
     /// Annotates pods. The current versions of their Secrets make the kubelet refresh the mounted files immediately
@@ -153,17 +172,16 @@ impl Writer {
     ///
     /// # Errors
     /// The first error, after all pods were tried. A pod that is gone meanwhile is no error.
-    pub async fn annotate_pods(
+    async fn annotate_pods(
         &self,
         pipeline: &ImagePipeline,
         observed: &Observation,
         size: i32,
-        now: Timestamp,
+        memory: &mut Applies,
     ) -> Result<(), kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        let key = ObjectRef::from_obj(pipeline);
         let ranks = shrinks(observed, size);
-        let is_ranked = self.ranked.lock().get(&key).is_some_and(|last| holds(*last, size, now));
+        let is_ranked = memory.ranked.is_some_and(|last| holds(last, size, observed.at));
         let lacking = observed.pods.iter().filter(|pod| !pod.ending).filter_map(|pod| {
             let annotations = annotations(pod, observed, ranks && !is_ranked);
             (!annotations.is_empty()).then(|| self.send(annotate(&api, &pod.name, annotations)))
@@ -171,10 +189,10 @@ impl Writer {
         let lacking: Vec<_> = lacking.collect();
         let done: Vec<_> = stream::iter(lacking).buffer_unordered(PATCHES_AT_ONCE).collect().await;
         let done: Result<(), kube::Error> = done.into_iter().collect();
-        match (ranks, &done) {
-            (true, Ok(())) if !is_ranked => drop(self.ranked.lock().insert(key, (size, now))),
-            (true, Ok(())) => {}
-            (false, _) | (true, Err(_)) => drop(self.ranked.lock().remove(&key)),
+        if !ranks || done.is_err() {
+            memory.ranked = None;
+        } else if !is_ranked {
+            memory.ranked = Some((size, observed.at));
         }
         done
     }
@@ -221,8 +239,6 @@ impl Writer {
 
     /// Drops the state of all pipelines for which `lives` is false.
     pub fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
-        self.asked.lock().retain(|pipeline, _| lives(pipeline));
-        self.ranked.lock().retain(|pipeline, _| lives(pipeline));
         self.events.retain(lives);
     }
 }
@@ -262,7 +278,7 @@ fn annotations(pod: &ObservedPod, observed: &Observation, ranks: bool) -> BTreeM
 }
 
 /// Whether the same write may succeed later: any error but a refusal by a rule (status 4xx without 409 and 429).
-pub fn may_pass(error: &kube::Error) -> bool {
+fn may_pass(error: &kube::Error) -> bool {
     let by_rule = |code| (400..500).contains(&code) && ![409, 429].contains(&code);
     !matches!(error, kube::Error::Api(status) if by_rule(status.code))
 }

@@ -54,7 +54,7 @@ impl Console {
     }
 
     /// Stores the result of a reconcile.
-    pub fn note(&self, pipeline: &ImagePipeline, observed: &Observation, status: &ImagePipelineStatus, now: Timestamp) {
+    pub fn note(&self, pipeline: &ImagePipeline, observed: &Observation, status: &ImagePipelineStatus) {
         let pods = observed.pods.iter();
         let look = Look {
             backlog: status.backlog,
@@ -64,7 +64,7 @@ impl Console {
             pods: pods.map(|pod| (pod.name.clone(), pod.report.as_ref().map(|report| report.processed))).collect(),
         };
         self.change(key_of(&pipeline.metadata), |entry| {
-            entry.history.add(&look, now);
+            entry.history.add(&look, observed.at);
             entry.flow = Some(Flow::of(pipeline));
             if entry.status != *status {
                 entry.status = status.clone();

@@ -4,8 +4,13 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::observation::{Observation, ObservedPod};
+use super::observation::{Cause, ObservedPod};
+use crate::api::ImagePipeline;
+use crate::api::conditions::ConditionType;
+use crate::api::source::RabbitmqSource;
 use crate::pod_status::ConsumerState;
+use crate::queue::QueueDepth;
+use crate::reason::Reason;
 
 /// For how long, and how many, polls must agree. RabbitMQ still counts the consumer of a lost pod until two heartbeats
 /// are missed, and counts the consumer of a new pod before the operator sees that pod.
@@ -61,12 +66,43 @@ impl ForeignConsumers {
     }
 }
 
+/// Adds a poll of a pipeline to its memory, and returns the number of foreign consumers to report. Another source starts
+/// from 0; a restarted operator starts from what the status reports.
+pub fn observe(
+    memory: &mut Option<(RabbitmqSource, ForeignConsumers)>,
+    pipeline: &ImagePipeline,
+    depth: &Result<QueueDepth, Cause>,
+    pods: &[ObservedPod],
+    now: Timestamp,
+) -> u32 {
+    let (source, others) = (&pipeline.spec.source.rabbitmq, others(depth, pods));
+    let before = match memory.take() {
+        Some((of, before)) if of == *source => before,
+        Some(_) => ForeignConsumers::default(),
+        None if reports_foreign(pipeline) => ForeignConsumers::reported(others.unwrap_or(1).max(1)),
+        None => ForeignConsumers::default(),
+    };
+    let foreign = before.with(others, now);
+    memory.insert((source.clone(), foreign)).1.count()
+}
+
+/// Whether the status reports foreign consumers for the current spec.
+fn reports_foreign(pipeline: &ImagePipeline) -> bool {
+    pipeline.status.as_ref().is_some_and(|status| {
+        status.observed_generation == pipeline.metadata.generation
+            && status.conditions.iter().any(|condition| {
+                condition.type_ == ConditionType::QueueFound.as_str()
+                    && condition.reason == Reason::ForeignConsumers.as_str()
+            })
+    })
+}
+
 /// The number of consumers on the queue beyond the pods that may consume; `None`: unknown. Before RabbitMQ 4.3 a quorum
 /// queue may return the number of messages that its consumers hold instead of the number of consumers. A higher number
 /// therefore counts only if it can't be such a number of messages: the pods hold none, or clearly more.
-pub fn others(observed: &Observation) -> Option<u32> {
-    let consumers = observed.depth.as_ref().ok()?.consumers;
-    let ours = || observed.pods.iter().filter(|pod| may_consume(pod));
+fn others(depth: &Result<QueueDepth, Cause>, pods: &[ObservedPod]) -> Option<u32> {
+    let consumers = depth.as_ref().ok()?.consumers;
+    let ours = || pods.iter().filter(|pod| may_consume(pod));
     let pods = u32::try_from(ours().count()).unwrap_or(u32::MAX);
     let others = consumers.saturating_sub(pods);
     // A pod without a report may hold any number of messages.
@@ -85,24 +121,13 @@ fn may_consume(pod: &ObservedPod) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::observation::Cause;
     use super::*;
     use crate::pod_status::{PodStatus, healthy};
-    use crate::queue::QueueDepth;
-    use crate::reason::Reason;
 
-    fn observed(consumers: u32, pods: Vec<ObservedPod>) -> Observation {
-        Observation {
-            deployment: None,
-            spec: String::new(),
-            written: None,
-            depth: Ok(QueueDepth { ready: 0, consumers }),
-            parked: None,
-            foreign: 0,
-            credentials: None,
-            secrets: String::new(),
-            pods,
-        }
+    type Poll = (Result<QueueDepth, Cause>, Vec<ObservedPod>);
+
+    fn poll(consumers: u32, pods: Vec<ObservedPod>) -> Poll {
+        (Ok(QueueDepth { ready: 0, consumers }), pods)
     }
 
     fn pod(state: ConsumerState, consuming: bool) -> ObservedPod {
@@ -135,28 +160,28 @@ mod tests {
             ObservedPod { ready: true, report, ..ObservedPod::default() }
         };
         let cases = [
-            ("no consumer", observed(0, vec![]), Some(0)),
-            ("a foreign consumer at size 0", observed(1, vec![]), Some(1)),
-            ("the pods", observed(2, vec![consuming(), consuming()]), Some(0)),
-            ("one more", observed(3, vec![consuming(), consuming()]), Some(1)),
-            ("a terminating pod", observed(2, vec![consuming(), ending()]), Some(0)),
-            ("a starting pod", observed(2, vec![consuming(), starting()]), Some(0)),
-            ("a pod that does not answer", observed(2, vec![consuming(), silent()]), Some(0)),
-            ("a pod that was not polled yet", observed(2, vec![consuming(), ObservedPod::default()]), Some(0)),
-            ("a pod that waits for S3", observed(1, vec![waiting()]), Some(1)),
-            ("a pod that can't start", observed(2, vec![consuming(), stuck()]), Some(1)),
-            ("a pod that could not start and terminates", observed(2, vec![consuming(), stuck_and_ending()]), Some(0)),
-            ("fewer than the pods", observed(0, vec![consuming(), consuming()]), Some(0)),
-            ("more, or messages that the pods hold", observed(10, vec![holding(10)]), None),
-            ("more, or messages that the pods held", observed(10, vec![holding(7), consuming()]), None),
-            ("more, or messages of a silent pod", observed(3, vec![consuming(), silent()]), None),
-            ("more, and fewer than the messages", observed(2, vec![holding(10)]), Some(1)),
+            ("no consumer", poll(0, vec![]), Some(0)),
+            ("a foreign consumer at size 0", poll(1, vec![]), Some(1)),
+            ("the pods", poll(2, vec![consuming(), consuming()]), Some(0)),
+            ("one more", poll(3, vec![consuming(), consuming()]), Some(1)),
+            ("a terminating pod", poll(2, vec![consuming(), ending()]), Some(0)),
+            ("a starting pod", poll(2, vec![consuming(), starting()]), Some(0)),
+            ("a pod that does not answer", poll(2, vec![consuming(), silent()]), Some(0)),
+            ("a pod that was not polled yet", poll(2, vec![consuming(), ObservedPod::default()]), Some(0)),
+            ("a pod that waits for S3", poll(1, vec![waiting()]), Some(1)),
+            ("a pod that can't start", poll(2, vec![consuming(), stuck()]), Some(1)),
+            ("a pod that could not start and terminates", poll(2, vec![consuming(), stuck_and_ending()]), Some(0)),
+            ("fewer than the pods", poll(0, vec![consuming(), consuming()]), Some(0)),
+            ("more, or messages that the pods hold", poll(10, vec![holding(10)]), None),
+            ("more, or messages that the pods held", poll(10, vec![holding(7), consuming()]), None),
+            ("more, or messages of a silent pod", poll(3, vec![consuming(), silent()]), None),
+            ("more, and fewer than the messages", poll(2, vec![holding(10)]), Some(1)),
         ];
-        for (name, observed, expected) in cases {
-            assert_eq!(others(&observed), expected, "{name}");
+        for (name, (depth, pods), expected) in cases {
+            assert_eq!(others(&depth, &pods), expected, "{name}");
         }
-        let unread = Observation { depth: Err(Cause::new(Reason::BrokerUnreachable, "why")), ..observed(1, vec![]) };
-        assert_eq!(others(&unread), None);
+        let unread = Err(Cause::new(Reason::BrokerUnreachable, "why"));
+        assert_eq!(others(&unread, &[]), None);
     }
 
     #[test]

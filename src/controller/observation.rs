@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::pod_status::{Health, PodStatus};
@@ -12,6 +13,8 @@ use crate::reason::Reason;
 /// What one reconcile observed of a pipeline.
 #[derive(Clone, Debug)]
 pub struct Observation {
+    /// When the queue depth and the pods had been read: the time of everything that follows in this reconcile.
+    pub at: Timestamp,
     /// The Deployment with the pipeline's Deployment name, whatever its owner.
     pub deployment: Option<Arc<Deployment>>,
     /// The digest of the current pod template, which its pods carry as an annotation.

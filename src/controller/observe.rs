@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -13,7 +14,10 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 
 use super::brokers::Brokers;
+use super::build::Template;
+use super::foreign_consumers;
 use super::initial_lists::Lists;
+use super::memory::PipelineMemory;
 use super::observation::{Cause, Observation, ObservedPod};
 use super::timeout::with_timeout;
 use crate::api::ImagePipeline;
@@ -55,7 +59,12 @@ pub struct Sources {
 
 impl Sources {
     /// Observes one pipeline. The queue depth and all pods are read at the same time.
-    pub async fn observe(&self, pipeline: &ImagePipeline) -> Observation {
+    pub async fn observe(
+        &self,
+        pipeline: &ImagePipeline,
+        template: &Template,
+        memory: &mut PipelineMemory,
+    ) -> Observation {
         let namespace = pipeline.namespace().unwrap_or_default();
         let name = pipeline.name_any();
         let deployment = self.deployments.get(&ObjectRef::new(&names::deployment(&name)).within(&namespace));
@@ -67,13 +76,15 @@ impl Sources {
         let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());
         let parked = self.parked(pipeline, &pods).await;
         let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
+        let at = Timestamp::now();
         Observation {
+            at,
+            spec: template.digest().to_owned(),
+            written: memory.applies.unseen_size(deployment.as_deref()),
+            foreign: foreign_consumers::observe(&mut memory.foreign, pipeline, &depth, &pods, at),
             deployment,
-            spec: String::new(),
-            written: None,
             depth,
             parked,
-            foreign: 0,
             credentials: self.credentials(pipeline, &namespace),
             secrets: secrets.iter().map(|(_, secret)| revision(secret)).collect::<Vec<_>>().join("."),
             pods,

@@ -44,8 +44,8 @@ pub fn status(
     observed: &Observation,
     decision: &Decision,
     applied: &Applied,
-    now: Timestamp,
 ) -> ImagePipelineStatus {
+    let now = observed.at;
     let live = observed.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     let generation = pipeline.metadata.generation;
     let starting = is_starting(&previous.conditions, now);

@@ -19,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 use super::apply::Writer;
 use super::brokers::{Brokers, Connections};
 use super::build::ConsumerImage;
-use super::context::Context;
 use super::initial_lists::Lists;
 use super::instruments::Instruments;
 use super::leader::Term;
+use super::memory::Memories;
 use super::observe::Sources;
+use super::reconcile::{Context, error_policy, reconcile};
 use super::watch_backoff::{NoBackoff, WatchBackoff};
-use super::{Error, Guarded, Settings, error_policy, reconcile};
+use super::{Error, Guarded, Settings};
 use crate::api::names;
 
 /// The parts of the operator that all scopes share.
@@ -141,7 +142,7 @@ impl Shared {
             image: self.image.clone(),
             instruments: self.instruments.clone(),
             pipelines: pipelines.clone(),
-            remembered: parking_lot::Mutex::default(),
+            memories: Memories::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
 fn observed() -> Observation {
     let deployment = serde_json::from_value(json!({ "spec": { "replicas": 5, "selector": {}, "template": {} } }));
     Observation {
+        at: Timestamp::UNIX_EPOCH,
         deployment: Some(Arc::new(deployment.unwrap())),
         spec: String::new(),
         written: None,
@@ -81,9 +82,9 @@ async fn sends(term: Term) -> Vec<(&'static str, bool)> {
     let transition = Transition { warning: false, reason: Reason::ScaledUp, note: "0 → 1".to_owned() };
     let mut reached = vec![];
     let mut count = |kind| reached.push((kind, sent.swap(0, std::sync::atomic::Ordering::Relaxed) > 0));
-    drop(writer.apply(&pipeline, &deployment, None).await);
+    drop(writer.write_deployment(&pipeline, &deployment, None, &mut Applies::default()).await);
     count("Deployment");
-    drop(writer.annotate_pods(&pipeline, &observed, 3, Timestamp::UNIX_EPOCH).await);
+    drop(writer.annotate_pods(&pipeline, &observed, 3, &mut Applies::default()).await);
     count("pod");
     drop(writer.write_status(&pipeline.metadata, &ImagePipelineStatus::default()).await);
     count("status");

@@ -36,6 +36,7 @@ fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load 
 
 fn observed(pods: Vec<ObservedPod>) -> Observation {
     Observation {
+        at: jiff::Timestamp::UNIX_EPOCH,
         deployment: None,
         spec: String::new(),
         written: None,

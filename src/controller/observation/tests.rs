@@ -26,6 +26,7 @@ fn observed(pods: Vec<ObservedPod>) -> Observation {
         "spec": { "replicas": 3, "selector": {}, "template": {} },
     }));
     Observation {
+        at: jiff::Timestamp::UNIX_EPOCH,
         deployment: Some(Arc::new(deployment.unwrap())),
         spec: "present".to_owned(),
         written: None,

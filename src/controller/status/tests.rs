@@ -24,6 +24,7 @@ destination: {s3: {bucket: bucket-greench}}";
 fn observed(pods: Vec<ObservedPod>) -> Observation {
     let depth = Ok(QueueDepth { ready: 0, consumers: 1 });
     Observation {
+        at: at(0),
         deployment: None,
         spec: "present".to_owned(),
         written: None,
@@ -38,6 +39,10 @@ fn observed(pods: Vec<ObservedPod>) -> Observation {
 
 fn unread(reason: Reason) -> Observation {
     Observation { depth: Err(Cause::new(reason, "why")), ..observed(vec![]) }
+}
+
+fn applied(cause: Option<Cause>) -> Applied {
+    Applied { cause, annotated: Ok(()) }
 }
 
 fn decision(replicas: i32) -> Decision {
@@ -63,7 +68,7 @@ fn pod(change: impl FnOnce(&mut PodStatus)) -> ObservedPod {
 }
 
 fn of(observed: &Observation, decision: &Decision) -> ImagePipelineStatus {
-    status(&ImagePipelineStatus::default(), &pipeline(), observed, decision, &Applied { cause: None }, at(0))
+    status(&ImagePipelineStatus::default(), &pipeline(), observed, decision, &applied(None))
 }
 
 fn shown(status: &ImagePipelineStatus, kind: &str) -> String {
@@ -215,14 +220,7 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
 #[test]
 fn what_the_api_server_refuses_is_said() {
     let cause = Some(Cause::new(Reason::NameTaken, "why"));
-    let status = status(
-        &ImagePipelineStatus::default(),
-        &pipeline(),
-        &observed(vec![]),
-        &decision(1),
-        &Applied { cause },
-        at(0),
-    );
+    let status = status(&ImagePipelineStatus::default(), &pipeline(), &observed(vec![]), &decision(1), &applied(cause));
     assert_eq!(shown(&status, "Ready"), "False/NameTaken");
 }
 
@@ -230,7 +228,8 @@ fn what_the_api_server_refuses_is_said() {
 fn a_condition_keeps_its_time_while_its_status_is_the_same() {
     let first = of(&observed(vec![]), &decision(0));
     let later = |observed: &Observation| {
-        let status = status(&first, &pipeline(), observed, &decision(0), &Applied { cause: None }, at(60));
+        let later = Observation { at: at(60), ..observed.clone() };
+        let status = status(&first, &pipeline(), &later, &decision(0), &applied(None));
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         ready.last_transition_time.0
     };
@@ -241,8 +240,8 @@ fn a_condition_keeps_its_time_while_its_status_is_the_same() {
 #[test]
 fn consumers_may_take_a_minute_to_start_and_not_stop_without_a_word() {
     let next = |previous: &ImagePipelineStatus, pods, replicas, seconds| {
-        let (decision, applied) = (decision(replicas), Applied { cause: None });
-        status(previous, &pipeline(), &observed(pods), &decision, &applied, at(seconds))
+        let observed = Observation { at: at(seconds), ..observed(pods) };
+        status(previous, &pipeline(), &observed, &decision(replicas), &applied(None))
     };
     let none = next(&ImagePipelineStatus::default(), vec![], 0, 0);
     let starting = next(&none, vec![], 1, 10);

@@ -1,0 +1,66 @@
+//! What the operator remembers of each pipeline between two reconciles. A restart of the operator may lose it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
+use tokio::sync::OwnedMutexGuard;
+
+use super::apply::Applies;
+use super::foreign_consumers::ForeignConsumers;
+use super::renewals::Renewals;
+use super::{Guarded, decide};
+use crate::api::source::RabbitmqSource;
+use crate::api::{ImagePipeline, ImagePipelineStatus};
+
+/// The memory of one pipeline.
+#[derive(Default)]
+pub struct PipelineMemory {
+    /// The resource that this memory belongs to: a deleted pipeline may have had the same name.
+    pub uid: Option<String>,
+    pub sizing: decide::Memory,
+    /// With the source that was observed.
+    pub foreign: Option<(RabbitmqSource, ForeignConsumers)>,
+    pub applies: Applies,
+    /// The status written last, and when; the watch may not have delivered it yet.
+    pub written_status: Option<(ImagePipelineStatus, Timestamp)>,
+    /// The parse error that the status reports.
+    pub invalid: Option<String>,
+    pub renewals: Renewals,
+}
+
+impl PipelineMemory {
+    /// The status of the previous reconcile.
+    pub fn status(&self, pipeline: &ImagePipeline) -> ImagePipelineStatus {
+        let written = self.written_status.as_ref().map(|(status, _)| status);
+        written.or(pipeline.status.as_ref()).cloned().unwrap_or_default()
+    }
+}
+
+/// The memories of all pipelines of a scope.
+#[derive(Default)]
+pub struct Memories(Mutex<HashMap<ObjectRef<ImagePipeline>, Arc<tokio::sync::Mutex<PipelineMemory>>>>);
+
+impl Memories {
+    /// The memory of a pipeline, for the length of one reconcile. Nobody waits here: kube runs one reconcile of an
+    /// object at a time.
+    pub async fn of(&self, guarded: &Guarded) -> OwnedMutexGuard<PipelineMemory> {
+        let memory = Arc::clone(self.0.lock().entry(key_of(guarded)).or_default());
+        memory.lock_owned().await
+    }
+
+    /// Drops the memory of all pipelines for which `lives` is false, and returns their keys.
+    pub fn forget(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) -> Vec<ObjectRef<ImagePipeline>> {
+        let mut memories = self.0.lock();
+        let gone: Vec<_> = memories.keys().filter(|key| !lives(key)).cloned().collect();
+        gone.iter().for_each(|key| drop(memories.remove(key)));
+        gone
+    }
+}
+
+pub fn key_of(guarded: &Guarded) -> ObjectRef<ImagePipeline> {
+    ObjectRef::new(&guarded.name_any()).within(&guarded.namespace().unwrap_or_default())
+}

@@ -1,0 +1,124 @@
+//! The reconcile of one pipeline: accept → observe → decide → build → apply → status → report.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::{Resource as _, ResourceExt as _};
+
+use super::apply::Writer;
+use super::build::{ConsumerImage, Template, build};
+use super::decide::{self, Asked, Decision, Load, decide};
+use super::instruments::Instruments;
+use super::memory::{Memories, PipelineMemory, key_of};
+use super::metrics::PipelineLabels;
+use super::observation::Observation;
+use super::observe::Sources;
+use super::status::status;
+use super::{Error, Guarded};
+use crate::api::ImagePipeline;
+
+/// What the reconciles of a scope share.
+pub struct Context {
+    pub sources: Sources,
+    pub writer: Writer,
+    pub image: ConsumerImage,
+    pub instruments: Instruments,
+    /// All ImagePipelines of the scope.
+    pub pipelines: Store<Guarded>,
+    pub memories: Memories,
+}
+
+/// # Errors
+/// A write that no condition could report failed. The next reconcile tries again.
+pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    let mut memory = context.memories.of(&guarded).await;
+    let Some(pipeline) = context.accept(&guarded, &mut memory).await? else { return Ok(Action::await_change()) };
+    let started = Instant::now();
+    let template = Template::new(pipeline, &context.image);
+    let observation = context.sources.observe(pipeline, &template, &mut memory).await;
+    let decision = context.decide(pipeline, &observation, &mut memory.sizing);
+    let desired = build(pipeline, decision.replicas, template);
+    let applied = context.writer.apply(pipeline, desired, &observation, &mut memory.applies).await;
+    let status = status(&memory.status(pipeline), pipeline, &observation, &decision, &applied);
+    context.report(pipeline, &observation, &decision, status, &mut memory).await?;
+    applied.annotated.map_err(Error::Write)?;
+    context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
+    Ok(Action::requeue(decision.check_again_in))
+}
+
+/// Logs an error that no condition could report, and reconciles again after the pipeline's poll interval. No other
+/// code logs such an error.
+pub fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Action {
+    let again = match &guarded.0 {
+        Ok(pipeline) => pipeline.spec.scaling.poll_interval.into(),
+        Err(_) => Duration::from_secs(30),
+    };
+    let name = shown(&key_of(&guarded));
+    tracing::warn!(pipeline = name, %error, "reconcile failed; trying again");
+    Action::requeue(again.max(Duration::from_secs(2)))
+}
+
+impl Context {
+    /// The pipeline to reconcile; `None`: nothing to do until the resource changes, because it can't be parsed or is
+    /// being deleted.
+    async fn accept<'a>(
+        &self,
+        guarded: &'a Guarded,
+        memory: &mut PipelineMemory,
+    ) -> Result<Option<&'a ImagePipeline>, Error> {
+        let uid = &guarded.meta().uid;
+        if memory.uid != *uid {
+            *memory = PipelineMemory { uid: uid.clone(), ..PipelineMemory::default() };
+            self.instruments.console.forget(&guarded.namespace().unwrap_or_default(), &guarded.name_any());
+        }
+        let pipeline = match &guarded.0 {
+            Ok(pipeline) => pipeline,
+            Err(invalid) => {
+                self.report_invalid(guarded, &invalid.error, memory).await?;
+                return Ok(None);
+            }
+        };
+        memory.invalid = None;
+        if pipeline.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        self.sources.lists.complete().await;
+        Ok(Some(pipeline))
+    }
+
+    /// Decides the size, and counts the decision in the metrics.
+    fn decide(&self, pipeline: &ImagePipeline, observation: &Observation, memory: &mut decide::Memory) -> Decision {
+        let (decision, next) = decide(&Asked::from(&pipeline.spec), &Load::of(observation), memory, observation.at);
+        *memory = next;
+        let unknown = observation.depth.as_ref().err().map(|cause| cause.reason);
+        let labels = labels_of(&ObjectRef::from_obj(pipeline));
+        self.instruments.metrics.decided(&labels, &decision, unknown);
+        self.instruments.metrics.parked(&labels, observation.parked);
+        decision
+    }
+
+    /// Drops the state of deleted pipelines.
+    pub fn forget_deleted(&self) {
+        let lives = |key: &ObjectRef<ImagePipeline>| {
+            let namespace = key.namespace.clone().unwrap_or_default();
+            self.pipelines.get(&ObjectRef::new(&key.name).within(&namespace)).is_some()
+        };
+        self.sources.brokers.retain(lives);
+        self.writer.retain(lives);
+        for key in self.memories.forget(lives) {
+            self.instruments.console.forget(key.namespace.as_deref().unwrap_or_default(), &key.name);
+            self.instruments.metrics.forget(&labels_of(&key));
+        }
+    }
+}
+
+/// `namespace/name`, for logs.
+pub fn shown<K: reflector::Lookup>(key: &ObjectRef<K>) -> String {
+    format!("{}/{}", key.namespace.as_deref().unwrap_or_default(), key.name)
+}
+
+pub fn labels_of(key: &ObjectRef<ImagePipeline>) -> PipelineLabels {
+    PipelineLabels { namespace: key.namespace.clone().unwrap_or_default(), pipeline: key.name.clone() }
+}

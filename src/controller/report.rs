@@ -1,0 +1,107 @@
+//! Reports a reconcile: metrics, console, status and events. The status is written only if it is due.
+
+use jiff::Timestamp;
+use kube::Resource as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::decide::Decision;
+use super::memory::{PipelineMemory, key_of};
+use super::observation::Observation;
+use super::reconcile::{Context, labels_of, shown};
+use super::{Error, Guarded, status};
+use crate::api::{ImagePipeline, ImagePipelineStatus};
+
+impl Context {
+    /// # Errors
+    /// The API server did not accept the status or an event.
+    pub async fn report(
+        &self,
+        pipeline: &ImagePipeline,
+        observation: &Observation,
+        decision: &Decision,
+        status: ImagePipelineStatus,
+        memory: &mut PipelineMemory,
+    ) -> Result<(), Error> {
+        let labels = labels_of(&ObjectRef::from_obj(pipeline));
+        self.instruments.metrics.renewed(&labels, memory.renewals.count(&observation.pods));
+        self.instruments.metrics.set_conditions(&labels, &status.conditions);
+        self.instruments.console.note(pipeline, observation, &status);
+        self.report_status(pipeline, decision, status, observation.at, memory).await?;
+        self.report_renewals(pipeline, observation.at, memory).await
+    }
+
+    /// Writes the status if it is due, and publishes its changes as events.
+    async fn report_status(
+        &self,
+        pipeline: &ImagePipeline,
+        decision: &Decision,
+        status: ImagePipelineStatus,
+        now: Timestamp,
+        memory: &mut PipelineMemory,
+    ) -> Result<(), Error> {
+        let previous = memory.status(pipeline);
+        let written_at = memory.written_status.as_ref().map_or(Timestamp::UNIX_EPOCH, |(_, when)| *when);
+        if !status::is_due(&previous, &status, now.duration_since(written_at)) {
+            return Ok(());
+        }
+        // Until the response arrives, the resource's status is unknown: a write may be applied and still fail here.
+        memory.written_status = None;
+        self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
+        let transitions = status::transitions(&previous, &status, decision);
+        memory.written_status = Some((status, now));
+        self.publish(pipeline, &transitions, now).await
+    }
+
+    /// Publishes how many messages the consumers renewed, if that is due. If the API server refuses the event, the next
+    /// reconcile publishes it again.
+    async fn report_renewals(
+        &self,
+        pipeline: &ImagePipeline,
+        now: Timestamp,
+        memory: &mut PipelineMemory,
+    ) -> Result<(), Error> {
+        let queue = &pipeline.spec.source.rabbitmq.queue;
+        let Some(event) = memory.renewals.event(queue, now) else { return Ok(()) };
+        self.publish(pipeline, &[event], now).await?;
+        memory.renewals.reported(now);
+        Ok(())
+    }
+
+    /// Writes changes to the log and publishes them as events.
+    async fn publish(
+        &self,
+        pipeline: &ImagePipeline,
+        transitions: &[status::Transition],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let pipeline_name = shown(&ObjectRef::from_obj(pipeline));
+        for status::Transition { warning, reason, note } in transitions {
+            if *warning {
+                tracing::warn!(pipeline = pipeline_name, %reason, "{note}");
+            } else {
+                tracing::info!(pipeline = pipeline_name, %reason, "{note}");
+            }
+        }
+        self.writer.publish(pipeline, transitions, now).await.map_err(Error::Write)
+    }
+
+    /// Reports in the status that the resource can't be parsed, once per error.
+    pub async fn report_invalid(
+        &self,
+        guarded: &Guarded,
+        detail: &str,
+        memory: &mut PipelineMemory,
+    ) -> Result<(), Error> {
+        let (meta, key) = (guarded.meta(), key_of(guarded));
+        if memory.invalid.as_deref() == Some(detail) || meta.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        tracing::warn!(pipeline = shown(&key), detail, "ImagePipeline can't be read; its Deployment stays unchanged");
+        let status = status::invalid(meta.generation, detail, Timestamp::now());
+        self.instruments.metrics.set_conditions(&labels_of(&key), &status.conditions);
+        self.instruments.console.note_invalid(meta, &status);
+        self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
+        (memory.invalid, memory.written_status) = (Some(detail.to_owned()), None);
+        Ok(())
+    }
+}
