@@ -1,5 +1,6 @@
 //! Tests of the test tools: a test whose fault does not happen would pass for the wrong reason.
 
+use futures::StreamExt as _;
 use tokio::net::TcpStream;
 
 use crate::accounted::Accounted;
@@ -88,4 +89,18 @@ async fn the_publisher_outlives_its_connections() {
     let confirmed: Vec<bool> = accounted.ledger.attempts().iter().map(|attempt| attempt.confirmed).collect();
     assert!(confirmed[0]);
     assert_eq!(confirmed[2..], [true, false, true, false]);
+}
+
+/// A quorum queue of RabbitMQ stops at 2,000 unacknowledged messages of a consumer that sets no prefetch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_accountant_reads_a_long_queue_to_its_end() {
+    const MESSAGES: u32 = 2_100;
+    let broker = Broker::shared(Version::Four).await;
+    let client = Client::connect(&broker.address()).await.expect("a connection");
+    client.declare("long", Version::Four.queue_type()).await;
+    futures::stream::iter(0..MESSAGES).for_each_concurrent(100, |_| client.publish("long", b"body")).await;
+    client.holds("long", MESSAGES).await;
+    assert_eq!(messages(&Broker::uri(broker.listener()), "long").await.len(), MESSAGES as usize);
+    client.holds("long", MESSAGES).await;
+    client.delete("long").await;
 }

@@ -8,7 +8,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use futures::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::time::timeout;
 
@@ -127,6 +127,8 @@ pub async fn messages(uri: &str, queue: &str) -> Vec<Queued> {
     let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let mut found = Vec::new();
     if let Ok(declared) = channel.queue_declare(queue.into(), look, FieldTable::default()).await {
+        // A quorum queue delivers 2,000 messages to a consumer that sets no prefetch, and then waits.
+        channel.basic_qos(u16::MAX, BasicQosOptions::default()).await.expect("a prefetch");
         let options = BasicConsumeOptions::default();
         let deliveries = channel.basic_consume(queue.into(), "accountant".into(), options, FieldTable::default()).await;
         let mut deliveries = deliveries.expect("a subscription").take(declared.message_count() as usize);
