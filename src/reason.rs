@@ -4,7 +4,7 @@
 use prometheus_client::encoding::EncodeLabelValue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{EnumIter, IntoStaticStr};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 /// A CamelCase reason, as Kubernetes conditions require (API conventions, "Conditions").
 #[derive(
@@ -14,6 +14,7 @@ use strum::{EnumIter, IntoStaticStr};
     Deserialize,
     EncodeLabelValue,
     EnumIter,
+    EnumString,
     Eq,
     Hash,
     IntoStaticStr,

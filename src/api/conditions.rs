@@ -1,6 +1,6 @@
 //! The condition types of an ImagePipeline. `controller/status` decides their values.
 
-use strum::{EnumIter, IntoStaticStr};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 /// Condition types, in the order in which the status lists them.
 #[derive(Clone, Copy, Debug, EnumIter, Eq, Hash, IntoStaticStr, Ord, PartialEq, PartialOrd)]
@@ -24,6 +24,20 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// The type's name, such as `BrokerReachable`.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// The status of a condition (Kubernetes API conventions, "Typical status properties").
+#[derive(Clone, Copy, Debug, EnumString, Eq, IntoStaticStr, PartialEq)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+impl ConditionStatus {
     pub fn as_str(self) -> &'static str {
         self.into()
     }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::apply::Applied;
 use super::decide::Decision;
 use super::observation::{Cause, Observation};
+use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
 use crate::api::conditions::ConditionType;
 use crate::api::names;
 use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
@@ -32,7 +33,7 @@ const STARTS_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 /// A condition without transition time and generation.
 struct Finding {
     kind: ConditionType,
-    status: &'static str,
+    status: ConditionStatus,
     reason: Reason,
     message: String,
 }
@@ -82,7 +83,7 @@ pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, sin
 /// The status of a resource that does not parse as an ImagePipeline.
 pub fn invalid(generation: Option<i64>, detail: &str, now: Timestamp) -> ImagePipelineStatus {
     let message = format!("this ImagePipeline can't be read: {detail}; correct it against `kubectl explain imgp.spec`");
-    let finding = Finding { kind: ConditionType::Ready, status: "False", reason: Reason::InvalidSpec, message };
+    let finding = Finding { kind: ConditionType::Ready, status: False, reason: Reason::InvalidSpec, message };
     ImagePipelineStatus {
         observed_generation: generation,
         conditions: vec![condition(finding, &[], generation, now)],
@@ -109,18 +110,18 @@ fn findings(
     std::iter::once(ready(&parts, observed, decision)).chain(parts).collect()
 }
 
-fn finding(kind: ConditionType, status: &'static str, reason: Reason, message: impl Into<String>) -> Finding {
+fn finding(kind: ConditionType, status: ConditionStatus, reason: Reason, message: impl Into<String>) -> Finding {
     Finding { kind, status, reason, message: message.into() }
 }
 
 fn broker_reachable(observed: &Observation) -> Finding {
     let kind = ConditionType::BrokerReachable;
     match &observed.depth {
-        Ok(_) => finding(kind, "True", Reason::Connected, "Connected to RabbitMQ."),
+        Ok(_) => finding(kind, True, Reason::Connected, "Connected to RabbitMQ."),
         Err(Cause { reason, .. }) if is_of_queue(*reason) || *reason == Reason::DeclareRefused => {
-            finding(kind, "True", Reason::Connected, "Connected to RabbitMQ.")
+            finding(kind, True, Reason::Connected, "Connected to RabbitMQ.")
         }
-        Err(cause) => finding(kind, "False", cause.reason, &cause.message),
+        Err(cause) => finding(kind, False, cause.reason, &cause.message),
     }
 }
 
@@ -136,12 +137,12 @@ fn queue_found(pipeline: &ImagePipeline, observed: &Observation) -> Finding {
                  `rabbitmqctl list_consumers`; stop them (an old script?), or give them a queue of their own.",
                 observed.foreign
             );
-            finding(kind, "True", Reason::ForeignConsumers, message)
+            finding(kind, True, Reason::ForeignConsumers, message)
         }
-        Ok(_) => finding(kind, "True", Reason::QueueFound, format!("Queue {queue:?} exists.")),
-        Err(cause) if is_of_queue(cause.reason) => finding(kind, "False", cause.reason, &cause.message),
-        Err(cause) if cause.reason == Reason::DeclareRefused => finding(kind, "Unknown", cause.reason, &cause.message),
-        Err(_) => finding(kind, "Unknown", Reason::NotYetKnown, "No connection to RabbitMQ: see BrokerReachable."),
+        Ok(_) => finding(kind, True, Reason::QueueFound, format!("Queue {queue:?} exists.")),
+        Err(cause) if is_of_queue(cause.reason) => finding(kind, False, cause.reason, &cause.message),
+        Err(cause) if cause.reason == Reason::DeclareRefused => finding(kind, Unknown, cause.reason, &cause.message),
+        Err(_) => finding(kind, Unknown, Reason::NotYetKnown, "No connection to RabbitMQ: see BrokerReachable."),
     }
 }
 
@@ -153,7 +154,7 @@ fn is_of_queue(reason: Reason) -> bool {
 fn storage_available(observed: &Observation) -> Finding {
     let kind = ConditionType::StorageAvailable;
     if let Some(cause) = &observed.credentials {
-        return finding(kind, "False", cause.reason, &cause.message);
+        return finding(kind, False, cause.reason, &cause.message);
     }
     health(kind, observed, |report| &report.storage, Reason::StorageAvailable, "Consumers write to the S3 bucket.")
 }
@@ -179,7 +180,7 @@ fn health(
 ) -> Finding {
     let mut reports = observed.speaking().map(of).peekable();
     if reports.peek().is_none() {
-        return finding(kind, "Unknown", Reason::NoConsumers, "No consumer reports its status.");
+        return finding(kind, Unknown, Reason::NoConsumers, "No consumer reports its status.");
     }
     let (mut available, mut failing) = (false, None);
     for report in reports {
@@ -188,8 +189,8 @@ fn health(
     }
     match failing {
         Some(fault) => from_fault(kind, observed, fault),
-        None if available => finding(kind, "True", good, message),
-        None => finding(kind, "Unknown", Reason::NotYetKnown, "Not used since the consumers started."),
+        None if available => finding(kind, True, good, message),
+        None => finding(kind, Unknown, Reason::NotYetKnown, "Not used since the consumers started."),
     }
 }
 
@@ -197,9 +198,9 @@ fn health(
 /// it.
 fn from_fault(kind: ConditionType, observed: &Observation, fault: &Fault) -> Finding {
     if observed.speaks_of_before() {
-        return finding(kind, "Unknown", Reason::ConsumersStarting, STARTING_ANEW);
+        return finding(kind, Unknown, Reason::ConsumersStarting, STARTING_ANEW);
     }
-    finding(kind, "False", fault.reason, &fault.message)
+    finding(kind, False, fault.reason, &fault.message)
 }
 
 fn consumers_available(observed: &Observation, decision: &Decision, applied: &Applied, starting: bool) -> Finding {
@@ -209,7 +210,7 @@ fn consumers_available(observed: &Observation, decision: &Decision, applied: &Ap
         [applied.cause.as_ref(), observed.replica_failure().as_ref(), pods().find_map(|pod| pod.cause.as_ref())]
             .map(Option::<&Cause>::cloned);
     if let Some(Cause { reason, message }) = causes.into_iter().flatten().next() {
-        return finding(kind, "False", reason, message);
+        return finding(kind, False, reason, message);
     }
     if let Some(fault) = observed.speaking().find_map(|report| report.broker.fault()) {
         return from_fault(kind, observed, fault);
@@ -224,16 +225,16 @@ fn consumers_available(observed: &Observation, decision: &Decision, applied: &Ap
         return from_fault(kind, observed, fault);
     }
     match () {
-        () if wanted == 0 => finding(kind, "True", Reason::NoConsumers, "The desired size is 0."),
+        () if wanted == 0 => finding(kind, True, Reason::NoConsumers, "The desired size is 0."),
         () if running == 0 && silent > 0 => {
             let message = format!(
                 "{silent} ready consumers don't answer the operator on port {}; check NetworkPolicies",
                 names::HTTP_PORT
             );
-            finding(kind, "Unknown", Reason::StatusUnreachable, message)
+            finding(kind, Unknown, Reason::StatusUnreachable, message)
         }
         () if running == 0 => {
-            let status = if starting { "Unknown" } else { "False" };
+            let status = if starting { Unknown } else { False };
             finding(
                 kind,
                 status,
@@ -241,7 +242,7 @@ fn consumers_available(observed: &Observation, decision: &Decision, applied: &Ap
                 "No consumer reads the queue yet; if that lasts, see `kubectl logs` of its pods.",
             )
         }
-        () => finding(kind, "True", Reason::ConsumersReady, "Consumers read the queue."),
+        () => finding(kind, True, Reason::ConsumersReady, "Consumers read the queue."),
     }
 }
 
@@ -249,10 +250,10 @@ fn consumers_available(observed: &Observation, decision: &Decision, applied: &Ap
 /// [`STARTS_WITHIN`].
 fn is_starting(previous: &[Condition], now: Timestamp) -> bool {
     let before = previous.iter().find(|condition| condition.type_ == ConditionType::ConsumersAvailable.as_str());
-    before.is_none_or(|before| match reason_named(&before.reason) {
-        Some(Reason::NoConsumers) => true,
-        Some(Reason::ConsumersStarting) => {
-            before.status == "Unknown" && now.duration_since(before.last_transition_time.0) < STARTS_WITHIN
+    before.is_none_or(|before| match before.reason.parse() {
+        Ok(Reason::NoConsumers) => true,
+        Ok(Reason::ConsumersStarting) => {
+            before.status == Unknown.as_str() && now.duration_since(before.last_transition_time.0) < STARTS_WITHIN
         }
         _ => false,
     })
@@ -263,29 +264,29 @@ fn scaling_active(observed: &Observation, decision: &Decision) -> Finding {
     match (decision.reason, &observed.depth, observed.no_use_growing()) {
         (Reason::FixedSize, ..) => {
             let message = "spec.replicas sets a fixed size; remove the field to scale by queue depth.";
-            finding(kind, "False", Reason::FixedSize, message)
+            finding(kind, False, Reason::FixedSize, message)
         }
         (Reason::Paused, ..) => {
             let message = "spec.paused freezes the size; set the field to false to scale by queue depth.";
-            finding(kind, "False", Reason::Paused, message)
+            finding(kind, False, Reason::Paused, message)
         }
         (_, Err(cause), _) => finding(
             kind,
-            "False",
+            False,
             Reason::DepthUnknown,
             format!("The size does not change, because the queue depth is unknown: {}", cause.message),
         ),
         (Reason::DepthUnknown, Ok(_), _) => {
             let message =
                 "The size does not change: RabbitMQ reports 0 messages and 0 consumers, but consumers are connected.";
-            finding(kind, "False", Reason::DepthUnknown, message)
+            finding(kind, False, Reason::DepthUnknown, message)
         }
         (_, Ok(_), Some(Cause { reason, message })) => {
             let message =
                 format!("The size does not grow, because more consumers would not help ({reason}): {message}");
-            finding(kind, "False", Reason::GrowthHeld, message)
+            finding(kind, False, Reason::GrowthHeld, message)
         }
-        (_, Ok(_), None) => finding(kind, "True", Reason::BacklogCounted, "The size follows the queue depth."),
+        (_, Ok(_), None) => finding(kind, True, Reason::BacklogCounted, "The size follows the queue depth."),
     }
 }
 
@@ -296,13 +297,13 @@ fn scaling_limited(decision: &Decision, scaling: &Scaling) -> Finding {
             "The backlog needs more pods than spec.scaling.maxReplicas ({}); raise it to grow further.",
             scaling.max_replicas
         );
-        return finding(kind, "True", Reason::AtMaximum, message);
+        return finding(kind, True, Reason::AtMaximum, message);
     }
     match decision.reason {
         Reason::FixedSize | Reason::Paused => {
-            finding(kind, "False", decision.reason, "The limits apply only to a size that follows the queue depth.")
+            finding(kind, False, decision.reason, "The limits apply only to a size that follows the queue depth.")
         }
-        _ => finding(kind, "False", Reason::WithinLimits, "The desired size is within the limits."),
+        _ => finding(kind, False, Reason::WithinLimits, "The desired size is within the limits."),
     }
 }
 
@@ -311,21 +312,21 @@ fn scaling_limited(decision: &Decision, scaling: &Scaling) -> Finding {
 fn ready(parts: &[Finding], observed: &Observation, decision: &Decision) -> Finding {
     let kind = ConditionType::Ready;
     let counts = |part: &&Finding| {
-        part.status == "False" && !matches!(part.kind, ConditionType::ScalingActive | ConditionType::ScalingLimited)
+        part.status == False && !matches!(part.kind, ConditionType::ScalingActive | ConditionType::ScalingLimited)
     };
     if let Some(wrong) = parts.iter().find(counts) {
-        return finding(kind, "False", wrong.reason, &wrong.message);
+        return finding(kind, False, wrong.reason, &wrong.message);
     }
     let named = |reason| parts.iter().find(move |part| part.reason == reason);
     if let Some(starting) = named(Reason::ConsumersStarting) {
-        return finding(kind, "Unknown", starting.reason, &starting.message);
+        return finding(kind, Unknown, starting.reason, &starting.message);
     }
     if let Some(others) = named(Reason::ForeignConsumers) {
-        return finding(kind, "True", others.reason, &others.message);
+        return finding(kind, True, others.reason, &others.message);
     }
     match (decision.replicas, decision.reason) {
-        (0, Reason::FixedSize) => finding(kind, "True", Reason::Stopped, "spec.replicas is 0: no consumer runs."),
-        (0, Reason::Paused) => finding(kind, "True", Reason::Paused, "spec.paused keeps the size at 0."),
+        (0, Reason::FixedSize) => finding(kind, True, Reason::Stopped, "spec.replicas is 0: no consumer runs."),
+        (0, Reason::Paused) => finding(kind, True, Reason::Paused, "spec.paused keeps the size at 0."),
         (0, Reason::DepthUnknown) => {
             let why = observed
                 .depth
@@ -333,10 +334,10 @@ fn ready(parts: &[Finding], observed: &Observation, decision: &Decision) -> Find
                 .err()
                 .map_or("RabbitMQ reports no consumers, but some run", |cause| &cause.message);
             let message = format!("The size is 0, and the queue depth is unknown: {why}");
-            finding(kind, "Unknown", Reason::DepthUnknown, message)
+            finding(kind, Unknown, Reason::DepthUnknown, message)
         }
-        (0, _) => finding(kind, "True", Reason::Idle, "The queue is empty; consumers start when messages arrive."),
-        _ => finding(kind, "True", Reason::Running, "Consumers store the images of the queue in the bucket."),
+        (0, _) => finding(kind, True, Reason::Idle, "The queue is empty; consumers start when messages arrive."),
+        _ => finding(kind, True, Reason::Running, "Consumers store the images of the queue in the bucket."),
     }
 }
 
@@ -344,10 +345,10 @@ fn ready(parts: &[Finding], observed: &Observation, decision: &Decision) -> Find
 /// conventions, "Typical status properties").
 fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, now: Timestamp) -> Condition {
     let Finding { kind, status, reason, message } = finding;
-    let before = previous.iter().find(|before| before.type_ == kind.as_str() && before.status == status);
+    let before = previous.iter().find(|before| before.type_ == kind.as_str() && before.status == status.as_str());
     Condition {
         type_: kind.as_str().to_owned(),
-        status: status.to_owned(),
+        status: status.as_str().to_owned(),
         reason: reason.to_string(),
         message: sentence(&message),
         observed_generation: generation,
@@ -364,10 +365,6 @@ fn sentence(message: &str) -> String {
     }
     let mut characters = message.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
-}
-
-fn reason_named(name: &str) -> Option<Reason> {
-    serde_json::from_value(serde_json::Value::String(name.to_owned())).ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Selects parked messages. A message matches only if its headers satisfy every filter.
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
-use strum::IntoEnumIterator as _;
 
 use super::entry::Entry;
 use crate::reason::Reason;
@@ -59,7 +58,7 @@ impl FilterArgs {
 }
 
 fn reason(text: &str) -> Result<Reason, String> {
-    Reason::iter().find(|reason| reason.as_str() == text).ok_or_else(|| {
+    text.parse().map_err(|_| {
         "unknown reason; parked list counts messages by reason, such as InvalidImage or MissingField".to_owned()
     })
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::history::History;
-use crate::api::conditions::ConditionType;
+use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::api::names;
 use crate::api::{ImagePipeline, ImagePipelineStatus};
 use crate::reason::Reason;
@@ -78,17 +78,17 @@ impl Entry {
     }
 
     pub fn state(&self) -> State {
-        match self.condition(ConditionType::Ready).map(|ready| ready.status.as_str()) {
-            Some("False") => State::Failing,
-            Some("True") if self.noticed().next().is_some() || self.is_parked() => State::Noticed,
-            Some("True") => State::Fine,
+        match self.condition(ConditionType::Ready).and_then(|ready| ready.status.parse().ok()) {
+            Some(ConditionStatus::False) => State::Failing,
+            Some(ConditionStatus::True) if self.noticed().next().is_some() || self.is_parked() => State::Noticed,
+            Some(ConditionStatus::True) => State::Fine,
             _ => State::Unknown,
         }
     }
 
     /// What to do, the most urgent first; empty for a pipeline that is fine.
     pub fn advice(&self, namespace: &str, name: &str) -> Vec<Advice> {
-        let ready = self.condition(ConditionType::Ready).filter(|ready| ready.status != "True");
+        let ready = self.condition(ConditionType::Ready).filter(|ready| ready.status != ConditionStatus::True.as_str());
         let mut texts: Vec<&str> = Vec::new();
         for condition in ready.into_iter().chain(self.noticed()) {
             // The messages of other conditions may contain the same cause.
@@ -109,7 +109,7 @@ impl Entry {
             let others =
                 is(condition, Reason::ForeignConsumers) && condition.type_ == ConditionType::QueueFound.as_str();
             let held = condition.type_ == ConditionType::ScalingActive.as_str()
-                && condition.status == "False"
+                && condition.status == ConditionStatus::False.as_str()
                 && !is(condition, Reason::FixedSize)
                 && !is(condition, Reason::Paused);
             others || held || is(condition, Reason::AtMaximum)

@@ -2,9 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::reason_named;
 use crate::api::ImagePipelineStatus;
-use crate::api::conditions::ConditionType;
+use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::controller::decide::Decision;
 use crate::reason::Reason;
 
@@ -63,8 +62,9 @@ fn transition(before: Option<&Condition>, condition: &Condition) -> Option<Trans
     let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
     let (is_wrong, was_wrong) = (is_wrong(condition), before.is_some_and(is_wrong));
     let starting = condition.reason == Reason::ConsumersStarting.as_str();
-    let worth = !same && !starting && (is_wrong || (was_wrong && condition.status != "Unknown"));
-    let reason = reason_named(&condition.reason).filter(|_| worth)?;
+    let worth =
+        !same && !starting && (is_wrong || (was_wrong && condition.status != ConditionStatus::Unknown.as_str()));
+    let reason = condition.reason.parse().ok().filter(|_| worth)?;
     let alone = before.is_some_and(is_foreign) && !is_wrong;
     let message = if alone { "Only this pipeline's consumers read the queue now." } else { &condition.message };
     Some(Transition { warning: is_wrong, reason, note: format!("{}: {message}", condition.type_) })
@@ -72,8 +72,9 @@ fn transition(before: Option<&Condition>, condition: &Condition) -> Option<Trans
 
 /// Whether the condition is worth a warning. With foreign consumers, `QueueFound` stays `True` and still warns.
 fn is_wrong(condition: &Condition) -> bool {
-    let wrong = if condition.type_ == ConditionType::ScalingLimited.as_str() { "True" } else { "False" };
-    condition.status == wrong || is_foreign(condition)
+    let limited = condition.type_ == ConditionType::ScalingLimited.as_str();
+    let wrong = if limited { ConditionStatus::True } else { ConditionStatus::False };
+    condition.status == wrong.as_str() || is_foreign(condition)
 }
 
 fn is_foreign(condition: &Condition) -> bool {
