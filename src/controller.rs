@@ -33,6 +33,7 @@ mod renewals;
 mod report;
 mod status;
 mod timeout;
+mod transitions;
 mod watch;
 mod watch_backoff;
 

@@ -11,6 +11,7 @@ use crate::queue::{Delivery, QueueError};
 
 mod entry;
 mod filter;
+mod outcome;
 mod pass;
 mod report;
 mod save;
@@ -18,8 +19,9 @@ mod table;
 
 use entry::Entry;
 use filter::FilterArgs;
+use outcome::Outcome;
 use pass::Pass;
-use report::{Outcome, Report};
+use report::Report;
 
 /// Maximum number of redrives of a message without `--again`.
 const MOST_REDRIVES: u32 = 3;

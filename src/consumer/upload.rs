@@ -18,12 +18,15 @@ use super::secrets::Secrets;
 use crate::api::destination::{EncryptionAlgorithm, OnConflict, S3Destination};
 
 mod advice;
+mod authority;
 mod checksum;
 mod codes;
 mod connection;
 mod credentials;
 mod error;
 mod existing;
+mod fault;
+mod names;
 mod network;
 mod redirect;
 #[cfg(test)]
@@ -32,9 +35,10 @@ mod trial;
 
 use checksum::BodyChecksum;
 use connection::Connection;
-use error::Action;
-pub use error::{Kind, Scope, UploadError};
+pub use error::UploadError;
 use existing::Existing;
+use fault::Action;
+pub use fault::{Kind, Scope};
 pub use trial::Trial;
 
 /// Object metadata: digest of the pixels.
@@ -216,7 +220,7 @@ impl Store {
     ) -> Result<Result<PutObjectOutput, SdkError<PutObjectError>>, UploadError> {
         let sent = async {
             // TLS already protects the body. Over plain HTTP, the signature includes the body's SHA-256.
-            if advice::is_https(&self.destination) {
+            if names::is_https(&self.destination) {
                 request.customize().disable_payload_signing().send().await
             } else {
                 request.send().await

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::leader::Term;
 use super::observation::{Cause, Observation, ObservedPod};
-use super::status::Transition;
 use super::timeout::with_timeout;
+use super::transitions::Transition;
 use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 use crate::reason::Reason;
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::observation::ObservedPod;
-use super::status::Transition;
+use super::transitions::Transition;
 use crate::reason::Reason;
 
 /// The shortest time between two events of one pipeline. The text of each event differs, so without a limit a long

@@ -8,6 +8,7 @@ use super::decide::Decision;
 use super::memory::{PipelineMemory, key_of};
 use super::observation::Observation;
 use super::reconcile::{Context, labels_of, shown};
+use super::transitions::{Transition, transitions};
 use super::{Error, Guarded, status};
 use crate::api::{ImagePipeline, ImagePipelineStatus};
 
@@ -47,9 +48,9 @@ impl Context {
         // Until the response arrives, the resource's status is unknown: a write may be applied and still fail here.
         memory.written_status = None;
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
-        let transitions = status::transitions(&previous, &status, decision);
+        let changes = transitions(&previous, &status, decision);
         memory.written_status = Some((status, now));
-        self.publish(pipeline, &transitions, now).await
+        self.publish(pipeline, &changes, now).await
     }
 
     /// Publishes how many messages the consumers renewed, if that is due. If the API server refuses the event, the next
@@ -68,14 +69,9 @@ impl Context {
     }
 
     /// Writes changes to the log and publishes them as events.
-    async fn publish(
-        &self,
-        pipeline: &ImagePipeline,
-        transitions: &[status::Transition],
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    async fn publish(&self, pipeline: &ImagePipeline, transitions: &[Transition], now: Timestamp) -> Result<(), Error> {
         let pipeline_name = shown(&ObjectRef::from_obj(pipeline));
-        for status::Transition { warning, reason, note } in transitions {
+        for Transition { warning, reason, note } in transitions {
             if *warning {
                 tracing::warn!(pipeline = pipeline_name, %reason, "{note}");
             } else {

@@ -14,10 +14,6 @@ use crate::api::{ImagePipeline, ImagePipelineStatus, Scaling};
 use crate::pod_status::{Fault, Health, PodStatus};
 use crate::reason::Reason;
 
-mod transitions;
-
-pub use transitions::{Transition, transitions};
-
 /// How often the status is written when only the message counts (`backlog`, `parked`) have changed; more often if a
 /// count has become 0 or is no longer 0.
 const REFRESH_AFTER: SignedDuration = SignedDuration::from_secs(30);

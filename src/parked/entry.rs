@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::MOST_REDRIVES;
-use super::report::Outcome;
+use super::outcome::Outcome;
 use crate::message::{ImageMetadata, NAME_HEADER};
 
 /// Suffix of the default name of a parking queue, after the name of the source queue.

@@ -6,22 +6,8 @@ use std::io::Write as _;
 use serde_json::json;
 
 use super::entry::Entry;
+use super::outcome::Outcome;
 use super::{Deed, Error, Output, table};
-
-/// The outcome for a selected message.
-#[derive(Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// Listed or saved.
-    Seen,
-    /// The text to print.
-    Shown(String),
-    /// Redriven to this queue, or dropped (`None`). In a dry run, it would have been.
-    Done(Option<String>),
-    /// Not redriven: the source queue is unknown.
-    Unknown,
-    /// Not redriven: redriven too often before.
-    TooOften,
-}
 
 /// The outcomes of a pass.
 #[derive(Debug, Default)]

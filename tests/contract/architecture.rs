@@ -34,7 +34,7 @@ const BORDERS: &[Border] = &[
             "src/controller/observe/pod.rs",
             "src/controller/renewals.rs",
             "src/controller/status.rs",
-            "src/controller/status/transitions.rs",
+            "src/controller/transitions.rs",
             "src/api.rs",
             "src/api/",
             "src/broker_address.rs",

@@ -1,7 +1,7 @@
 //! Messages about S3's answers: what was found, and which field to correct. Messages repeat no text from S3.
 
-use super::error::Action;
-use super::network::credentials;
+use super::fault::Action;
+use super::names::{credentials, store};
 use crate::api::destination::S3Destination;
 use crate::reason::Reason;
 
@@ -32,18 +32,6 @@ impl std::fmt::Display for Answer<'_> {
 /// Whether an S3 error code concerns encryption at rest.
 pub fn is_encryption(code: &str) -> bool {
     code.starts_with("KMS.") || code.contains("KMS") || code == "ServerSideEncryptionConfigurationNotFoundError"
-}
-
-pub fn is_https(destination: &S3Destination) -> bool {
-    destination.endpoint.is_empty() || destination.endpoint.starts_with("https://")
-}
-
-/// The name of the object store in messages: the endpoint without `user:password@`, or "S3 in REGION".
-pub fn store(destination: &S3Destination) -> String {
-    match destination.endpoint.split_once("://") {
-        None => format!("S3 in {}", destination.region),
-        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, host)| host)),
-    }
 }
 
 /// The message for an error answer.

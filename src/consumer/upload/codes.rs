@@ -1,7 +1,7 @@
 //! Maps HTTP statuses and S3 error codes to kinds and reasons.
 
 use super::advice::is_encryption;
-use super::error::Kind;
+use super::fault::Kind;
 use crate::reason::Reason;
 
 /// The kind and reason of an answer. The codes are those of AWS, and of other object stores for cases that AWS does not

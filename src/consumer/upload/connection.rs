@@ -12,14 +12,11 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::{Client, Config};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use parking_lot::Mutex;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::UploadError;
+use super::authority;
 use super::credentials::{PodIdentity, SecretCredentials};
 use crate::api::destination::S3Destination;
-use crate::api::names::SecretRole;
 use crate::consumer::secrets::Secrets;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -43,19 +40,6 @@ pub enum Connection {
     },
 }
 
-/// `ca.crt` can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
-    #[error(
-        "key ca.crt is missing in the Secret of destination.s3.tls.caSecret; create it with the authority's certificate, in PEM"
-    )]
-    Missing,
-    #[error(
-        "key ca.crt in the Secret of destination.s3.tls.caSecret {0}; it must hold certificates in PEM (-----BEGIN CERTIFICATE-----)"
-    )]
-    Invalid(&'static str),
-}
-
 impl Connection {
     /// A client for a bucket; sends no request yet.
     pub async fn new(destination: &S3Destination, secrets: &Secrets) -> Self {
@@ -73,12 +57,12 @@ impl Connection {
         match self {
             Connection::Known(client) => Ok(client.clone()),
             Connection::Private { config, secrets, current } => {
-                let found = read(secrets)?;
+                let found = authority::read(secrets)?;
                 let mut current = current.lock();
                 match current.as_ref() {
                     Some((pem, client)) if *pem == found => Ok(client.clone()),
                     _ => {
-                        check(&found)?;
+                        authority::check(&found)?;
                         let client = trusting(config, TrustStore::default().with_pem_certificate(found.clone()));
                         *current = Some((found, client.clone()));
                         Ok(client)
@@ -87,25 +71,6 @@ impl Connection {
             }
         }
     }
-}
-
-fn read(secrets: &Secrets) -> Result<Vec<u8>, AuthorityError> {
-    match secrets.read(SecretRole::StoreAuthority, "ca.crt") {
-        Ok(pem) if pem.is_empty() => Err(AuthorityError::Missing),
-        Ok(pem) => Ok(pem),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(AuthorityError::Missing),
-        Err(_) => Err(AuthorityError::Invalid("can't be read")),
-    }
-}
-
-/// The SDK panics on certificates that it can't parse, so they are parsed here first.
-fn check(pem: &[u8]) -> Result<(), AuthorityError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|_| AuthorityError::Invalid("is not valid PEM"))?;
-        roots.add(certificate).map_err(|_| AuthorityError::Invalid("has a certificate that can't be parsed"))?;
-    }
-    if roots.is_empty() { Err(AuthorityError::Invalid("has no certificate")) } else { Ok(()) }
 }
 
 fn trusting(config: &Config, trust: TrustStore) -> Client {

@@ -14,7 +14,7 @@ use aws_sdk_s3::error::ErrorMetadata;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::error::causes;
+use super::fault::causes;
 use crate::api::names::SecretRole;
 use crate::consumer::secrets::Secrets;
 use crate::reason::Reason;

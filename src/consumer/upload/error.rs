@@ -8,10 +8,11 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::advice::{self, Answer};
+use super::authority::AuthorityError;
 use super::codes::judge;
-use super::connection::AuthorityError;
 use super::credentials::Unusable;
-use super::{network, redirect};
+use super::fault::{Action, Difference, Kind, Scope, causes};
+use super::{names, network, redirect};
 use crate::api::destination::{OnConflict, S3Destination};
 use crate::reason::Reason;
 
@@ -22,49 +23,6 @@ pub struct UploadError {
     kind: Kind,
     scope: Scope,
     message: String,
-}
-
-/// Who can fix a failure.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// The message is at fault: its object can never be stored unchanged.
-    Message,
-    /// A temporary failure: a retry can succeed without intervention.
-    Passing,
-    /// The configuration or the environment is at fault; a person must fix it.
-    Environment,
-}
-
-/// Which objects a failure concerns.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
-    /// Only this object: it can never be stored unchanged.
-    Object,
-    /// Perhaps only this object: for a policy, a size or a name, S3 can refuse one object and store others. Only an
-    /// upload of another object decides.
-    MaybeObject,
-    Store,
-}
-
-/// The purpose of the failed request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    Put,
-    /// Read the existing object or its metadata.
-    Read,
-    /// Delete the test object of `image-pipeline check`.
-    Delete,
-}
-
-/// How an existing object differs from the image.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Difference {
-    /// Its metadata has a different digest.
-    Pixels,
-    /// Its metadata has no digest.
-    NoDigest,
-    /// Its metadata has the same digest, but its bytes differ.
-    Bytes,
 }
 
 impl UploadError {
@@ -130,7 +88,7 @@ impl UploadError {
 
     /// No answer before the timeout.
     pub(super) fn timed_out(destination: &S3Destination) -> Self {
-        let message = format!("{} did not answer in time; the consumer retries", advice::store(destination));
+        let message = format!("{} did not answer in time; the consumer retries", names::store(destination));
         Self::new(Kind::Passing, Reason::StorageTimeout, message)
     }
 
@@ -243,15 +201,4 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
 
 fn unconditional_only(destination: &S3Destination, answer: &Answer<'_>) -> bool {
     destination.on_conflict != OnConflict::Overwrite && (answer.status == 501 || answer.code == Some("NotImplemented"))
-}
-
-/// An error and its causes. `source` of an I/O error skips the error that it wraps.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| {
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        match wrapped {
-            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
-            None => error.source(),
-        }
-    })
 }

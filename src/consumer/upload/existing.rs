@@ -4,7 +4,7 @@
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use md5::{Digest as _, Md5};
 
-use super::error::{Action, Difference};
+use super::fault::{Action, Difference};
 use super::{DIGEST, Object, Store, Stored, UploadError, given, has_etag, status};
 
 pub enum Existing {

@@ -3,7 +3,7 @@
 use rustls::CertificateError;
 use url::Url;
 
-use super::advice::store;
+use super::names::store;
 use crate::api::destination::S3Destination;
 
 /// The connection attempt timed out.
@@ -82,11 +82,4 @@ pub fn tls(destination: &S3Destination, error: &rustls::Error) -> String {
         _ => "the server at destination.s3.endpoint must speak TLS; for a server without TLS, use an http:// endpoint",
     };
     format!("the TLS connection to {store} failed ({error}); {next}")
-}
-
-pub(super) fn credentials(destination: &S3Destination) -> String {
-    match &destination.credentials_secret {
-        Some(secret) => format!("Secret {:?} of destination.s3.credentialsSecret", secret.name),
-        None => "the pod's AWS identity, or set destination.s3.credentialsSecret".to_owned(),
-    }
 }

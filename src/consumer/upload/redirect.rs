@@ -3,8 +3,9 @@
 
 use url::Url;
 
-use super::advice::{Answer, store, wrong_region};
-use super::error::Kind;
+use super::advice::{Answer, wrong_region};
+use super::fault::Kind;
+use super::names::store;
 use crate::api::destination::S3Destination;
 use crate::reason::Reason;
 

@@ -1,6 +1,6 @@
 //! `image-pipeline check` tries the bucket with a sample object, with the same requests as for images.
 
-use super::error::Action;
+use super::fault::Action;
 use super::{Object, Store, UploadError, Written, given};
 
 /// The result of a successful trial: the bucket accepts images.

@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource as _};
 use parking_lot::Mutex;
 
-use super::super::status::Transition;
+use super::super::transitions::Transition;
 use crate::api::ImagePipeline;
 
 /// How long a repeated text raises the count of its event: as long as the recorder keeps the event.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::controller::observation::ObservedPod;
+use crate::controller::transitions::{Transition, transitions};
 use crate::pod_status::healthy;
 use crate::queue::QueueDepth;
 

@@ -2,9 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::decide::Decision;
 use crate::api::ImagePipelineStatus;
 use crate::api::conditions::{ConditionStatus, ConditionType};
-use crate::controller::decide::Decision;
 use crate::reason::Reason;
 
 /// A change that is published as an event.
