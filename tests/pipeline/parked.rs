@@ -312,7 +312,7 @@ async fn what_can_not_be_redriven_stays_and_is_said() {
     let messages = list["messages"].as_array().expect("messages");
     assert!(messages.iter().any(|message| message["message_id"] == evil), "{list}");
     scene.client.holds(parking, 3).await;
-    assert!(refused(&scene.settings, &["redrive"]).contains("--to QUEUE"));
+    assert!(refused(&scene.settings, &["redrive"]).contains("set --to"));
     scene.client.holds("payroll", 0).await;
     scene.client.holds(queue, 2).await;
     scene.client.holds(parking, 1).await;
