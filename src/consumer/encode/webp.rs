@@ -2,42 +2,53 @@
 //! profile claims before it finds that the frame does not fit the picture or that the data is missing. Pure.
 //! Unknown chunks are left to the decoder.
 
+mod partitions;
+
 /// Bytes of an ANMF chunk's header, which precedes the chunks of the frame.
 const FRAME_HEADER: usize = 16;
 
-/// Checks that every lossy frame (VP8) fits the picture, and that its header and the profile are not cut off.
+/// Checks that every lossy frame (VP8) fits the picture, and that neither its partitions nor the profile are cut off.
 pub(super) fn check(file: &[u8], width: u32, height: u32) -> Result<(), &'static str> {
-    // A file without VP8X has one frame, whose size is the picture's.
-    if file.get(12..16) != Some(b"VP8X") {
-        return Ok(());
+    let chunks = file.get(12..).unwrap_or_default();
+    // A file without VP8X has one frame, whose size is the picture's. What follows the frame is not read.
+    match chunks.split_first_chunk() {
+        Some((b"VP8X", _)) => check_chunks(chunks, width, height, false),
+        Some((b"VP8 ", after)) => check_frame(data(after).1, width, height),
+        _ => Ok(()),
     }
-    check_chunks(file.get(12..).unwrap_or_default(), width, height, false)
 }
 
 /// Does not descend into an ANMF chunk within an ANMF chunk: the decoder ignores it, and a file could nest any
 /// number.
 fn check_chunks(mut rest: &[u8], width: u32, height: u32, in_frame: bool) -> Result<(), &'static str> {
     while let Some((kind, after)) = rest.split_first_chunk::<4>() {
-        let Some((length, after)) = after.split_first_chunk() else { break };
-        let length = u32::from_le_bytes(*length) as usize;
-        let data = after.get(..length);
+        let (length, data) = data(after);
         match kind {
             b"ANMF" if !in_frame => {
-                let frame = data.unwrap_or(after).get(FRAME_HEADER..).unwrap_or_default();
-                check_chunks(frame, width, height, true)?;
+                check_chunks(data.get(FRAME_HEADER..).unwrap_or_default(), width, height, true)?;
             }
-            b"VP8 " => {
-                let (across, down) = size(data.unwrap_or(after)).ok_or("a frame of the WebP is cut off")?;
-                if across > width || down > height {
-                    return Err("a frame of the WebP is larger than the picture");
-                }
-            }
-            b"ICCP" if data.is_none() => return Err("the profile of the WebP is cut off"),
+            b"VP8 " => check_frame(data, width, height)?,
+            b"ICCP" if data.len() < length => return Err("the profile of the WebP is cut off"),
             _ => {}
         }
-        rest = after.get(length.next_multiple_of(2)..).unwrap_or_default();
+        rest = after.get(4..).and_then(|after| after.get(length.next_multiple_of(2)..)).unwrap_or_default();
     }
     Ok(())
+}
+
+/// The length that a chunk claims, and its data: as much as the file has of it.
+fn data(after_kind: &[u8]) -> (usize, &[u8]) {
+    let Some((length, data)) = after_kind.split_first_chunk() else { return (0, &[]) };
+    let length = u32::from_le_bytes(*length) as usize;
+    (length, data.get(..length).unwrap_or(data))
+}
+
+fn check_frame(frame: &[u8], width: u32, height: u32) -> Result<(), &'static str> {
+    let (across, down) = size(frame).ok_or("a frame of the WebP is cut off")?;
+    if across > width || down > height {
+        return Err("a frame of the WebP is larger than the picture");
+    }
+    if partitions::are_complete(frame) { Ok(()) } else { Err("a frame of the WebP is cut off") }
 }
 
 /// Width and height of a lossy frame (RFC 6386, section 9.1).

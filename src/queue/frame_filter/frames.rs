@@ -187,7 +187,8 @@ impl Frames {
                     0 => self.offered,
                     longest => longest.max(FRAME_MIN_MAX).min(self.offered),
                 };
-                self.tuned = Some(usize::try_from(longest).unwrap_or(UNTUNED));
+                // RabbitMQ sends it once. A second one must not raise the limit.
+                self.tuned.get_or_insert(usize::try_from(longest).unwrap_or(UNTUNED));
             }
         }
         Ok(None)

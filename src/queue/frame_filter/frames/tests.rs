@@ -330,6 +330,9 @@ fn the_longest_frame_is_what_both_sides_take() {
         let tune = [&TUNE[..6], &u32::to_be_bytes(said), &TUNE[10..]].concat();
         assert_eq!(frames.judge(&mut raw(METHOD, &tune)), Ok((20, Next::Done)));
         assert_eq!(frames.most(), expected);
+        let unlimited = [&TUNE[..6], &[0; 4], &TUNE[10..]].concat();
+        assert_eq!(frames.judge(&mut raw(METHOD, &unlimited)), Ok((20, Next::Done)));
+        assert_eq!(frames.most(), expected, "a second Tune changes nothing");
     }
 }
 
