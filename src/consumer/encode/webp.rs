@@ -48,6 +48,9 @@ fn check_frame(frame: &[u8], width: u32, height: u32) -> Result<(), &'static str
     if across > width || down > height {
         return Err("a frame of the WebP is larger than the picture");
     }
+    if frame.first().is_some_and(|tag| tag & 1 == 1) {
+        return Err("a frame of the WebP is no key frame");
+    }
     if partitions::are_complete(frame) { Ok(()) } else { Err("a frame of the WebP is cut off") }
 }
 
@@ -59,7 +62,7 @@ fn size(frame: &[u8]) -> Option<(u32, u32)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::expect_used)]
+#[allow(clippy::expect_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::consumer::encode::inspect;
@@ -126,6 +129,14 @@ mod tests {
         profile.splice(4..8, u32::MAX.to_le_bytes());
         assert!(is_refused(&file(&[frame(3, 2), profile]), "profile of the WebP is cut off"));
         assert!(is_refused(&file(&[chunk(b"VP8 ", b"short")]), "frame of the WebP is cut off"));
+    }
+
+    /// The decoder reads the partitions of such a frame, and then refuses it. They begin elsewhere (RFC 6386, 9.1).
+    #[test]
+    fn refuses_a_frame_that_needs_another_before_it() {
+        let mut frame = frame(3, 2);
+        frame[8] |= 1;
+        assert!(is_refused(&file(&[frame]), "no key frame"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 /// Bytes before the first partition of a key frame: tag, start code, width and height (section 9.1).
 const HEADER: usize = 10;
 
-/// Whether the frame has as much data as its partitions claim. The last partition claims none: it is the rest.
+/// Whether a key frame has as much data as its partitions claim. The last partition claims none: it is the rest.
 pub(super) fn are_complete(frame: &[u8]) -> bool {
     complete(frame).is_some()
 }
