@@ -36,6 +36,9 @@ use frame_filter::{Dialer, Version};
 pub use properties::Parked;
 pub use publish::{Outgoing, Published, Publishing};
 
+/// How often a wait checks that its channel is open.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Timeout of one exchange with the broker.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -208,6 +211,24 @@ impl Channel {
     /// Without a subscription, nothing else reports that.
     pub fn ensure_open(&self) -> Result<(), QueueError> {
         if self.is_open() { Ok(()) } else { Err(QueueError::connection_lost("the broker closed the connection")) }
+    }
+
+    /// Waits for `work`, which uses this channel, for as long as the channel is open. lapin 4.12 never answers an
+    /// acknowledgement or a nack that it was given while its connection ended: its I/O loop is gone, and nobody
+    /// resolves the promise.
+    ///
+    /// # Errors
+    /// The error of `work`; or the channel was closed, and `work` has not ended a moment later.
+    pub async fn while_open<T, E: From<QueueError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let (mut work, mut was_open) = (std::pin::pin!(work), true);
+        loop {
+            match tokio::time::timeout(LOOK, &mut work).await {
+                Ok(done) => return done,
+                Err(_) if self.is_open() => {}
+                Err(_) if was_open => was_open = false,
+                Err(_) => return Err(QueueError::connection_lost("the broker closed the connection").into()),
+            }
+        }
     }
 
     /// Reads a queue's depth with a passive declare, which creates nothing.

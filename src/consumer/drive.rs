@@ -36,7 +36,7 @@ pub struct Drive<'a> {
     policy: &'a mut Policy,
     /// The policy's time 0.
     started: Instant,
-    channel: Channel,
+    channel: Arc<Channel>,
     deliveries: Option<Deliveries>,
     works: HashMap<Id, Work>,
     tasks: JoinSet<(Id, Step)>,
@@ -62,7 +62,7 @@ impl<'a> Drive<'a> {
             worker,
             policy,
             started,
-            channel,
+            channel: Arc::new(channel),
             deliveries: None,
             works: HashMap::new(),
             tasks: JoinSet::new(),
@@ -126,7 +126,8 @@ impl<'a> Drive<'a> {
         while let Some(event) = self.events.pop_front() {
             self.parking_failed |= matches!(event, Event::ParkFailed(_));
             for action in self.policy.handle(event, self.started.elapsed()) {
-                self.act(action).await?;
+                let channel = Arc::clone(&self.channel);
+                channel.while_open(self.act(action)).await?;
             }
             self.report();
         }

@@ -97,7 +97,7 @@ async fn consumers_that_end(name: &str, consumers: usize, crashing: usize) {
             restarts += 1;
         }
         let parked = client.ready(&settings.parking).await?;
-        equal((accounted.uploads() >= images.len(), parked as usize), (true, crashing))
+        equal((accounted.uploads() >= images.len(), parked as usize >= crashing), (true, true))
     })
     .await;
     for consumer in &mut running {
@@ -114,7 +114,9 @@ async fn consumers_that_end(name: &str, consumers: usize, crashing: usize) {
     assert!(detail.to_string().contains("more memory"), "{detail}");
     let account = accounted.account().await;
     assert_eq!(account.faults(), [""; 0], "{account:?}");
-    assert_eq!((account.queued, account.parked), (0, crashing), "{account:?}");
+    // A consumer that another message crashes before it acknowledges a parked one leaves that to be parked again.
+    assert_eq!((account.queued, account.parked - account.parked_again), (0, crashing), "{account:?}");
+    assert!(account.parked_again < crashing, "{account:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

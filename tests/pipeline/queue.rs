@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::pod_status::PodStatus;
-use image_pipeline::queue::{Connection, Deliveries, Delivery, Parked, Published};
+use image_pipeline::queue::{Connection, Deliveries, Delivery, Parked, Published, QueueError};
 use image_pipeline::reason::Reason;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -17,6 +17,7 @@ use servers::broker::{Broker, Version};
 use servers::broker_cluster::Cluster;
 use servers::client::{Client, QueueType};
 use support::eventually::{LIMIT, eventually};
+use support::proxy::{Mode, Proxy};
 
 /// An alarm is reported within this time: less than any exchange with the broker may take.
 const TOLD: Duration = Duration::from_secs(5);
@@ -285,4 +286,27 @@ async fn returns_are_counted_by_rabbitmq_4_0() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_requeues_of_rabbitmq_4_3_drop_nothing() {
     returns_are_counted(Version::FourThree, 30).await;
+}
+
+/// lapin never answers an acknowledgement that it was given while its connection ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wait_for_an_answer_ends_with_its_channel() {
+    let mut address = Broker::shared(Version::Four).await.address();
+    let target = tokio::net::lookup_host((address.host.as_str(), address.port)).await.expect("an address").next();
+    let proxy = Proxy::start(target.expect("an address"), Mode::Pass);
+    (address.host, address.port) = (proxy.address().ip().to_string(), proxy.address().port());
+    let connection = Connection::open(&address, "pipeline tests").await.expect("a connection");
+    let channel = connection.channel().await.expect("a channel");
+    let answered = channel.while_open(async { Ok::<_, QueueError>("an answer") }).await;
+    assert_eq!(answered, Ok("an answer"));
+    let never = channel.while_open(std::future::pending::<Result<(), QueueError>>());
+    let closed = async {
+        proxy.close_all();
+        std::future::pending().await
+    };
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(LIMIT, never) => ended.expect("an end in time"),
+        () = closed => Ok(()),
+    };
+    assert_eq!(ended.map_err(|error| error.reason()), Err(Reason::ConnectionLost));
 }
