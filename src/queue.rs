@@ -36,8 +36,8 @@ use frame_filter::{Dialer, Version};
 pub use properties::Parked;
 pub use publish::{Outgoing, Published, Publishing};
 
-/// How often a wait checks that its channel is open.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a wait checks that its channel is open. Two checks in a row must agree.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Timeout of one exchange with the broker.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -205,12 +205,6 @@ impl Channel {
     /// Whether the channel is open, as far as the client knows.
     pub fn is_open(&self) -> bool {
         self.inner.status().connected()
-    }
-
-    /// Fails if the channel or its connection is closed: the broker has then returned the unacknowledged messages.
-    /// Without a subscription, nothing else reports that.
-    pub fn ensure_open(&self) -> Result<(), QueueError> {
-        if self.is_open() { Ok(()) } else { Err(QueueError::connection_lost("the broker closed the connection")) }
     }
 
     /// Waits for `work`, which uses this channel, for as long as the channel is open. lapin 4.12 never answers an

@@ -26,17 +26,13 @@ use crate::queue::{Channel, Connection, Deliveries, Delivery};
 /// unacknowledged until the session ends, and then return to the queue.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// How often a session without a subscription checks that its channel is open. With a subscription, the stream of
-/// deliveries ends with the channel.
-const LOOK: Duration = Duration::from_secs(1);
-
 pub struct Drive<'a> {
     sessions: &'a Sessions,
     worker: &'a Arc<Worker>,
     policy: &'a mut Policy,
     /// The policy's time 0.
     started: Instant,
-    channel: Arc<Channel>,
+    channel: &'a Channel,
     deliveries: Option<Deliveries>,
     works: HashMap<Id, Work>,
     tasks: JoinSet<(Id, Step)>,
@@ -53,7 +49,7 @@ impl<'a> Drive<'a> {
     pub fn new(
         sessions: &'a Sessions,
         worker: &'a Arc<Worker>,
-        channel: Channel,
+        channel: &'a Channel,
         policy: &'a mut Policy,
         started: Instant,
     ) -> Self {
@@ -62,7 +58,7 @@ impl<'a> Drive<'a> {
             worker,
             policy,
             started,
-            channel: Arc::new(channel),
+            channel,
             deliveries: None,
             works: HashMap::new(),
             tasks: JoinSet::new(),
@@ -86,7 +82,6 @@ impl<'a> Drive<'a> {
     ) -> Result<(), BrokerError> {
         let mut watchdog = Watchdog::new(connection.channel().await?, self.sessions.queue.clone());
         let (mut polls, mut served, mut stopping) = (polls(*patience), false, false);
-        let mut looks = tokio::time::interval(LOOK);
         loop {
             self.settle_events().await?;
             if self.policy.is_finished() {
@@ -110,7 +105,6 @@ impl<'a> Drive<'a> {
                 }
                 Some(done) = self.tasks.join_next() => self.step(done)?,
                 () = sleep_until(wake) => self.events.push_back(Event::TimePassed),
-                _ = looks.tick(), if self.deliveries.is_none() => self.channel.ensure_open()?,
                 _ = polls.tick() => {
                     if watchdog.is_stalled(served || !self.policy.has_room()).await {
                         *patience = patience.grown();
@@ -126,8 +120,7 @@ impl<'a> Drive<'a> {
         while let Some(event) = self.events.pop_front() {
             self.parking_failed |= matches!(event, Event::ParkFailed(_));
             for action in self.policy.handle(event, self.started.elapsed()) {
-                let channel = Arc::clone(&self.channel);
-                channel.while_open(self.act(action)).await?;
+                self.act(action).await?;
             }
             self.report();
         }

@@ -111,9 +111,10 @@ impl Sessions {
         info!(broker = ?connection.broker_version(), largest_body, prefetch, "connected");
         worker.capacity.fit(largest_body).await;
         policy.set_prefetch(prefetch);
-        let mut drive = Drive::new(self, worker, channel, policy, started);
+        let mut drive = Drive::new(self, worker, &channel, policy, started);
         let ended = tokio::select! {
-            ended = drive.run(&connection, stop, patience) => ended,
+            // Without a subscription, nothing else reports that the channel is closed.
+            ended = channel.while_open(drive.run(&connection, stop, patience)) => ended,
             () = self.no_time_left(stop) => {
                 warn!("grace period over: the broker returns the unfinished messages to the queue");
                 Ok(())
