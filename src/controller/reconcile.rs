@@ -41,8 +41,9 @@ pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<A
     let decision = context.decide(pipeline, &observation, &mut memory.sizing);
     let desired = build(pipeline, decision.replicas, template);
     let applied = context.writer.apply(pipeline, desired, &observation, &mut memory.applies).await;
-    let status = status(&memory.status(pipeline), pipeline, &observation, &decision, &applied);
-    context.report(pipeline, &observation, &decision, status, &mut memory).await?;
+    let previous = memory.status(pipeline);
+    let status = status(&previous, pipeline, &observation, &decision, &applied);
+    context.report(pipeline, &observation, &decision, (&previous, status), &mut memory).await?;
     applied.annotated.map_err(Error::Write)?;
     context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))

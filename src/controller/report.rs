@@ -20,14 +20,14 @@ impl Context {
         pipeline: &ImagePipeline,
         observation: &Observation,
         decision: &Decision,
-        status: ImagePipelineStatus,
+        (previous, status): (&ImagePipelineStatus, ImagePipelineStatus),
         memory: &mut PipelineMemory,
     ) -> Result<(), Error> {
         let labels = labels_of(&ObjectRef::from_obj(pipeline));
         self.instruments.metrics.renewed(&labels, memory.renewals.count(&observation.pods));
         self.instruments.metrics.set_conditions(&labels, &status.conditions);
         self.instruments.console.note(pipeline, observation, &status);
-        self.report_status(pipeline, decision, status, observation.at, memory).await?;
+        self.report_status(pipeline, decision, (previous, status), observation.at, memory).await?;
         self.report_renewals(pipeline, observation.at, memory).await
     }
 
@@ -36,19 +36,18 @@ impl Context {
         &self,
         pipeline: &ImagePipeline,
         decision: &Decision,
-        status: ImagePipelineStatus,
+        (previous, status): (&ImagePipelineStatus, ImagePipelineStatus),
         now: Timestamp,
         memory: &mut PipelineMemory,
     ) -> Result<(), Error> {
-        let previous = memory.status(pipeline);
         let written_at = memory.written_status.as_ref().map_or(Timestamp::UNIX_EPOCH, |(_, when)| *when);
-        if !status::is_due(&previous, &status, now.duration_since(written_at)) {
+        if !status::is_due(previous, &status, now.duration_since(written_at)) {
             return Ok(());
         }
         // Until the response arrives, the resource's status is unknown: a write may be applied and still fail here.
         memory.written_status = None;
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
-        let changes = transitions(&previous, &status, decision);
+        let changes = transitions(previous, &status, decision);
         memory.written_status = Some((status, now));
         self.publish(pipeline, &changes, now).await
     }
