@@ -18,9 +18,8 @@ help:
 	@echo 'With CLUSTER=current IMAGE=<an image that the cluster can pull>, demo, install and test use the'
 	@echo 'cluster of your current context. Without CLUSTER, they ignore it.'
 
-demo: install ## Start a cluster and process 300 images from a queue to a bucket; writes target/demo/report.html
+demo: install operator ## Start a cluster and process 300 images from a queue to a bucket; writes target/demo/report.html
 	@$(CLUSTER_SCRIPTS)/parts greench
-	@cargo build --quiet --release --locked --bins --package image-pipeline --package demo
 	@$(CARGO_TARGET_DIR)/release/demo
 ifeq ($(CLUSTER),)
 	@echo 'The cluster runs until make down. To use it with kubectl, as in docs/quick-start.md:'

@@ -82,7 +82,12 @@ mod tests {
     fn names_what_ended_a_process() {
         let signal = ExitStatus::from_raw;
         for (status, stderr, expected, text) in [
-            (signal(6), "memory allocation of 9000 bytes failed", Crash::Memory(7), "more memory than its limit"),
+            (
+                signal(6),
+                "memory allocation of 9000 bytes failed",
+                Crash::Memory(7),
+                "more memory than its limit of 7 bytes",
+            ),
             (signal(6), "thread 'main' (1) has overflowed its stack", Crash::Stack, "stack"),
             (signal(6), "", Crash::Signal(Signal(6)), "6 (SIGABRT)"),
             (signal(9), "", Crash::Signal(Signal(9)), "out of memory"),

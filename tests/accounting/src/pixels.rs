@@ -21,9 +21,8 @@ pub struct Decoder {
     process: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
-    /// By the file's digest, because a soak stores few images many times.
-    expected: HashMap<Digest, Decoded>,
-    stored: HashMap<Digest, Decoded>,
+    /// By request and digest of the file: a soak stores few images many times.
+    known: HashMap<(u8, Digest), Decoded>,
 }
 
 /// Digest of the pixels of an image that will be published.
@@ -58,30 +57,30 @@ impl Decoder {
             .spawn()
             .expect("the accountant's Python");
         let (requests, answers) = (process.stdin.take().expect("piped"), process.stdout.take().expect("piped"));
-        Self { process, requests, answers: BufReader::new(answers), expected: HashMap::new(), stored: HashMap::new() }
+        Self { process, requests, answers: BufReader::new(answers), known: HashMap::new() }
     }
 
     /// See the function `expected`.
     pub fn expected(&mut self, file: &[u8]) -> Decoded {
-        let name = blake3::hash(file);
-        if let Some(known) = self.expected.get(&name) {
-            return known.clone();
-        }
-        let decoded = self.decode(EXPECT, file);
-        self.expected.insert(name, decoded.clone());
-        // A PNG that was decoded earlier may be close to this image.
-        self.stored.clear();
-        decoded
+        self.known_or_decoded(EXPECT, file)
     }
 
     /// See the function `stored`.
     pub fn stored(&mut self, file: &[u8]) -> Decoded {
-        let name = blake3::hash(file);
-        if let Some(known) = self.stored.get(&name) {
+        self.known_or_decoded(STORED, file)
+    }
+
+    fn known_or_decoded(&mut self, request: u8, file: &[u8]) -> Decoded {
+        let key = (request, blake3::hash(file));
+        if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        let decoded = self.decode(STORED, file);
-        self.stored.insert(name, decoded.clone());
+        let decoded = self.decode(request, file);
+        if request == EXPECT {
+            // A PNG that was decoded earlier may be close to this image.
+            self.known.retain(|(request, _), _| *request == EXPECT);
+        }
+        self.known.insert(key, decoded.clone());
         decoded
     }
 

@@ -10,17 +10,21 @@ pub(super) fn are_complete(frame: &[u8]) -> bool {
 }
 
 fn complete(frame: &[u8]) -> Option<()> {
-    let &[low, middle, high] = frame.first_chunk()?;
     // The upper 19 bits of the tag.
-    let first = (u32::from_le_bytes([low, middle, high, 0]) >> 5) as usize;
+    let first = number(frame)? >> 5;
     let first_partition = frame.get(HEADER..)?.get(..first)?;
     let others = count(first_partition) - 1;
     let (sizes, mut data) = frame.get(HEADER + first..)?.split_at_checked(3 * others)?;
     for size in sizes.chunks_exact(3) {
-        let &[low, middle, high] = size.first_chunk()?;
-        data = data.get(u32::from_le_bytes([low, middle, high, 0]) as usize..)?;
+        data = data.get(number(size)?..)?;
     }
     Some(())
+}
+
+/// The number in the first three bytes.
+fn number(bytes: &[u8]) -> Option<usize> {
+    let &[low, middle, high] = bytes.first_chunk()?;
+    Some(u32::from_le_bytes([low, middle, high, 0]) as usize)
 }
 
 /// The number of partitions with coefficients: 1, 2, 4 or 8. The fields before it only have to be passed over
@@ -121,7 +125,7 @@ mod tests {
     ];
 
     fn first(file: &[u8]) -> usize {
-        (u32::from_le_bytes([file[FRAME], file[FRAME + 1], file[FRAME + 2], 0]) >> 5) as usize
+        number(&file[FRAME..]).expect("a tag") >> 5
     }
 
     #[test]
