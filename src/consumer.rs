@@ -19,10 +19,12 @@ use crate::api::names;
 use crate::http;
 use crate::version;
 
+mod acknowledge;
 mod backoff;
 mod broker;
 pub mod capacity;
 mod cgroup;
+mod convert;
 pub mod decode;
 mod drive;
 pub mod encode;
@@ -42,8 +44,10 @@ mod watchdog;
 mod work;
 mod worker;
 
+use acknowledge::Settler;
 use broker::Broker;
 use capacity::{Asked, Capacity, Sizes};
+use convert::Converter;
 use decode::{Decoder, InvalidTemplate};
 use isolate::Isolation;
 use isolate::protocol::Settings;
@@ -169,22 +173,39 @@ async fn worker(
     state: &Arc<State>,
     metrics: Metrics,
 ) -> Result<Worker, Error> {
-    let Assignment { source, message, image, destination, failures, .. } = &args.assignment;
-    let max_body_bytes = source.rabbitmq.max_body_bytes.get();
-    let (s3, image, message) = (destination.s3.clone(), image.clone(), message.clone());
+    let (namespace, name) = (args.pipeline_namespace.clone(), args.pipeline_name.clone());
+    let Assignment { source, destination, failures, .. } = &args.assignment;
+    let settler = Settler {
+        pipeline: format!("{namespace}/{name}"),
+        policy: failures.policy,
+        state: Arc::clone(state),
+        metrics: metrics.clone(),
+    };
     Ok(Worker {
-        namespace: args.pipeline_namespace.clone(),
-        name: args.pipeline_name.clone(),
+        namespace,
+        name,
         queue: source.rabbitmq.queue.clone(),
-        decoder: Decoder::new(&message, &s3, max_body_bytes)?,
-        image: image.clone(),
-        failures: failures.clone(),
-        isolation: Isolation::new(Settings { message, image, s3, max_body_bytes }),
-        capacity: Capacity::new(sizes),
+        policy: failures.policy,
+        delivery_limit: failures.delivery_limit.into(),
+        converter: Arc::new(converter(&args.assignment, sizes, &metrics)?),
         store: Store::new(&destination.s3, &Secrets::from(args.secrets.as_path())).await,
         parking: Parking::new(broker.clone(), names::parking_queue(source, failures)),
+        settler,
         state: Arc::clone(state),
         metrics,
+    })
+}
+
+fn converter(assignment: &Assignment, sizes: Sizes, metrics: &Metrics) -> Result<Converter, InvalidTemplate> {
+    let Assignment { source, message, image, destination, .. } = assignment;
+    let (message, image, s3) = (message.clone(), image.clone(), destination.s3.clone());
+    let max_body_bytes = source.rabbitmq.max_body_bytes.get();
+    Ok(Converter {
+        decoder: Decoder::new(&message, &s3, max_body_bytes)?,
+        image: image.clone(),
+        isolation: Isolation::new(Settings { message, image, s3, max_body_bytes }),
+        capacity: Capacity::new(sizes),
+        metrics: metrics.clone(),
     })
 }
 

@@ -4,13 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
 
 use super::cgroup::Limits;
 use super::encode::EncodeError;
-use super::settle::Failure;
 
 /// Memory for the process itself: 64 MiB, or a quarter of the memory limit if that is less.
 const PROCESS_BYTES: u64 = 64 << 20;
@@ -57,11 +54,9 @@ pub struct Memory {
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Lets work on a blocking thread detect that its caller no longer waits for the result.
-pub struct Wanted {
-    runtime: Handle,
-    abandoned: CancellationToken,
-}
+/// The work on a blocking thread panicked.
+#[derive(Debug)]
+pub struct Panicked;
 
 /// The resource's fields that concern sizes.
 #[derive(Clone, Copy, Debug)]
@@ -180,34 +175,19 @@ impl Memory {
     }
 }
 
-impl Wanted {
-    /// Blocks the work's thread on a future; `None`: the caller no longer waits for the work.
-    pub fn wait_for<T>(&self, something: impl Future<Output = T>) -> Option<T> {
-        self.runtime.block_on(self.abandoned.run_until_cancelled(something))
-    }
-}
-
-/// Runs CPU-bound work on a blocking thread. The work owns the processor permit until it ends, also if the caller is
-/// dropped; in that case the work ends at its next `Wanted::wait_for`. `None`: the work ended without a result.
-///
-/// # Errors
-/// The work failed or panicked.
-pub async fn blocking<T: Send + 'static>(
-    processor: Processor,
-    work: impl FnOnce(&Wanted) -> Option<Result<T, Failure>> + Send + 'static,
-) -> Option<Result<T, Failure>> {
-    let abandoned = CancellationToken::new();
-    let _until_dropped = abandoned.clone().drop_guard();
-    let wanted = Wanted { runtime: Handle::current(), abandoned };
-    let work = move || {
-        let _processor = processor;
-        work(&wanted)
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(lost) if lost.is_panic() => Some(Err(Failure::Panicked)),
-        // The runtime shut down before the work began: not the message's fault.
-        Err(_) => None,
+impl Processor {
+    /// Runs CPU-bound work on a blocking thread. The thread owns the processor until the work ends, also if the caller
+    /// is dropped.
+    pub async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(Self, T), Panicked> {
+        match tokio::task::spawn_blocking(move || (work(), self)).await {
+            Ok((done, processor)) => Ok((processor, done)),
+            Err(lost) if lost.is_panic() => Err(Panicked),
+            // The runtime shuts down, and with it the caller.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -331,30 +311,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_failure_and_frees_the_processor() {
+    async fn a_panic_frees_the_processor() {
         let capacity = capacity(None);
         let processor = capacity.processor().await;
         assert!(capacity.processor().now_or_never().is_none());
-        let result = blocking::<()>(processor, |_| panic!("hostile image")).await;
-        assert!(matches!(result, Some(Err(Failure::Panicked))));
+        let result = processor.run(|| panic!("hostile image")).await;
+        assert!(matches!(result, Err(Panicked)));
         assert!(capacity.processor().now_or_never().is_some());
     }
 
     #[tokio::test]
-    async fn work_that_nobody_wants_any_more_ends_where_it_would_wait() {
+    async fn work_keeps_its_processor_after_its_caller_has_gone() {
         let capacity = Arc::new(capacity(None));
-        let all = capacity.memory(1 << 20).await.unwrap();
-        let (processor, waiting) = (capacity.processor().await, Arc::clone(&capacity));
+        let (finish, finished) = std::sync::mpsc::channel::<()>();
         let (began, begun) = tokio::sync::oneshot::channel();
-        let work = tokio::spawn(blocking(processor, move |wanted| {
+        let processor = capacity.processor().await;
+        let work = tokio::spawn(processor.run(move || {
             began.send(()).unwrap();
-            Some(wanted.wait_for(waiting.memory(1))?.map_err(Failure::Encode))
+            finished.recv().unwrap();
         }));
         begun.await.unwrap();
         work.abort();
+        assert!(work.await.is_err_and(|ended| ended.is_cancelled()));
+        assert!(capacity.processor().now_or_never().is_none(), "the thread still works");
+        finish.send(()).unwrap();
         let freed = tokio::time::timeout(std::time::Duration::from_secs(10), capacity.processor()).await;
-        assert!(freed.is_ok(), "the processor is held by work that waits for memory");
-        drop(all);
+        assert!(freed.is_ok(), "the work has ended");
     }
 
     #[test]
@@ -363,7 +345,7 @@ mod tests {
         let handle = ending.handle().clone();
         ending.shutdown_background();
         let _entered = handle.enter();
-        let work = blocking(Processor { _permit: None }, |_| Some(Ok(())));
-        assert!(matches!(work.now_or_never(), Some(None)));
+        let work = Processor { _permit: None }.run(|| ());
+        assert!(work.now_or_never().is_none());
     }
 }

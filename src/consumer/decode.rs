@@ -28,7 +28,7 @@ pub struct Incoming<'a> {
     /// The AMQP property `timestamp`, in seconds since 1970.
     pub timestamp: Option<u64>,
     /// Returns a header's value as text; `None` if the message has no such header.
-    pub header: &'a dyn Fn(&str) -> Option<String>,
+    pub header: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }
 
 /// Decodes messages of one format. Made once per pipeline, and used for every message.

@@ -13,8 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::broker::BrokerError;
-use super::metrics::Outcome;
-use super::session::Sessions;
 use super::state::Dependency;
 use super::watchdog::{Patience, Watchdog};
 use super::work::{Step, Work};
@@ -27,7 +25,8 @@ use crate::queue::{Channel, Connection, Deliveries, Delivery};
 const QUIET: Duration = Duration::from_millis(250);
 
 pub struct Drive<'a> {
-    sessions: &'a Sessions,
+    /// Prefix of this consumer's consumer tags.
+    tag_prefix: &'a str,
     worker: &'a Arc<Worker>,
     policy: &'a mut Policy,
     /// The policy's time 0.
@@ -47,14 +46,14 @@ pub struct Drive<'a> {
 
 impl<'a> Drive<'a> {
     pub fn new(
-        sessions: &'a Sessions,
+        tag_prefix: &'a str,
         worker: &'a Arc<Worker>,
         channel: &'a Channel,
         policy: &'a mut Policy,
         started: Instant,
     ) -> Self {
         Self {
-            sessions,
+            tag_prefix,
             worker,
             policy,
             started,
@@ -80,7 +79,7 @@ impl<'a> Drive<'a> {
         stop: &CancellationToken,
         patience: &mut Patience,
     ) -> Result<(), BrokerError> {
-        let mut watchdog = Watchdog::new(connection.channel().await?, self.sessions.queue.clone());
+        let mut watchdog = Watchdog::new(connection.channel().await?, self.worker.queue.clone());
         let (mut polls, mut served, mut stopping) = (polls(*patience), false, false);
         loop {
             self.settle_events().await?;
@@ -95,7 +94,7 @@ impl<'a> Drive<'a> {
                     self.events.push_back(Event::Stopping);
                 }
                 next = next(&mut self.deliveries) => {
-                    self.deliver(next.ok_or_else(|| BrokerError::Cancelled(self.sessions.queue.clone()))??);
+                    self.deliver(next.ok_or_else(|| BrokerError::Cancelled(self.worker.queue.clone()))??);
                     served = true;
                     // If the queue serves one consumer at a time, it now serves this one.
                     if *patience != Patience::default() {
@@ -108,7 +107,7 @@ impl<'a> Drive<'a> {
                 _ = polls.tick() => {
                     if watchdog.is_stalled(served || !self.policy.has_room()).await {
                         *patience = patience.grown();
-                        return Err(BrokerError::Stalled(self.sessions.queue.clone()));
+                        return Err(BrokerError::Stalled(self.worker.queue.clone()));
                     }
                     served = false;
                 }
@@ -134,7 +133,7 @@ impl<'a> Drive<'a> {
         if delivery.redelivered() {
             self.worker.metrics.redelivered();
         }
-        self.works.insert(id, Work::new(delivery, self.sessions.state.take()));
+        self.works.insert(id, Work::new(delivery, self.worker.state.take()));
         self.events.push_back(Event::Delivered { id, returns, renewals });
     }
 
@@ -142,7 +141,7 @@ impl<'a> Drive<'a> {
         match done {
             Ok((id, step)) => {
                 if let Some(work) = self.works.get_mut(&id) {
-                    self.events.push_back(self.worker.outcome(id, work, step)?);
+                    self.events.push_back(self.worker.outcome(id, work, step));
                 }
                 Ok(())
             }
@@ -153,44 +152,42 @@ impl<'a> Drive<'a> {
     }
 
     async fn act(&mut self, action: Action) -> Result<(), BrokerError> {
-        let Sessions { queue, tag, .. } = self.sessions;
         match action {
             Action::Subscribe { prefetch } => {
                 // For a consumer tag that it knows, a quorum queue counts the earlier consumer's unacknowledged
                 // messages against the new prefetch. So every subscription has its own tag.
                 self.subscriptions += 1;
-                self.tag = format!("{tag}.{}", self.subscriptions);
-                self.deliveries = Some(self.channel.consume(queue, &self.tag, prefetch).await?);
+                self.tag = format!("{}.{}", self.tag_prefix, self.subscriptions);
+                self.deliveries = Some(self.channel.consume(&self.worker.queue, &self.tag, prefetch).await?);
                 self.events.push_back(Event::Subscribed);
             }
             Action::Unsubscribe { is_full } => {
                 self.unsubscribe(is_full).await?;
                 self.events.push_back(Event::Unsubscribed);
             }
-            Action::Convert(id) => self.spawn(id, Worker::convert),
-            Action::Upload(id) => self.spawn(id, Worker::upload),
-            Action::Park(id) => self.spawn(id, Worker::dispose),
+            Action::Convert(id) => self.spawn(id, Worker::convert)?,
+            Action::Upload(id) => self.spawn(id, Worker::upload)?,
+            Action::Park(id) => self.spawn(id, Worker::dispose)?,
             Action::ParkDeliveredTooOften(id) => {
                 if let Some(work) = self.works.get_mut(&id) {
-                    work.refuse_delivered_too_often(self.sessions.policy.delivery_limit);
+                    self.worker.refuse_delivered_too_often(work);
                 }
-                self.spawn(id, Worker::dispose);
+                self.spawn(id, Worker::dispose)?;
             }
-            Action::Renew(id) => self.spawn(id, Worker::renew),
+            Action::Renew(id) => self.spawn(id, Worker::renew)?,
             Action::Acknowledge(id) => {
                 if let Some(work) = self.works.remove(&id) {
-                    self.worker.acknowledge(work).await?;
+                    self.worker.settler.acknowledge(work).await?;
                 }
             }
             Action::HandBack(id) => {
                 if let Some(work) = self.works.remove(&id) {
-                    self.worker.ended(work.message(), Outcome::HandedBack, None);
-                    work.message().delivery.requeue().await?;
+                    self.worker.settler.hand_back(work).await?;
                 }
             }
             Action::Leave(id) => {
                 if let Some(work) = self.works.remove(&id) {
-                    self.worker.ended(work.message(), Outcome::HandedBack, None);
+                    self.worker.settler.leave(&work);
                 }
             }
         }
@@ -211,20 +208,21 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    fn spawn<F>(&mut self, id: Id, step: impl FnOnce(Arc<Worker>, &mut Work) -> F)
+    fn spawn<F>(&mut self, id: Id, step: impl FnOnce(Arc<Worker>, &mut Work) -> Option<F>) -> Result<(), BrokerError>
     where
         F: Future<Output = Step> + Send + 'static,
     {
         if let Some(work) = self.works.get_mut(&id) {
-            let step = step(Arc::clone(self.worker), work);
+            let step = step(Arc::clone(self.worker), work).ok_or(BrokerError::WorkerLost)?;
             let task = self.tasks.spawn(async move { (id, step.await) });
             work.follow(task);
         }
+        Ok(())
     }
 
     /// Copies the policy's conclusions to the state.
     fn report(&mut self) {
-        let state = &self.sessions.state;
+        let state = &self.worker.state;
         let fault = self.policy.fault().map(|fault| match fault {
             delivery_policy::Dependency::Storage => Dependency::Storage,
             delivery_policy::Dependency::Parking => Dependency::Parking,

@@ -8,18 +8,17 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::future::join;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tracing::warn;
 
 use super::backoff;
-use super::capacity::{Capacity, Memory};
-use super::decode::{Decoder, ObjectKey};
+use super::capacity::{Capacity, Memory, Panicked};
+use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::Png;
 use super::metrics::{Metrics, Stage};
-use super::settle::Failure;
+use super::settle::Refusal;
 
 mod child;
 mod crash;
@@ -28,7 +27,6 @@ pub mod protocol;
 
 pub use child::decode;
 pub use crash::Crash;
-pub use protocol::Refusal;
 
 use protocol::{GO, MAX_FRAME, Order, Report, SECONDS, Settings, memory_for_body, memory_for_image, seconds_for};
 
@@ -62,15 +60,6 @@ pub struct Isolation {
     seconds: u64,
 }
 
-/// The parts of a message that a decoder process needs.
-pub struct Incoming<'a> {
-    pub body: &'a Bytes,
-    /// The AMQP property `timestamp`, in seconds since 1970.
-    pub timestamp: Option<u64>,
-    /// Returns a header's value as text; `None` if the message has no such header.
-    pub header: &'a (dyn Fn(&str) -> Option<String> + Sync),
-}
-
 /// The result of a decoder process.
 pub struct Decoded {
     pub key: ObjectKey,
@@ -81,8 +70,9 @@ pub struct Decoded {
 
 /// Why a decoder process gave no result.
 enum Fault {
-    /// The message is the cause.
-    Message(Failure),
+    Refused(Refusal),
+    /// The process ended without a result, usually because of the message.
+    Crashed(Crash),
     /// The process failed before it could read the body, with the cause.
     NotStarted(String),
 }
@@ -125,17 +115,18 @@ impl Isolation {
         decoder: &Decoder,
         capacity: &Capacity,
         metrics: &Metrics,
-    ) -> Result<Decoded, Failure> {
+    ) -> Result<Decoded, Refusal> {
         let (mut failures, mut kills) = (0, 0);
         loop {
             let processor = capacity.processor().await;
             match self.attempt(incoming, decoder, capacity, metrics).await {
                 Ok(decoded) => return Ok(decoded),
-                Err(Fault::Message(Failure::Crashed(crash))) if crash.may_be_of_others() && kills + 1 < KILLS => {
+                Err(Fault::Crashed(crash)) if crash.may_be_of_others() && kills + 1 < KILLS => {
                     kills += 1;
                     warn!(%crash, "a decoder process ended without a result: retrying");
                 }
-                Err(Fault::Message(failure)) => return Err(failure),
+                Err(Fault::Crashed(crash)) => return Err(crash.into()),
+                Err(Fault::Refused(refusal)) => return Err(refusal),
                 Err(Fault::NotStarted(error)) => {
                     warn!(
                         error,
@@ -164,7 +155,7 @@ impl Isolation {
 
         let started = Instant::now();
         let body_bytes = incoming.body.len() as u64;
-        let mut memory = capacity.memory_beside(needs, body_bytes + PROCESS_BYTES).await.map_err(Failure::Encode)?;
+        let mut memory = capacity.memory_beside(needs, body_bytes + PROCESS_BYTES).await.map_err(Refusal::from)?;
         let (key, png) = process.encode(needs, decoder).await?;
         memory.keep(png.bytes().len());
         metrics.stage(Stage::Encode, started.elapsed());
@@ -215,12 +206,12 @@ impl Process {
         };
         match within(seconds, join(send, receive)).await {
             Some((_, Ok(Report::Needs(needs)))) => Ok(needs),
-            Some((_, Ok(Report::Refused(refusal)))) => Err(Failure::Refused(refusal).into()),
-            Some((_, Ok(Report::Panicked))) => Err(Failure::Panicked.into()),
-            Some((_, Ok(Report::Ready | Report::Done { .. }))) => Err(Failure::Crashed(Crash::Nonsense).into()),
+            Some((_, Ok(Report::Refused(refusal)))) => Err(Fault::Refused(refusal)),
+            Some((_, Ok(Report::Panicked))) => Err(Fault::Refused(Panicked.into())),
+            Some((_, Ok(Report::Ready | Report::Done { .. }))) => Err(Fault::Crashed(Crash::Nonsense)),
             Some((_, Err(error))) => Err(self.ended(&error, memory, seconds).await),
             None if !self.ready => Err(Fault::NotStarted(format!("the process was not ready after {seconds} s"))),
-            None => Err(Failure::Crashed(Crash::Deadline(seconds)).into()),
+            None => Err(Fault::Crashed(Crash::Deadline(seconds))),
         }
     }
 
@@ -239,25 +230,25 @@ impl Process {
                     if png.len() as u64 != bytes {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    let key = decoder.accept(&key).ok_or(Failure::Crashed(Crash::Nonsense));
+                    let key = decoder.accept(&key).ok_or(Fault::Crashed(Crash::Nonsense));
                     key.map(|key| (key, Png::of_process(png.into(), digest.into())))
                 }
-                Report::Refused(refusal) => Err(Failure::Refused(refusal)),
-                Report::Panicked => Err(Failure::Panicked),
-                Report::Ready | Report::Needs(_) | Report::Done { .. } => Err(Failure::Crashed(Crash::Nonsense)),
+                Report::Refused(refusal) => Err(Fault::Refused(refusal)),
+                Report::Panicked => Err(Fault::Refused(Panicked.into())),
+                Report::Ready | Report::Needs(_) | Report::Done { .. } => Err(Fault::Crashed(Crash::Nonsense)),
             })
         };
         match within(seconds, result).await {
-            Some(Ok(result)) => result.map_err(Fault::Message),
+            Some(Ok(result)) => result,
             Some(Err(error)) => Err(self.ended(&error, memory, seconds).await),
-            None => Err(Failure::Crashed(Crash::Deadline(seconds)).into()),
+            None => Err(Fault::Crashed(Crash::Deadline(seconds))),
         }
     }
 
     /// The fault of a process whose report could not be read.
     async fn ended(&mut self, error: &io::Error, memory: u64, seconds: u64) -> Fault {
         if error.kind() != io::ErrorKind::UnexpectedEof {
-            return Failure::Crashed(Crash::Nonsense).into();
+            return Fault::Crashed(Crash::Nonsense);
         }
         let mut stderr = Vec::new();
         let status = async {
@@ -269,19 +260,19 @@ impl Process {
         let status = match within(seconds, status).await {
             Some(Ok(status)) => status,
             Some(Err(error)) => return Fault::NotStarted(error.to_string()),
-            None => return Failure::Crashed(Crash::Deadline(seconds)).into(),
+            None => return Fault::Crashed(Crash::Deadline(seconds)),
         };
         let stderr = String::from_utf8_lossy(&stderr);
         if !self.ready {
             return Fault::NotStarted(format!("{status}: {}", stderr.trim()));
         }
-        Failure::Crashed(Crash::judge(status, &stderr, memory, seconds)).into()
+        Fault::Crashed(Crash::judge(status, &stderr, memory, seconds))
     }
 }
 
-impl From<Failure> for Fault {
-    fn from(failure: Failure) -> Self {
-        Fault::Message(failure)
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Fault::Refused(refusal)
     }
 }
 

@@ -1,7 +1,6 @@
 //! A message in progress, and its one log line when it is settled or returned. Message ids are percent-encoded and
 //! trace contexts validated before they are logged; bodies are not logged.
 
-use std::fmt::Arguments;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,9 +10,9 @@ use tracing::{debug, field, warn};
 use super::decode::ObjectKey;
 use super::metrics::Outcome;
 use super::origin::{Origin, TRACEPARENT};
+use super::settle::Refusal;
 use super::upload::Stored;
 use crate::queue::Delivery;
-use crate::reason::Reason;
 
 /// One delivery and its processing so far.
 pub struct Message {
@@ -43,15 +42,15 @@ impl Message {
     }
 
     /// Logs the outcome, so that a user can trace one image. `refused`: why the message can never succeed.
-    pub fn log(&self, pipeline: Arguments<'_>, outcome: Outcome, refused: Option<(Reason, &str)>) {
+    pub fn log(&self, pipeline: &str, outcome: Outcome, refused: Option<&Refusal>) {
         let origin = origin(&self.delivery);
         macro_rules! line {
             ($level:ident, $text:literal) => {
                 $level!(
                     pipeline,
                     outcome = outcome.as_str(),
-                    reason = refused.map(|(reason, _)| reason.as_str()),
-                    detail = refused.map(|(_, detail)| detail),
+                    reason = refused.map(|refusal| refusal.reason.as_str()),
+                    detail = refused.map(|refusal| refusal.detail.as_str()),
                     key = self.key.as_ref().map(ObjectKey::as_str),
                     stored = self.stored.map(field::debug),
                     message_id = origin.message_id().map(field::display),

@@ -109,9 +109,9 @@ impl Sessions {
         let largest_body = connection.largest_body();
         let prefetch = self.sizes.prefetch_for(largest_body);
         info!(broker = ?connection.broker_version(), largest_body, prefetch, "connected");
-        worker.capacity.fit(largest_body).await;
+        worker.converter.capacity.fit(largest_body).await;
         policy.set_prefetch(prefetch);
-        let mut drive = Drive::new(self, worker, &channel, policy, started);
+        let mut drive = Drive::new(&self.tag, worker, &channel, policy, started);
         let ended = tokio::select! {
             // Without a subscription, nothing else reports that the channel is closed.
             ended = channel.while_open(drive.run(&connection, stop, patience)) => ended,

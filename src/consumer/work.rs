@@ -6,39 +6,20 @@ use std::sync::Arc;
 use tokio::task::AbortHandle;
 
 use super::broker::BrokerError;
-use super::capacity::Memory;
-use super::decode::ObjectKey;
-use super::encode::Png;
+use super::convert::Converted;
 use super::message::Message;
-use super::settle::{Failure, Refusal};
+use super::settle::{Refusal, Settlement};
 use super::state::InFlight;
 use super::upload::{Scope, Stored, UploadError};
 use crate::queue::Delivery;
-use crate::reason::Reason;
-
-/// The object to store. Holds the memory permit as long as the PNG.
-pub struct Converted {
-    pub key: ObjectKey,
-    pub png: Png,
-    pub digest: String,
-    pub _memory: Memory,
-}
 
 /// How one step ended.
 pub enum Step {
-    /// `None`: the conversion ended without a result, because the process ends.
-    Converted(Option<Result<Converted, Failure>>),
+    Converted(Result<Converted, Refusal>),
     Uploaded(Result<Stored, UploadError>),
     /// The message was parked, or `failures.policy` needs only its acknowledgement or rejection.
     Disposed(Result<(), BrokerError>),
     Renewed(Result<(), BrokerError>),
-}
-
-/// How the message is settled when the policy returns `Action::Acknowledge`.
-pub enum Settlement {
-    Stored,
-    Renewed,
-    Refused(Refusal),
 }
 
 pub struct Work {
@@ -96,16 +77,6 @@ impl Work {
         self.settlement = Some(Settlement::Refused(refusal));
     }
 
-    pub fn refuse_delivered_too_often(&mut self, limit: u64) {
-        let returns = self.message.delivery.returns();
-        let detail = format!(
-            "this message was returned to its queue {returns} times, and the broker drops it after {limit} \
-             (failures.deliveryLimit); the broker refused a new copy of it: allow this user to write to the default \
-             exchange, or raise the queue's length limit, then redrive the message"
-        );
-        self.settlement = Some(Settlement::Refused(Refusal { reason: Reason::DeliveredTooOften, detail }));
-    }
-
     pub fn set_renewed(&mut self) {
         self.settlement = Some(Settlement::Renewed);
     }
@@ -116,10 +87,7 @@ impl Work {
             let (reason, detail) = self.failure.take()?.as_fault_of_object();
             self.refuse(Refusal { reason, detail });
         }
-        match &self.settlement {
-            Some(Settlement::Refused(refusal)) => Some(refusal),
-            _ => None,
-        }
+        self.settlement()?.refusal()
     }
 
     /// S3's refusal of this object; a storage fault if S3 refuses every object.
@@ -136,7 +104,7 @@ impl Work {
         hasher.finish()
     }
 
-    pub fn settled(&self) -> Option<&Settlement> {
+    pub fn settlement(&self) -> Option<&Settlement> {
         self.settlement.as_ref()
     }
 }

@@ -13,12 +13,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use image_pipeline::consumer::capacity::{Capacity, Sizes};
-use image_pipeline::consumer::decode::{self, Decoder};
+use image_pipeline::consumer::decode::{Decoder, Incoming};
 use image_pipeline::consumer::encode::{encode, inspect};
+use image_pipeline::consumer::isolate::Isolation;
 use image_pipeline::consumer::isolate::protocol::{Settings, memory_for_image};
-use image_pipeline::consumer::isolate::{Incoming, Isolation};
 use image_pipeline::consumer::metrics::Metrics;
-use image_pipeline::consumer::settle::{Failure, Refusal};
+use image_pipeline::consumer::settle::Refusal;
 use image_pipeline::reason::Reason;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -85,13 +85,13 @@ impl Message {
     async fn here(&self, capacity: &Capacity) -> Outcome {
         let work = async || {
             let header = |name: &str| self.header(name);
-            let incoming = decode::Incoming { body: &self.body, timestamp: self.timestamp, header: &header };
-            let job = self.decoder().decode(&incoming).map_err(Failure::Decode)?;
-            let header = inspect(&job.image, self.settings.image.max_pixels).map_err(Failure::Encode)?;
+            let incoming = Incoming { body: &self.body, timestamp: self.timestamp, header: &header };
+            let job = self.decoder().decode(&incoming)?;
+            let header = inspect(&job.image, self.settings.image.max_pixels)?;
             let needed = header.bytes_needed() + job.image.len() as u64;
-            let _memory = capacity.memory(needed).await.map_err(Failure::Encode)?;
-            let png = encode(job.image.clone(), &header, &self.settings.image).map_err(Failure::Encode)?;
-            let key = job.key(&png.digest().to_string()).map_err(Failure::Decode)?;
+            let _memory = capacity.memory(needed).await?;
+            let png = encode(job.image.clone(), &header, &self.settings.image)?;
+            let key = job.key(&png.digest().to_string())?;
             Ok((key.as_str().to_owned(), png.digest().to_string(), png.bytes().clone()))
         };
         outcome(work().await)
@@ -117,13 +117,10 @@ impl Message {
     }
 }
 
-fn outcome(result: Result<(String, String, Bytes), Failure>) -> Outcome {
+fn outcome(result: Result<(String, String, Bytes), Refusal>) -> Outcome {
     match result {
         Ok((key, digest, png)) => Outcome::Stored { key, digest, png },
-        Err(failure) => {
-            let Refusal { reason, detail } = failure.into();
-            Outcome::Refused { reason, detail }
-        }
+        Err(Refusal { reason, detail }) => Outcome::Refused { reason, detail },
     }
 }
 

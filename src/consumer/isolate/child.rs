@@ -7,9 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 
 use super::limits;
-use super::protocol::{self, GO, Order, Refusal, Report, SECONDS, Settings};
-use crate::consumer::decode::{DecodeError, Decoder, Incoming, Job};
-use crate::consumer::encode::{EncodeError, Header, Png, encode, inspect};
+use super::protocol::{self, GO, Order, Report, SECONDS, Settings};
+use crate::consumer::decode::{Decoder, Incoming, Job};
+use crate::consumer::encode::{Header, Png, encode, inspect};
+use crate::consumer::settle::Refusal;
 
 /// Decodes one message.
 ///
@@ -69,18 +70,6 @@ fn caught<T>(work: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Report> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(Report::Refused),
         Err(_) => Err(Report::Panicked),
-    }
-}
-
-impl From<DecodeError> for Refusal {
-    fn from(error: DecodeError) -> Self {
-        Self { reason: error.reason(), detail: error.to_string() }
-    }
-}
-
-impl From<EncodeError> for Refusal {
-    fn from(error: EncodeError) -> Self {
-        Self { reason: error.reason(), detail: error.to_string() }
     }
 }
 

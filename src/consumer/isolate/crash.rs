@@ -3,6 +3,9 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use crate::consumer::settle::Refusal;
+use crate::reason::Reason;
+
 /// SIGXCPU: the process has used up its CPU time limit (`RLIMIT_CPU`).
 const CPU_TIME: i32 = 24;
 
@@ -71,6 +74,16 @@ impl Crash {
     /// decoder process first, whichever process has used the memory.
     pub fn may_be_of_others(&self) -> bool {
         matches!(self, Crash::Signal(Signal(number)) if OF_OTHERS.contains(number))
+    }
+}
+
+impl From<Crash> for Refusal {
+    fn from(crash: Crash) -> Self {
+        let detail = format!(
+            "the process that decoded this message {crash}; save the image with `parked save`, then publish a repaired \
+             image or drop the message"
+        );
+        Self { reason: Reason::CrashingMessage, detail }
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::destination::S3Destination;
 use crate::api::image::ImageSettings;
 use crate::api::message::MessageFormat;
-use crate::reason::Reason;
+use crate::consumer::settle::Refusal;
 
 /// The longest JSON of a frame, in bytes. The JSON contains the headers of a message, but not the body.
 pub const MAX_FRAME: u32 = 16 << 20;
@@ -75,14 +75,6 @@ pub enum Report {
     Panicked,
 }
 
-/// Why a message can never succeed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Refusal {
-    pub reason: Reason,
-    /// The cause for people, with the fix.
-    pub detail: String,
-}
-
 /// The memory limit, in bytes, while a body of this length and the header of its image are read: the body, its image,
 /// and a copy of one of them.
 pub fn memory_for_body(bytes: u64) -> u64 {
@@ -143,6 +135,7 @@ pub fn write(output: &mut impl Write, value: &impl Serialize) -> io::Result<()> 
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::reason::Reason;
 
     #[test]
     fn a_frame_is_read_as_it_was_written() {
