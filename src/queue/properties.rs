@@ -166,7 +166,7 @@ fn long(value: &str) -> AMQPValue {
 
 /// The properties that have no effect in the broker, plus `delivery_mode` persistent; without headers.
 fn safe(original: &BasicProperties) -> BasicProperties {
-    let mut properties = BasicProperties::default().with_delivery_mode(super::publish::PERSISTENT);
+    let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
     for (value, set) in [
         (
             original.content_type(),
