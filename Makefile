@@ -28,7 +28,7 @@ ifeq ($(CLUSTER),)
 endif
 
 demo-local: ## Process 100 images without Kubernetes: RabbitMQ, an S3 server and one process; 1 minute
-	@$(CLUSTER_SCRIPTS)/build
+	@$(CLUSTER_SCRIPTS)/build one-host
 	@cargo build --quiet --release --locked --bins --package image-pipeline --package demo-local
 	@$(CARGO_TARGET_DIR)/release/demo-local --program $(OPERATOR)
 
@@ -36,7 +36,7 @@ demo-local: ## Process 100 images without Kubernetes: RabbitMQ, an S3 server and
 BENCH_PYTHON := $(CLUSTER_CACHE)/bench-python-$(shell sha256sum tests/bench/requirements.txt | cut -c1-12)
 
 bench: $(BENCH_PYTHON)/installed ## Benchmark against the service it replaces, 10 minutes; QUICK=1: 2 minutes; LONG=1: memory over 10,000 messages
-	@$(CLUSTER_SCRIPTS)/build
+	@$(CLUSTER_SCRIPTS)/build one-host
 	@cargo build --release --locked --bins --package image-pipeline --package bench
 	@$(CARGO_TARGET_DIR)/release/bench --python $(BENCH_PYTHON)/bin/python \
 		$(if $(QUICK),--quick) $(if $(LONG),--long)
@@ -78,13 +78,13 @@ $(BENCH_PYTHON)/installed:
 # Always takes the cluster down.
 test: ## All tests: unit, contract, real RabbitMQ and S3, a sample of test-crash, both demos, a real Kubernetes, a short soak
 ifeq ($(CLUSTER),current)
-	@echo 'CLUSTER=current: skipping cargo test --test pipeline --test crash, which start their own servers.'
+	@echo 'CLUSTER=current: skipping cargo test --test integration --test crash, which start their own servers.'
 	@$(MAKE) check end-to-end
 else
 	@$(CLUSTER_SCRIPTS)/packages browser
 	@$(CLUSTER_SCRIPTS)/build oldest
 	@$(MAKE) check
-	cargo test --locked --test pipeline
+	cargo test --locked --test integration
 	cargo test --locked --test crash
 	@$(MAKE) demo-local
 	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) demo && $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
@@ -123,12 +123,12 @@ check: $(CARGO_DENY) ## Formatting, lints, allowed crates and licenses, and the 
 	$(CARGO_DENY) --locked check bans licenses sources
 	@$(MAKE) shellcheck
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo clippy --locked --test pipeline --test crash --test end_to_end -- -D warnings
+	cargo clippy --locked --test integration --test crash --test end_to_end -- -D warnings
 	cargo test --locked --workspace
 
 shellcheck: ## Lint the shell scripts
 	@command -v shellcheck >/dev/null || $(CLUSTER_SCRIPTS)/packages shellcheck
-	shellcheck --external-sources $(filter-out %.c %.mk %/go %/manifests,$(wildcard tests/cluster/*)) tests/pipeline/servers tests/accounting/python .ci/run
+	shellcheck --external-sources $(filter-out %.c %.mk %/go %/manifests,$(wildcard tests/cluster/*)) tests/servers/server tests/accounting/python .ci/run
 
 # sbom and licences cover this machine's platform, without dev and build dependencies. cargo-cyclonedx also lists some
 # optional crates that no feature enables, because cargo metadata does not distinguish them.

@@ -29,7 +29,7 @@ use image_pipeline::consumer::isolate::Isolation;
 use image_pipeline::consumer::isolate::protocol::Settings;
 use image_pipeline::consumer::metrics::Metrics;
 use image_pipeline::publish::{Format, SampleArgs, Size};
-use image_pipeline::queue::frame_filter::{FrameFilter, Frames};
+use image_pipeline::rabbitmq::frame_filter::{FrameFilter, Frames};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::api::assignment::Assignment;
 use crate::api::{ImagePipeline, names};
 use crate::consumer::decode::{Decoder, InvalidTemplate};
-use crate::consumer::preflight::{Finding, preflight};
-use crate::run::manifest::{self, ManifestError};
-use crate::run::secrets;
+use crate::manifest::{self, ManifestError, secrets};
 
 mod cluster;
+mod preflight;
 
 use cluster::{ClusterError, Namespace};
+use preflight::{Finding, preflight};
 
 const EXAMPLES: &str = "\
 The output has one line per check: the result and, for a failed check, the reason that the ImagePipeline's
@@ -146,8 +146,8 @@ fn line(finding: &Finding) -> String {
 mod tests {
     use clap::Parser as _;
 
+    use super::preflight::Check;
     use super::*;
-    use crate::consumer::preflight::Check;
     use crate::reason::Reason;
 
     #[derive(clap::Parser)]

@@ -12,13 +12,13 @@ use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{ImagePipeline, names};
-use crate::queue::DialPolicy;
+use crate::console::About;
+use crate::rabbitmq::DialPolicy;
 use crate::version;
 
 mod apply;
 mod brokers;
 pub mod build;
-pub mod console;
 pub mod decide;
 mod foreign_consumers;
 mod initial_lists;
@@ -38,8 +38,6 @@ mod watch;
 mod watch_backoff;
 
 pub use build::ConsumerImage;
-use console::About;
-pub use console::Console;
 pub use initial_lists::InitialLists;
 pub use instruments::Instruments;
 pub use leader::Election;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::broker_args::{self, BrokerArgs, BrokerError, queue_name};
-use crate::queue::{Delivery, QueueError};
+use crate::rabbitmq::args::{self, BrokerArgs, BrokerError, queue_name};
+use crate::rabbitmq::{Delivery, QueueError};
 
 mod entry;
 mod filter;
@@ -133,7 +133,7 @@ pub enum Error {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// RabbitMQ is unavailable, or did not accept a message.
-    #[error("{}", broker_args::explained(.0))]
+    #[error("{}", args::explained(.0))]
     Queue(QueueError),
     /// A message redriven to the parking queue would be found again.
     #[error("--to names the parking queue itself; set it to the queue that is consumed")]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use crate::broker_args::{self, BrokerArgs, BrokerError, queue_name};
-use crate::queue::QueueError;
+use crate::rabbitmq::QueueError;
+use crate::rabbitmq::args::{self, BrokerArgs, BrokerError, queue_name};
 
 mod files;
 mod sample;
@@ -67,7 +67,7 @@ pub enum Error {
     #[error(transparent)]
     Broker(#[from] BrokerError),
     /// RabbitMQ is unavailable, or the queue does not exist.
-    #[error("{}", broker_args::explained(.0))]
+    #[error("{}", args::explained(.0))]
     Queue(QueueError),
     /// Some images were not published; standard error names each.
     #[error("{failed} of {total} images failed, and {left} were not tried; publish them again")]

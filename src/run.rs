@@ -12,13 +12,8 @@ use tracing::{info, warn};
 use crate::api::assignment::Assignment;
 use crate::api::{ImagePipeline, names};
 use crate::consumer;
+use crate::manifest::{self, ManifestError, secrets};
 use crate::version;
-
-mod bounds;
-pub mod manifest;
-pub mod secrets;
-
-use manifest::ManifestError;
 
 const EXAMPLES: &str = "\
 Secrets: for each Secret that the manifest names, --secrets contains a directory of that name with one

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use amq_protocol::frame::AMQPFrame;
 use amq_protocol::frame::parsing::parse_frame;
-use image_pipeline::queue::frame_filter::{Frames, Next};
+use image_pipeline::rabbitmq::frame_filter::{Frames, Next};
 use libfuzzer_sys::fuzz_target;
 
 mod memory;

@@ -9,7 +9,7 @@ use super::settle::{Refusal, Settlement};
 use super::state::State;
 use super::work::Work;
 use crate::api::failures::FailurePolicy;
-use crate::queue::QueueError;
+use crate::rabbitmq::QueueError;
 
 pub struct Settler {
     /// Namespace and name of the pipeline, for logs.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::secrets::Secrets;
 use crate::api::names;
 use crate::api::source::RabbitmqSource;
-use crate::broker_address::{self, BrokerAddress};
-use crate::queue::{Connection, QueueError};
+use crate::rabbitmq::address::{self, BrokerAddress};
+use crate::rabbitmq::{Connection, QueueError};
 use crate::reason::Reason;
 
 /// Limit for `connection.close`. After it the socket closes without the handshake, which the broker also detects.
@@ -30,7 +30,7 @@ pub enum BrokerError {
         /// The directory or the Secret's name, for the message.
         place: String,
         #[source]
-        invalid: broker_address::Invalid,
+        invalid: address::Invalid,
     },
     #[error(transparent)]
     Queue(#[from] QueueError),

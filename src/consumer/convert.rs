@@ -13,7 +13,7 @@ use super::isolate::{Decoded, Isolation};
 use super::metrics::{Metrics, Stage};
 use super::settle::Refusal;
 use crate::api::image::ImageSettings;
-use crate::queue::Delivery;
+use crate::rabbitmq::Delivery;
 use crate::reason::Reason;
 
 pub struct Converter {

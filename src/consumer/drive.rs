@@ -17,7 +17,7 @@ use super::state::Dependency;
 use super::watchdog::{Patience, Watchdog};
 use super::work::{Step, Work};
 use super::worker::Worker;
-use crate::queue::{Channel, Connection, Deliveries, Delivery};
+use crate::rabbitmq::{Channel, Connection, Deliveries, Delivery};
 
 /// After this silence no delivery is in flight: a quorum queue writes to disk before it answers an acknowledgement with
 /// the next delivery. lapin drops a delivery that arrives after its consumer has ended; that message would stay
@@ -243,7 +243,7 @@ impl<'a> Drive<'a> {
 }
 
 /// The next delivery; pending while there is no subscription.
-async fn next(deliveries: &mut Option<Deliveries>) -> Option<Result<Delivery, crate::queue::QueueError>> {
+async fn next(deliveries: &mut Option<Deliveries>) -> Option<Result<Delivery, crate::rabbitmq::QueueError>> {
     match deliveries {
         Some(deliveries) => deliveries.next().await,
         None => std::future::pending().await,

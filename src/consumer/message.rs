@@ -12,7 +12,7 @@ use super::metrics::Outcome;
 use super::origin::{Origin, TRACEPARENT};
 use super::settle::Refusal;
 use super::upload::Stored;
-use crate::queue::Delivery;
+use crate::rabbitmq::Delivery;
 
 /// One delivery and its processing so far.
 pub struct Message {

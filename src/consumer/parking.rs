@@ -5,7 +5,7 @@
 use tokio::sync::Mutex;
 
 use super::broker::{self, Broker, BrokerError};
-use crate::queue::{Channel, Connection, Copy, Delivery, Parked, Published, Publishing, QuorumQueues};
+use crate::rabbitmq::{Channel, Connection, Copy, Delivery, Parked, Published, Publishing, QuorumQueues};
 use crate::reason::Reason;
 
 /// Publishes to one parking queue.

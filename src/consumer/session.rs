@@ -16,7 +16,7 @@ use super::drive::Drive;
 use super::state::State;
 use super::watchdog::Patience;
 use super::worker::Worker;
-use crate::queue::{Channel, Connection, QueueError};
+use crate::rabbitmq::{Channel, Connection, QueueError};
 use crate::reason::Reason;
 
 /// A session that lasted this long resets the reconnect backoff.

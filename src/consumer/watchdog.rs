@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::queue::Channel;
+use crate::rabbitmq::Channel;
 
 /// Poll interval. No delivery over two polls, with messages ready at both, is a stall.
 const FIRST_PATIENCE: Duration = Duration::from_secs(30);

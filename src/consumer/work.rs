@@ -11,7 +11,7 @@ use super::message::Message;
 use super::settle::{Refusal, Settlement};
 use super::state::InFlight;
 use super::upload::{Scope, Stored, UploadError};
-use crate::queue::Delivery;
+use crate::rabbitmq::Delivery;
 
 /// How one step ended.
 pub enum Step {

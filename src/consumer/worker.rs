@@ -16,7 +16,7 @@ use super::state::{Dependency, State};
 use super::upload::{Kind, Object, Scope, Store, Stored, UploadError};
 use super::work::{Step, Work};
 use crate::api::failures::FailurePolicy;
-use crate::queue::Parked;
+use crate::rabbitmq::Parked;
 use crate::reason::Reason;
 
 /// The smallest common body limit of HTTP proxies: nginx's default, 1 MiB (`client_max_body_size`).

@@ -13,8 +13,8 @@ use super::observation::Cause;
 use crate::api::ImagePipeline;
 use crate::api::names;
 use crate::api::source::RabbitmqSource;
-use crate::broker_address::BrokerAddress;
-use crate::queue::{Channel, Connection, DialPolicy, QueueDepth, QueueError};
+use crate::rabbitmq::address::BrokerAddress;
+use crate::rabbitmq::{Channel, Connection, DialPolicy, QueueDepth, QueueError};
 use crate::reason::Reason;
 
 /// How long a failed connection attempt counts for all pipelines before the next attempt.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::observation::Observation;
 use crate::api::{ImagePipelineSpec, Scaling};
 use crate::pod_status::PodStatus;
-use crate::queue::QueueDepth;
+use crate::rabbitmq::QueueDepth;
 use crate::reason::Reason;
 
 mod pace;

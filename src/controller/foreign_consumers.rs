@@ -9,7 +9,7 @@ use crate::api::ImagePipeline;
 use crate::api::conditions::ConditionType;
 use crate::api::source::RabbitmqSource;
 use crate::pod_status::ConsumerState;
-use crate::queue::QueueDepth;
+use crate::rabbitmq::QueueDepth;
 use crate::reason::Reason;
 
 /// For how long, and how many, polls must agree. RabbitMQ still counts the consumer of a lost pod until two heartbeats

@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use super::console::{self, About, Console};
 use super::initial_lists::InitialLists;
 use super::metrics::Metrics;
+use crate::console::{self, About, Console};
 use crate::http;
 
 /// Clones share their state.
@@ -43,7 +43,8 @@ impl Instruments {
         let mut servers = JoinSet::new();
         servers.spawn(http::serve(bound(listen).await?, self.probes(), stop.clone()));
         if let Some(address) = console {
-            let routes = console::routes(self.console.clone(), self.listed.clone(), about, address);
+            let listed = self.listed.clone();
+            let routes = console::routes(self.console.clone(), move || listed.is_complete(), about, address);
             servers.spawn(http::serve(bound(address).await?, routes, stop.clone()));
         }
         Ok(servers)

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::pod_status::{Health, PodStatus};
-use crate::queue::QueueDepth;
+use crate::rabbitmq::QueueDepth;
 use crate::reason::Reason;
 
 /// What one reconcile observed of a pipeline.

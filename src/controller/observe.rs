@@ -23,9 +23,9 @@ use super::timeout::with_timeout;
 use crate::api::ImagePipeline;
 use crate::api::failures::FailurePolicy;
 use crate::api::names::{self, SecretRole};
-use crate::broker_address::BrokerAddress;
 use crate::pod_status::{Health, PodStatus};
-use crate::queue::QueueDepth;
+use crate::rabbitmq::QueueDepth;
+use crate::rabbitmq::address::BrokerAddress;
 use crate::reason::Reason;
 
 mod pod;

@@ -6,7 +6,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::decide::Decision;
 use super::memory::{PipelineMemory, key_of};
-use super::observation::Observation;
+use super::observation::{Observation, ObservedPod};
 use super::reconcile::{Context, labels_of, shown};
 use super::transitions::{Transition, transitions};
 use super::{Error, Guarded, status};
@@ -26,7 +26,9 @@ impl Context {
         let labels = labels_of(&ObjectRef::from_obj(pipeline));
         self.instruments.metrics.renewed(&labels, memory.renewals.count(&observation.pods));
         self.instruments.metrics.set_conditions(&labels, &status.conditions);
-        self.instruments.console.note(pipeline, observation, &status);
+        let stored = |pod: &ObservedPod| (pod.name.clone(), pod.report.as_ref().map(|report| report.processed));
+        let pods = observation.pods.iter().map(stored).collect();
+        self.instruments.console.note(pipeline, &status, pods, observation.at);
         self.report_status(pipeline, decision, (previous, status), observation.at, memory).await?;
         self.report_renewals(pipeline, observation.at, memory).await
     }

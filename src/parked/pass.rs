@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::broker_address::BrokerAddress;
-use crate::queue::{Channel, Connection, Delivery, QueueError};
+use crate::rabbitmq::address::BrokerAddress;
+use crate::rabbitmq::{Channel, Connection, Delivery, QueueError};
 
 /// A message with this many returns is copied instead of returned. By default a quorum queue drops a message at its
 /// 21st return; half of the 20 returns before are left for other users of the command.

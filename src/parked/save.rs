@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Error;
 use super::entry::Entry;
-use crate::queue::Delivery;
+use crate::rabbitmq::Delivery;
 
 /// Writes the files of a message.
 pub fn save(directory: &Path, number: u64, entry: &Entry, delivery: &Delivery) -> Result<(), Error> {

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker_address::BrokerAddress;
-use crate::broker_args;
 use crate::message::{ImageMetadata, Message};
-use crate::queue::{Channel, Connection, Outgoing, QueueError};
+use crate::rabbitmq::address::BrokerAddress;
+use crate::rabbitmq::args;
+use crate::rabbitmq::{Channel, Connection, Outgoing, QueueError};
 use crate::reason::Reason;
 
 /// A message body, ready to publish.
@@ -135,7 +135,7 @@ impl Sender<'_> {
         };
         match self.publish(number, &body).await {
             Ok(()) => Outcome::Confirmed { bytes: body.image_bytes, at: Timestamp::now() },
-            Err(error) => Outcome::Refused { name: body.name, why: broker_args::explained(&error) },
+            Err(error) => Outcome::Refused { name: body.name, why: args::explained(&error) },
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use image_pipeline::publish::send;
-use image_pipeline::queue::{Connection, QueueDepth};
+use image_pipeline::rabbitmq::{Connection, QueueDepth};
 use tokio_util::sync::CancellationToken;
 
 use super::service::{Places, Service};

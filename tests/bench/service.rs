@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::controller::build::MEMORY;
+use image_pipeline::rabbitmq::address::BrokerAddress;
 use serde_json::json;
 
 use servers::store::Credentials;

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
-use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::message::{ImageMetadata, Message};
 use image_pipeline::publish::SampleArgs;
+use image_pipeline::rabbitmq::address::BrokerAddress;
 use lapin::options::{
     BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };

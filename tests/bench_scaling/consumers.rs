@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
-use image_pipeline::queue::{Channel, Connection, Deliveries};
+use image_pipeline::rabbitmq::{Channel, Connection, Deliveries};
 
 use super::broker::{Broker, QueueType};
 use super::figures::{Figure, percentile};

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use image_pipeline::api::{ImagePipeline, names};
-use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::controller::build::MEMORY;
+use image_pipeline::rabbitmq::address::BrokerAddress;
 use kube::CustomResourceExt;
 use serde_json::Value;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use image_pipeline::controller::console::{self, About};
+use image_pipeline::console::{self, About};
 use image_pipeline::controller::{self, Election, Error, Instruments};
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -52,7 +52,8 @@ impl Operator {
 
     async fn page(&self) -> String {
         let Instruments { console, listed, .. } = self.instruments.clone();
-        let routes = console::routes(console, listed, About::default(), ([0, 0, 0, 0], 8081).into());
+        let routes =
+            console::routes(console, move || listed.is_complete(), About::default(), ([0, 0, 0, 0], 8081).into());
         let answer = routes.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
         String::from_utf8(to_bytes(answer.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap()
     }

@@ -3,7 +3,7 @@
 
 use image_pipeline::api::names::SECRETS_ANNOTATION;
 use image_pipeline::controller::Settings;
-use image_pipeline::queue::DialPolicy;
+use image_pipeline::rabbitmq::DialPolicy;
 use serde_json::{Value, json};
 
 use servers::operator::{self, until};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use image_pipeline::controller::{self, ConsumerImage, Settings};
-use image_pipeline::queue::DialPolicy;
+use image_pipeline::rabbitmq::DialPolicy;
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Shared;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::rabbitmq::address::BrokerAddress;
 use tokio::sync::OnceCell;
 
 use crate::control_plane::ControlPlane;

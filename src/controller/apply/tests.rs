@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::pod_status::{PodStatus, healthy};
-use crate::queue::QueueDepth;
+use crate::rabbitmq::QueueDepth;
 
 fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
     let report = in_flight.map(|in_flight| PodStatus { in_flight, ..healthy() });

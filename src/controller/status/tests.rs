@@ -7,7 +7,7 @@ use super::*;
 use crate::controller::observation::ObservedPod;
 use crate::controller::transitions::{Transition, transitions};
 use crate::pod_status::healthy;
-use crate::queue::QueueDepth;
+use crate::rabbitmq::QueueDepth;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_700_000_000 + seconds)

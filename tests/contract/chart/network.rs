@@ -91,7 +91,7 @@ fn the_operator_reaches_what_it_needs() {
     }
 }
 
-/// Addresses that the operator refuses to dial, too (`queue::DialPolicy`).
+/// Addresses that the operator refuses to dial, too (`rabbitmq::DialPolicy`).
 #[test]
 fn no_rule_leads_to_what_tells_a_machine_its_secrets() {
     let egress = policy(&[]).spec.unwrap().egress.unwrap();

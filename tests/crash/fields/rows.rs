@@ -1,5 +1,5 @@
 //! The rows: for each field of the spec, values that the schema refuses, and bad values that only the operator
-//! detects, with its report. tests/pipeline covers bad values that only a consumer detects, such as a missing
+//! detects, with its report. tests/integration covers bad values that only a consumer detects, such as a missing
 //! bucket.
 
 pub struct Row {

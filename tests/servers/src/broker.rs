@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::rabbitmq::address::BrokerAddress;
 
 use super::client::{Client, QueueType};
 use support::certificates::{Authority, Certificate};
 use support::eventually::{LIMIT, eventually};
 use support::port::Port;
-use support::process::{Process, directory, run, servers, write};
+use support::process::{Process, directory, run, server, write};
 
 /// RabbitMQ versions that behave differently for consumers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -258,12 +258,11 @@ impl Home {
     /// Processes that the command leaves behind (Erlang's epmd) end with it: the command is the first process of
     /// its PID namespace.
     fn enter(&self, command: &mut Command) {
-        let [_, three, four, four_three] = servers();
-        let root = match self.version {
-            Version::Three => three,
-            Version::Four => four,
-            Version::FourThree => four_three,
-        };
+        let root = server(match self.version {
+            Version::Three => "bookworm",
+            Version::Four => "trixie",
+            Version::FourThree => "sid",
+        });
         command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "enter"]);
         command.arg(root).arg(&self.directory).args(["env", "-i", "HOME=/var/lib/rabbitmq", "LANG=C.UTF-8"]);
         for (name, value) in [

@@ -1,8 +1,8 @@
 //! The tests' own connection to RabbitMQ: what publishers and operators do there. Do not take messages from a queue
 //! that a pipeline consumes.
 
-use image_pipeline::broker_address::BrokerAddress;
-use image_pipeline::queue::{self, Outgoing, QueueError};
+use image_pipeline::rabbitmq::address::BrokerAddress;
+use image_pipeline::rabbitmq::{self, Outgoing, QueueError};
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicRejectOptions, QueueDeclareOptions,
@@ -26,8 +26,8 @@ pub enum QueueType {
 
 /// Publishes with the product's own code. All other operations use `lapin` directly.
 pub struct Client {
-    connection: queue::Connection,
-    channel: queue::Channel,
+    connection: rabbitmq::Connection,
+    channel: rabbitmq::Channel,
     plain: lapin::Channel,
     // A channel closes with its connection.
     _plain_connection: lapin::Connection,
@@ -35,7 +35,7 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(address: &BrokerAddress) -> Result<Self, QueueError> {
-        let connection = queue::Connection::open(address, "pipeline tests").await?;
+        let connection = rabbitmq::Connection::open(address, "integration tests").await?;
         let channel = connection.channel().await?;
         channel.confirm().await?;
         let plain_connection = plainly(address).await;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::rabbitmq::address::BrokerAddress;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::whole;

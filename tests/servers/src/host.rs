@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::rabbitmq::address::BrokerAddress;
 
 use super::store::Credentials;
 use support::port::Port;

@@ -1,10 +1,10 @@
 //! The queues of a namespace's RabbitMQ, as publishers and operators use them. Do not take messages from a queue
 //! that a pipeline consumes.
 
-use image_pipeline::broker_address::BrokerAddress;
 use image_pipeline::message::{ImageMetadata, Message};
 use image_pipeline::publish::{Format, SampleArgs, Size};
-use image_pipeline::queue::{Channel, Connection, Outgoing};
+use image_pipeline::rabbitmq::address::BrokerAddress;
+use image_pipeline::rabbitmq::{Channel, Connection, Outgoing};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use image_pipeline::api::names::{self, POD_TEMPLATE_HASH_LABEL};
 use image_pipeline::controller::{self, ConsumerImage, Instruments, Settings};
-use image_pipeline::queue::DialPolicy;
+use image_pipeline::rabbitmq::DialPolicy;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

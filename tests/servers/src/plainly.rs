@@ -1,7 +1,7 @@
 //! A plain `lapin` connection, for operations that the product never performs. Don't use it to test the product's
 //! own connection code.
 
-use image_pipeline::broker_address::BrokerAddress;
+use image_pipeline::rabbitmq::address::BrokerAddress;
 use lapin::ConnectionProperties;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use support::certificates::Certificate;
 use support::eventually::{LIMIT, eventually};
 use support::port::Port;
-use support::process::{Process, directory, run, servers, write};
+use support::process::{Process, directory, run, server, write};
 
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -159,9 +159,8 @@ impl Store {
 
     fn administer(&self, arguments: &[&str]) {
         let Credentials { access_key, secret_key } = self.root();
-        let [versitygw, ..] = servers();
         let endpoint = format!("http://{}", self.address());
-        let mut command = Command::new(versitygw);
+        let mut command = Command::new(server("versitygw"));
         command.args(["admin", "--access", &access_key, "--secret", &secret_key, "--endpoint-url", &endpoint]);
         run(command.args(arguments));
     }
@@ -170,8 +169,7 @@ impl Store {
 /// Runs a server for the data in `data`. Its log goes to `own`; `set_up` adds options.
 fn serve(data: &Path, own: &Path, port: &Port, set_up: impl FnOnce(&mut Command)) -> Process {
     Process::start("versitygw", own, |command| {
-        let [versitygw, ..] = servers();
-        command.arg(versitygw).env("ROOT_ACCESS_KEY", "root-access").env("ROOT_SECRET_KEY", "root-secret");
+        command.arg(server("versitygw")).env("ROOT_ACCESS_KEY", "root-access").env("ROOT_SECRET_KEY", "root-secret");
         command.args(["--port", &port.address().to_string(), "--health", "/health", "--quiet"]);
         set_up(command);
         // `--sidecar`, because not every file system for temporary files has extended attributes.

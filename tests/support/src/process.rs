@@ -2,13 +2,14 @@
 //! tests are killed: a guard shell beside each process waits for the end of its standard input, which the kernel
 //! closes however this process ends.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Arguments: the log, then the command. Prints the command's process id, waits for the command and returns its
 /// exit code (128 plus the signal's number for a signal).
@@ -132,15 +133,15 @@ pub fn directory(name: &str) -> PathBuf {
     directory
 }
 
-/// Paths that the script `servers` finds or makes: versitygw, and the root file systems of RabbitMQ 3.10, 4.0 and
-/// 4.3.
-pub fn servers() -> &'static [PathBuf; 4] {
-    static SERVERS: OnceLock<[PathBuf; 4]> = OnceLock::new();
-    SERVERS.get_or_init(|| {
-        let script = crate::repository().join("tests/pipeline/servers");
-        let paths: Vec<PathBuf> = run(&mut Command::new(script)).lines().map(PathBuf::from).collect();
-        paths.try_into().expect("four paths")
-    })
+/// The path that the script `servers` prints for a server: `versitygw`, or the Debian suite of a RabbitMQ.
+pub fn server(name: &'static str) -> PathBuf {
+    static SERVERS: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let look_up = || {
+        let script = crate::repository().join("tests/servers/server");
+        run(Command::new(script).arg(name)).trim_end().into()
+    };
+    servers.entry(name).or_insert_with(look_up).clone()
 }
 
 /// Runs a program to its end and returns its standard output.

@@ -1,0 +1,370 @@
+//! Errors of the connection to RabbitMQ: maps every failure of `lapin` to a `Reason` and a sentence. Messages contain
+//! no password, and of remote text only the broker's AMQP reply.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lapin::ErrorKind;
+use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+
+use super::address::BrokerAddress;
+use super::frame_filter::Refused;
+use super::tls;
+use crate::reason::Reason;
+
+/// Advice for a refused login, if the Secret is not known.
+const CHECK_LOGIN: &str = "check username and password in the Secret they come from";
+
+const IN_TIME: &str = "did not answer in time";
+
+/// Part of RabbitMQ's replies if a connection limit is reached.
+const LIMIT: &str = "connection limit";
+
+/// Parts of RabbitMQ's replies to operations that streams do not support: `basic.consume` with a priority, `basic.get`.
+const STREAM: [&str; 2] = ["of queue type rabbit_stream_queue", "not supported by stream queues"];
+
+/// Parts of RabbitMQ's replies if the node of a queue is down; the code is 404, as for a missing queue. RabbitMQ 3:
+/// "home node 'rabbit@b' of durable queue 'q' in vhost '/' is down or inaccessible"; RabbitMQ 4: "failed to perform
+/// operation on queue 'q' in vhost '/' due to timeout".
+const NODE_DOWN: [&str; 2] = ["is down or inaccessible", "due to timeout"];
+
+/// A failure of the connection to RabbitMQ or of an operation on a queue.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub struct QueueError {
+    reason: Reason,
+    found: String,
+    /// What to do, in terms of ImagePipeline fields; may be empty.
+    advice: String,
+    is_publish_refused: bool,
+}
+
+/// The event at which the broker deletes a queue and its messages.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// The last consumer is canceled (`auto_delete`).
+    LastConsumer,
+    /// The queue is unused for this many milliseconds (`x-expires`).
+    Unused(String),
+    /// The broker's node restarts (not `durable`).
+    Restart,
+}
+
+impl std::fmt::Display for QueueError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { found, advice, .. } = self;
+        let stop = if advice.is_empty() { "" } else { "; " };
+        write!(formatter, "{found}{stop}{advice}")
+    }
+}
+
+impl QueueError {
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The message without the advice, which names ImagePipeline fields.
+    pub fn found(&self) -> &str {
+        &self.found
+    }
+
+    /// Whether the broker rejected a published message, as opposed to not responding.
+    pub fn is_publish_refused(&self) -> bool {
+        self.is_publish_refused
+    }
+
+    pub fn is_queue_not_found(&self) -> bool {
+        self.reason == Reason::QueueNotFound
+    }
+
+    /// Whether the broker rejected arguments or properties of a declaration (`PRECONDITION_FAILED`).
+    pub(super) fn is_precondition(&self) -> bool {
+        self.found.contains("PRECONDITION_FAILED")
+    }
+
+    pub(super) fn is_timeout(&self) -> bool {
+        self.found.contains(IN_TIME)
+    }
+
+    /// Whether the broker does not support quorum queues. In RabbitMQ 3 they need a feature flag; without it, RabbitMQ
+    /// closes the connection of a client that declares one.
+    pub fn is_no_quorum(&self) -> bool {
+        self.found.contains("feature flag is disabled") || self.found.contains("NOT_IMPLEMENTED")
+    }
+
+    pub(super) fn lacks_permission(&self) -> bool {
+        self.reason == Reason::DeclareRefused
+    }
+
+    /// Adds the name of the Secret that has the login to the advice for a refused login.
+    pub fn with_login_secret(mut self, secret: &str) -> Self {
+        if self.advice == CHECK_LOGIN {
+            self.advice = format!("check username and password in Secret {secret:?}");
+        }
+        self
+    }
+
+    fn new(reason: Reason, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        let is_publish_refused = reason == Reason::DeclareRefused;
+        Self { reason, found: found.into(), advice: advice.into(), is_publish_refused }
+    }
+
+    pub(super) fn timed_out(doing: &str) -> Self {
+        Self::new(Reason::BrokerUnreachable, format!("the broker {IN_TIME} while {doing}"), "")
+    }
+
+    pub(super) fn too_long(name: &str) -> Self {
+        let found = format!("a name has {} bytes, and AMQP allows at most 255", name.len());
+        Self::new(Reason::NameTooLong, found, "shorten queue, vhost or parkingQueue")
+    }
+
+    pub(super) fn dns(host: &str, error: &std::io::Error) -> Self {
+        let found = format!("the broker's host {host:?} can't be resolved ({error})");
+        Self::new(Reason::DnsFailed, found, "check host in the broker's Secret")
+    }
+
+    /// `why` describes the address, such as "a multicast group".
+    pub(super) fn refused_address(host: &str, address: IpAddr, why: &str) -> Self {
+        let found =
+            format!("the broker's host {host:?} resolves to {address}, {why}, which the operator does not connect to");
+        let advice = "set host in the broker's Secret to the name of the broker's Service, or start the operator with \
+                      --allow-local-brokers";
+        Self::new(Reason::AddressRefused, found, advice)
+    }
+
+    pub(super) fn not_confirmed(queue: &str) -> Self {
+        let found =
+            format!("the broker did not accept a message for queue {queue:?}: the queue does not exist, or is full");
+        let advice = "create the queue, or allow this user to declare it, or raise its length limit";
+        Self { is_publish_refused: true, ..Self::new(Reason::ParkingRefused, found, advice) }
+    }
+
+    pub(super) fn blocked() -> Self {
+        let found = "the broker blocks publishers: it has a memory or disk alarm (rabbitmq-diagnostics alarms)";
+        Self::new(Reason::ParkingRefused, found, "give the broker more memory or disk space")
+    }
+
+    pub(super) fn slow_confirm(queue: &str, waited: Duration) -> Self {
+        let found = format!(
+            "the broker has not confirmed a message for queue {queue:?} within {} s; the consumer waits for the \
+             confirm and publishes no second copy while the connection lasts",
+            waited.as_secs()
+        );
+        let advice = "check the disks and the nodes of the broker (rabbitmq-queues check_if_node_is_quorum_critical)";
+        Self::new(Reason::ParkingRefused, found, advice)
+    }
+
+    pub(super) fn unavailable(queue: &str, detail: &str) -> Self {
+        let found = format!("queue {queue:?} is unavailable, its node is down: {detail}");
+        let advice = "start the node; don't declare the queue again, since that would lose its messages";
+        Self::new(Reason::QueueUnavailable, found, advice)
+    }
+
+    pub(super) fn stream(queue: &str) -> Self {
+        let found = format!("queue {queue:?} is a stream: acknowledged messages stay in it");
+        Self::new(Reason::StreamNotSupported, found, "use a quorum or classic queue")
+    }
+
+    pub(super) fn temporary(queue: &str, end: &End) -> Self {
+        let (when, declare) = match end {
+            End::LastConsumer => ("when its last consumer is gone (auto_delete)".to_owned(), "without auto_delete"),
+            End::Unused(milliseconds) => {
+                (format!("after {milliseconds} ms without a consumer (x-expires)"), "without x-expires")
+            }
+            End::Restart => ("when its node restarts (not durable)".to_owned(), "durable"),
+        };
+        let found = format!("the broker deletes queue {queue:?} with its messages {when}");
+        Self::new(Reason::QueueTemporary, found, format!("declare the queue {declare}"))
+    }
+
+    pub(super) fn connection_lost(detail: &str) -> Self {
+        Self::new(Reason::ConnectionLost, detail, "")
+    }
+
+    /// A failure while connecting to `address`.
+    pub(super) fn connecting(address: &BrokerAddress, error: &lapin::Error) -> Self {
+        let BrokerAddress { host, port, vhost, .. } = address;
+        let user = user(address);
+        match (code(error), error.kind()) {
+            (Some(Code::AccessRefused), _) => {
+                let advice = match address.username.as_str() {
+                    "" => "create that user, and check ssl_cert_login_from in the broker's configuration",
+                    _ => CHECK_LOGIN,
+                };
+                let found = format!("the broker at {host}:{port} refused {user}");
+                Self::new(Reason::AuthenticationFailed, found, advice)
+            }
+            // RabbitMQ's texts: "connection limit (1) is reached", "user connection limit (0) is reached".
+            (Some(Code::NotAllowed), ErrorKind::ProtocolError(amqp)) if amqp.get_message().as_str().contains(LIMIT) => {
+                let found = format!("the broker at {host}:{port} refused {user}: {}", amqp.get_message());
+                let advice = "close unused connections, or raise the limit (rabbitmqctl set_user_limits, \
+                              rabbitmqctl set_vhost_limits)";
+                Self::new(Reason::ConnectionLimit, found, advice)
+            }
+            (Some(Code::NotAllowed | Code::NotFound), _) => {
+                let found = format!("the broker at {host}:{port} has no virtual host {vhost:?} that {user} may use");
+                let advice = "check source.rabbitmq.vhost and the user's permissions";
+                Self::new(Reason::VhostNotFound, found, advice)
+            }
+            (_, ErrorKind::IOError(io)) => Self::connecting_io(address, io),
+            (_, ErrorKind::ParsingError(_)) => Self::not_rabbitmq(address, "it sent a method that can't be parsed"),
+            (_, ErrorKind::InvalidProtocolVersion(_)) => Self::not_rabbitmq(address, "it uses another version"),
+            _ => Self::unreachable(address, &Self::from_lapin(error).found, ""),
+        }
+    }
+
+    /// Like `connecting`, for errors of TLS and of the operating system.
+    pub(super) fn connecting_io(address: &BrokerAddress, error: &std::io::Error) -> Self {
+        let BrokerAddress { host, port, .. } = address;
+        if let Some(refused) = refused(error) {
+            return Self::not_rabbitmq(address, &refused.to_string());
+        }
+        match tls::explain(address, error) {
+            Some((why, advice)) => {
+                Self::new(Reason::TlsFailed, format!("TLS with the broker at {host}:{port} failed: {why}"), advice)
+            }
+            // AMQP has no reply for an unsupported SASL mechanism: the broker just closes the connection.
+            None if address.username.is_empty() && tls::closed(error) => {
+                let found = format!("the broker at {host}:{port} closes the connection ({error})");
+                let advice = "enable the broker's plugin rabbitmq_auth_mechanism_ssl and the SASL mechanism EXTERNAL, or set \
+                              a username in the Secret";
+                Self::new(Reason::AuthenticationFailed, found, advice)
+            }
+            None if address.tls.is_none() && tls::closed(error) => {
+                let detail = format!("it closes the connection ({error})");
+                Self::unreachable(address, &detail, "if the port uses TLS, set source.rabbitmq.tls")
+            }
+            None => Self::unreachable(address, &error.to_string(), ""),
+        }
+    }
+
+    fn not_rabbitmq(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str) -> Self {
+        let found = format!("the server at {host}:{port} does not speak plain AMQP 0-9-1: {detail}");
+        let advice = "fix host and port in the broker's Secret, or, if the port uses TLS, set source.rabbitmq.tls";
+        Self::new(Reason::BrokerUnreachable, found, advice)
+    }
+
+    fn unreachable(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str, advice: &str) -> Self {
+        let found = format!("the broker at {host}:{port} can't be reached: {detail}");
+        Self::new(Reason::BrokerUnreachable, found, advice)
+    }
+
+    /// A failure of an operation on `queue`.
+    pub(super) fn on_queue(queue: &str, error: &lapin::Error) -> Self {
+        let (Some(code), ErrorKind::ProtocolError(amqp)) = (code(error), error.kind()) else {
+            return Self::from_lapin(error);
+        };
+        let text = amqp.get_message().as_str();
+        match code {
+            Code::NotFound if NODE_DOWN.iter().any(|words| text.contains(words)) => Self::unavailable(queue, text),
+            Code::NotFound => {
+                let found = format!("queue {queue:?} does not exist");
+                Self::new(Reason::QueueNotFound, found, "create it, or fix source.rabbitmq.queue")
+            }
+            Code::AccessRefused if text.contains("in exclusive use") => {
+                let found = format!("another consumer uses queue {queue:?} exclusively (it consumes with `exclusive`)");
+                let advice = "stop that consumer (rabbitmqctl list_consumers), or let it consume without `exclusive`";
+                Self::new(Reason::QueueInUse, found, advice)
+            }
+            Code::ResourceLocked => {
+                let found = format!("queue {queue:?} is exclusive to the connection that declared it");
+                Self::new(Reason::QueueInUse, found, "declare the queue as durable and without `exclusive`")
+            }
+            Code::AccessRefused => {
+                let found = format!("the broker refuses access to queue {queue:?}");
+                Self::new(Reason::DeclareRefused, found, "check the user's permissions")
+            }
+            Code::NotImplemented | Code::PreconditionFailed if STREAM.iter().any(|words| text.contains(words)) => {
+                Self::stream(queue)
+            }
+            Code::NotAllowed | Code::NotImplemented | Code::PreconditionFailed => Self::from_lapin(error),
+        }
+    }
+
+    /// A failure of any other operation.
+    pub(super) fn from_lapin(error: &lapin::Error) -> Self {
+        let found = match error.kind() {
+            ErrorKind::ProtocolError(amqp) => format!("the broker closed the session: {}", amqp.get_message()),
+            ErrorKind::IOError(io) => match refused(io) {
+                Some(refused) => format!("the broker sent data that RabbitMQ never sends: {refused}"),
+                None => io.to_string(),
+            },
+            ErrorKind::ParsingError(_) => {
+                "the broker sent data that RabbitMQ never sends: it can't be parsed".to_owned()
+            }
+            ErrorKind::MissingHeartbeatError => "the broker has been silent for two heartbeats".to_owned(),
+            _ => error.to_string(),
+        };
+        Self::new(Reason::ConnectionLost, found, "")
+    }
+}
+
+/// The frame filter's error, if the frame filter caused `error`.
+fn refused(error: &std::io::Error) -> Option<Refused> {
+    error.get_ref()?.downcast_ref().copied()
+}
+
+fn user(address: &BrokerAddress) -> String {
+    match address.username.as_str() {
+        "" => "the user that the client certificate names".to_owned(),
+        username => format!("user {username:?}"),
+    }
+}
+
+enum Code {
+    AccessRefused,
+    NotAllowed,
+    NotFound,
+    NotImplemented,
+    PreconditionFailed,
+    ResourceLocked,
+}
+
+fn code(error: &lapin::Error) -> Option<Code> {
+    let ErrorKind::ProtocolError(amqp) = error.kind() else { return None };
+    match amqp.kind() {
+        AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Some(Code::AccessRefused),
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Some(Code::NotFound),
+        AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => Some(Code::PreconditionFailed),
+        AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => Some(Code::ResourceLocked),
+        AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => Some(Code::NotAllowed),
+        AMQPErrorKind::Hard(AMQPHardError::NOTIMPLEMENTED) => Some(Code::NotImplemented),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_whose_node_is_down_is_not_missing() {
+        let answered = |text: &str| {
+            let kind = AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND);
+            let error = lapin::protocol::AMQPError::new(kind, text.into());
+            QueueError::on_queue("q", &ErrorKind::ProtocolError(error).into()).reason()
+        };
+        for (text, expected) in [
+            ("NOT_FOUND - no queue 'q' in vhost '/'", Reason::QueueNotFound),
+            (
+                "NOT_FOUND - home node 'rabbit@b' of durable queue 'q' in vhost '/' is down or inaccessible",
+                Reason::QueueUnavailable,
+            ),
+            (
+                "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout",
+                Reason::QueueUnavailable,
+            ),
+        ] {
+            assert_eq!(answered(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_secret_of_a_refused_user_is_named_and_no_other_advice_changed() {
+        let refused = QueueError::new(Reason::AuthenticationFailed, "refused user \"u\"", CHECK_LOGIN);
+        let named = refused.with_login_secret("rabbit-default-user").to_string();
+        assert_eq!(named, "refused user \"u\"; check username and password in Secret \"rabbit-default-user\"");
+        let by_certificate = QueueError::new(Reason::AuthenticationFailed, "refused", "create that user");
+        assert_eq!(by_certificate.clone().with_login_secret("rabbit-default-user"), by_certificate);
+        assert_eq!(QueueError::connection_lost("reset").to_string(), "reset", "no advice");
+    }
+}

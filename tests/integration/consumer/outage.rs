@@ -1,0 +1,186 @@
+//! Outages of S3 and of the parking queue: the consumer takes no more messages, returns held messages at most once,
+//! and resumes with a real message. However long an outage lasts, nothing is lost and no good image is parked.
+
+use std::time::Duration;
+
+use image_pipeline::pod_status::{ConsumerState, PodStatus};
+use image_pipeline::reason::Reason;
+use lapin::types::AMQPValue;
+use serde_json::json;
+
+use crate::accounted::Accounted;
+use crate::consumer::store_answers::scene;
+use crate::consumer_process::Consumer;
+use crate::scene::Scene;
+use accounting::store_faults::{Fault, Faults};
+use servers::broker::Version;
+use support::eventually::{LIMIT, equal, eventually};
+use support::images::samples;
+
+fn is_waiting(status: &PodStatus) -> bool {
+    status.state == ConsumerState::Waiting
+}
+
+/// Holding times end repeatedly while `consumers` wait for S3, and no message is returned more than once.
+async fn costs_one_return_at_most(name: &str, version: Version, fault: Fault, consumers: usize, count: u32) {
+    let (mut scene, faulty) = scene(name, version, fault).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+    let images = samples(count);
+    scene.publish(&images).await;
+    let running: Vec<Consumer> = (0..consumers).map(|_| Consumer::start(&scene.settings)).collect();
+    eventually("a consumer to wait", LIMIT, async || {
+        for consumer in &running {
+            if consumer.status().await.is_ok_and(|status| is_waiting(&status)) {
+                return Ok(());
+            }
+        }
+        Err("no consumer waits".to_owned())
+    })
+    .await;
+    // Long after the holding time.
+    let met = faulty.met();
+    eventually("many uploads to fail", LIMIT, async || {
+        if faulty.met() > met + 20 { Ok(()) } else { Err(faulty.met().to_string()) }
+    })
+    .await;
+    let mut redelivered = 0;
+    for consumer in &running {
+        redelivered += redeliveries(consumer).await;
+    }
+    assert!(redelivered <= count, "{count} messages were redelivered {redelivered} times");
+    faulty.set(Fault::None);
+    scene.stores(&images, LIMIT).await;
+    scene.client.holds(&scene.settings.parking, 0).await;
+}
+
+/// Number of redeliveries that this consumer received.
+async fn redeliveries(consumer: &Consumer) -> u32 {
+    let (_, metrics) = consumer.get("/metrics").await.expect("metrics");
+    let line = metrics.lines().find_map(|line| line.strip_prefix("image_pipeline_redelivered_total "));
+    line.expect("the metric").parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_outage_costs_a_message_one_return() {
+    costs_one_return_at_most("outage-503", Version::Four, Fault::SLOW_DOWN, 1, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_denial_costs_a_message_one_return() {
+    costs_one_return_at_most("outage-denied", Version::Four, Fault::DENIED, 1, 8).await;
+}
+
+/// A message that one waiting consumer returns must not be taken and returned by another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_many_pods_costs_a_message_one_return() {
+    costs_one_return_at_most("outage-many", Version::FourThree, Fault::SLOW_DOWN, 8, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_everything_is_stored() {
+    for version in [Version::Three, Version::Four, Version::FourThree] {
+        let mut accounted = Accounted::new(&format!("after-outage-{version:?}").to_lowercase(), version).await;
+        accounted.scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+        let Accounted { scene, store, .. } = &accounted;
+        store.set(Fault::DENIED);
+        accounted.publish(&samples(30)).await;
+        let consumer = Consumer::start(&scene.settings);
+        consumer.status_is("to wait", LIMIT, is_waiting).await;
+        let (code, body) = consumer.get("/readyz").await.expect("an answer");
+        assert!(code == 503 && body.contains(Reason::AccessDenied.as_str()), "{code} {body}");
+        store.set(Fault::None);
+        consumer.status_is("to have stored all", LIMIT, |status| status.processed == 30).await;
+        scene.ends_with_parked(consumer, 0).await;
+        let account = accounted.account().await;
+        assert_eq!((account.stored, account.faults()), (30, vec![]));
+    }
+}
+
+/// Ten objects that S3 refuses are at the queue's head, followed by twenty that S3 accepts.
+async fn refused_objects(name: &str, fault: Fault, reason: Reason) {
+    let (mut scene, faulty) = scene(name, Version::Four, Fault::None).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "4s" } });
+    let mut images = samples(30);
+    for (number, image) in images[..10].iter_mut().enumerate() {
+        image.name = format!("south/refused-{number}.png");
+    }
+    faulty.set(Faults::from(fault).only_for("/south/"));
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    scene.stores(&images[10..], LIMIT).await;
+    consumer.status_is("to have parked ten", LIMIT, |status| status.parked == 10).await;
+    consumer.status_is("to be well", LIMIT, |status| status.storage.fault().is_none()).await;
+    let parked = scene.client.take(&scene.settings.parking).await;
+    for message in &parked {
+        let headers = message.properties.headers().clone().expect("headers");
+        let named = &headers.inner()["x-image-pipeline-reason"];
+        assert_eq!(named, &AMQPValue::LongString(reason.as_str().into()));
+    }
+    equal(parked.len(), 10).expect("parked");
+}
+
+/// A proxy with a limit on the size of bodies (nginx: client_max_body_size).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_a_proxy_refuses_are_parked_and_the_others_stored() {
+    refused_objects("refused-413", Fault::Answer(413, ""), Reason::ImageTooLarge).await;
+}
+
+/// Credentials that allow one prefix only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_a_policy_denies_are_parked_and_the_others_stored() {
+    refused_objects("refused-403", Fault::DENIED, Reason::AccessDenied).await;
+}
+
+/// A policy that allows only some keys. If it were not parked, the message would return until RabbitMQ drops it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_is_refused_while_others_are_stored_is_parked() {
+    let (mut scene, faulty) = scene("refused-alone", Version::Four, Fault::None).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "6s" } });
+    let mut images = samples(5);
+    images[0].name = "refused.png".to_owned();
+    faulty.set(Faults::from(Fault::DENIED).only_for("/refused.png"));
+    let consumer = Consumer::consuming(&scene.settings).await;
+    scene.publish(&images).await;
+    consumer.status_is("to have parked one", LIMIT, |status| status.parked == 1).await;
+    scene.stores(&images[1..], LIMIT).await;
+    scene.ends_with_parked(consumer, 1).await;
+}
+
+/// Uploads under way when an outage begins may still succeed. They don't prove that other uploads succeed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_that_begins_between_images_parks_none() {
+    let (mut scene, faulty) = scene("outage-begins", Version::Four, Fault::None).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "4s" } });
+    faulty.set(Fault::Slow(Duration::from_millis(300)));
+    let images = samples(60);
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to store", LIMIT, |status| status.processed > 0).await;
+    faulty.set(Fault::DENIED);
+    consumer.status_is("to wait", LIMIT, is_waiting).await;
+    faulty.set(Fault::None);
+    scene.stores(&images, LIMIT).await;
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+/// The parking queue accepts nothing: the message is held, and later republished to the end of its queue, which
+/// counts no return. Images are stored meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parking_queue_that_takes_nothing_is_waited_for() {
+    let mut scene = Scene::new("parking-outage", Version::Four).await;
+    scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+    scene.client.declare_narrow(&scene.settings.parking, 1).await;
+    scene.client.publish(&scene.settings.parking, b"in the way").await;
+    scene.client.publish(&scene.settings.queue, b"no JSON").await;
+    let consumer = Consumer::start(&scene.settings);
+    let refused =
+        |status: &PodStatus| status.parking.fault().is_some_and(|fault| fault.reason == Reason::ParkingRefused);
+    consumer.status_is("to name the parking queue", LIMIT, refused).await;
+    consumer.status_is("to renew the message", LIMIT, |status| status.renewed > 0).await;
+    let images = samples(3);
+    scene.publish(&images).await;
+    scene.stores(&images, LIMIT).await;
+    assert_eq!(scene.client.take(&scene.settings.parking).await.len(), 1, "no other message in the parking queue");
+    consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
+    scene.ends_with_parked(consumer, 1).await;
+}
