@@ -115,7 +115,7 @@ $(CARGO_DENY) $(CARGO_CYCLONEDX):
 quick: ## Format, lints and the tests that need neither helm nor a server, for while you work
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo test --locked --quiet --package image-pipeline --package delivery-policy --lib
+	cargo test --locked --quiet --package image-pipeline --package delivery-policy --package png-recode --lib
 	cargo test --locked --quiet --test contract -- --skip chart::
 
 check: $(CARGO_DENY) ## Formatting, lints, allowed crates and licenses, and the tests that need no server
@@ -149,9 +149,9 @@ advisories: $(CARGO_DENY) ## Check Cargo.lock against the RustSec advisory datab
 
 # Without the address sanitizer: it needs a nightly compiler, and this code has no unsafe block.
 fuzz: SECONDS := 60
-fuzz: ## Fuzz the decoders of messages, keys, images and frames, SECONDS=60 each
+fuzz: ## Fuzz the decoders of messages, keys, images, PNG files and frames, SECONDS=60 each
 	@command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
-	@for target in message key image frames; do \
+	@for target in message key image png frames; do \
 		mkdir -p fuzz/corpus/$$target; \
 		cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 			-max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \

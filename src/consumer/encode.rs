@@ -15,25 +15,17 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use png_recode::{Color, Encoding, Layout, Picture};
 
 pub use self::digest::PixelDigest;
-use self::picture::{Color, Layout, Picture};
-use crate::api::image::{ImageSettings, Reencode};
+use crate::api::image::{ImageSettings, PngEncoding, Reencode};
 use crate::reason::Reason;
 
-mod chunks;
-mod deflate;
 mod digest;
-mod filter;
 mod format;
-mod huffman;
 mod jpeg;
-mod picture;
-mod read;
 mod tiff;
-mod unfilter;
 mod webp;
-mod write;
 
 /// Memory for a decoder's own tables, in addition to the pixels.
 const DECODER_BYTES: u64 = 16 << 20;
@@ -47,7 +39,7 @@ pub struct Header {
 
 #[derive(Clone, Copy, Debug)]
 enum Format {
-    Png(read::PngHeader),
+    Png(png_recode::Header),
     Jpeg(jpeg::JpegHeader),
     Tiff(tiff::TiffHeader),
     WebP,
@@ -165,7 +157,7 @@ pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
 }
 
 fn inspect_png(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
-    let header = read::header(image)?;
+    let header = png_recode::header(image)?;
     let layout = header.layout;
     check_pixels(layout.width, layout.height, max_pixels)?;
     let bytes_needed = ((layout.bytes() + layout.height as usize) * 3 + image.len()) as u64;
@@ -195,7 +187,7 @@ fn check_pixels(width: u32, height: u32, limit: u32) -> Result<(), EncodeError> 
 pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result<Png, EncodeError> {
     let picture = match header.format {
         Format::Png(png) => {
-            let found = read::read(&image, png)?;
+            let found = png_recode::read(&image, png)?;
             if settings.reencode == Reencode::WhenNotPng {
                 if found.followed {
                     return Err(EncodeError::InvalidImage("data follows its IEND chunk".to_owned()));
@@ -208,8 +200,16 @@ pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result
         format => decode(&image, format, header.bytes_needed)?,
     };
     let digest = PixelDigest::of(&picture);
-    let bytes = write::write(picture, settings.encoding).map_err(EncodeError::InvalidImage)?;
+    let bytes = png_recode::write(picture, encoding(settings.encoding))?;
     Ok(Png { bytes: bytes.into(), digest })
+}
+
+fn encoding(encoding: PngEncoding) -> Encoding {
+    match encoding {
+        PngEncoding::Fast => Encoding::Fast,
+        PngEncoding::Balanced => Encoding::Balanced,
+        PngEncoding::Smallest => Encoding::Smallest,
+    }
 }
 
 /// Decodes a TIFF, a WebP or a BMP.
@@ -233,7 +233,7 @@ fn decode(image: &[u8], format: Format, bytes_needed: u64) -> Result<Picture, En
         Format::Tiff(_) => tiff::profile(image).map(<[u8]>::to_vec),
         _ => decoder.icc_profile().ok().flatten(),
     };
-    let profile = profile.filter(|profile| picture::fits(profile, color));
+    let profile = profile.filter(|profile| png_recode::fits(profile, color));
     let length = usize::try_from(decoder.total_bytes()).map_err(|_| EncodeError::OverLimits)?;
     let mut pixels = Vec::with_capacity(length + height as usize);
     pixels.resize(length, 0);
@@ -295,6 +295,12 @@ fn undecodable(error: &ImageError) -> EncodeError {
         ImageError::Limits(_) => EncodeError::OverLimits,
         ImageError::Unsupported(error) => EncodeError::UnsupportedImage(error.to_string()),
         _ => EncodeError::InvalidImage(error.to_string()),
+    }
+}
+
+impl From<png_recode::Error> for EncodeError {
+    fn from(error: png_recode::Error) -> Self {
+        EncodeError::InvalidImage(error.to_string())
     }
 }
 

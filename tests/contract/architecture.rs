@@ -23,6 +23,7 @@ const BORDERS: &[Border] = &[
             "src/consumer/decode/",
             "src/consumer/encode.rs",
             "src/consumer/encode/",
+            "crates/png-recode/src/",
             "src/consumer/isolate/crash.rs",
             "src/consumer/origin.rs",
             "src/consumer/settle.rs",
@@ -224,6 +225,7 @@ fn sources() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = BTreeMap::new();
     collect(root, &root.join("src"), &mut found);
+    collect(root, &root.join("crates"), &mut found);
     found
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::picture::Picture;
+use png_recode::Picture;
 
 /// BLAKE3 of width, height, bit depth and color type (the first ten bytes of IHDR), the pixel bytes, and the palette,
 /// transparency and color profile if present. Displayed as 64 lower-case hexadecimal digits.

@@ -9,7 +9,7 @@ use zune_jpeg::errors::DecodeErrors;
 
 use self::frame::Frame;
 use super::EncodeError;
-use super::picture::{Color, Layout, Picture, fits};
+use png_recode::{Color, Layout, Picture, fits};
 
 mod frame;
 #[cfg(test)]

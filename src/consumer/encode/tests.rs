@@ -120,23 +120,6 @@ fn other_formats_are_named() {
     }
 }
 
-/// The expected pixels are what libpng decodes.
-#[test]
-fn what_libpng_ignores_in_a_png_is_ignored() {
-    let packed = |raw: &[u8]| fdeflate::compress_to_vec(raw);
-    for raw in [&[0, 1, 2, 3, 0][..], &[0, 1, 2, 3, 0, 9, 9, 9]] {
-        let stored = converted(&parts(&[(b"IDAT", &packed(raw))])).expect("valid");
-        assert_eq!(stored.as_bytes(), [1, 2, 3]);
-    }
-    let mut file = chunks::SIGNATURE.to_vec();
-    chunks::put(&mut file, *b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0]);
-    chunks::put(&mut file, *b"tRNS", &[0, 1, 0, 2, 0, 3]);
-    chunks::put(&mut file, *b"IDAT", &packed(&[0, 1, 2, 3, 4]));
-    chunks::put(&mut file, *b"IEND", &[]);
-    let stored = converted(&file).expect("valid");
-    assert_eq!((stored.color(), stored.as_bytes()), (ColorType::Rgba8, &[1, 2, 3, 4][..]));
-}
-
 #[test]
 fn refuses_files_that_are_cut_off() {
     for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Tiff, ImageFormat::WebP, ImageFormat::Bmp] {
@@ -355,71 +338,6 @@ fn no_bit_of_a_png_may_be_wrong() {
     assert!(encoded(&followed, PngEncoding::Fast, Reencode::Always).is_ok());
 }
 
-/// A PNG with a header for one row of three gray pixels, followed by these chunks.
-fn parts(parts: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
-    let mut file = chunks::SIGNATURE.to_vec();
-    chunks::put(&mut file, *b"IHDR", &[0, 0, 0, 3, 0, 0, 0, 1, 8, 0, 0, 0, 0]);
-    parts.iter().for_each(|(kind, data)| chunks::put(&mut file, **kind, data));
-    chunks::put(&mut file, *b"IEND", &[]);
-    file
-}
-
-#[test]
-fn data_that_is_not_what_the_header_says_is_refused() {
-    let packed = |raw: &[u8]| fdeflate::compress_to_vec(raw);
-    let good = packed(&[0, 1, 2, 3]);
-    let mut adler = good.clone();
-    *adler.last_mut().unwrap() ^= 1;
-    let read = |given: &[(&[u8; 4], &[u8])]| encoded(&parts(given), PngEncoding::Fast, Reencode::WhenNotPng);
-    assert!(read(&[(b"IDAT", &good)]).is_ok());
-    assert!(read(&[(b"IDAT", &good[..5]), (b"IDAT", &good[5..])]).is_ok(), "in parts");
-    assert!(read(&[(b"tEXt", b"a\0b"), (b"IDAT", &good), (b"tEXt", b"a\0b")]).is_ok());
-    for (wrong, given) in [
-        ("checksum", &[(b"IDAT", &adler[..])][..]),
-        ("too short", &[(b"IDAT", &packed(&[0, 1, 2]))]),
-        ("more than a row too long", &[(b"IDAT", &packed(&[0, 1, 2, 3, 0, 1, 2, 3, 0]))]),
-        ("a bomb", &[(b"IDAT", &packed(&[0; 100_000]))]),
-        ("no such filter", &[(b"IDAT", &packed(&[5, 1, 2, 3]))]),
-        ("no data", &[]),
-        ("split", &[(b"IDAT", &good[..5]), (b"tEXt", b"a\0b"), (b"IDAT", &good[5..])]),
-        ("unknown and critical", &[(b"ABCD", b""), (b"IDAT", &good)]),
-        ("two headers", &[(b"IHDR", &[0, 0, 0, 3, 0, 0, 0, 1, 8, 0, 0, 0, 0]), (b"IDAT", &good)]),
-        ("transparency", &[(b"tRNS", b"x"), (b"IDAT", &good)]),
-    ] {
-        assert_eq!(read(given).expect_err(wrong).reason(), Reason::InvalidImage, "{wrong}");
-    }
-}
-
-/// Compares deinterlacing with the `png` crate, on files with random filtered rows.
-#[test]
-fn interlaced_files_come_out_in_order() {
-    let mut random = fastrand::Rng::with_seed(7);
-    for (color, depth, bits) in KINDS {
-        for (width, height) in [(1, 1), (3, 2), (5, 9), (17, 16)] {
-            let layout_bytes = [width, height].map(u32::to_be_bytes).concat();
-            let mut raw = Vec::new();
-            for (x, across, y, down) in
-                [(0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2)]
-            {
-                let columns = (x..width).step_by(across).count();
-                for _ in (y..height).step_by(down).take(if columns == 0 { 0 } else { usize::MAX }) {
-                    raw.push(random.u8(..5));
-                    raw.extend((0..(columns * bits).div_ceil(8)).map(|_| random.u8(..)));
-                }
-            }
-            let mut file = chunks::SIGNATURE.to_vec();
-            chunks::put(&mut file, *b"IHDR", &[&layout_bytes[..], &[depth as u8, color as u8, 0, 0, 1]].concat());
-            if color == png::ColorType::Indexed {
-                chunks::put(&mut file, *b"PLTE", &vec![9; 3 << bits.min(8)]);
-            }
-            chunks::put(&mut file, *b"IDAT", &fdeflate::compress_to_vec(&raw));
-            chunks::put(&mut file, *b"IEND", &[]);
-            let stored = encoded(&file, PngEncoding::Fast, Reencode::Always).unwrap();
-            assert_eq!(seen(stored.bytes()), seen(&file), "{color:?} {depth:?} {width} × {height}");
-        }
-    }
-}
-
 #[test]
 fn a_profile_is_kept_if_it_fits() {
     let mut profile = vec![7; 200];
@@ -443,25 +361,4 @@ fn a_profile_is_kept_if_it_fits() {
             .unwrap()
             .digest()
     );
-    for (at, value) in [(16, b'G'), (36, b'x'), (3, 1)] {
-        let mut wrong = profile.clone();
-        wrong[at] = value;
-        assert!(!picture::fits(&wrong, Color::Rgb), "{at}");
-    }
-    assert!(!picture::fits(&profile, Color::Grey));
-}
-
-/// Equal rows without runs: only a search for repetitions compresses them.
-#[test]
-fn finds_rows_that_are_alike_in_pictures_without_a_filter() {
-    let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, 256, 256);
-    encoder.set_color(png::ColorType::Indexed);
-    encoder.set_palette(vec![7; 768]);
-    let row: Vec<u8> = (0..=255u8).map(|at| at.wrapping_mul(37) ^ (at >> 3)).collect();
-    encoder.write_header().unwrap().write_image_data(&row.repeat(256)).unwrap();
-    for encoding in ENCODINGS {
-        let stored = encoded(&file, encoding, Reencode::Always).unwrap();
-        assert!(stored.bytes().len() < 4096, "{encoding:?}: {} bytes", stored.bytes().len());
-    }
 }

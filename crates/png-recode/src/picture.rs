@@ -2,7 +2,7 @@
 
 /// PNG's color types, with their numbers in IHDR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Color {
+pub enum Color {
     Grey = 0,
     Rgb = 2,
     Indexed = 3,
@@ -23,10 +23,11 @@ impl Color {
 
 /// Size and pixel format, as in IHDR.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Layout {
+pub struct Layout {
     pub width: u32,
     pub height: u32,
     pub color: Color,
+    /// Bits per sample: 1, 2, 4, 8 or 16, as far as the color type allows.
     pub depth: u8,
 }
 
@@ -53,7 +54,7 @@ impl Layout {
 
     /// Bytes of all rows.
     pub fn bytes(self) -> usize {
-        self.row_bytes(self.width) * self.height as usize
+        self.row_bytes(self.width).saturating_mul(self.height as usize)
     }
 
     /// The first ten bytes of IHDR.
@@ -64,7 +65,7 @@ impl Layout {
 }
 
 #[derive(Debug)]
-pub(super) struct Picture {
+pub struct Picture {
     pub layout: Layout,
     /// The content of PLTE.
     pub palette: Option<Vec<u8>>,
@@ -77,11 +78,11 @@ pub(super) struct Picture {
 }
 
 /// The largest ICC profile that is kept, in bytes.
-pub(super) const MAX_PROFILE: usize = 1 << 20;
+pub const MAX_PROFILE: usize = 1 << 20;
 
 /// Whether an ICC profile has a valid header and matches the color type. With a mismatched profile, viewers would
 /// show wrong colors.
-pub(super) fn fits(profile: &[u8], color: Color) -> bool {
+pub fn fits(profile: &[u8], color: Color) -> bool {
     let space: &[u8] = if matches!(color, Color::Grey | Color::GreyAlpha) { b"GRAY" } else { b"RGB " };
     (128..=MAX_PROFILE).contains(&profile.len())
         && profile.first_chunk() == u32::try_from(profile.len()).ok().map(u32::to_be_bytes).as_ref()

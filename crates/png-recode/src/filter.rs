@@ -1,9 +1,9 @@
 //! Applies PNG's filters (PNG specification, section 9) in loops that compilers vectorize. Allocates only a few rows.
 
-use super::picture::Layout;
+use crate::picture::Layout;
 
 /// The Paeth predictor (filter 4), in the form with the fewest dependent steps.
-pub(super) fn paeth(left: u8, above: u8, corner: u8) -> u8 {
+pub(crate) fn paeth(left: u8, above: u8, corner: u8) -> u8 {
     let (low, high) = (left.min(above), left.max(above));
     let threshold = i16::from(corner) * 3 - i16::from(left) - i16::from(above);
     let otherwise = if i16::from(high) <= threshold { low } else { corner };
@@ -11,7 +11,7 @@ pub(super) fn paeth(left: u8, above: u8, corner: u8) -> u8 {
 }
 
 /// The Average predictor (filter 3): rounded down, without overflow.
-pub(super) fn average(left: u8, above: u8) -> u8 {
+pub(crate) fn average(left: u8, above: u8) -> u8 {
     (left & above) + ((left ^ above) >> 1)
 }
 
@@ -20,7 +20,7 @@ const PAETH: u8 = 4;
 
 /// Filters all rows in place, from the last to the first, and prefixes each row with the number of its filter. With
 /// `choosing`, each row gets the filter of the lowest cost; otherwise all rows get the same filter.
-pub(super) fn filter(pixels: &mut Vec<u8>, layout: Layout, choosing: bool) {
+pub(crate) fn filter(pixels: &mut Vec<u8>, layout: Layout, choosing: bool) {
     let (length, height) = (layout.row_bytes(layout.width), layout.height as usize);
     pixels.resize((length + 1) * height, 0);
     let first = vec![0; length];

@@ -1,22 +1,24 @@
 //! Reads and writes the chunks of a PNG file. Verifies every checksum, and checks every length against the file.
 
-pub(super) const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+use crate::Error;
+
+pub(crate) const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
 /// The largest chunk length that PNG allows (PNG specification, section 5.3).
-pub(super) const MAX_CHUNK: usize = 0x7fff_ffff;
+pub(crate) const MAX_CHUNK: usize = 0x7fff_ffff;
 
 /// A chunk's type and its data.
-pub(super) type Chunk<'a> = ([u8; 4], &'a [u8]);
+pub(crate) type Chunk<'a> = ([u8; 4], &'a [u8]);
 
 /// Reads the chunks of a file, up to and including IEND.
-pub(super) struct Chunks<'a> {
+pub(crate) struct Chunks<'a> {
     rest: &'a [u8],
     ended: bool,
 }
 
 impl<'a> Chunks<'a> {
-    pub fn new(file: &'a [u8]) -> Result<Self, &'static str> {
-        let rest = file.strip_prefix(&SIGNATURE).ok_or("its PNG signature is damaged")?;
+    pub fn new(file: &'a [u8]) -> Result<Self, Error> {
+        let rest = file.strip_prefix(&SIGNATURE).ok_or(Error("its PNG signature is damaged"))?;
         Ok(Self { rest, ended: false })
     }
 
@@ -26,8 +28,8 @@ impl<'a> Chunks<'a> {
     }
 
     /// The next chunk, or `None` after IEND.
-    pub fn next(&mut self) -> Result<Option<Chunk<'a>>, &'static str> {
-        const CUT: &str = "it is cut off: its IEND chunk is missing";
+    pub fn next(&mut self) -> Result<Option<Chunk<'a>>, Error> {
+        const CUT: Error = Error("it is cut off: its IEND chunk is missing");
         if self.ended {
             return Ok(None);
         }
@@ -35,12 +37,12 @@ impl<'a> Chunks<'a> {
         let (kind, _) = rest.split_first_chunk::<4>().ok_or(CUT)?;
         let length = u32::from_be_bytes(*length) as usize;
         if length > MAX_CHUNK {
-            return Err("a chunk's length is out of range");
+            return Err(Error("a chunk's length is out of range"));
         }
         let (covered, rest) = rest.split_at_checked(length + 4).ok_or(CUT)?;
         let (checksum, rest) = rest.split_first_chunk().ok_or(CUT)?;
         if libdeflater::crc32(covered) != u32::from_be_bytes(*checksum) {
-            return Err("a chunk's checksum is wrong");
+            return Err(Error("a chunk's checksum is wrong"));
         }
         self.rest = rest;
         self.ended = kind == b"IEND";
@@ -48,7 +50,7 @@ impl<'a> Chunks<'a> {
     }
 }
 
-pub(super) fn put(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
+pub(crate) fn put(file: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
     let start = file.len() + 4;
     file.extend_from_slice(&(data.len() as u32).to_be_bytes());
     file.extend_from_slice(&kind);

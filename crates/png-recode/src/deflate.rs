@@ -2,7 +2,7 @@
 //! runs of one byte. It searches for no other repetitions: filtered photographs have almost none, and other
 //! compressors spend most of their time on that search. The same data always gives the same stream.
 
-use super::huffman::{Code, LONGEST, codes, lengths};
+use crate::huffman::{Code, LONGEST, codes, lengths};
 
 /// Bytes per block; each block has its own Huffman codes. A quarter of this size makes photographs 0.1 % larger, and
 /// so does four times this size.
@@ -27,7 +27,7 @@ const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 
 const BYTEWISE: u64 = 0x0101_0101_0101_0101;
 const HIGHEST_BITS: u64 = 0x80 * BYTEWISE;
 
-pub(super) fn compress(filtered: &[u8]) -> Vec<u8> {
+pub(crate) fn compress(filtered: &[u8]) -> Vec<u8> {
     let mut writer = Writer::new(filtered.len() / 2);
     let mut before = None;
     let mut rest = filtered;

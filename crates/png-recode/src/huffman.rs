@@ -5,17 +5,17 @@ use std::iter;
 
 /// A code in the order it is written: the lowest bit first.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Code {
+pub(crate) struct Code {
     pub bits: u32,
     pub length: u32,
 }
 
 /// The longest code that DEFLATE allows.
-pub(super) const LONGEST: usize = 15;
+pub(crate) const LONGEST: usize = 15;
 
 /// The code length for each symbol, given how often it occurs; 0 for symbols that do not occur. A single symbol gets
 /// a code of one bit.
-pub(super) fn lengths(counts: &[u32], longest: usize) -> Vec<u8> {
+pub(crate) fn lengths(counts: &[u32], longest: usize) -> Vec<u8> {
     let mut symbols: Vec<(u32, usize)> = counts.iter().copied().zip(0..).filter(|(count, _)| *count > 0).collect();
     symbols.sort_unstable();
     let weights: Vec<u32> = symbols.iter().map(|(count, _)| *count).collect();
@@ -92,7 +92,7 @@ fn limit(depths: &[usize], longest: usize) -> Vec<usize> {
 }
 
 /// The canonical codes for these lengths.
-pub(super) fn codes(lengths: &[u8]) -> Vec<Code> {
+pub(crate) fn codes(lengths: &[u8]) -> Vec<Code> {
     let mut next = [0u32; LONGEST + 1];
     let mut code = 0;
     for (length, next) in (1u8..).zip(next.iter_mut().skip(1)) {

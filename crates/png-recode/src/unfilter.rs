@@ -4,7 +4,7 @@
 
 use wide::{i16x8, u8x16};
 
-use super::filter::{average, paeth};
+use crate::filter::{average, paeth};
 
 const SUB: u8 = 1;
 const UP: u8 = 2;
@@ -13,7 +13,7 @@ const PAETH: u8 = 4;
 
 /// Undoes the filters in place and removes the filter bytes, which moves the rows together. Each row is a filter byte
 /// and `length` bytes. `step`: bytes from a sample to the same sample of the next pixel. `None`: unknown filter type.
-pub(super) fn unfilter(rows: &mut [u8], length: usize, step: usize) -> Option<()> {
+pub(crate) fn unfilter(rows: &mut [u8], length: usize, step: usize) -> Option<()> {
     let filters: Vec<u8> = rows.chunks_exact(length + 1).filter_map(|row| row.first().copied()).collect();
     let (first, mut copies) = (vec![0; length], Copies::default());
     let mut index = 0;

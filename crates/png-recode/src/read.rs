@@ -6,26 +6,30 @@ use std::borrow::Cow;
 use libdeflater::{DecompressionError, Decompressor};
 use png::{Adam7Info, expand_interlaced_row};
 
-use super::chunks::Chunks;
-use super::picture::{Color, Layout, MAX_PROFILE, Picture, fits};
-use super::unfilter::unfilter;
+use crate::Error;
+use crate::chunks::Chunks;
+use crate::picture::{Color, Layout, MAX_PROFILE, Picture, fits};
+use crate::unfilter::unfilter;
 
-/// The content of IHDR, checked.
+/// The content of IHDR, checked. Only `header` makes one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PngHeader {
+pub struct Header {
     pub layout: Layout,
     pub interlaced: bool,
 }
 
 /// A picture, and whether the file has data after IEND.
-pub(super) struct PngFile {
+pub struct File {
     pub picture: Picture,
     pub followed: bool,
 }
 
-/// Reads and checks IHDR.
-pub(super) fn header(file: &[u8]) -> Result<PngHeader, &'static str> {
-    const WRONG: &str = "its header is damaged";
+/// Reads and checks the signature and IHDR.
+///
+/// # Errors
+/// They are damaged.
+pub fn header(file: &[u8]) -> Result<Header, Error> {
+    const WRONG: Error = Error("its header is damaged");
     let Some(([b'I', b'H', b'D', b'R'], data)) = Chunks::new(file)?.next()? else { return Err(WRONG) };
     let &[a, b, c, d, e, f, g, h, depth, color, 0, 0, interlaced @ (0 | 1)] = data else { return Err(WRONG) };
     let color = match (color, depth) {
@@ -40,11 +44,15 @@ pub(super) fn header(file: &[u8]) -> Result<PngHeader, &'static str> {
     if !(1..=0x7fff_ffff).contains(&width) || !(1..=0x7fff_ffff).contains(&height) {
         return Err(WRONG);
     }
-    Ok(PngHeader { layout: Layout { width, height, color, depth }, interlaced: interlaced == 1 })
+    Ok(Header { layout: Layout { width, height, color, depth }, interlaced: interlaced == 1 })
 }
 
-/// Reads a file whose header `header` has checked.
-pub(super) fn read(file: &[u8], header: PngHeader) -> Result<PngFile, &'static str> {
+/// Reads a file, whose header is the result of `header`. Allocates `Layout::bytes` for the pixels, once more while the
+/// file is interlaced, and a copy of the image data if it is in several chunks.
+///
+/// # Errors
+/// The file is damaged: a checksum, a length, a filter, or a chunk that is unknown and critical, or out of place.
+pub fn read(file: &[u8], header: Header) -> Result<File, Error> {
     let layout = header.layout;
     let mut chunks = Chunks::new(file)?;
     let (mut palette, mut transparency, mut profile) = (None, None, None);
@@ -54,7 +62,7 @@ pub(super) fn read(file: &[u8], header: PngHeader) -> Result<PngFile, &'static s
     while let Some((kind, content)) = chunks.next()? {
         match &kind {
             b"IDAT" => match &mut data {
-                Some(_) if &previous != b"IDAT" => return Err("its IDAT chunks are not consecutive"),
+                Some(_) if &previous != b"IDAT" => return Err(Error("its IDAT chunks are not consecutive")),
                 Some(data) => data.to_mut().extend_from_slice(content),
                 None => data = Some(Cow::Borrowed(content)),
             },
@@ -63,27 +71,27 @@ pub(super) fn read(file: &[u8], header: PngHeader) -> Result<PngFile, &'static s
             b"iCCP" if data.is_none() && profile.is_none() => profile = uncompressed(content, layout.color),
             b"IEND" if content.is_empty() => {}
             [first, ..] if first.is_ascii_lowercase() => {}
-            _ => return Err("it has a chunk that is unknown, repeated or out of place"),
+            _ => return Err(Error("it has a chunk that is unknown, repeated or out of place")),
         }
         previous = kind;
     }
-    let pixels = pixels(&data.ok_or("it has no image data")?, header)?;
+    let pixels = pixels(&data.ok_or(Error("it has no image data"))?, header)?;
     // libpng ignores tRNS if the pixels have alpha.
     let transparency = transparency.filter(|_| !matches!(layout.color, Color::GreyAlpha | Color::Rgba));
     check(layout, palette.as_deref(), transparency.as_deref())?;
     // Without indexed colors, a palette is only a suggestion (PNG specification, PLTE).
     let palette = palette.filter(|_| layout.color == Color::Indexed);
-    Ok(PngFile {
+    Ok(File {
         picture: Picture { layout, palette, transparency, profile, pixels },
         followed: !chunks.rest().is_empty(),
     })
 }
 
-fn check(layout: Layout, palette: Option<&[u8]>, transparency: Option<&[u8]>) -> Result<(), &'static str> {
+fn check(layout: Layout, palette: Option<&[u8]>, transparency: Option<&[u8]>) -> Result<(), Error> {
     let colors = match palette {
         Some(palette) if palette.len() % 3 == 0 && (1..=256).contains(&(palette.len() / 3)) => palette.len() / 3,
-        Some(_) => return Err("its palette is damaged"),
-        None if layout.color == Color::Indexed => return Err("its palette is missing"),
+        Some(_) => return Err(Error("its palette is damaged")),
+        None if layout.color == Color::Indexed => return Err(Error("its palette is missing")),
         None => 0,
     };
     let fits = |length: usize| match layout.color {
@@ -93,7 +101,7 @@ fn check(layout: Layout, palette: Option<&[u8]>, transparency: Option<&[u8]>) ->
         Color::GreyAlpha | Color::Rgba => false,
     };
     match transparency {
-        Some(transparency) if !fits(transparency.len()) => Err("its transparency is damaged"),
+        Some(transparency) if !fits(transparency.len()) => Err(Error("its transparency is damaged")),
         _ => Ok(()),
     }
 }
@@ -109,7 +117,7 @@ fn uncompressed(content: &[u8], color: Color) -> Option<Vec<u8>> {
     fits(&profile, color).then_some(profile)
 }
 
-fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
+fn pixels(data: &[u8], header: Header) -> Result<Vec<u8>, Error> {
     let layout = header.layout;
     let passes: Vec<(u8, u32, u32)> =
         if header.interlaced { passes(layout) } else { vec![(0, layout.width, layout.height)] };
@@ -120,8 +128,8 @@ fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
     for (pass, width, height) in passes {
         let row = layout.row_bytes(width);
         let bytes = (row + 1) * height as usize;
-        let part = rows.get_mut(start..start + bytes).ok_or("its image data ends early")?;
-        unfilter(part, row, layout.step()).ok_or("it uses an unknown filter type")?;
+        let part = rows.get_mut(start..start + bytes).ok_or(Error("its image data ends early"))?;
+        unfilter(part, row, layout.step()).ok_or(Error("it uses an unknown filter type"))?;
         start += bytes;
         if header.interlaced {
             for (line, row) in (0..height).zip(part.chunks_exact(row)) {
@@ -145,7 +153,7 @@ fn pixels(data: &[u8], header: PngHeader) -> Result<Vec<u8>, &'static str> {
 
 /// Decompresses the image data. Some encoders compress a byte or a row more than the pixels need. libpng ignores the
 /// excess, and so does this function; the checksum covers the excess and is verified.
-fn inflate(data: &[u8], length: usize, row: usize) -> Result<Vec<u8>, &'static str> {
+fn inflate(data: &[u8], length: usize, row: usize) -> Result<Vec<u8>, Error> {
     let mut rows = vec![0; length];
     let found = match Decompressor::new().zlib_decompress(data, &mut rows) {
         Err(DecompressionError::InsufficientSpace) => {
@@ -159,9 +167,11 @@ fn inflate(data: &[u8], length: usize, row: usize) -> Result<Vec<u8>, &'static s
             rows.truncate(length);
             Ok(rows)
         }
-        Ok(_) => Err("its image data ends early"),
-        Err(DecompressionError::InsufficientSpace) => Err("its image data is more than a row longer than its pixels"),
-        Err(DecompressionError::BadData) => Err("its image data is damaged"),
+        Ok(_) => Err(Error("its image data ends early")),
+        Err(DecompressionError::InsufficientSpace) => {
+            Err(Error("its image data is more than a row longer than its pixels"))
+        }
+        Err(DecompressionError::BadData) => Err(Error("its image data is damaged")),
     }
 }
 
