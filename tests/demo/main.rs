@@ -3,19 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod burst;
-mod recording;
-mod report;
 mod watch;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use burst::Burst;
+use demo::recording::{Outcome, Recording, Sample, Size};
+use demo::{report, write_report};
 use image_pipeline::publish::SampleArgs;
 use jiff::Timestamp;
-use recording::{Outcome, Recording, Sample, Size};
-use report::Picture;
 use servers::bucket::Storage;
 use servers::cluster::Namespace;
 use servers::messages::{Messages, tiles};
@@ -65,7 +62,7 @@ async fn main() -> ExitCode {
         println!("{value:>10}  {meaning}");
     }
     let objects = storage.some(BUCKET, &keys, SHOWN_IMAGES).await;
-    println!("Report: {}", write_report(&recording, objects).display());
+    println!("Report: {}", write_report("demo", &recording, objects).display());
     println!("Console: kubectl -n image-pipeline-system port-forward deployment/image-pipeline 8081");
     println!("         and then http://localhost:8081");
     if !history.complete {
@@ -99,16 +96,4 @@ fn recording(burst: &Burst, history: &History, outcome: Outcome) -> Recording {
         samples: history.progress.iter().map(sample).collect(),
         outcome,
     }
-}
-
-/// Writes the report and returns its path.
-fn write_report(recording: &Recording, objects: Vec<(String, Vec<u8>)>) -> PathBuf {
-    // An object that is no image has no picture.
-    let pictures: Vec<Picture> =
-        objects.into_iter().filter_map(|(key, object)| Picture::of(key, &object).ok()).collect();
-    let directory = support::repository().join("target/demo");
-    std::fs::create_dir_all(&directory).expect("a directory");
-    let path = directory.join("report.html");
-    std::fs::write(&path, report::page(recording, &pictures)).expect("written");
-    path
 }

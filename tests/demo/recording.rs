@@ -13,7 +13,7 @@ pub struct Recording {
     pub publishing: f64,
     /// Size of the published images, in bytes.
     pub bytes: u64,
-    /// Sizes of the Deployment, each from the moment it was seen.
+    /// Sizes of the Deployment, each from the moment it was seen; empty without Kubernetes.
     pub sizes: Vec<Size>,
     /// Queue and bucket, read at intervals.
     pub samples: Vec<Sample>,
@@ -129,7 +129,7 @@ impl Recording {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A typical demonstration: six pods after 1.5 s, all images stored after 9 s, no pods after 30 s.

@@ -7,7 +7,7 @@ use image::ImageError;
 use image::codecs::jpeg::JpegEncoder;
 use image_pipeline::html::{Page, escape};
 
-use super::recording::Recording;
+use crate::recording::Recording;
 
 mod plot;
 
@@ -55,7 +55,7 @@ pub fn page(recording: &Recording, pictures: &[Picture]) -> String {
 <section class="figures">
 {figures}</section>
 <section>
-<h2>Backlog and replicas</h2>
+<h2>{heading}</h2>
 {plot}
 <details><summary>Readings, second by second</summary>
 {table}</details>
@@ -67,6 +67,7 @@ pub fn page(recording: &Recording, pictures: &[Picture]) -> String {
 {sheet}</div>
 </section>
 "#,
+        heading = if recording.sizes.is_empty() { "Backlog and stored images" } else { "Backlog and replicas" },
         started = recording.first_confirm.strftime("%Y-%m-%d %H:%M:%S UTC"),
         outcome = recording.outcome,
         shown = pictures.len(),
@@ -81,31 +82,40 @@ fn figures(recording: &Recording) -> String {
     measured(recording).into_iter().map(card).collect()
 }
 
-/// The key figures with their descriptions.
-pub fn measured(recording: &Recording) -> [(String, String); 6] {
+/// The key figures with their descriptions; without those of pods, if no size of a Deployment was recorded.
+pub fn measured(recording: &Recording) -> Vec<(String, String)> {
     let seconds = |at: Option<f64>| at.map_or("not seen".to_owned(), |at| format!("{at:.2} s"));
     let (largest, megabytes) = (recording.largest(), recording.bytes as f64 / 1e6);
     let steps: Vec<String> = recording.steps().iter().map(i64::to_string).collect();
-    [
+    let growth = [
         (
             seconds(recording.time_to_size()),
             format!("from the first confirm to a size of {largest} pods, the largest; sizes {}", steps.join(" → ")),
         ),
         (seconds(recording.time_to_ready()), format!("to {largest} pods ready")),
-        (seconds(recording.time_to_first_stored()), "to the first image in the bucket".to_owned()),
+    ];
+    let images = [
+        (
+            seconds(recording.time_to_first_stored()),
+            "from the first confirm to the first image in the bucket".to_owned(),
+        ),
         (seconds(recording.time_to_stored()), "to the last image in the bucket".to_owned()),
         (
             recording.images_per_second().map_or("not seen".to_owned(), |rate| format!("{rate:.1} /s")),
             format!("images stored until then: {megabytes:.0} MB, published in {:.1} s", recording.publishing),
         ),
-        (seconds(recording.time_to_zero()), "to a size of 0".to_owned()),
-    ]
+    ];
+    let end = [(seconds(recording.time_to_zero()), "to a size of 0".to_owned())];
+    match recording.sizes.is_empty() {
+        true => images.to_vec(),
+        false => [&growth[..], &images, &end].concat(),
+    }
 }
 
 fn table(recording: &Recording) -> String {
-    let mut html = String::from(
-        "<table>\n<tr><th>seconds</th><th>backlog</th><th>stored</th><th>pods wanted</th><th>ready</th></tr>\n",
-    );
+    let has_pods = !recording.sizes.is_empty();
+    let pods = if has_pods { "<th>pods wanted</th><th>ready</th>" } else { "" };
+    let mut html = format!("<table>\n<tr><th>seconds</th><th>backlog</th><th>stored</th>{pods}</tr>\n");
     // The first reading of every second, and the last reading.
     let mut rows: Vec<_> = recording.samples.iter().collect();
     rows.dedup_by_key(|sample| sample.at.floor() as i64);
@@ -116,8 +126,8 @@ fn table(recording: &Recording) -> String {
         let (queued, stored) = (sample.queued, sample.stored);
         // Adding 0.0 turns -0.0 into 0.0.
         let at = (sample.at * 10.0).round() / 10.0 + 0.0;
-        let row = format!("<td>{at:.1}</td><td>{queued}</td><td>{stored}</td><td>{desired}</td><td>{ready}</td>");
-        html += &format!("<tr>{row}</tr>\n");
+        let pods = if has_pods { format!("<td>{desired}</td><td>{ready}</td>") } else { String::new() };
+        html += &format!("<tr><td>{at:.1}</td><td>{queued}</td><td>{stored}</td>{pods}</tr>\n");
     }
     html + "</table>\n"
 }
@@ -134,9 +144,9 @@ fn figure(picture: &Picture) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::recording::tests::recorded;
-    use super::super::recording::{Sample, Size};
     use super::*;
+    use crate::recording::tests::recorded;
+    use crate::recording::{Sample, Size};
 
     fn picture(key: &str) -> Picture {
         let mut png = std::io::Cursor::new(Vec::new());
@@ -154,6 +164,13 @@ mod tests {
         for outside in ["http://", "https://", "src=\"/", "@import", "<script"] {
             assert!(!page.contains(outside), "{outside}");
         }
+    }
+
+    #[test]
+    fn one_process_has_no_pods() {
+        let page = page(&Recording { sizes: Vec::new(), ..recorded() }, &[]);
+        assert!(page.contains("300 images confirmed, none lost") && page.contains("33.3 /s"));
+        assert!(!page.to_lowercase().contains("pods"), "{page}");
     }
 
     #[test]

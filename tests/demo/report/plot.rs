@@ -1,10 +1,12 @@
 //! The plot: messages above, pods below, with one time axis from the first confirm. Two panels instead of two
 //! scales in one.
 
-use super::super::recording::{Recording, Size};
+use crate::recording::{Recording, Size};
 
 const WIDTH: f64 = 960.0;
+/// Height of the picture with both panels, and with messages alone.
 const HEIGHT: f64 = 452.0;
+const HEIGHT_OF_MESSAGES: f64 = 288.0;
 /// Space for the axis on the left and the names of the lines on the right.
 const LEFT: f64 = 48.0;
 const RIGHT: f64 = WIDTH - 116.0;
@@ -23,7 +25,7 @@ struct Panel {
 /// Seconds since the first confirm, and a value.
 type Point = (f64, f64);
 
-/// Draws the plot as an SVG element.
+/// Draws the plot as an SVG element; without the panel of pods if no size was recorded.
 pub fn svg(recording: &Recording) -> String {
     let samples = || recording.samples.iter().filter(|sample| sample.at >= -LEAD_IN);
     let queued: Vec<Point> = samples().map(|sample| (sample.at, f64::from(sample.queued))).collect();
@@ -38,23 +40,27 @@ pub fn svg(recording: &Recording) -> String {
     let messages = panel(34.0, 250.0, nice_top(highest(&queued).max(highest(&stored))));
     let pods = panel(312.0, 412.0, nice_top(highest(&desired).max(highest(&ready))));
 
+    let has_pods = !recording.sizes.is_empty();
+    let height = if has_pods { HEIGHT } else { HEIGHT_OF_MESSAGES };
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"Backlog, stored images and replicas over time\">\n"
+        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"Backlog{} over time\">\n",
+        if has_pods { ", stored images and replicas" } else { " and stored images" }
     );
-    for (panel, title) in [(&messages, "Messages ready in the queue, and images in the bucket"), (&pods, "Pods")] {
-        svg += &panel.grid(title);
-    }
+    svg += &messages.grid("Messages ready in the queue, and images in the bucket");
     svg += &messages.seconds();
-    svg += &pods.seconds();
-    svg += &pods.seconds_name();
     svg += &messages.area("backlog", &queued);
     svg += &messages.line("backlog", &queued);
     svg += &messages.line("stored", &stored);
     svg += &messages.name("stored", "stored", stored.last());
     svg += &messages.name("backlog", "backlog", queued.last());
-    svg += &pods.area("ready", &ready);
-    svg += &pods.line("desired", &desired);
-    svg += &pods.peak_names(&[("desired", "wanted"), ("ready", "ready")], &desired);
+    svg += &if has_pods { &pods } else { &messages }.seconds_name();
+    if has_pods {
+        svg += &pods.grid("Pods");
+        svg += &pods.seconds();
+        svg += &pods.area("ready", &ready);
+        svg += &pods.line("desired", &desired);
+        svg += &pods.peak_names(&[("desired", "wanted"), ("ready", "ready")], &desired);
+    }
     svg + "</svg>"
 }
 
@@ -175,8 +181,8 @@ fn step(top: f64, count: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::recording::tests::recorded;
     use super::*;
+    use crate::recording::tests::recorded;
 
     #[test]
     fn ticks_are_round_and_whole() {

@@ -84,8 +84,17 @@ impl Store {
 
     /// The objects of a bucket, by key.
     pub fn objects(&self, bucket: &str) -> BTreeMap<String, Vec<u8>> {
+        let read = |key: String| {
+            let object = std::fs::read(self.bucket(bucket).join(&key)).expect("an object");
+            (key, object)
+        };
+        self.keys(bucket).into_iter().map(read).collect()
+    }
+
+    /// The keys of a bucket's objects.
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
         let root = self.bucket(bucket);
-        let mut objects = BTreeMap::new();
+        let mut keys = Vec::new();
         let mut folders = vec![root.clone()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).into_iter().flatten() {
@@ -98,11 +107,11 @@ impl Store {
                 if path.is_dir() {
                     folders.push(path);
                 } else {
-                    objects.insert(key, std::fs::read(&path).expect("an object"));
+                    keys.push(key);
                 }
             }
         }
-        objects
+        keys
     }
 
     /// The server's answer to HeadObject.
