@@ -2,6 +2,8 @@
 //! outside its namespace. Scopes share the connections to RabbitMQ, but no state by which a fault of one scope would
 //! stop another.
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Writer;
@@ -72,34 +75,20 @@ pub async fn run(
     let (pods, pod_writer) = reflector::store();
     let (secrets, secret_writer) = reflector::store();
 
-    let pipeline_events = watcher(api::<Guarded>(client, namespace), watcher::Config::default())
-        .backoff(WatchBackoff::default())
-        .modify(forget_managed_fields)
-        .reflect(pipeline_writer)
-        .inspect(lists.pipelines())
-        .applied_objects()
-        .predicate_filter(predicates::generation, Default::default());
-    let deployment_events = watcher(api::<Deployment>(client, namespace), ours.clone())
-        .backoff(WatchBackoff::default())
-        .modify(forget_managed_fields)
-        .reflect(deployment_writer)
-        .inspect(lists.deployments())
-        .touched_objects();
-    let pod_events = watcher(api::<Pod>(client, namespace), ours)
-        .backoff(WatchBackoff::default())
-        .modify(forget_managed_fields)
-        .reflect(pod_writer)
+    let all = watcher::Config::default();
+    let pipeline_events =
+        watched(api::<Guarded>(client, namespace), all.clone(), forget_managed_fields, pipeline_writer)
+            .inspect(lists.pipelines())
+            .applied_objects()
+            .predicate_filter(predicates::generation, Default::default());
+    let deployment_events =
+        watched(api::<Deployment>(client, namespace), ours.clone(), forget_managed_fields, deployment_writer)
+            .inspect(lists.deployments())
+            .touched_objects();
+    let pod_events = watched(api::<Pod>(client, namespace), ours, forget_managed_fields, pod_writer)
         .inspect(lists.pods())
         .touched_objects();
-    // Metadata only, without annotations: the annotation last-applied-configuration may hold a Secret's data.
-    let secret_events = watcher(api::<PartialObjectMeta<Secret>>(client, namespace), watcher::Config::default())
-        .backoff(WatchBackoff::default())
-        .modify(|secret: &mut PartialObjectMeta<Secret>| {
-            secret.metadata.annotations = None;
-            secret.metadata.labels = None;
-            secret.metadata.managed_fields = None;
-        })
-        .reflect(secret_writer)
+    let secret_events = watched(api::<PartialObjectMeta<Secret>>(client, namespace), all, keep_version, secret_writer)
         .inspect(lists.secrets())
         .touched_objects();
 
@@ -167,6 +156,26 @@ async fn drive<T>(controller: impl Stream<Item = T>, context: &Context) {
             _ = cleaning.tick() => context.forget_deleted(),
         }
     }
+}
+
+/// The events of a watch, with the fields that `strip` leaves; its objects are kept in the store of `writer`.
+fn watched<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    strip: fn(&mut K),
+    writer: reflector::store::Writer<K>,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>>
+where
+    K: Resource<DynamicType: Clone + Default + Eq + Hash> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(api, config).backoff(WatchBackoff::default()).modify(strip).reflect(writer)
+}
+
+/// Drops everything of a Secret but its name and version: the annotation last-applied-configuration may hold its data.
+fn keep_version(secret: &mut PartialObjectMeta<Secret>) {
+    secret.metadata.annotations = None;
+    secret.metadata.labels = None;
+    secret.metadata.managed_fields = None;
 }
 
 fn forget_managed_fields<K: kube::Resource>(object: &mut K) {

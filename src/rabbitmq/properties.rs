@@ -6,10 +6,13 @@ use std::collections::BTreeSet;
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use serde_json::{Map, Value, json};
 
 use super::FRAME_MAX;
 use super::frame_filter::{LEFT_OUT, PROPERTIES};
+
+mod display;
+
+pub(super) use display::properties_json;
 
 /// `delivery_mode` of a message that a broker writes to disk.
 pub(super) const PERSISTENT: u8 = 2;
@@ -54,9 +57,6 @@ pub(super) const RENEWALS: &str = "x-image-pipeline-renewals";
 /// Maximum bytes of headers in a published message. The rest of the frame is for the other properties, among them seven
 /// strings of at most 255 bytes.
 const MOST_HEADERS: usize = FRAME_MAX as usize - (4 << 10);
-
-/// Arrays and tables nested deeper than this are displayed as `…`.
-const DEEPEST: usize = 16;
 
 /// The headers that parking adds to a message.
 #[derive(Debug)]
@@ -117,27 +117,6 @@ pub(super) fn redriven(original: &BasicProperties, times: u32) -> BasicPropertie
     }
     headers.insert(REDRIVEN.into(), AMQPValue::LongUInt(times));
     safe(original).with_headers(fitting(headers))
-}
-
-/// All properties and headers as JSON, for display. Values that JSON cannot express are approximated.
-pub(super) fn properties_json(original: &BasicProperties) -> Value {
-    let text = |value: &Option<ShortString>| value.as_ref().map(|value| json!(value.as_str()));
-    let properties = [
-        ("message_id", text(original.message_id())),
-        ("timestamp", original.timestamp().map(|value| json!(value))),
-        ("content_type", text(original.content_type())),
-        ("content_encoding", text(original.content_encoding())),
-        ("type", text(original.kind())),
-        ("app_id", text(original.app_id())),
-        ("user_id", text(original.user_id())),
-        ("correlation_id", text(original.correlation_id())),
-        ("reply_to", text(original.reply_to())),
-        ("expiration", text(original.expiration())),
-        ("priority", original.priority().map(|value| json!(value))),
-        ("delivery_mode", original.delivery_mode().map(|value| json!(value))),
-        ("headers", original.headers().as_ref().map(|headers| table(headers, 0))),
-    ];
-    properties.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
 }
 
 /// The bytes of a string value.
@@ -272,35 +251,6 @@ fn without(headers: &FieldTable, leaves: impl Fn(&str) -> bool) -> FieldTable {
         kept.insert(key.clone(), value.clone());
     }
     kept
-}
-
-fn table(table: &FieldTable, depth: usize) -> Value {
-    let members = table.inner().iter().map(|(key, value)| (key.as_str().to_owned(), tell(value, depth)));
-    members.collect::<Map<_, _>>().into()
-}
-
-fn tell(value: &AMQPValue, depth: usize) -> Value {
-    match value {
-        AMQPValue::Boolean(value) => json!(value),
-        AMQPValue::ShortShortInt(value) => json!(value),
-        AMQPValue::ShortShortUInt(value) => json!(value),
-        AMQPValue::ShortInt(value) => json!(value),
-        AMQPValue::ShortUInt(value) => json!(value),
-        AMQPValue::LongInt(value) => json!(value),
-        AMQPValue::LongUInt(value) => json!(value),
-        AMQPValue::LongLongInt(value) => json!(value),
-        AMQPValue::Float(value) => json!(value),
-        AMQPValue::Double(value) => json!(value),
-        AMQPValue::Timestamp(value) => json!(value),
-        AMQPValue::DecimalValue(value) => json!(format!("{}e-{}", value.value, value.scale)),
-        AMQPValue::ShortString(value) => json!(value.as_str()),
-        AMQPValue::LongString(value) => json!(String::from_utf8_lossy(value.as_bytes())),
-        AMQPValue::ByteArray(value) => json!(value.as_slice().escape_ascii().to_string()),
-        AMQPValue::FieldArray(_) | AMQPValue::FieldTable(_) if depth == DEEPEST => json!("…"),
-        AMQPValue::FieldArray(values) => values.as_slice().iter().map(|value| tell(value, depth + 1)).collect(),
-        AMQPValue::FieldTable(members) => table(members, depth + 1),
-        AMQPValue::Void => Value::Null,
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
-"""The service that the consumer replaces, as such a script is usually written: one message at a
-time, decoded, encoded again as PNG, uploaded, and acknowledged only then. It must never be made
-slower than what it stands for, nor do less.
+"""The service that the consumer replaces, as such a script is usually written: it takes one message
+at a time, decodes the image, encodes it as PNG, uploads it, and then acknowledges the message.
 
-Everything comes from the environment: BROKER_HOST, BROKER_PORT, QUEUE, BUCKET, ONE_SESSION (empty:
-a client, and with it an HTTP session, for every message), and what boto3 reads by itself (AWS_ENDPOINT_URL, AWS_DEFAULT_REGION,
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
+Settings are environment variables: BROKER_HOST, BROKER_PORT, QUEUE, BUCKET, ONE_SESSION (empty: a
+client with its own HTTP session for each message), and those that boto3 reads (AWS_ENDPOINT_URL,
+AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
 """
 
 import base64

@@ -35,6 +35,7 @@ const BORDERS: &[Border] = &[
             "src/controller/observe/pod.rs",
             "src/controller/renewals.rs",
             "src/controller/status.rs",
+            "src/controller/status/",
             "src/controller/transitions.rs",
             "src/api.rs",
             "src/api/",

@@ -1,6 +1,8 @@
 //! The PNGs that `encode` makes, read back with the `png` and `image` crates instead of our own reader.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::io::Cursor;
+
 use image::{ColorType, GrayAlphaImage, GrayImage, ImageBuffer, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use proptest::prelude::*;
 

@@ -3,9 +3,15 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
+
+use super::deployment::contains;
+use super::pods::{annotations, holds, shrinks};
 use super::*;
+use crate::controller::observation::ObservedPod;
 use crate::pod_status::{PodStatus, healthy};
 use crate::rabbitmq::QueueDepth;
+use crate::reason::Reason;
 
 fn pod(in_flight: Option<u64>, cost: Option<&str>) -> ObservedPod {
     let report = in_flight.map(|in_flight| PodStatus { in_flight, ..healthy() });

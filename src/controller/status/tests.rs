@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::controller::observation::ObservedPod;
+use crate::controller::observation::{Cause, ObservedPod};
 use crate::controller::transitions::{Transition, transitions};
-use crate::pod_status::healthy;
+use crate::pod_status::{Fault, Health, PodStatus, healthy};
 use crate::rabbitmq::QueueDepth;
 
 fn at(seconds: i64) -> Timestamp {

@@ -1,5 +1,8 @@
 //! The properties and headers of parked, renewed and redriven messages.
 
+use serde_json::json;
+
+use super::display::DEEPEST;
 use super::*;
 
 const PARKED: Parked<'_> = Parked {

@@ -1,0 +1,117 @@
+//! Writes the Deployment of a pipeline, if it differs from the live one and belongs to the pipeline.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::Value;
+
+use super::{Applies, Writer};
+use crate::api::{ImagePipeline, names};
+use crate::controller::observation::Cause;
+use crate::controller::timeout::with_timeout;
+use crate::reason::Reason;
+
+/// The last apply of a Deployment: a digest of what was sent, and the result.
+pub(super) struct Asked {
+    pub digest: blake3::Hash,
+    pub uid: Option<String>,
+    pub generation: Option<i64>,
+    /// The size, until the watch has delivered it.
+    pub unseen: Option<i32>,
+}
+
+impl Writer {
+    /// Applies the Deployment unless the live Deployment already has all desired fields.
+    pub(super) async fn write_deployment(
+        &self,
+        pipeline: &ImagePipeline,
+        desired: &Deployment,
+        live: Option<&Deployment>,
+        memory: &mut Applies,
+    ) -> Result<(), Cause> {
+        let name = desired.name_any();
+        if live.is_some_and(|live| !owned_by(live, pipeline)) {
+            return Err(taken(&name));
+        }
+        let refused = |error: String| {
+            Cause::new(Reason::DeploymentRefused, format!("Deployment {name:?} can't be written: {error}"))
+        };
+        let asked = serde_json::to_vec(desired).map_err(|error| refused(error.to_string()))?;
+        let digest = blake3::hash(&asked);
+        if live.is_some_and(|live| memory.is_as_before(digest, live) || is_as_asked(desired, live)) {
+            return Ok(());
+        }
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
+        let patch = Patch::Apply(desired);
+        let apply = async |force| {
+            let parameters = PatchParams { force, ..PatchParams::apply(names::FIELD_MANAGER) };
+            self.send(api.patch(&name, &parameters, &patch)).await
+        };
+        // A Deployment without our labels is not watched, so `live` is `None`: the first apply is not forced, and a
+        // conflict shows that the Deployment exists.
+        let written = match apply(live.is_some()).await {
+            Err(error) if is_of_others(&error) => {
+                let named = ListParams::default().fields(&format!("metadata.name={name}"));
+                let found = with_timeout(api.list(&named)).await.map_err(|error| refused(api_message(error)))?;
+                if !found.iter().any(|found| found.name_any() == name && owned_by(found, pipeline)) {
+                    return Err(taken(&name));
+                }
+                apply(true).await
+            }
+            written => written,
+        };
+        let written = written.map_err(|error| refused(api_message(error)))?;
+        memory.deployment = Some(Asked {
+            digest,
+            uid: written.metadata.uid,
+            generation: written.metadata.generation,
+            unseen: desired.spec.as_ref().and_then(|spec| spec.replicas),
+        });
+        Ok(())
+    }
+}
+
+fn taken(deployment: &str) -> Cause {
+    let message = format!(
+        "Deployment {deployment:?} exists and does not belong to this ImagePipeline; rename the ImagePipeline, or \
+         delete the Deployment"
+    );
+    Cause::new(Reason::NameTaken, message)
+}
+
+fn owned_by(deployment: &Deployment, pipeline: &ImagePipeline) -> bool {
+    let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
+    deployment.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// Whether another field manager owns a field of the apply (Kubernetes, "Server-Side Apply", "Conflicts").
+fn is_of_others(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 409 && causes.into_iter().any(|cause| cause.reason == "FieldManagerConflict")
+}
+
+fn api_message(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message,
+        other => other.to_string(),
+    }
+}
+
+fn is_as_asked(desired: &Deployment, live: &Deployment) -> bool {
+    let asked = serde_json::to_value(desired);
+    asked.is_ok_and(|asked| serde_json::to_value(live).is_ok_and(|live| contains(&live, &asked)))
+}
+
+/// Whether `live` has every field of `asked`; further fields do not count.
+pub(super) fn contains(live: &Value, asked: &Value) -> bool {
+    match (live, asked) {
+        (Value::Object(live), Value::Object(asked)) => {
+            asked.iter().all(|(key, asked)| live.get(key).is_some_and(|live| contains(live, asked)))
+        }
+        (Value::Array(live), Value::Array(asked)) => {
+            live.len() == asked.len() && live.iter().zip(asked).all(|(live, asked)| contains(live, asked))
+        }
+        (live, asked) => live == asked,
+    }
+}
