@@ -28,7 +28,7 @@ use super::leader::Term;
 use super::memory::Memories;
 use super::observe::Sources;
 use super::reconcile::{Context, error_policy, reconcile};
-use super::watch_backoff::{NoBackoff, WatchBackoff};
+use super::watch_backoff::{NoBackoff, watch_backoff};
 use super::{Error, Guarded, Settings};
 use crate::api::names;
 
@@ -168,7 +168,7 @@ fn watched<K>(
 where
     K: Resource<DynamicType: Clone + Default + Eq + Hash> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watcher(api, config).backoff(WatchBackoff::default()).modify(strip).reflect(writer)
+    watcher(api, config).backoff(watch_backoff()).modify(strip).reflect(writer)
 }
 
 /// Drops everything of a Secret but its name and version: the annotation last-applied-configuration may hold its data.
