@@ -6,6 +6,7 @@ use std::path::Path;
 use image_pipeline::api::ImagePipeline;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
+use servers::objects;
 
 /// One file for users who install only the CRD, one for helm, which packages the chart's folder.
 const FILES: [&str; 2] = ["crds/imagepipelines.yaml", "charts/image-pipeline/files/imagepipelines.yaml"];
@@ -24,15 +25,11 @@ pub fn refusals(object: &Value) -> Vec<String> {
 }
 
 fn pipeline(change: impl FnOnce(&mut Value)) -> Value {
-    let mut object = json!({
-        "apiVersion": "greench.dev/v1alpha1",
-        "kind": "ImagePipeline",
-        "metadata": { "name": "forest-tiles" },
-        "spec": {
-            "source": { "rabbitmq": { "queue": "segmented-images", "rabbitmqClusterReference": { "name": "rabbit" } } },
-            "destination": { "s3": { "bucket": "bucket-greench" } },
-        },
-    });
+    let mut object = objects::pipeline(
+        "forest",
+        "forest-tiles",
+        &json!({ "source": { "rabbitmq": { "queue": "segmented-images" } } }),
+    );
     change(&mut object);
     object
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use servers::objects;
 use servers::operator::{self, until};
 use support::api_server::{ApiServer, LEASE};
 
@@ -76,18 +77,9 @@ fn work(name: &str, server: &ApiServer) -> Vec<String> {
     server.requests_of(name).into_iter().filter(work).collect()
 }
 
-fn pipeline(size: i64) -> Value {
-    json!({
-        "apiVersion": "greench.dev/v1alpha1",
-        "kind": "ImagePipeline",
-        "metadata": { "name": "tiles", "namespace": "forest", "uid": "tiles", "generation": size },
-        "spec": {
-            "replicas": size,
-            "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
-            "destination": { "s3": { "bucket": "tiles" } },
-            "scaling": { "pollInterval": "500ms" },
-        },
-    })
+fn pipeline(size: u64) -> Value {
+    let changes = json!({ "replicas": size, "scaling": { "pollInterval": "500ms" } });
+    objects::of_generation(size, objects::pipeline("forest", "tiles", &changes))
 }
 
 async fn server() -> ApiServer {
@@ -95,7 +87,7 @@ async fn server() -> ApiServer {
 }
 
 /// Changes the size in the spec and waits until the Deployment has it.
-async fn is_sized(server: &ApiServer, size: i64) {
+async fn is_sized(server: &ApiServer, size: u64) {
     server.put("imagepipelines", pipeline(size));
     until(&format!("size {size}"), || {
         server.list("deployments").first().is_some_and(|deployment| deployment["spec"]["replicas"] == size)

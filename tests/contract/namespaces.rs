@@ -4,26 +4,17 @@
 use image_pipeline::controller::Instruments;
 use serde_json::{Value, json};
 
+use servers::objects;
 use servers::operator::{self, until};
 use support::api_server::ApiServer;
 
 fn pipeline(namespace: &str) -> Value {
-    json!({
-        "apiVersion": "greench.dev/v1alpha1",
-        "kind": "ImagePipeline",
-        "metadata": { "name": namespace, "namespace": namespace, "uid": namespace, "generation": 1 },
-        "spec": {
-            "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
-            "destination": { "s3": { "bucket": "tiles" } },
-            "scaling": { "minReplicas": 2, "pollInterval": "500ms" },
-        },
-    })
+    objects::pipeline(namespace, namespace, &json!({ "scaling": { "minReplicas": 2, "pollInterval": "500ms" } }))
 }
 
 /// A Secret with a host, but without a user.
 fn secret(namespace: &str) -> Value {
-    let metadata = json!({ "name": "rabbit-default-user", "namespace": namespace });
-    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": { "host": "aG9zdA==" } })
+    objects::secret(namespace, "rabbit-default-user", &[("host", "host")])
 }
 
 fn sizes(server: &ApiServer) -> Vec<(String, i64)> {

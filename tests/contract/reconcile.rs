@@ -6,22 +6,17 @@ use std::collections::BTreeMap;
 use image_pipeline::api::names;
 use serde_json::{Value, json};
 
+use servers::objects;
 use servers::operator::{self, until};
 use support::api_server::{ApiServer, REFUSED};
 
 const FOREST: &str = "forest";
 
 fn pipeline(name: &str, poll_interval: Value) -> Value {
-    json!({
-        "apiVersion": "greench.dev/v1alpha1",
-        "kind": "ImagePipeline",
-        "metadata": { "name": name, "namespace": FOREST, "uid": name, "generation": 1, "resourceVersion": "1" },
-        "spec": {
-            "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
-            "destination": { "s3": { "bucket": "tiles" } },
-            "scaling": { "minReplicas": 2, "pollInterval": poll_interval },
-        },
-    })
+    let changes = json!({ "scaling": { "minReplicas": 2, "pollInterval": poll_interval } });
+    let mut pipeline = objects::pipeline(FOREST, name, &changes);
+    pipeline["metadata"]["resourceVersion"] = json!("1");
+    pipeline
 }
 
 /// A pipeline of a fixed size.
@@ -33,14 +28,11 @@ fn sized(size: i32, generation: i64) -> Value {
 
 /// A Secret for a broker that refuses connections: its port was free a moment ago.
 async fn secret() -> Value {
-    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
-    json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": { "name": "rabbit-default-user", "namespace": FOREST, "resourceVersion": "1" },
-        "data": { "host": base64("127.0.0.1"), "port": base64(&port.to_string()), "username": base64("u"), "password": base64("p") },
-    })
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port().to_string();
+    let keys = [("host", "127.0.0.1"), ("port", &*port), ("username", "u"), ("password", "p")];
+    let mut secret = objects::secret(FOREST, "rabbit-default-user", &keys);
+    secret["metadata"]["resourceVersion"] = json!("1");
+    secret
 }
 
 /// Runs the operator until it has read the broker's Secret `looks` times.

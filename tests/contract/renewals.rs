@@ -11,6 +11,7 @@ use image_pipeline::api::names;
 use serde_json::{Value, json};
 
 use servers::loopback::listen;
+use servers::objects;
 use servers::operator::{self, until};
 use support::api_server::ApiServer;
 
@@ -48,16 +49,11 @@ impl Consumer {
 }
 
 fn pipeline() -> Value {
-    json!({
-        "apiVersion": "greench.dev/v1alpha1",
-        "kind": "ImagePipeline",
-        "metadata": { "name": "tiles", "namespace": "forest", "uid": "tiles", "generation": 1 },
-        "spec": {
-            "source": { "rabbitmq": { "queue": "flights", "rabbitmqClusterReference": { "name": "rabbit" } } },
-            "destination": { "s3": { "bucket": "tiles" } },
-            "scaling": { "minReplicas": 1, "pollInterval": "500ms" },
-        },
-    })
+    let changes = json!({
+        "source": { "rabbitmq": { "queue": "flights" } },
+        "scaling": { "minReplicas": 1, "pollInterval": "500ms" },
+    });
+    objects::pipeline("forest", "tiles", &changes)
 }
 
 fn pod(name: &str, address: Ipv4Addr) -> Value {

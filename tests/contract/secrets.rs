@@ -6,6 +6,7 @@ use image_pipeline::controller::Settings;
 use image_pipeline::rabbitmq::DialPolicy;
 use serde_json::{Value, json};
 
+use servers::objects;
 use servers::operator::{self, until};
 use support::api_server::ApiServer;
 
@@ -19,34 +20,16 @@ async fn nowhere() -> String {
 }
 
 /// A pipeline that is reconciled only after a change: its poll interval is five minutes.
-fn pipeline(rabbitmq: Value, s3: Value) -> Value {
-    let mut spec = json!({
-        "source": { "rabbitmq": {
-            "queue": "tiles", "rabbitmqClusterReference": { "connectionSecret": { "name": "broker" } },
-        } },
-        "destination": { "s3": { "bucket": "tiles" } },
-        "scaling": { "pollInterval": "5m" },
+fn pipeline(mut rabbitmq: Value, s3: Value) -> Value {
+    rabbitmq["rabbitmqClusterReference"] = objects::connection_secret("broker");
+    let changes = json!({
+        "source": { "rabbitmq": rabbitmq }, "destination": { "s3": s3 }, "scaling": { "pollInterval": "5m" },
     });
-    let merge = |into: &mut Value, fields: Value| {
-        into.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    };
-    merge(&mut spec["source"]["rabbitmq"], rabbitmq);
-    merge(&mut spec["destination"]["s3"], s3);
-    json!({
-        "apiVersion": "greench.dev/v1alpha1",
-        "kind": "ImagePipeline",
-        "metadata": { "name": "tiles", "namespace": FOREST, "uid": "tiles", "generation": 1 },
-        "spec": spec,
-    })
+    objects::pipeline(FOREST, "tiles", &changes)
 }
 
 fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
-    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
-    let data: serde_json::Map<_, _> =
-        keys.iter().map(|(key, value)| ((*key).to_owned(), base64(value).into())).collect();
-    json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": FOREST }, "data": data,
-    })
+    objects::secret(FOREST, name, keys)
 }
 
 async fn says(server: &ApiServer, expected: &str) {

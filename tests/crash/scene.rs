@@ -18,6 +18,7 @@ use crate::lives::Operator;
 use crate::scenario::lacking;
 use crate::state::{self, State};
 use crate::world::{USERS, VERSION, World};
+use servers::objects;
 use support::eventually::{LIMIT, eventually};
 use support::proxy::{Mode, Proxy};
 
@@ -81,19 +82,15 @@ impl Scene {
 
     /// A pipeline with two polls per second and no delay before it scales down.
     pub fn pipeline(&self) -> Value {
-        json!({
-            "apiVersion": "greench.dev/v1alpha1",
-            "kind": "ImagePipeline",
-            "metadata": { "name": NAME, "namespace": self.namespace },
-            "spec": {
-                "source": { "rabbitmq": {
-                    "queue": self.namespace, "vhost": self.world.broker.vhost,
-                    "rabbitmqClusterReference": { "connectionSecret": { "name": BROKER_SECRET } },
-                } },
-                "destination": { "s3": { "bucket": "tiles", "credentialsSecret": { "name": "s3" } } },
-                "scaling": { "messagesPerReplica": 10, "pollInterval": "500ms", "scaleDownAfter": "0s" },
-            },
-        })
+        let changes = json!({
+            "source": { "rabbitmq": {
+                "queue": self.namespace, "vhost": self.world.broker.vhost,
+                "rabbitmqClusterReference": objects::connection_secret(BROKER_SECRET),
+            } },
+            "destination": { "s3": { "credentialsSecret": { "name": "s3" } } },
+            "scaling": { "messagesPerReplica": 10, "pollInterval": "500ms", "scaleDownAfter": "0s" },
+        });
+        objects::pipeline(&self.namespace, NAME, &changes)
     }
 
     /// The ImagePipelines, including those that can't be parsed.

@@ -9,10 +9,10 @@ use image_pipeline::controller::Instruments;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::controller::secret;
 use crate::browser::Browser;
 use servers::broker::{Broker, Version};
 use servers::client::Client;
+use servers::objects;
 use servers::operator::{self, until};
 use support::api_server::ApiServer;
 use support::port::Port;
@@ -46,26 +46,23 @@ const FAINT: &str = r"(() => {
 const FOCUSED: &str = "document.activeElement.id || document.activeElement.textContent.trim()";
 
 fn pipeline(name: &str, secret: &str) -> Value {
-    json!({
-        "apiVersion": "greench.dev/v1alpha1",
-        "kind": "ImagePipeline",
-        "metadata": { "name": name, "namespace": "forest", "uid": name, "generation": 1 },
-        "spec": {
-            "source": { "rabbitmq": {
-                "queue": "tiles", "vhost": "console",
-                "rabbitmqClusterReference": { "connectionSecret": { "name": secret } },
-            } },
-            "destination": { "s3": { "bucket": "bucket-greench" } },
-            "scaling": { "pollInterval": "500ms" },
-            "replicas": 0,
-        },
-    })
+    let changes = json!({
+        "source": { "rabbitmq": { "vhost": "console", "rabbitmqClusterReference": objects::connection_secret(secret) } },
+        "destination": { "s3": { "bucket": "bucket-greench" } },
+        "scaling": { "pollInterval": "500ms" },
+        "replicas": 0,
+    });
+    objects::pipeline("forest", name, &changes)
 }
 
 /// Connection Secret of the broker.
 fn connection(name: &str, port: u16) -> Value {
     let port = port.to_string();
-    secret(name, &[("host", "127.0.0.1"), ("port", &port), ("username", "console"), ("password", "console")])
+    objects::secret(
+        "forest",
+        name,
+        &[("host", "127.0.0.1"), ("port", &port), ("username", "console"), ("password", "console")],
+    )
 }
 
 fn picture(name: &str) -> PathBuf {

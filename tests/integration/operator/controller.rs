@@ -16,6 +16,7 @@ use crate::scene::Scene;
 use servers::broker::{Broker, Version};
 use servers::broker_cluster::Cluster;
 use servers::client::{Client, QueueType};
+use servers::objects;
 use servers::operator::{self, until};
 use servers::plainly::plainly;
 use support::api_server::ApiServer;
@@ -23,40 +24,30 @@ use support::eventually::LIMIT;
 
 /// A pipeline of this namespace. The operator reads its queue as the user of the Secret `reader`.
 fn reading(namespace: &str) -> Value {
-    let mut pipeline = pipeline(1, "operator-shared", "500ms");
-    pipeline["metadata"]["namespace"] = json!(namespace);
-    (pipeline["metadata"]["name"], pipeline["metadata"]["uid"]) = (json!(namespace), json!(namespace));
-    pipeline
+    objects::pipeline(namespace, namespace, &spec("operator-shared", "500ms"))
 }
 
-fn pipeline(generation: u32, vhost: &str, poll_interval: &str) -> Value {
+fn spec(vhost: &str, poll_interval: &str) -> Value {
     json!({
-        "apiVersion": "greench.dev/v1alpha1",
-        "kind": "ImagePipeline",
-        "metadata": { "name": "tiles", "namespace": "forest", "uid": "tiles", "generation": generation },
-        "spec": {
-            "source": { "rabbitmq": {
-                "queue": "tiles", "vhost": vhost, "credentialsSecret": { "name": "reader" },
-                "rabbitmqClusterReference": { "connectionSecret": { "name": "broker" } },
-            } },
-            "destination": { "s3": { "bucket": "tiles" } },
-            "scaling": { "pollInterval": poll_interval },
-        },
+        "source": { "rabbitmq": {
+            "vhost": vhost, "credentialsSecret": { "name": "reader" },
+            "rabbitmqClusterReference": objects::connection_secret("broker"),
+        } },
+        "scaling": { "pollInterval": poll_interval },
     })
 }
 
-pub fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
-    let keys: serde_json::Map<_, _> = keys.iter().map(|(key, value)| ((*key).to_owned(), base64(value))).collect();
-    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": "forest" }, "data": keys })
+fn pipeline(generation: u64, vhost: &str, poll_interval: &str) -> Value {
+    objects::of_generation(generation, objects::pipeline("forest", "tiles", &spec(vhost, poll_interval)))
+}
+
+fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
+    objects::secret("forest", name, keys)
 }
 
 fn connection(port: u16, username: &str, password: &str) -> Value {
     let port = port.to_string();
     secret("broker", &[("host", "127.0.0.1"), ("port", &port), ("username", username), ("password", password)])
-}
-
-fn base64(text: &str) -> Value {
-    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text).into()
 }
 
 /// The user in the connection Secret has no permissions; only the user of `credentialsSecret` has.

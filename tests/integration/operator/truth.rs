@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use servers::broker::{Broker, Tls, Version};
 use servers::client::Client;
+use servers::objects;
 use servers::operator;
 use support::api_server::ApiServer;
 use support::certificates::Authority;
@@ -51,21 +52,12 @@ impl Scene {
     }
 
     fn pipeline(&self, fault: &Fault) -> Value {
-        json!({
-            "apiVersion": "greench.dev/v1alpha1",
-            "kind": "ImagePipeline",
-            "metadata": {
-                "name": "truth", "namespace": "forest", "uid": "truth", "generation": self.generation.get(),
-            },
-            "spec": {
-                "source": { "rabbitmq": {
-                    "queue": fault.queue.unwrap_or("truth"), "vhost": fault.vhost.unwrap_or("truth"),
-                    "rabbitmqClusterReference": { "connectionSecret": { "name": "broker" } },
-                    "tls": { "caSecret": { "name": "authority" } },
-                } },
-                "destination": { "s3": { "bucket": "tiles" } },
-            },
-        })
+        let changes = json!({ "source": { "rabbitmq": {
+            "queue": fault.queue.unwrap_or("truth"), "vhost": fault.vhost.unwrap_or("truth"),
+            "rabbitmqClusterReference": objects::connection_secret("broker"),
+            "tls": { "caSecret": { "name": "authority" } },
+        } } });
+        objects::of_generation(self.generation.get().into(), objects::pipeline("forest", "truth", &changes))
     }
 
     async fn shows(&self, kind: &str, condition: &str) {
@@ -83,10 +75,7 @@ impl Scene {
 }
 
 fn secret(name: &str, keys: &[(&str, &str)]) -> Value {
-    let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
-    let keys: serde_json::Map<_, _> =
-        keys.iter().map(|(key, value)| ((*key).to_owned(), encode(value).into())).collect();
-    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": "forest" }, "data": keys })
+    objects::secret("forest", name, keys)
 }
 
 fn faults() -> Vec<(&'static str, &'static str, Fault)> {

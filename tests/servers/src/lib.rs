@@ -10,6 +10,7 @@ pub mod host;
 pub mod loopback;
 pub mod messages;
 pub mod named;
+pub mod objects;
 pub mod operator;
 pub mod pipeline;
 pub mod plainly;
