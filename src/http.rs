@@ -13,7 +13,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+
+mod serve;
+
+pub use serve::serve;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -45,11 +48,6 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         Err(error) if is_without(&error) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await,
         bound => bound,
     }
-}
-
-/// Serves until `stop`, and finishes the requests that have begun by then.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
 fn readiness(ready: Result<(), NotReady>) -> Response {

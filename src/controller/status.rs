@@ -22,6 +22,9 @@ mod scaling;
 const REFRESH_AFTER: SignedDuration = SignedDuration::from_secs(30);
 const REFRESH_ZERO_AFTER: SignedDuration = SignedDuration::from_secs(10);
 
+/// The most bytes of a condition's message. Parts of a message come from brokers, stores and pods.
+const MESSAGE_BYTES: usize = 1024;
+
 /// A condition without transition time and generation.
 struct Finding {
     kind: ConditionType,
@@ -149,10 +152,18 @@ fn condition(finding: Finding, previous: &[Condition], generation: Option<i64>, 
         type_: kind.as_str().to_owned(),
         status: status.as_str().to_owned(),
         reason: reason.to_string(),
-        message: sentence(&message),
+        message: bounded(sentence(&message)),
         observed_generation: generation,
         last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
     }
+}
+
+fn bounded(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES - '…'.len_utf8()));
+        message.push('…');
+    }
+    message
 }
 
 /// Capitalizes the message: errors are worded to stand within a sentence. A message that begins with a URL or a field

@@ -381,3 +381,15 @@ fn a_message_is_a_sentence_and_a_name_in_it_is_left_as_it_is() {
     assert_eq!(sentence("spec.replicas is 0"), "spec.replicas is 0");
     assert_eq!(sentence("https://s3.example does not answer"), "https://s3.example does not answer");
 }
+
+#[test]
+fn a_message_is_bounded() {
+    for text in ["x".repeat(5000), "ä".repeat(600), "…".repeat(400)] {
+        let status = invalid(Some(1), &text, at(0));
+        let message = &status.conditions[0].message;
+        assert!((MESSAGE_BYTES - 5..=MESSAGE_BYTES).contains(&message.len()), "{}", message.len());
+        assert!(message.ends_with('…'));
+    }
+    let whole = "x".repeat(MESSAGE_BYTES);
+    assert_eq!(bounded(whole.clone()), whole);
+}
