@@ -32,6 +32,7 @@ mod reconcile;
 mod renewals;
 mod report;
 mod status;
+mod strip;
 mod timeout;
 mod transitions;
 mod watch;

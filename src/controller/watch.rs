@@ -28,9 +28,13 @@ use super::leader::Term;
 use super::memory::Memories;
 use super::observe::Sources;
 use super::reconcile::{Context, error_policy, reconcile};
+use super::strip;
 use super::watch_backoff::{NoBackoff, watch_backoff};
 use super::{Error, Guarded, Settings};
 use crate::api::names;
+
+/// Objects in one answer to a list. An answer is parsed before its objects are stripped, and an object may have 1.5 MiB.
+const PAGE: u32 = 50;
 
 /// The parts of the operator that all scopes share.
 #[derive(Clone)]
@@ -69,26 +73,24 @@ pub async fn run(
 ) -> Result<(), Error> {
     let namespace = namespace.as_deref();
     let client = &shared.client;
-    let ours = watcher::Config::default().labels(names::CONSUMER_SELECTOR);
+    let ours = watcher::Config::default().page_size(PAGE).labels(names::CONSUMER_SELECTOR);
     let (pipelines, pipeline_writer) = reflector::store();
     let (deployments, deployment_writer) = reflector::store();
     let (pods, pod_writer) = reflector::store();
     let (secrets, secret_writer) = reflector::store();
 
-    let all = watcher::Config::default();
-    let pipeline_events =
-        watched(api::<Guarded>(client, namespace), all.clone(), forget_managed_fields, pipeline_writer)
-            .inspect(lists.pipelines())
-            .applied_objects()
-            .predicate_filter(predicates::generation, Default::default());
+    let all = watcher::Config::default().page_size(PAGE);
+    let pipeline_events = watched(api::<Guarded>(client, namespace), all.clone(), strip::pipeline, pipeline_writer)
+        .inspect(lists.pipelines())
+        .applied_objects()
+        .predicate_filter(predicates::generation, Default::default());
     let deployment_events =
-        watched(api::<Deployment>(client, namespace), ours.clone(), forget_managed_fields, deployment_writer)
+        watched(api::<Deployment>(client, namespace), ours.clone(), strip::deployment, deployment_writer)
             .inspect(lists.deployments())
             .touched_objects();
-    let pod_events = watched(api::<Pod>(client, namespace), ours, forget_managed_fields, pod_writer)
-        .inspect(lists.pods())
-        .touched_objects();
-    let secret_events = watched(api::<PartialObjectMeta<Secret>>(client, namespace), all, keep_version, secret_writer)
+    let pod_events =
+        watched(api::<Pod>(client, namespace), ours, strip::pod, pod_writer).inspect(lists.pods()).touched_objects();
+    let secret_events = watched(api::<PartialObjectMeta<Secret>>(client, namespace), all, strip::secret, secret_writer)
         .inspect(lists.secrets())
         .touched_objects();
 
@@ -169,17 +171,6 @@ where
     K: Resource<DynamicType: Clone + Default + Eq + Hash> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     watcher(api, config).backoff(watch_backoff()).modify(strip).reflect(writer)
-}
-
-/// Drops everything of a Secret but its name and version: the annotation last-applied-configuration may hold its data.
-fn keep_version(secret: &mut PartialObjectMeta<Secret>) {
-    secret.metadata.annotations = None;
-    secret.metadata.labels = None;
-    secret.metadata.managed_fields = None;
-}
-
-fn forget_managed_fields<K: kube::Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
 }
 
 fn pipeline_of_pod(pod: &Pod) -> Option<ObjectRef<Guarded>> {

@@ -34,6 +34,7 @@ const BORDERS: &[Border] = &[
             "src/console/",
             "src/controller/observe/pod.rs",
             "src/controller/renewals.rs",
+            "src/controller/strip.rs",
             "src/controller/status.rs",
             "src/controller/status/",
             "src/controller/transitions.rs",
