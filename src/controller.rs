@@ -21,6 +21,7 @@ mod brokers;
 pub mod build;
 pub mod decide;
 mod foreign_consumers;
+mod index;
 mod initial_lists;
 mod instruments;
 mod leader;

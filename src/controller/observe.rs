@@ -2,6 +2,7 @@
 //! value of [`Observation`], not an error.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
@@ -16,6 +17,7 @@ use kube::{Api, Client, ResourceExt as _};
 use super::brokers::Brokers;
 use super::build::Template;
 use super::foreign_consumers;
+use super::index::Index;
 use super::initial_lists::Lists;
 use super::memory::PipelineMemory;
 use super::observation::{Cause, Observation, ObservedPod};
@@ -47,7 +49,7 @@ pub struct Sources {
     /// Reads the data of Secrets: the stores hold only their metadata.
     pub client: Client,
     pub deployments: Store<Deployment>,
-    pub pods: Store<Pod>,
+    pub pods: Pods,
     /// Existence and resource version of Secrets.
     pub secrets: Store<PartialObjectMeta<Secret>>,
     pub brokers: Brokers,
@@ -55,6 +57,22 @@ pub struct Sources {
     pub http: reqwest::Client,
     /// Whether the stores have received their first lists.
     pub lists: Lists,
+}
+
+/// All pods with the labels of consumers.
+pub struct Pods {
+    pub store: Store<Pod>,
+    /// Pods by the pipeline in their label.
+    pub by_pipeline: Index,
+}
+
+impl Pods {
+    /// The consumer pods of a pipeline.
+    fn of(&self, namespace: &str, pipeline: &str) -> Vec<Arc<Pod>> {
+        let pods = self.by_pipeline.naming(namespace, pipeline);
+        let pods = pods.iter().filter_map(|pod| self.store.get(&ObjectRef::new(pod).within(namespace)));
+        pods.filter(|pod| is_consumer_of(pod, pipeline)).collect()
+    }
 }
 
 impl Sources {
@@ -68,9 +86,7 @@ impl Sources {
         let namespace = pipeline.namespace().unwrap_or_default();
         let name = pipeline.name_any();
         let deployment = self.deployments.get(&ObjectRef::new(&names::deployment(&name)).within(&namespace));
-        let pods = self
-            .pods
-            .state_filter(|pod| pod.namespace().as_deref() == Some(namespace.as_str()) && is_consumer_of(pod, &name));
+        let pods = self.pods.of(&namespace, &name);
         let asked = join_all(pods.iter().map(|pod| self.ask(pod)));
         let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace), asked);
         let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());

@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 use super::apply::Writer;
 use super::brokers::{Brokers, Connections};
 use super::build::ConsumerImage;
+use super::index::Index;
 use super::initial_lists::Lists;
 use super::instruments::Instruments;
 use super::leader::Term;
 use super::memory::Memories;
-use super::observe::Sources;
+use super::observe::{Pods, Sources};
 use super::reconcile::{Context, error_policy, reconcile};
 use super::strip;
 use super::watch_backoff::{NoBackoff, watch_backoff};
@@ -78,29 +79,32 @@ pub async fn run(
     let (deployments, deployment_writer) = reflector::store();
     let (pods, pod_writer) = reflector::store();
     let (secrets, secret_writer) = reflector::store();
+    let (by_secret, by_pipeline) = (Index::default(), Index::default());
 
     let all = watcher::Config::default().page_size(PAGE);
     let pipeline_events = watched(api::<Guarded>(client, namespace), all.clone(), strip::pipeline, pipeline_writer)
         .inspect(lists.pipelines())
+        .inspect(by_secret.follow(secrets_of))
         .applied_objects()
         .predicate_filter(predicates::generation, Default::default());
     let deployment_events =
         watched(api::<Deployment>(client, namespace), ours.clone(), strip::deployment, deployment_writer)
             .inspect(lists.deployments())
             .touched_objects();
-    let pod_events =
-        watched(api::<Pod>(client, namespace), ours, strip::pod, pod_writer).inspect(lists.pods()).touched_objects();
+    let pod_events = watched(api::<Pod>(client, namespace), ours, strip::pod, pod_writer)
+        .inspect(lists.pods())
+        .inspect(by_pipeline.follow(pipelines_in_label))
+        .touched_objects();
     let secret_events = watched(api::<PartialObjectMeta<Secret>>(client, namespace), all, strip::secret, secret_writer)
         .inspect(lists.secrets())
         .touched_objects();
 
-    let context = Arc::new(shared.context(&pipelines, deployments, pods, secrets, lists));
-    let referring = pipelines.clone();
+    let context = Arc::new(shared.context(&pipelines, deployments, Pods { store: pods, by_pipeline }, secrets, lists));
     let controller = Controller::for_stream(pipeline_events, pipelines)
         .owns_stream(deployment_events)
         .watches_stream(pod_events, |pod: Pod| pipeline_of_pod(&pod))
         .watches_stream(secret_events, move |secret: PartialObjectMeta<Secret>| {
-            pipelines_of_secret(&referring, &secret)
+            pipelines_of_secret(&by_secret, &secret)
         })
         .trigger_backoff(NoBackoff)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
@@ -119,7 +123,7 @@ impl Shared {
         &self,
         pipelines: &Store<Guarded>,
         deployments: Store<Deployment>,
-        pods: Store<Pod>,
+        pods: Pods,
         secrets: Store<PartialObjectMeta<Secret>>,
         lists: Lists,
     ) -> Context {
@@ -178,15 +182,19 @@ fn pipeline_of_pod(pod: &Pod) -> Option<ObjectRef<Guarded>> {
     Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
 }
 
-fn pipelines_of_secret(pipelines: &Store<Guarded>, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Guarded>> {
-    let (namespace, name) = (secret.namespace(), secret.name_any());
-    let refers = |guarded: &Arc<Guarded>| {
-        let Ok(pipeline) = &guarded.0 else { return None };
-        let referred = pipeline.namespace() == namespace
-            && names::secrets(&pipeline.spec.source, &pipeline.spec.destination)
-                .iter()
-                .any(|(_, secret)| *secret == name);
-        referred.then(|| ObjectRef::from_obj(guarded.as_ref()))
-    };
-    pipelines.state().iter().filter_map(refers).collect()
+fn pipelines_in_label(pod: &Pod) -> Vec<String> {
+    pod.labels().get(names::INSTANCE_LABEL).cloned().into_iter().collect()
+}
+
+/// The names of the Secrets of a pipeline.
+fn secrets_of(guarded: &Guarded) -> Vec<String> {
+    let Ok(pipeline) = &guarded.0 else { return Vec::new() };
+    let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
+    secrets.into_iter().map(|(_, secret)| secret).collect()
+}
+
+fn pipelines_of_secret(by_secret: &Index, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<Guarded>> {
+    let namespace = secret.namespace().unwrap_or_default();
+    let pipelines = by_secret.naming(&namespace, &secret.name_any());
+    pipelines.iter().map(|pipeline| ObjectRef::new(pipeline).within(&namespace)).collect()
 }
