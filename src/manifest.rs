@@ -14,7 +14,7 @@ mod bounds;
 pub mod secrets;
 
 /// Fields that only the operator uses: the number of pods and the pod template.
-const OF_THE_OPERATOR: [&str; 9] = [
+const OF_THE_OPERATOR: [&str; 10] = [
     "/spec/scaling",
     "/spec/replicas",
     "/spec/paused",
@@ -24,6 +24,7 @@ const OF_THE_OPERATOR: [&str; 9] = [
     "/spec/consumer/tolerations",
     "/spec/consumer/topologySpreadConstraints",
     "/spec/consumer/priorityClassName",
+    "/spec/destination/s3/identity",
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -64,9 +64,14 @@ pub struct S3Destination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<StoreTls>,
     /// Secret with the S3 credentials: the keys `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, and
-    /// optionally `AWS_SESSION_TOKEN`. If absent, the pods use the identity of their ServiceAccount or node.
+    /// optionally `AWS_SESSION_TOKEN`. If absent, the pods use the AWS identity that `identity` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<SecretReference>,
+    /// AWS identity of pods without `credentialsSecret`. `ServiceAccount` is the role of their
+    /// ServiceAccount (IRSA or EKS Pod Identity), and nothing else. `Instance` is also the role of the node
+    /// that a pod runs on, which every pod of that node can use.
+    #[serde(default)]
+    pub identity: AwsIdentity,
     /// What happens if the bucket already has an object with the same key.
     ///
     /// `Overwrite` replaces the object. If two different images have the same key, the image that is
@@ -125,6 +130,16 @@ pub struct StoreTls {
     /// Secret with the key `ca.crt`: CA certificates in PEM format. They are trusted in addition to the CA
     /// certificates of the container image.
     pub ca_secret: SecretReference,
+}
+
+/// The AWS identity of pods without S3 credentials of their own.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum AwsIdentity {
+    /// The role of the pod's ServiceAccount.
+    #[default]
+    ServiceAccount,
+    /// Also the role of the node.
+    Instance,
 }
 
 /// What happens if the bucket already has an object with the same key.

@@ -18,6 +18,7 @@ use kube::Resource;
 
 use crate::api::ImagePipeline;
 use crate::api::assignment::Assignment;
+use crate::api::destination::AwsIdentity;
 use crate::api::names::{self, SecretRole};
 use crate::api::pods::Resources;
 use crate::api::quantities;
@@ -183,7 +184,7 @@ fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iter
         name: names::CONTAINER.to_owned(),
         image: Some(image.image.clone()),
         image_pull_policy: Some(image.pull_policy.clone()),
-        env: Some(MEMORY.map(variable).into()),
+        env: Some(environment(pipeline.spec.destination.s3.identity)),
         args: Some(command_line(&consumer_args(pipeline)).iter().map(|argument| literal(argument)).collect()),
         ports: Some(vec![ContainerPort {
             name: Some("http".to_owned()),
@@ -203,6 +204,12 @@ fn container(pipeline: &ImagePipeline, image: &ConsumerImage, secrets: impl Iter
         volume_mounts: Some(secrets.map(secret_mount).collect()),
         ..Container::default()
     }
+}
+
+/// Without the variable, the AWS SDK would ask the node for its role's credentials.
+fn environment(identity: AwsIdentity) -> Vec<EnvVar> {
+    let no_instance = (identity != AwsIdentity::Instance).then_some(("AWS_EC2_METADATA_DISABLED", "true"));
+    MEMORY.into_iter().chain(no_instance).map(variable).collect()
 }
 
 fn variable((name, value): (&str, &str)) -> EnvVar {

@@ -113,6 +113,7 @@ fn a_pipeline_of_every_field_is_accepted_and_read_as_it_is() {
             "forcePathStyle": true,
             "tls": { "caSecret": secret("store-ca") },
             "credentialsSecret": secret("store"),
+            "identity": "Instance",
             "onConflict": "ContentAddressed",
             "serverSideEncryption": { "algorithm": "aws:kms", "kmsKeyId": "alias/forest" },
             "storageClass": "STANDARD_IA",

@@ -59,6 +59,7 @@ destination:
     forcePathStyle: true
     tls: {caSecret: {name: s3-ca}}
     credentialsSecret: {name: s3}
+    identity: Instance
     onConflict: Fail
     serverSideEncryption: {algorithm: aws:kms, kmsKeyId: alias/forest}
     storageClass: STANDARD_IA
@@ -170,4 +171,13 @@ fn what_is_no_longer_asked_for_changes_the_digest() {
     let digest_of = |spec: &str| built(spec, 1, &image()).metadata.annotations.unwrap();
     assert_ne!(digest_of(SMALLEST), digest_of(&format!("{SMALLEST}\nconsumer: {{resources: {{limits: {{}}}}}}")));
     assert_eq!(digest_of(SMALLEST), digest_of(&format!("{SMALLEST}\nscaling: {{maxReplicas: 7}}")));
+}
+
+#[test]
+fn only_by_its_field_a_pod_asks_the_node_for_credentials() {
+    for (identity, expected) in [(AwsIdentity::ServiceAccount, Some("true")), (AwsIdentity::Instance, None)] {
+        let environment = environment(identity);
+        let disabled = environment.iter().find(|variable| variable.name == "AWS_EC2_METADATA_DISABLED");
+        assert_eq!(disabled.and_then(|variable| variable.value.as_deref()), expected);
+    }
 }
