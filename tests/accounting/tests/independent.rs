@@ -7,7 +7,7 @@ use support::repository;
 fn expectations_use_nothing_of_the_product() {
     let tests = repository().join("tests");
     let product = ["image_pipeline", "::"].concat();
-    for path in ["pipeline/accounted.rs", "soak/bodies.rs", "soak/scene.rs", "soak/traffic.rs"] {
+    for path in ["integration/accounted.rs", "soak/bodies.rs", "soak/scene.rs", "soak/traffic.rs"] {
         let source = std::fs::read_to_string(tests.join(path)).expect("a source file");
         assert!(!source.contains(&product), "{path} uses {product}");
     }
