@@ -129,7 +129,7 @@ async fn a_variable_that_somebody_gives_the_pods_stays() {
     let has = |state: &State| {
         let template = &state["Deployment tiles-consumer"]["spec"]["template"];
         let variables = template["spec"]["containers"][0]["env"].as_array().expect("variables");
-        variables.contains(&variable) && variables.len() == 1 + MEMORY.len()
+        variables.contains(&variable) && variables.len() == 2 + MEMORY.len()
     };
     assert!(has(&scene.settles_at(1).await));
     scene.patch(&setting("image.encoding", r#""Balanced""#)).await;

@@ -90,7 +90,10 @@ impl Scene {
             "destination": { "s3": { "credentialsSecret": { "name": "s3" } } },
             "scaling": { "messagesPerReplica": 10, "pollInterval": "500ms", "scaleDownAfter": "0s" },
         });
-        objects::pipeline(&self.namespace, NAME, &changes)
+        let mut pipeline = objects::pipeline(&self.namespace, NAME, &changes);
+        // The API server gives the object a uid.
+        pipeline["metadata"] = json!({ "name": NAME, "namespace": self.namespace });
+        pipeline
     }
 
     /// The ImagePipelines, including those that can't be parsed.

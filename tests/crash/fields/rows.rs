@@ -88,6 +88,7 @@ pub const ROWS: &[Row] = &[
     row("destination.s3.endpoint", &[r#""store""#, r#""ftp://store""#, r#""http://user@store""#]),
     row("destination.s3.expectedBucketOwner", &[r#""me""#, r#""12345678901""#]),
     row("destination.s3.forcePathStyle", &[r#""yes""#]),
+    row("destination.s3.identity", &[r#""Node""#]),
     row("destination.s3.keyTemplate", &[r#""{clock}""#, r#""/{name}""#, r#""""#]),
     row("destination.s3.metadata", &[r#"{"Site": "north"}"#, r#"{"site": "ü"}"#]),
     row("destination.s3.onConflict", &[r#""Sometimes""#, r#""ContentAddressed""#]),
@@ -150,7 +151,7 @@ pub const EVERYTHING: &str = r#"{
     "destination": { "s3": {
         "bucket": "others", "prefix": "tiles/", "keyTemplate": "{stem}-{digest}.png", "region": "eu-central-1",
         "endpoint": "https://s3.storage.svc:7070", "forcePathStyle": true, "tls": { "caSecret": { "name": "store-ca" } },
-        "credentialsSecret": { "name": "store" }, "onConflict": "ContentAddressed",
+        "credentialsSecret": { "name": "store" }, "identity": "Instance", "onConflict": "ContentAddressed",
         "serverSideEncryption": { "algorithm": "aws:kms", "kmsKeyId": "alias/forest" }, "storageClass": "STANDARD_IA",
         "tags": { "team": "forest" }, "metadata": { "site": "north" }, "cacheControl": "max-age=3600",
         "checksum": "CRC32C", "expectedBucketOwner": "123456789012"
