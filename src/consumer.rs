@@ -21,6 +21,7 @@ use crate::version;
 
 mod acknowledge;
 mod backoff;
+mod breaks;
 pub(crate) mod broker;
 pub mod capacity;
 mod cgroup;
@@ -44,6 +45,7 @@ mod work;
 mod worker;
 
 use acknowledge::Settler;
+use breaks::Breaks;
 use broker::Broker;
 use capacity::{Asked, Capacity, Sizes};
 use convert::Converter;
@@ -190,6 +192,7 @@ async fn worker(
         store: Store::new(&destination.s3, &Secrets::from(args.secrets.as_path())).await,
         parking: Parking::new(broker.clone(), names::parking_queue(source, failures)),
         settler,
+        breaks: Breaks::default(),
         state: Arc::clone(state),
         metrics,
     })

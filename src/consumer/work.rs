@@ -66,6 +66,11 @@ impl Work {
         self.converted.as_ref().map_or(0, |converted| converted.png.bytes().len())
     }
 
+    /// How the last attempt to upload failed.
+    pub fn failure(&self) -> Option<&UploadError> {
+        self.failure.as_ref()
+    }
+
     pub fn set_failure(&mut self, failure: UploadError) {
         self.message.attempts = self.message.attempts.saturating_add(1);
         self.failure = Some(failure);

@@ -7,6 +7,7 @@ use delivery_policy::{Event, Id};
 use jiff::Timestamp;
 
 use super::acknowledge::Settler;
+use super::breaks::Breaks;
 use super::convert::{Converted, Converter};
 use super::message::{self, Message};
 use super::metrics::{Metrics, Stage};
@@ -18,12 +19,6 @@ use super::work::{Step, Work};
 use crate::api::failures::FailurePolicy;
 use crate::rabbitmq::Parked;
 use crate::reason::Reason;
-
-/// The smallest common body limit of HTTP proxies: nginx's default, 1 MiB (`client_max_body_size`).
-const SMALLEST_LIMIT: usize = 1 << 20;
-
-/// From this number of attempts on, broken connections of a large upload count as a refusal of the object.
-const BREAKS: u32 = 6;
 
 /// Settings and resources shared by all messages.
 pub struct Worker {
@@ -37,6 +32,7 @@ pub struct Worker {
     pub store: Store,
     pub parking: Parking,
     pub settler: Settler,
+    pub breaks: Breaks,
     pub state: Arc<State>,
     pub metrics: Metrics,
 }
@@ -135,6 +131,9 @@ impl Worker {
     }
 
     fn stored(&self, work: &mut Work, stored: Stored) {
+        if work.failure().is_some_and(is_break) {
+            self.breaks.recovered();
+        }
         let bytes = work.set_stored(stored);
         self.state.available(Dependency::Storage);
         self.metrics.stored(bytes, work.message().delivery.timestamp().map(age));
@@ -148,7 +147,7 @@ impl Worker {
                 return Event::Refused(id);
             }
             // Only uploads of other objects show whether S3 fails: the policy decides.
-            (Scope::MaybeObject, _) if !is_chance(&error, work) => delivery_policy::Scope::MaybeObject,
+            (Scope::MaybeObject, _) if !self.is_chance(&error, work) => delivery_policy::Scope::MaybeObject,
             (Scope::MaybeObject | Scope::Store, kind) => {
                 self.state.failing(Dependency::Storage, error.reason(), error.to_string());
                 if kind == Kind::Environment {
@@ -161,13 +160,16 @@ impl Worker {
         work.set_failure(error);
         Event::UploadFailed { id, scope, object: work.object() }
     }
+
+    /// Whether the connection broke by chance, whatever the object.
+    fn is_chance(&self, error: &UploadError, work: &Work) -> bool {
+        let bytes = work.converted().map_or(0, |converted| converted.png.bytes().len());
+        is_break(error) && self.breaks.is_chance(bytes, work.message().attempts)
+    }
 }
 
-/// Whether the connection broke by chance, whatever the object. A proxy with a body limit breaks every connection that
-/// sends a large body; so only repeated breaks of a large upload point to the object.
-fn is_chance(error: &UploadError, work: &Work) -> bool {
-    let is_small = work.converted().is_none_or(|converted| converted.png.bytes().len() < SMALLEST_LIMIT);
-    error.reason() == Reason::EndpointUnreachable && (is_small || work.message().attempts < BREAKS)
+fn is_break(error: &UploadError) -> bool {
+    (error.scope(), error.reason()) == (Scope::MaybeObject, Reason::EndpointUnreachable)
 }
 
 /// The time since a publisher's timestamp; 0 if its clock is ahead.
