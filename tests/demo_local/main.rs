@@ -92,7 +92,7 @@ async fn main() -> ExitCode {
     for (value, meaning) in report::measured(&recording) {
         println!("{value:>10}  {meaning}");
     }
-    let pictures = objects.into_iter().take(SHOWN_IMAGES).collect();
+    let pictures = objects.into_iter().step_by(IMAGES / SHOWN_IMAGES).take(SHOWN_IMAGES).collect();
     println!("Report: {}", demo::write_report("demo-local", &recording, pictures).display());
     println!("\nTotal time: {:.0} s.", began.elapsed().as_secs_f64());
     println!("{outcome}");
