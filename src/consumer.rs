@@ -186,7 +186,6 @@ async fn worker(
         namespace,
         name,
         queue: source.rabbitmq.queue.clone(),
-        policy: failures.policy,
         delivery_limit: failures.delivery_limit.into(),
         converter: Arc::new(converter(&args.assignment, sizes, &metrics)?),
         store: Store::new(&destination.s3, &Secrets::from(args.secrets.as_path())).await,

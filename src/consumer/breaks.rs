@@ -20,8 +20,8 @@ const CHANCE_FOR: Duration = Duration::from_secs(60);
 pub struct Breaks(Mutex<Option<Instant>>);
 
 impl Breaks {
-    /// The connection of an upload of this size broke, at this attempt. Returns whether it broke by chance.
-    pub fn is_chance(&self, bytes: usize, attempts: u32) -> bool {
+    /// Records that the connection of an upload of this size broke, at this attempt. Returns whether it broke by chance.
+    pub fn broke(&self, bytes: usize, attempts: u32) -> bool {
         if bytes < SMALLEST_LIMIT {
             self.recovered();
             return true;
@@ -45,18 +45,18 @@ mod tests {
     #[test]
     fn large_uploads_that_alone_break_again_and_again_are_no_chance() {
         let breaks = Breaks::default();
-        assert!((1..BREAKS).all(|attempts| breaks.is_chance(LARGE, attempts)));
-        assert!(!breaks.is_chance(LARGE, BREAKS));
+        assert!((1..BREAKS).all(|attempts| breaks.broke(LARGE, attempts)));
+        assert!(!breaks.broke(LARGE, BREAKS));
     }
 
     #[test]
     fn breaks_of_small_uploads_or_of_one_that_succeeds_later_are_chance() {
-        for sign in [|breaks: &Breaks| assert!(breaks.is_chance(LARGE - 1, 9)), Breaks::recovered] {
+        for sign in [|breaks: &Breaks| assert!(breaks.broke(LARGE - 1, 9)), Breaks::recovered] {
             let breaks = Breaks::default();
             sign(&breaks);
-            assert!(breaks.is_chance(LARGE, 9));
+            assert!(breaks.broke(LARGE, 9));
             *breaks.0.lock() = Instant::now().checked_sub(CHANCE_FOR);
-            assert!(!breaks.is_chance(LARGE, 9), "the sign is a minute old");
+            assert!(!breaks.broke(LARGE, 9), "the sign is a minute old");
         }
     }
 }

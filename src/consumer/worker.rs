@@ -26,7 +26,6 @@ pub struct Worker {
     pub name: String,
     /// The source queue.
     pub queue: String,
-    pub policy: FailurePolicy,
     pub delivery_limit: u64,
     pub converter: Arc<Converter>,
     pub store: Store,
@@ -65,7 +64,7 @@ impl Worker {
         let Message { delivery, attempts, first_seen, .. } = work.message();
         let (delivery, attempts, first_seen) = (Arc::clone(delivery), *attempts, first_seen.to_string());
         Some(async move {
-            if self.policy != FailurePolicy::Park {
+            if self.settler.policy != FailurePolicy::Park {
                 return Step::Disposed(Ok(()));
             }
             let started = Instant::now();
@@ -113,7 +112,7 @@ impl Worker {
             }
             Step::Uploaded(Err(error)) => self.upload_failed(id, work, error),
             Step::Disposed(Ok(())) => {
-                if self.policy == FailurePolicy::Park {
+                if self.settler.policy == FailurePolicy::Park {
                     self.state.available(Dependency::Parking);
                 }
                 Event::Parked(id)
@@ -147,7 +146,7 @@ impl Worker {
                 return Event::Refused(id);
             }
             // Only uploads of other objects show whether S3 fails: the policy decides.
-            (Scope::MaybeObject, _) if !self.is_chance(&error, work) => delivery_policy::Scope::MaybeObject,
+            (Scope::MaybeObject, _) if !self.broke_by_chance(&error, work) => delivery_policy::Scope::MaybeObject,
             (Scope::MaybeObject | Scope::Store, kind) => {
                 self.state.failing(Dependency::Storage, error.reason(), error.to_string());
                 if kind == Kind::Environment {
@@ -162,9 +161,9 @@ impl Worker {
     }
 
     /// Whether the connection broke by chance, whatever the object.
-    fn is_chance(&self, error: &UploadError, work: &Work) -> bool {
+    fn broke_by_chance(&self, error: &UploadError, work: &Work) -> bool {
         let bytes = work.converted().map_or(0, |converted| converted.png.bytes().len());
-        is_break(error) && self.breaks.is_chance(bytes, work.message().attempts)
+        is_break(error) && self.breaks.broke(bytes, work.message().attempts)
     }
 }
 

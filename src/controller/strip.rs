@@ -1,4 +1,4 @@
-//! What the operator keeps of watched objects: the fields that it reads. Whoever may create objects decides how large
+//! What the operator keeps of watched objects: the fields that it reads. Users who may create objects decide how large
 //! they are: a Deployment with our labels may carry 256 KiB of annotations. Pure.
 
 use std::collections::BTreeMap;
