@@ -1,14 +1,14 @@
-//! The console's page as HTML, complete without the script. Values are escaped, and color is never the only carrier of
-//! information.
+//! The console's page: the values of its template, `page.html`. The page is complete without the script, and color is
+//! never the only carrier of information.
 
+use askama::Template;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::entry::{Advice, Entry, State};
 use super::history::Point;
 use super::plot::{self, Curve, Series};
 use crate::api::conditions::ConditionType;
-use crate::html::{Page, escape};
+use crate::html::Page;
 use crate::version;
 
 /// The console's own CSS.
@@ -52,33 +52,78 @@ pub struct Asked {
 /// Namespace, name and entry of a pipeline.
 pub type Shown<'a> = (&'a str, &'a str, &'a Entry);
 
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Body<'a> {
+    about: &'a About,
+    version: &'static str,
+    time: String,
+    summary: String,
+    asked: &'a Asked,
+    empty: Option<Empty>,
+    articles: Vec<Article<'a>>,
+    /// The text to find, encoded for a query.
+    query: String,
+    /// Number of pipelines to skip for the previous and the next page, if there is one.
+    previous: Option<usize>,
+    next: Option<usize>,
+}
+
+/// Why no pipeline is shown, and a command that helps.
+struct Empty {
+    text: &'static str,
+    command: Option<String>,
+}
+
+/// One pipeline.
+struct Article<'a> {
+    /// Namespace and name.
+    id: String,
+    /// CSS class of the state.
+    class: String,
+    state: &'static str,
+    /// Reason and message of the condition `Ready`.
+    reason: &'a str,
+    message: &'a str,
+    entry: &'a Entry,
+    advice: Vec<Advice>,
+    plots: Vec<Plot>,
+    /// The latest first.
+    minutes: Vec<Minute>,
+}
+
+/// A plot with its name and current value.
+struct Plot {
+    name: &'static str,
+    current: String,
+    svg: String,
+}
+
+/// A row of the table of minutes.
+struct Minute {
+    time: String,
+    backlog: String,
+    parked: String,
+    point: Point,
+}
+
 pub fn page(about: &About, work: Work, asked: &Asked, all: &[Shown<'_>], now: Timestamp) -> String {
     let mut found: Vec<Shown<'_>> = all.iter().copied().filter(|shown| matches(shown, &asked.find)).collect();
     found.sort_by_cached_key(|(namespace, name, entry)| (entry.state(), *namespace, *name));
-    let articles: String = found.iter().skip(asked.from).take(AT_ONCE).map(|shown| article(shown, now)).collect();
-    let nothing = if found.is_empty() { nothing(about, work, all.len()) } else { String::new() };
-    let body = format!(
-        r##"<a class="skip" href="#pipelines">To the pipelines</a>
-<header>
-<h1>Image pipelines</h1>
-<p id="summary" role="status">{summary}</p>
-<p><span id="as-of">As of {time} UTC.</span> Operator {identity}, version {version}. Figures cover the time since it became the leader, at most one hour.
-<button type="button" id="pause" aria-pressed="false" hidden>Pause updates</button></p>
-<form role="search"><label for="find">Find a pipeline</label>
-<input id="find" name="find" type="search" value="{find}" autocomplete="off"><button>Find</button></form>
-</header>
-<main id="pipelines" tabindex="-1" aria-label="Pipelines">
-{nothing}{articles}</main>
-<nav id="pages" aria-label="Pages">{pages}</nav>
-"##,
-        summary = summary(work, all),
-        time = now.strftime("%Y-%m-%d %H:%M:%S"),
-        identity = escape(&about.identity),
-        version = version::VERSION_AND_REVISION,
-        find = escape(&asked.find),
-        pages = pages(asked, found.len()),
-    );
-    Page { title: "Image pipelines", style: STYLE, script: SCRIPT }.around(&body)
+    let next = asked.from.saturating_add(AT_ONCE);
+    let body = Body {
+        about,
+        version: version::VERSION_AND_REVISION,
+        time: now.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        summary: summary(work, all),
+        asked,
+        empty: found.is_empty().then(|| empty(about, work, all.len())),
+        articles: found.iter().skip(asked.from).take(AT_ONCE).map(|shown| article(shown, now)).collect(),
+        query: url::form_urlencoded::byte_serialize(asked.find.as_bytes()).collect(),
+        previous: (asked.from > 0).then(|| asked.from.saturating_sub(AT_ONCE)),
+        next: (next < found.len()).then_some(next),
+    };
+    Page { title: "Image pipelines", style: STYLE, script: SCRIPT }.around(&body.to_string())
 }
 
 fn matches((namespace, name, entry): &Shown<'_>, find: &str) -> bool {
@@ -110,73 +155,46 @@ fn summary(work: Work, all: &[Shown<'_>]) -> String {
     format!("{} {pipelines}{parts}.", all.len())
 }
 
-/// The text in place of the pipelines: why none is shown, and what to do.
-fn nothing(about: &About, work: Work, there: usize) -> String {
+/// The text in place of the pipelines. `count`: the number of all pipelines.
+fn empty(about: &About, work: Work, count: usize) -> Empty {
     let About { namespace, lease, .. } = about;
-    let (text, command) = match work {
-        Work::Waiting => (
-            "Another operator is the leader, or this operator can't reach the API server. The Lease names the leader's \
-             pod: forward a port to that pod.",
-            format!("kubectl -n {namespace} get lease {lease}"),
-        ),
-        Work::Listing => return "<p>Waiting for the API server.</p>\n".to_owned(),
-        Work::Leading if there > 0 => {
-            return "<p>No namespace, name, queue, bucket or reason contains this text.</p>\n".to_owned();
+    match work {
+        Work::Waiting => Empty {
+            text: "Another operator is the leader, or this operator can't reach the API server. The Lease names the \
+                   leader's pod: forward a port to that pod.",
+            command: Some(format!("kubectl -n {namespace} get lease {lease}")),
+        },
+        Work::Listing => Empty { text: "Waiting for the API server.", command: None },
+        Work::Leading if count > 0 => {
+            Empty { text: "No namespace, name, queue, bucket or reason contains this text.", command: None }
         }
-        Work::Leading => (
-            "No ImagePipeline exists in the namespaces that this operator watches. Write a manifest and apply it.",
-            "kubectl explain imgp.spec --recursive".to_owned(),
-        ),
-    };
-    format!("<p>{text}</p>\n<p><code>{}</code></p>\n", escape(&command))
+        Work::Leading => Empty {
+            text: "No ImagePipeline exists in the namespaces that this operator watches. Write a manifest and apply it.",
+            command: Some("kubectl explain imgp.spec --recursive".to_owned()),
+        },
+    }
 }
 
-fn pages(asked: &Asked, found: usize) -> String {
-    let query: String = url::form_urlencoded::byte_serialize(asked.find.as_bytes()).collect();
-    let link = |from: usize, words: &str| format!("<a href=\"?find={}&amp;from={from}\">{words}</a> ", escape(&query));
-    let before = (asked.from > 0).then(|| link(asked.from.saturating_sub(AT_ONCE), "Previous"));
-    let next = asked.from.saturating_add(AT_ONCE);
-    let after = (next < found).then(|| link(next, "Next"));
-    [before, after].into_iter().flatten().collect()
-}
-
-fn article((namespace, name, entry): &Shown<'_>, now: Timestamp) -> String {
-    let (id, state) = (escape(&format!("{namespace}/{name}")), entry.state());
+fn article<'a>((namespace, name, entry): &Shown<'a>, now: Timestamp) -> Article<'a> {
+    let entry: &'a Entry = entry;
+    let state = entry.state();
     let ready = entry.condition(ConditionType::Ready);
-    let (reason, message) = ready.map_or(("", ""), |ready| (ready.reason.as_str(), ready.message.as_str()));
-    let advice = entry.advice(namespace, name);
-    let advice_text = if advice.is_empty() { format!("<p>{}</p>\n", escape(message)) } else { advice_list(&advice) };
-    let flow = entry.flow.as_ref().map_or_else(String::new, |flow| {
-        format!("<p>queue <b>{}</b> to bucket <b>{}</b></p>\n", escape(&flow.queue), escape(&flow.bucket))
-    });
-    let minutes = entry.history.minutes(now);
-    let (table, conditions) = (minutes_table(&minutes, now), conditions(entry));
-    // A resource that can't be parsed is never observed, so it has no history.
-    let plots = if entry.flow.is_some() { plots(entry, &minutes) } else { String::new() };
-    format!(
-        r#"<article id="{id}" aria-labelledby="{id}:name" class="{class}">
-<h2 id="{id}:name"><span class="state">{words}</span> {id} <small>{reason}</small></h2>
-{flow}{advice_text}<div class="plots">
-{plots}</div>
-<details id="{id}:conditions"><summary>All conditions<span class="unseen"> of {id}</span></summary>
-{conditions}</details>
-<details id="{id}:minutes"><summary>Minute by minute<span class="unseen">, {id}</span></summary>
-{table}</details>
-</article>
-"#,
-        class = format!("{state:?}").to_lowercase(),
-        words = state.words(),
-        reason = escape(reason),
-    )
+    let points = entry.history.minutes(now);
+    Article {
+        id: format!("{namespace}/{name}"),
+        class: format!("{state:?}").to_lowercase(),
+        state: state.words(),
+        reason: ready.map_or("", |ready| &ready.reason),
+        message: ready.map_or("", |ready| &ready.message),
+        entry,
+        advice: entry.advice(namespace, name),
+        // A resource that can't be parsed is never observed, so it has no history.
+        plots: if entry.flow.is_some() { plots(entry, &points) } else { Vec::new() },
+        minutes: points.into_iter().rev().flatten().map(minute).collect(),
+    }
 }
 
-fn advice_list(advice: &[Advice]) -> String {
-    let item =
-        |Advice { text, command }: &Advice| format!("<li>{}<br><code>{}</code></li>\n", escape(text), escape(command));
-    format!("<ul class=\"advice\" aria-label=\"What to do\">\n{}</ul>\n", advice.iter().map(item).collect::<String>())
-}
-
-fn plots(entry: &Entry, minutes: &[Option<Point>]) -> String {
+fn plots(entry: &Entry, minutes: &[Option<Point>]) -> Vec<Plot> {
     let series = |class, curve, of: &dyn Fn(&Point) -> Option<f64>| Series {
         class,
         curve,
@@ -186,85 +204,54 @@ fn plots(entry: &Entry, minutes: &[Option<Point>]) -> String {
     let status = &entry.status;
     let total: u64 = minutes.iter().flatten().map(|point| point.stored).sum();
     let pods = format!("{} of {} ready", status.ready_replicas, status.desired_replicas);
-    [
-        figure(
+    vec![
+        plot(
             "Waiting",
-            &known(status.backlog, "unknown"),
-            vec![series("backlog", Curve::Area, &|point| count(point.backlog))],
+            known(status.backlog, "unknown"),
+            &[series("backlog", Curve::Area, &|point| count(point.backlog))],
         ),
-        figure(
+        plot(
             "Consumers",
-            &pods,
-            vec![
+            pods,
+            &[
                 series("ready", Curve::Area, &|point| Some(f64::from(point.ready))),
                 series("desired", Curve::Line, &|point| Some(f64::from(point.desired))),
             ],
         ),
-        figure(
+        plot(
             "Stored/min",
-            &format!("{total} this hour"),
-            vec![series("stored", Curve::Area, &|point| Some(point.stored as f64))],
+            format!("{total} this hour"),
+            &[series("stored", Curve::Area, &|point| Some(point.stored as f64))],
         ),
-        figure(
+        plot(
             "Parked",
-            &known(status.parked, "none seen"),
-            vec![series("parked", Curve::Area, &|point| count(point.parked))],
+            known(status.parked, "none seen"),
+            &[series("parked", Curve::Area, &|point| count(point.parked))],
         ),
     ]
-    .concat()
 }
 
 fn known(count: Option<i64>, otherwise: &str) -> String {
     count.map_or_else(|| otherwise.to_owned(), |count| count.to_string())
 }
 
-/// A plot with its name and current value. The alternative text has no more than that: the table has all values.
-fn figure(name: &str, now: &str, series: Vec<Series>) -> String {
+/// The alternative text has only the current and the largest value: the table has all values.
+fn plot(name: &'static str, current: String, series: &[Series]) -> Plot {
     let values = || series.last().into_iter().flat_map(|series| series.values.iter().flatten());
     let most = values().copied().fold(0.0_f64, f64::max);
     let known = values().count();
-    let alternative = format!("{name} over the last hour: {now}; at most {most}; known for {known} of 60 minutes");
-    format!(
-        "<figure><figcaption>{name} <b>{}</b></figcaption>{}</figure>\n",
-        escape(now),
-        plot::svg(&alternative, &series)
-    )
+    let alternative = format!("{name} over the last hour: {current}; at most {most}; known for {known} of 60 minutes");
+    Plot { name, current, svg: plot::svg(&alternative, series) }
 }
 
-fn minutes_table(minutes: &[Option<Point>], now: Timestamp) -> String {
-    let mut rows = String::new();
-    for point in minutes.iter().rev().flatten() {
-        let Point { minute, backlog, parked, desired, ready, stored } = point;
-        let time = Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(now).strftime("%H:%M").to_string();
-        let (backlog, parked) = (known(*backlog, "unknown"), known(*parked, "unknown"));
-        rows += &format!(
-            "<tr><th scope=\"row\">{time}</th><td>{backlog}</td><td>{desired}</td><td>{ready}</td><td>{stored}</td>\
-             <td>{parked}</td></tr>\n"
-        );
+fn minute(point: Point) -> Minute {
+    let time = Timestamp::from_second(point.minute.saturating_mul(60)).unwrap_or_default();
+    Minute {
+        time: time.strftime("%H:%M").to_string(),
+        backlog: known(point.backlog, "unknown"),
+        parked: known(point.parked, "unknown"),
+        point,
     }
-    let heads = ["UTC", "waiting (maximum)", "desired consumers", "ready", "stored", "parked"];
-    table(&heads, &rows)
-}
-
-fn conditions(entry: &Entry) -> String {
-    let row = |condition: &Condition| {
-        let since = condition.last_transition_time.0.strftime("%Y-%m-%d %H:%M:%S");
-        let (status, reason, message) =
-            (escape(&condition.status), escape(&condition.reason), escape(&condition.message));
-        let kind = escape(&condition.type_);
-        format!(
-            "<tr><th scope=\"row\">{kind}</th><td>{status}</td><td>{reason}</td><td>{since}</td><td>{message}</td></tr>\n"
-        )
-    };
-    table(
-        &["condition", "status", "reason", "since, UTC", "message"],
-        &entry.status.conditions.iter().map(row).collect::<String>(),
-    )
-}
-
-fn table(heads: &[&str], rows: &str) -> String {
-    let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
-    format!("<div class=\"wide\"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n")
 }
 
 #[cfg(test)]
