@@ -1,4 +1,4 @@
-# `make` lists the targets. Targets ignore the current KUBECONFIG and context, unless CLUSTER=current is set.
+# `make` lists the targets. tests/cluster/cluster.mk says which cluster they use.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -14,21 +14,32 @@ BUILT = $(CARGO_TARGET_DIR)/$(PROFILE)
 OPERATOR = $(BUILT)/image-pipeline
 bench scaling: PROFILE := release
 
-.PHONY: help demo demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licences advisories install operator
+.PHONY: help demo demonstration demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licences advisories install operator
 
 help:
 	@echo 'make TARGET'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
 		END { for (i = 1; i <= n; i++) printf "  %-15s%s\n", order[i], does[order[i]] }' $(MAKEFILE_LIST)
-	@echo 'With CLUSTER=current IMAGE=<an image that the cluster can pull>, demo, install and test use the'
-	@echo 'cluster of your current context. Without CLUSTER, they ignore it.'
+	@echo 'demo uses kind if docker, kind, kubectl and helm are installed, and else starts a cluster of its own;'
+	@echo 'CLUSTER=own or CLUSTER=kind selects one. With CLUSTER=current IMAGE=<an image that the cluster can'
+	@echo 'pull>, demo, install and test use the cluster of your current context; otherwise they ignore it.'
 
-demo: install operator ## Start a cluster and process 300 images from a queue to a bucket; writes target/demo/report.html
+demo: ## Start a cluster and process 300 images from a queue to a bucket; writes target/demo/report.html
+ifeq ($(origin CLUSTER),undefined)
+	@if $(CLUSTER_SCRIPTS)/kind usable; then \
+		echo 'Using a cluster of kind, because docker and kind are installed. CLUSTER=own builds a Kubernetes instead.'; \
+		$(MAKE) demonstration CLUSTER=kind; \
+	else $(MAKE) demonstration; fi
+else
+	@$(MAKE) demonstration
+endif
+
+demonstration: install operator
 	@$(CLUSTER_SCRIPTS)/parts greench
 	@$(BUILT)/demo
-ifeq ($(CLUSTER),)
+ifneq ($(CLUSTER),current)
 	@echo 'The cluster runs until make down. To use it with kubectl, as in docs/quick-start.md:'
-	@echo '  export KUBECONFIG=$(KUBECONFIG) PATH=$(CLUSTER_BIN):$(BUILT):$$PATH'
+	@echo '  export KUBECONFIG=$(KUBECONFIG) PATH=$(if $(CLUSTER),,$(CLUSTER_BIN):)$(BUILT):$$PATH'
 	@echo '  kubectl get imgp -A -o wide'
 endif
 
@@ -48,8 +59,8 @@ bench: $(BENCH_PYTHON)/installed ## Benchmark against the service it replaces, 1
 
 # Needs /proc of the operator's process and the audit log of the API server. Always takes the cluster down.
 bench-scaling: ## Benchmark the operator with one pipeline and with a thousand, 25 minutes; QUICK=1: 7 minutes
-ifeq ($(CLUSTER),current)
-	@echo 'CLUSTER=current: not supported. bench-scaling reads /proc on the machine of the operator, so it' >&2
+ifneq ($(CLUSTER),)
+	@echo 'CLUSTER=$(CLUSTER): not supported. bench-scaling reads /proc on the machine of the operator, so it' >&2
 	@echo 'needs the cluster that it starts itself.' >&2
 	@exit 1
 else
@@ -62,8 +73,8 @@ scaling: install
 
 # Needs the processes of the cluster and its pods. Always takes the cluster down, which removes all injected faults.
 soak: ## Process messages while injecting faults, HOURS=1; SEED=n repeats a run; writes target/soak/report.html
-ifeq ($(CLUSTER),current)
-	@echo 'CLUSTER=current: not supported. soak kills and stops processes on the machine of the pods, so it' >&2
+ifneq ($(CLUSTER),)
+	@echo 'CLUSTER=$(CLUSTER): not supported. soak kills and stops processes on the machine of the pods, so it' >&2
 	@echo 'needs the cluster that it starts itself.' >&2
 	@exit 1
 else
@@ -82,8 +93,8 @@ $(BENCH_PYTHON)/installed:
 
 # Always takes the cluster down.
 test: ## All tests: unit, contract, real RabbitMQ and S3, a sample of test-crash, both demos, a real Kubernetes, a short soak
-ifeq ($(CLUSTER),current)
-	@echo 'CLUSTER=current: skipping cargo test --test integration --test crash, which start their own servers.'
+ifneq ($(CLUSTER),)
+	@echo 'CLUSTER=$(CLUSTER): skipping cargo test --test integration --test crash, which start their own servers.'
 	@$(MAKE) check end-to-end
 else
 	@$(CLUSTER_SCRIPTS)/packages browser
@@ -92,7 +103,7 @@ else
 	cargo test --locked --test integration
 	cargo test --locked --test crash
 	@$(MAKE) demo-local
-	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) demo && $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
+	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) demonstration && $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
 endif
 
 # Sequentially the cases would take an hour; the test runs many in parallel.
@@ -102,8 +113,8 @@ test-crash: ## Crash the operator at every write to a real API server, in six wa
 
 end-to-end: install
 	cargo test --locked --test end_to_end
-ifeq ($(CLUSTER),current)
-	@echo "CLUSTER=current: skipping the comparison of the operator's requests with its RBAC rules (needs the audit log)."
+ifneq ($(CLUSTER),)
+	@echo "CLUSTER=$(CLUSTER): skipping the comparison of the operator's requests with its RBAC rules (needs the audit log)."
 else
 	cargo test --locked --test end_to_end -- --ignored
 endif
@@ -162,7 +173,7 @@ fuzz: ## Fuzz the decoders of messages, keys, images, PNG files and frames, SECO
 			-max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
 	done
 
-install: $(if $(CLUSTER),,operator) cluster ## Install the operator with the Helm chart
+install: $(if $(filter current,$(CLUSTER)),,operator) cluster ## Install the operator with the Helm chart
 	@$(CLUSTER_SCRIPTS)/install $(OPERATOR)
 
 # Builds the demo too: in separate builds, cargo would compile some shared dependencies twice.

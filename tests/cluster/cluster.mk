@@ -1,6 +1,7 @@
 # Selects the cluster of the tests and the cache directories, and has the targets that
-# start and stop the cluster and build the image. Included by the Makefile. Ignores the
-# current KUBECONFIG and context, unless CLUSTER=current is set.
+# start and stop the cluster and build the image. Included by the Makefile. CLUSTER is
+# `own` (default): a cluster of this repository; `kind`: a cluster of kind; or `current`:
+# the current context, which is ignored otherwise, like KUBECONFIG.
 
 CLUSTER_SCRIPTS := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 cluster_paths   := $(shell $(CLUSTER_SCRIPTS)/paths)
@@ -12,13 +13,20 @@ export CLUSTER_DIR
 # Outside the tree, so that a new clone finds compiled dependencies.
 export CARGO_TARGET_DIR ?= $(CLUSTER_CACHE)/target
 
+ifneq ($(filter own,$(CLUSTER)),)
+override CLUSTER :=
+endif
+
 ifeq ($(CLUSTER),)
 override export KUBECONFIG := $(CLUSTER_DIR)/kubeconfig
 export PATH := $(CLUSTER_BIN):$(PATH)
+else ifeq ($(CLUSTER),kind)
+export CLUSTER
+override export KUBECONFIG := $(word 5,$(cluster_paths))
 else ifeq ($(CLUSTER),current)
 export CLUSTER IMAGE
 else
-$(error CLUSTER=$(CLUSTER): say CLUSTER=current for the context you are in, or nothing for the tests' own cluster)
+$(error CLUSTER=$(CLUSTER): use own, kind or current)
 endif
 
 .PHONY: cluster down image
@@ -34,12 +42,19 @@ down: ## Do nothing: the cluster of the current context is not changed
 	@echo '  helm uninstall image-pipeline --namespace image-pipeline-system'
 	@echo '  kubectl delete namespace image-pipeline-system'
 	@echo '  kubectl delete crd imagepipelines.greench.dev    # deletes all ImagePipelines'
+else ifeq ($(CLUSTER),kind)
+cluster: ## Start a cluster of kind
+	@$(CLUSTER_SCRIPTS)/kind up
+
+down: ## Delete the cluster of kind
+	@$(CLUSTER_SCRIPTS)/kind down
 else
 cluster: ## Build the test cluster, and start it
 	@$(CLUSTER_SCRIPTS)/build
 	@$(CLUSTER_SCRIPTS)/up
 
 down: ## Stop the test cluster, and remove everything that it created
+	@if $(CLUSTER_SCRIPTS)/kind usable; then $(CLUSTER_SCRIPTS)/kind down; fi
 	@$(CLUSTER_SCRIPTS)/down
 endif
 

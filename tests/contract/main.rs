@@ -9,6 +9,7 @@ mod crd;
 mod docs;
 mod examples;
 mod isolation;
+mod kind;
 mod leader;
 mod namespaces;
 mod reconcile;

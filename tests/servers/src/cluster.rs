@@ -1,5 +1,5 @@
 //! The tests' cluster: kubectl, Secrets, and access to the RabbitMQ and the S3 server in it. An ambient KUBECONFIG
-//! or context is used only with CLUSTER=current.
+//! or context is used only with CLUSTER=current; with CLUSTER=kind, make sets the KUBECONFIG.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -75,9 +75,9 @@ pub async fn client() -> kube::Client {
     kube::Client::try_from(config).expect("a client")
 }
 
-/// Kubeconfig of the tests' own cluster; `None` with CLUSTER=current.
+/// Kubeconfig of the tests' own cluster; `None` with CLUSTER=current and CLUSTER=kind.
 pub fn own_kubeconfig() -> Option<PathBuf> {
-    if std::env::var("CLUSTER").as_deref() == Ok("current") {
+    if matches!(std::env::var("CLUSTER").as_deref(), Ok("current" | "kind")) {
         return None;
     }
     let directory =
@@ -85,7 +85,7 @@ pub fn own_kubeconfig() -> Option<PathBuf> {
     Some(PathBuf::from(directory).join("kubeconfig"))
 }
 
-/// `kubectl` for the tests' own cluster, or for the current context with CLUSTER=current.
+/// `kubectl` for the tests' own cluster, or for the cluster of KUBECONFIG with CLUSTER=current and CLUSTER=kind.
 pub fn kubectl() -> Command {
     let mut command = Command::new("kubectl");
     if let Some(path) = own_kubeconfig() {
