@@ -1,6 +1,6 @@
-//! Whether a broken connection says something of the object that was uploaded. A proxy with a body limit breaks every
+//! Decides whether a broken connection may be the fault of the uploaded object. A proxy with a body limit breaks every
 //! connection that sends a large body, and no other. If small uploads break too, or a broken upload succeeds when it is
-//! repeated, the network or the store is at fault.
+//! repeated, the network or S3 is at fault.
 
 use std::time::Duration;
 
@@ -10,24 +10,20 @@ use tokio::time::Instant;
 /// The smallest common body limit of HTTP proxies: nginx's default, 1 MiB (`client_max_body_size`).
 pub const SMALLEST_LIMIT: usize = 1 << 20;
 
-/// From this number of attempts on, broken connections of a large upload point to the object.
-const BREAKS: u32 = 6;
-
 /// How long a sign that connections break by chance counts.
 const CHANCE_FOR: Duration = Duration::from_secs(60);
 
+/// The last sign that connections break by chance.
 #[derive(Debug, Default)]
 pub struct Breaks(Mutex<Option<Instant>>);
 
 impl Breaks {
-    /// Records that the connection of an upload of this size broke, at this attempt. Returns whether it broke by chance.
-    pub fn broke(&self, bytes: usize, attempts: u32) -> bool {
+    /// Records that the connection of an upload of this size broke. Returns whether it broke by chance.
+    pub fn is_chance(&self, bytes: usize) -> bool {
         if bytes < SMALLEST_LIMIT {
             self.recovered();
-            return true;
         }
-        let is_recent = |sign: Instant| sign.elapsed() < CHANCE_FOR;
-        attempts < BREAKS || self.0.lock().is_some_and(is_recent)
+        self.0.lock().is_some_and(|sign| sign.elapsed() < CHANCE_FOR)
     }
 
     /// An upload succeeded whose connection had broken before.
@@ -43,20 +39,18 @@ mod tests {
     const LARGE: usize = SMALLEST_LIMIT;
 
     #[test]
-    fn large_uploads_that_alone_break_again_and_again_are_no_chance() {
-        let breaks = Breaks::default();
-        assert!((1..BREAKS).all(|attempts| breaks.broke(LARGE, attempts)));
-        assert!(!breaks.broke(LARGE, BREAKS));
+    fn without_a_sign_of_chance_the_object_may_be_at_fault() {
+        assert!(!Breaks::default().is_chance(LARGE));
     }
 
     #[test]
     fn breaks_of_small_uploads_or_of_one_that_succeeds_later_are_chance() {
-        for sign in [|breaks: &Breaks| assert!(breaks.broke(LARGE - 1, 9)), Breaks::recovered] {
+        for sign in [|breaks: &Breaks| assert!(breaks.is_chance(LARGE - 1)), Breaks::recovered] {
             let breaks = Breaks::default();
             sign(&breaks);
-            assert!(breaks.broke(LARGE, 9));
+            assert!(breaks.is_chance(LARGE));
             *breaks.0.lock() = Instant::now().checked_sub(CHANCE_FOR);
-            assert!(!breaks.broke(LARGE, 9), "the sign is a minute old");
+            assert!(!breaks.is_chance(LARGE), "the sign is a minute old");
         }
     }
 }

@@ -14,7 +14,6 @@ use super::metrics::{Metrics, Stage};
 use super::settle::Refusal;
 use crate::api::image::ImageSettings;
 use crate::rabbitmq::Delivery;
-use crate::reason::Reason;
 
 pub struct Converter {
     pub decoder: Decoder,
@@ -38,7 +37,7 @@ impl Converter {
     /// The message can never be stored.
     pub async fn convert(self: Arc<Self>, delivery: Arc<Delivery>) -> Result<Converted, Refusal> {
         if let Some(detail) = delivery.unreadable() {
-            return Err(Refusal { reason: Reason::MessageUnreadable, detail });
+            return Err(Refusal::unreadable(detail));
         }
         if delivery.redelivered() {
             return self.isolated(&delivery).await;

@@ -105,7 +105,7 @@ impl<'a> Drive<'a> {
                 Some(done) = self.tasks.join_next() => self.step(done)?,
                 () = sleep_until(wake) => self.events.push_back(Event::TimePassed),
                 _ = polls.tick() => {
-                    if watchdog.is_stalled(served || !self.policy.has_room()).await {
+                    if watchdog.poll(served || !self.policy.has_room()).await {
                         *patience = patience.grown();
                         return Err(BrokerError::Stalled(self.worker.queue.clone()));
                     }
@@ -129,7 +129,7 @@ impl<'a> Drive<'a> {
     fn deliver(&mut self, delivery: Delivery) {
         let id = Id(self.delivered);
         self.delivered += 1;
-        let (returns, renewals) = (delivery.returns(), u64::from(delivery.renewals()));
+        let (returns, renewals) = (delivery.returns().unwrap_or(u64::MAX), u64::from(delivery.renewals()));
         if delivery.redelivered() {
             self.worker.metrics.redelivered();
         }

@@ -45,6 +45,11 @@ impl Settlement {
 }
 
 impl Refusal {
+    /// The properties of the message can't be parsed.
+    pub fn unreadable(detail: String) -> Self {
+        Self { reason: Reason::MessageUnreadable, detail }
+    }
+
     /// The broker refused the new copy of a message that was returned `returns` times; it drops the message after
     /// `limit` returns.
     pub fn delivered_too_often(returns: u64, limit: u64) -> Self {

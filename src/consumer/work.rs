@@ -97,7 +97,7 @@ impl Work {
 
     /// S3's refusal of this object; a storage fault if S3 refuses every object.
     pub fn refusal_of_storage(&self) -> Option<&UploadError> {
-        self.failure.as_ref().filter(|failure| failure.scope() == Scope::MaybeObject)
+        self.failure.as_ref().filter(|failure| matches!(failure.scope(), Scope::MaybeObject | Scope::MaybeTooLarge))
     }
 
     /// A hash of the object's key and digest, the policy's identifier for the object.

@@ -18,7 +18,6 @@ use super::upload::{Kind, Object, Scope, Store, Stored, UploadError};
 use super::work::{Step, Work};
 use crate::api::failures::FailurePolicy;
 use crate::rabbitmq::Parked;
-use crate::reason::Reason;
 
 /// Settings and resources shared by all messages.
 pub struct Worker {
@@ -91,8 +90,12 @@ impl Worker {
 
     /// The refusal of a message that no step could renew.
     pub fn refuse_delivered_too_often(&self, work: &mut Work) {
-        let returns = work.message().delivery.returns();
-        work.refuse(Refusal::delivered_too_often(returns, self.delivery_limit));
+        let delivery = work.delivery();
+        let refusal = match delivery.unreadable() {
+            Some(detail) => Refusal::unreadable(detail),
+            None => Refusal::delivered_too_often(delivery.returns().unwrap_or_default(), self.delivery_limit),
+        };
+        work.refuse(refusal);
     }
 
     /// Stores a step's result in `work` and converts it to an event for the policy.
@@ -130,7 +133,7 @@ impl Worker {
     }
 
     fn stored(&self, work: &mut Work, stored: Stored) {
-        if work.failure().is_some_and(is_break) {
+        if work.failure().is_some_and(|failure| failure.scope() == Scope::MaybeTooLarge) {
             self.breaks.recovered();
         }
         let bytes = work.set_stored(stored);
@@ -139,36 +142,27 @@ impl Worker {
     }
 
     fn upload_failed(&self, id: Id, work: &mut Work, error: UploadError) -> Event {
-        let scope = match (error.scope(), error.kind()) {
-            (Scope::Object, _) => {
+        let bytes = work.converted().map_or(0, |converted| converted.png.bytes().len());
+        let scope = match error.scope() {
+            Scope::Object => {
                 let (reason, detail) = (error.reason(), error.to_string());
                 work.refuse(Refusal { reason, detail });
                 return Event::Refused(id);
             }
             // Only uploads of other objects show whether S3 fails: the policy decides.
-            (Scope::MaybeObject, _) if !self.broke_by_chance(&error, work) => delivery_policy::Scope::MaybeObject,
-            (Scope::MaybeObject | Scope::Store, kind) => {
+            Scope::MaybeObject => delivery_policy::Scope::MaybeObject,
+            Scope::MaybeTooLarge if !self.breaks.is_chance(bytes) => delivery_policy::Scope::MaybeTooLarge,
+            Scope::MaybeTooLarge | Scope::Store => {
                 self.state.failing(Dependency::Storage, error.reason(), error.to_string());
-                if kind == Kind::Environment {
-                    delivery_policy::Scope::Environment
-                } else {
-                    delivery_policy::Scope::Store
+                match error.kind() {
+                    Kind::Environment => delivery_policy::Scope::Environment,
+                    Kind::Passing | Kind::Message => delivery_policy::Scope::Store,
                 }
             }
         };
         work.set_failure(error);
         Event::UploadFailed { id, scope, object: work.object() }
     }
-
-    /// Whether the connection broke by chance, whatever the object.
-    fn broke_by_chance(&self, error: &UploadError, work: &Work) -> bool {
-        let bytes = work.converted().map_or(0, |converted| converted.png.bytes().len());
-        is_break(error) && self.breaks.broke(bytes, work.message().attempts)
-    }
-}
-
-fn is_break(error: &UploadError) -> bool {
-    (error.scope(), error.reason()) == (Scope::MaybeObject, Reason::EndpointUnreachable)
 }
 
 /// The time since a publisher's timestamp; 0 if its clock is ahead.

@@ -75,7 +75,7 @@ impl Pass {
     /// # Errors
     /// The broker did not confirm the copy. The original is still in the queue.
     pub async fn keep(&mut self, delivery: &Delivery) -> Result<(), QueueError> {
-        if delivery.returns() < WORN {
+        if delivery.returns().is_some_and(|returns| returns < WORN) {
             return Ok(());
         }
         let publishing = publishing(&mut self.publishing, &self.address).await?;

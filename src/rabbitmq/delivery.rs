@@ -104,10 +104,12 @@ impl Delivery {
 
     /// How often this message was returned to its quorum queue, at least: the larger of RabbitMQ's two counts.
     /// `x-delivery-count` counts returns toward the queue's delivery limit: in 4.0 all, in 4.3 all except `basic.nack`.
-    /// `x-acquired-count` (4.3) counts all. 0 for a classic queue, which has no count.
-    pub fn returns(&self) -> u64 {
+    /// `x-acquired-count` (4.3) counts all. 0 for a classic queue, which has no count. `None`: the message was
+    /// redelivered, and the count is among properties that can't be parsed.
+    pub fn returns(&self) -> Option<u64> {
         let counts = properties::COUNTS.map(|name| self.header(name).and_then(|count| count.parse().ok()));
-        counts.into_iter().flatten().max().unwrap_or(0)
+        let is_hidden = self.redelivered() && self.text(frame_filter::PROPERTIES).is_some();
+        counts.into_iter().flatten().max().or((!is_hidden).then_some(0))
     }
 
     /// How often this message was renewed: published to its queue again instead of being returned.

@@ -27,7 +27,8 @@ impl Backoff {
     }
 }
 
-/// The delay before the next message moves to the end of the queue: ten moves within 11 s, later one every 30 s.
+/// The delay before the next message moves to the end of the queue: ten moves within 8 s, then slower, up to one every
+/// 30 s.
 pub fn rotation(rotations: u32) -> Duration {
     FIRST_ROTATION.mul_f32(1.5_f32.powi(rotations.min(20).try_into().unwrap_or(20))).min(LONGEST_ROTATION)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Time since the process started.
 pub type Time = Duration;
 
-/// One delivery within this process.
+/// One delivery; unique within a session.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Id(pub u64);
 
@@ -28,10 +28,20 @@ pub struct Settings {
 pub enum Scope {
     /// S3 may refuse this object and store others: a policy on keys, a size limit.
     MaybeObject,
+    /// The connection broke while a large object was sent. A proxy may refuse its size, or the connection broke by
+    /// chance: only several such failures count as a refusal of the object.
+    MaybeTooLarge,
     /// S3 fails for every object and may recover without intervention: 503, a timeout.
     Store,
     /// S3 fails for every object until a person corrects something: credentials, bucket, TLS.
     Environment,
+}
+
+impl Scope {
+    /// Whether S3 may store other objects.
+    pub(crate) fn may_be_one_object(self) -> bool {
+        matches!(self, Self::MaybeObject | Self::MaybeTooLarge)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,7 +62,8 @@ pub enum Event {
     Unsubscribed,
     Delivered {
         id: Id,
-        /// How often the message was returned to the queue; 0 if the queue does not count returns.
+        /// How often the message was returned to the queue; 0 if the queue does not count returns, and `u64::MAX` if
+        /// the count is unknown.
         returns: u64,
         /// How often the message was renewed: republished as a copy with 0 returns.
         renewals: u64,

@@ -56,8 +56,10 @@ pub struct Failure {
     /// Scope of the last failed upload; `None`: parking failed.
     pub scope: Option<Scope>,
     pub next_try: Time,
-    /// When S3 first refused the object.
+    /// When S3 first refused the object. A broken connection counts as a refusal after several `breaks`.
     pub refused_at: Option<Time>,
+    /// Failures of scope [`Scope::MaybeTooLarge`] in a row, without those while S3 failed.
+    pub breaks: u32,
 }
 
 impl Failure {
@@ -71,11 +73,13 @@ impl Failure {
             scope,
             next_try: now,
             refused_at: None,
+            breaks: 0,
         };
         let before = before.unwrap_or(first);
         let failures = before.failures.saturating_add(1);
-        let refused_at = before.refused_at.filter(|_| scope == Some(Scope::MaybeObject));
-        Self { failures, failed_at: now, scope, next_try: now + pause, refused_at, ..before }
+        let refused_at = before.refused_at.filter(|_| scope.is_some_and(Scope::may_be_one_object));
+        let breaks = if scope == Some(Scope::MaybeTooLarge) { before.breaks } else { 0 };
+        Self { failures, failed_at: now, scope, next_try: now + pause, refused_at, breaks, ..before }
     }
 
     pub fn is_over(&self, now: Time) -> bool {
@@ -109,7 +113,7 @@ impl Held {
 
     /// S3 may refuse only this object; an upload of another object decides.
     pub fn is_set_aside(&self) -> bool {
-        self.failure.is_some_and(|failure| failure.scope == Some(Scope::MaybeObject))
+        self.failure.and_then(|failure| failure.scope).is_some_and(Scope::may_be_one_object)
     }
 
     /// No upload and no publish is in progress.

@@ -24,13 +24,20 @@ pub struct Policy {
     subscription: Subscription,
     storage: Storage,
     parking_failing: bool,
-    /// Objects that S3 refused before their messages were renewed, with the time of the first refusal.
-    refused: BTreeMap<u64, Time>,
+    /// Objects that S3 refused before their messages were renewed.
+    refused: BTreeMap<u64, Refused>,
     /// Messages that may be unacknowledged: 1 after a start or a fault, doubled by each settled message.
     window: u16,
     backoff: Backoff,
     actions: Vec<Action>,
     stopping: bool,
+}
+
+/// What is remembered of an object; see [`held::Failure`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    at: Option<Time>,
+    breaks: u32,
 }
 
 /// The state of S3, as far as the uploads have shown.

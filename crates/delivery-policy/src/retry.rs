@@ -10,7 +10,7 @@ use crate::{Action, Id, Policy, Scope, Time};
 /// message has shown whether S3 refuses only one object: the status must name a fault within 10 s.
 const LONE_REFUSAL: Duration = Duration::from_secs(3);
 
-/// Minimum holding time of the one message that stays held during an outage, to detect its end.
+/// Minimum holding time of the one message that stays held during an outage, to detect the end of the outage.
 const SHORTEST_WATCH: Duration = Duration::from_secs(60);
 
 impl Policy {
@@ -21,7 +21,7 @@ impl Policy {
         let fails = match scope {
             Scope::Environment => true,
             Scope::Store => !promising,
-            Scope::MaybeObject => !promising && refused >= self.most_set_aside(),
+            Scope::MaybeObject | Scope::MaybeTooLarge => !promising && refused >= self.most_set_aside(),
         };
         if fails || self.storage.failing {
             self.storage.failing = true;
@@ -55,7 +55,8 @@ impl Policy {
         [self.next_try(), self.next_rotation(), self.lone_refusal()].into_iter().flatten().min()
     }
 
-    /// While S3 fails, one upload at a time detects the recovery: that of the message tried longest ago.
+    /// The time of the next trial upload while S3 fails, which detects the recovery. There is one at a time: of the
+    /// message that failed longest ago.
     fn next_try(&self) -> Option<Time> {
         let waits = |stage| self.held.values().any(|held| held.stage == stage);
         (self.storage.failing && waits(Stage::Ready) && !waits(Stage::Uploading)).then_some(self.storage.next_try)
@@ -71,6 +72,7 @@ impl Policy {
             }
             return;
         }
+        // While S3 has only refused objects, a message that was never tried does not wait for the backoff.
         let untried = self.ids(|held| held.stage == Stage::Ready && held.failure.is_none());
         let only_refused = self.held.values().all(|held| held.failure.is_none() || held.is_set_aside());
         if self.next_try().is_some_and(|due| due <= now || (only_refused && !untried.is_empty())) {
@@ -103,7 +105,8 @@ impl Policy {
         (enough && all_refused && !moving && self.storage.scouts == 0).then_some(self.storage.next_rotation)
     }
 
-    /// Moves or returns the messages whose holding time is over.
+    /// Renews each message whose holding time is over. In an outage, the first such message ends the holding of all
+    /// waiting messages.
     pub(crate) fn end_holding(&mut self, now: Time) {
         let over = self.ids(|held| held.is_idle() && held.failure.is_some_and(|failure| failure.is_over(now)));
         for id in over {
@@ -121,6 +124,7 @@ impl Policy {
         let others: Vec<Id> =
             self.ids(|held| held.stage == Stage::Ready).into_iter().filter(|id| *id != watch).collect();
         if others.is_empty() && self.held.len() == 1 {
+            // Exchanged for another, so that no single message can keep the end of the outage from being detected.
             return self.renew(watch, Otherwise::HandBack);
         }
         for id in others {

@@ -1,10 +1,13 @@
 //! The next step of a message after each event.
 
 use crate::held::{Failure, Held, Otherwise, Stage};
-use crate::{Action, Id, Policy, Scope, Settings, Storage, Time};
+use crate::{Action, Id, Policy, Refused, Scope, Settings, Storage, Time};
 
 /// Maximum number of refused objects to remember.
 const MOST_REFUSED: usize = 4096;
+
+/// From this number of broken connections on, a large object counts as refused.
+const BREAKS: u32 = 6;
 
 impl Policy {
     pub(crate) fn delivered(&mut self, id: Id, returns: u64, renewals: u64) {
@@ -19,7 +22,7 @@ impl Policy {
             failure: None,
             object: 0,
             uploading_since: Time::ZERO,
-            was_moved: returns + renewals > 0,
+            was_moved: returns > 0 || renewals > 0,
             is_worn,
             is_refused: false,
         };
@@ -71,22 +74,32 @@ impl Policy {
     pub(crate) fn upload_failed(&mut self, id: Id, scope: Scope, object: u64, now: Time) {
         let pause = self.pause(id);
         let Settings { holding_time, parks, .. } = self.settings;
-        let (stored_at, known) = (self.storage.stored_at, self.refused.get(&object).copied());
+        let is_outage = self.storage.failing;
+        let (stored_at, known) = (self.storage.stored_at, self.refused.get(&object).copied().unwrap_or_default());
         let Some(held) = self.in_stage(id, Stage::Uploading) else { return };
+        let was_set_aside = held.is_set_aside();
         held.stage = Stage::Ready;
         held.object = object;
         let mut failure = Failure::again(held.failure, Some(scope), now, holding_time, pause);
-        if scope == Scope::MaybeObject {
-            let refused_at = failure.refused_at.or(known);
-            if parks && refused_at.is_some_and(|refused_at| stored_at > Some(refused_at)) {
-                held.failure = None;
-                self.refused.remove(&object);
-                return self.park(id);
+        if scope.may_be_one_object() {
+            failure.refused_at = failure.refused_at.or(known.at);
+            if failure.failures == 1 {
+                failure.breaks = known.breaks;
             }
-            if failure.refused_at.is_none() {
+            if scope == Scope::MaybeTooLarge && !is_outage {
+                failure.breaks = failure.breaks.saturating_add(1);
+            }
+            if scope == Scope::MaybeObject || failure.breaks >= BREAKS {
+                if parks && failure.refused_at.is_some_and(|refused_at| stored_at > Some(refused_at)) {
+                    held.failure = None;
+                    self.refused.remove(&object);
+                    return self.park(id);
+                }
+                failure.refused_at = failure.refused_at.or(Some(now));
+            }
+            if !was_set_aside {
                 self.storage.refused_in_a_row = self.storage.refused_in_a_row.saturating_add(1);
             }
-            failure.refused_at = refused_at.or(Some(now));
         }
         if let Some(held) = self.held.get_mut(&id) {
             held.failure = Some(failure);
@@ -151,12 +164,12 @@ impl Policy {
             return;
         }
         // Take another message: its upload shows whether S3 refuses every image.
-        if let Some(refused_at) = held.failure.and_then(|failure| failure.refused_at) {
+        if let Some(failure) = held.failure.filter(|_| held.is_set_aside()) {
             self.storage.scouts = self.storage.scouts.saturating_add(1);
             if self.refused.len() >= MOST_REFUSED {
                 self.refused.clear();
             }
-            self.refused.insert(held.object, refused_at);
+            self.refused.insert(held.object, Refused { at: failure.refused_at, breaks: failure.breaks });
         }
         self.held.remove(&id);
         self.actions.push(Action::Acknowledge(id));

@@ -67,6 +67,8 @@ impl Policy {
         let room = self.settings.prefetch.saturating_sub(u16::try_from(stuck).unwrap_or(u16::MAX));
         match () {
             () if self.stopping => 0,
+            () if self.is_crowded() && self.held.values().any(Held::is_promising) => 0,
+            () if self.is_crowded() => 1.min(room),
             () if !self.storage.failing => self.window.min(room),
             () if self.held.is_empty() => 1,
             () if self.storage.scouts > 0 => 1.min(room),
@@ -81,7 +83,8 @@ impl Policy {
             State::Active(granted) => {
                 let is_full = self.is_full(granted);
                 let all_stuck = self.held.values().all(Held::is_stuck);
-                if target == 0 || (is_full && (granted < target || all_stuck)) {
+                let is_too_large = granted > target && (self.storage.failing || self.is_crowded());
+                if target == 0 || is_too_large || (is_full && (granted < target || all_stuck)) {
                     self.unsubscribe(is_full);
                 }
             }
@@ -94,7 +97,7 @@ impl Policy {
         }
     }
 
-    /// Cancels the subscription before the settled message is acknowledged: while the window is full, no delivery is in
+    /// Doubles the window, and cancels the subscription before the settled message is acknowledged: while the window is full, no delivery is in
     /// flight that could be lost with the subscription. A larger subscription follows.
     pub(crate) fn grow(&mut self) {
         self.window = self.window.saturating_mul(2).min(self.settings.prefetch);
@@ -111,7 +114,13 @@ impl Policy {
         self.held.values().filter(|held| held.subscription == number).count() >= usize::from(granted)
     }
 
-    /// The number of set-aside messages from which on S3 counts as refusing every image.
+    /// Whether as many messages are set aside as may be, although S3 stores others: each further message is taken alone.
+    fn is_crowded(&self) -> bool {
+        let set_aside = self.held.values().filter(|held| held.is_set_aside()).count();
+        !self.storage.failing && set_aside >= self.most_set_aside()
+    }
+
+    /// With this many set-aside messages, S3 counts as refusing every object, unless it stores others.
     pub(crate) fn most_set_aside(&self) -> usize {
         usize::from(self.settings.prefetch / 4).max(2)
     }

@@ -98,7 +98,7 @@ pub fn not_s3(destination: &S3Destination, found: &str) -> String {
 /// The SDK can't build a valid HTTP request.
 pub fn no_request(destination: &S3Destination) -> String {
     format!(
-        "destination.s3 does not give a valid request to {}; check endpoint and bucket, and that metadata and \
+        "the fields of destination.s3 make no valid request to {}; check endpoint and bucket, and that metadata and \
          cacheControl are printable ASCII",
         store(destination)
     )

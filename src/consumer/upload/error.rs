@@ -42,8 +42,8 @@ impl UploadError {
     /// refuse a body above its limit by closing the connection, so a connection that breaks only for this object means
     /// `ImageTooLarge`.
     pub fn as_fault_of_object(&self) -> (Reason, String) {
-        match (self.scope, self.reason) {
-            (Scope::MaybeObject, Reason::EndpointUnreachable) => {
+        match self.scope {
+            Scope::MaybeTooLarge => {
                 (Reason::ImageTooLarge, format!("other images are stored, only this one fails: {}", self.message))
             }
             _ => (self.reason, self.message.clone()),
@@ -79,7 +79,7 @@ impl UploadError {
                 Self::new(Kind::Passing, Reason::EndpointUnreachable, network::not_connected(destination))
             }
             SdkError::DispatchFailure(failure) if !failure.is_user() && broke(error) => Self {
-                scope: Scope::MaybeObject,
+                scope: Scope::MaybeTooLarge,
                 ..Self::new(Kind::Passing, Reason::EndpointUnreachable, network::broken(destination, &innermost(error)))
             },
             _ => Self::not_sent(destination, error),

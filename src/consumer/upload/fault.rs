@@ -21,6 +21,8 @@ pub enum Scope {
     /// Perhaps only this object: for a policy, a size or a name, S3 can refuse one object and store others. Only an
     /// upload of another object decides.
     MaybeObject,
+    /// The connection broke while the object was sent. A proxy may refuse its size by closing the connection.
+    MaybeTooLarge,
     Store,
 }
 

@@ -254,24 +254,24 @@ async fn returns_are_counted(version: Version, requeues: u64) {
     let mut deliveries = channel.consume("returned", "t", 1).await.expect("a consumer");
     for returns in 0..requeues {
         let delivery = next(&mut deliveries).await;
-        assert_eq!((delivery.returns(), delivery.redelivered()), (returns, returns > 0));
+        assert_eq!((delivery.returns(), delivery.redelivered()), (Some(returns), returns > 0));
         delivery.requeue().await.expect("requeued");
     }
     let delivery = next(&mut deliveries).await;
-    assert_eq!(delivery.returns(), requeues);
+    assert_eq!(delivery.returns(), Some(requeues));
     connection.close().await;
     let connection = Connection::open(&address, "integration tests").await.expect("a connection");
     let channel = connection.channel().await.expect("a channel");
     let mut deliveries = channel.consume("returned", "t", 1).await.expect("a consumer");
     let delivery = next(&mut deliveries).await;
-    assert_eq!(delivery.returns(), requeues + 1, "a closed connection is a return");
+    assert_eq!(delivery.returns(), Some(requeues + 1), "a closed connection is a return");
 
     assert_eq!(delivery.renewals(), 0);
     let publishing = connection.publishing_channel().await.expect("a channel");
     publishing.renew("returned", &delivery).await.expect("confirmed");
     delivery.acknowledge().await.expect("acknowledged");
     let renewed = next(&mut deliveries).await;
-    assert_eq!((renewed.returns(), renewed.renewals(), &renewed.body()[..]), (0, 1, &b"body"[..]));
+    assert_eq!((renewed.returns(), renewed.renewals(), &renewed.body()[..]), (Some(0), 1, &b"body"[..]));
     renewed.acknowledge().await.expect("acknowledged");
     connection.close().await;
     client.holds("returned", 0).await;

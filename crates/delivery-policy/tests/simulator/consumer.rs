@@ -21,6 +21,8 @@ pub struct Consumer {
     pub wakes_at: Time,
     /// Messages that failed and are retried.
     pub stuck: BTreeSet<Id>,
+    /// Those of them whose object S3 may refuse while it stores others.
+    pub set_aside: BTreeSet<Id>,
     /// Whether S3 refused an object and may store others.
     pub has_refused: bool,
     /// Messages settled in this session.
@@ -44,6 +46,7 @@ impl Consumer {
             next_id: 0,
             wakes_at: END,
             stuck: BTreeSet::new(),
+            set_aside: BTreeSet::new(),
             has_refused: false,
             settled: 0,
         }
@@ -53,10 +56,18 @@ impl Consumer {
     pub fn hears(&mut self, event: Event) {
         match event {
             Event::UploadFailed { id, scope, .. } => {
-                self.has_refused |= scope == Scope::MaybeObject;
+                let may_be_one = matches!(scope, Scope::MaybeObject | Scope::MaybeTooLarge);
+                self.has_refused |= may_be_one;
                 self.stuck.insert(id);
+                match may_be_one {
+                    true => self.set_aside.insert(id),
+                    false => self.set_aside.remove(&id),
+                };
             }
-            Event::ParkFailed(id) => drop(self.stuck.insert(id)),
+            Event::ParkFailed(id) => {
+                self.stuck.insert(id);
+                self.set_aside.remove(&id);
+            }
             _ => {}
         }
     }
@@ -66,6 +77,14 @@ impl Consumer {
     pub fn takes_nothing_in_an_outage(&self) {
         let is_failing = self.policy.fault() == Some(Dependency::Storage) && !self.stuck.is_empty();
         assert!(!is_failing || self.has_refused || !self.policy.has_room(), "a consumer takes messages in an outage");
+    }
+
+    /// With a quarter of the prefetch set aside, messages are taken one at a time.
+    pub fn keeps_room_beside_refused_objects(&self, plan: &Plan) {
+        let most = usize::from(plan.settings.prefetch / 4).max(2);
+        let taken = self.subscription.as_ref().map_or(0, |subscription| subscription.prefetch);
+        let takes_many = taken > 1 && self.policy.has_room();
+        assert!(self.set_aside.len() < most || !takes_many, "{} set aside, prefetch {taken}", self.set_aside.len());
     }
 
     /// A session that settled no message returns at most one message at its end. Each settled message doubles the

@@ -32,6 +32,14 @@ pub enum Body {
     Crashing,
     /// S3 refuses only this object.
     Refused,
+    /// The connection breaks whenever this object is sent.
+    TooLarge,
+}
+
+impl Body {
+    pub fn is_refused_by_s3(self) -> bool {
+        matches!(self, Self::Refused | Self::TooLarge)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +49,8 @@ pub enum Fault {
     Terminate(usize),
     BrokerRestart,
 }
+
+const SCOPES: [Scope; 4] = [Scope::Store, Scope::Environment, Scope::MaybeObject, Scope::MaybeTooLarge];
 
 pub struct Window {
     pub from: Time,
@@ -58,8 +68,8 @@ pub struct Plan {
     pub parking_outages: Vec<Window>,
     /// The broker refuses renewed copies (`true`), or can't answer (`false`).
     pub renewal_outages: Vec<(Window, bool)>,
-    /// Percentage of uploads that fail with 503.
-    pub flaky_percent: u32,
+    /// Percentage of uploads that fail by chance, and what each failure says.
+    pub flaky: (u32, Scope),
     /// Longest duration of an upload, in milliseconds.
     pub longest_upload: u64,
     /// Longest time until a consumer restarts or reconnects, in milliseconds.
@@ -86,7 +96,7 @@ impl Plan {
             storage_outages: Vec::new(),
             parking_outages: Vec::new(),
             renewal_outages: Vec::new(),
-            flaky_percent: 0,
+            flaky: (0, Scope::Store),
             longest_upload: 300,
             longest_restart: 2_000,
         };
@@ -94,7 +104,7 @@ impl Plan {
             Kind::Everything => plan.everything(random),
             Kind::Outage => {
                 plan.make_large(random);
-                let scope = [Scope::Store, Scope::Environment, Scope::MaybeObject][random.usize(..3)];
+                let scope = SCOPES[random.usize(..SCOPES.len())];
                 let length = [3, 30, 300, 3_000, 3_000][random.usize(..5)];
                 plan.storage_outages.push((window(random, 3, length), scope));
             }
@@ -126,7 +136,7 @@ impl Plan {
                 plan.settings.holding_time = Duration::from_secs(1);
                 plan.bodies = vec![Body::Good; 620];
                 plan.consumers = 1;
-                plan.flaky_percent = 5;
+                plan.flaky = (5, [Scope::Store, Scope::MaybeTooLarge][random.usize(..2)]);
             }
         }
         plan
@@ -141,7 +151,7 @@ impl Plan {
             }
             _ => {}
         }
-        for body in [Body::Bad, Body::Crashing, Body::Refused] {
+        for body in [Body::Bad, Body::Crashing, Body::Refused, Body::TooLarge] {
             for _ in 0..random.usize(..6).saturating_sub(3) {
                 self.put(random, body);
             }
@@ -159,7 +169,7 @@ impl Plan {
         // At most one outage per schedule: S3 does not alternate between denying and allowing.
         if random.u32(..4) == 0 {
             let length = [1, 5, 20, 200][random.usize(..4)];
-            let scope = [Scope::Store, Scope::Environment, Scope::MaybeObject][random.usize(..3)];
+            let scope = SCOPES[random.usize(..SCOPES.len())];
             self.storage_outages.push((window(random, 10, length), scope));
         }
         if random.u32(..8) == 0 {
@@ -169,7 +179,11 @@ impl Plan {
             self.renewal_outages.push((window(random, 10, 60), random.bool()));
         }
         if random.u32(..8) == 0 {
-            self.flaky_percent = random.u32(1..30);
+            // Six broken connections of one object in a row would count as a refusal.
+            self.flaky = match random.bool() {
+                true => (random.u32(1..30), Scope::Store),
+                false => (random.u32(1..4), Scope::MaybeTooLarge),
+            };
         }
     }
 

@@ -15,13 +15,13 @@ impl Plan {
         if let Some((_, scope)) = self.storage_outages.iter().find(|(window, _)| window.contains(now)) {
             return Upload::Failed(*scope);
         }
-        if body == Body::Refused {
-            return Upload::Failed(Scope::MaybeObject);
+        let (percent, scope) = self.flaky;
+        match body {
+            Body::Refused => Upload::Failed(Scope::MaybeObject),
+            Body::TooLarge => Upload::Failed(Scope::MaybeTooLarge),
+            _ if percent > 0 && random.u32(..100) < percent => Upload::Failed(scope),
+            _ => Upload::Stored,
         }
-        if self.flaky_percent > 0 && random.u32(..100) < self.flaky_percent {
-            return Upload::Failed(Scope::Store);
-        }
-        Upload::Stored
     }
 
     pub fn parks(&self, now: Time) -> bool {

@@ -75,7 +75,7 @@ impl World {
         for consumer in 0..world.consumers.len() {
             world.later(consumer, 100, Happening::Start);
         }
-        if world.plan.bodies.contains(&Body::Refused) {
+        if world.plan.bodies.iter().any(|body| body.is_refused_by_s3()) {
             world.at(BETWEEN_PUBLISHES, 0, Happening::Publish);
         }
         for (at, fault) in std::mem::take(&mut world.plan.faults) {
@@ -150,7 +150,7 @@ impl World {
     /// Publishes good messages as long as a refused object is not parked: only stored objects show that S3 refuses it
     /// alone.
     fn publish(&mut self) {
-        let undecided = |(fate, body): (&Fate, &Body)| *body == Body::Refused && !fate.parked;
+        let undecided = |(fate, body): (&Fate, &Body)| body.is_refused_by_s3() && !fate.parked;
         if self.fates.iter().zip(&self.plan.bodies).any(undecided) {
             self.queue.publish(self.plan.bodies.len(), 0);
             self.plan.bodies.push(Body::Good);
@@ -235,6 +235,7 @@ impl World {
                 self.later(who, longest, Happening::Event(Event::Stored(id)));
             }
             Action::Park(id) => {
+                self.consumers[who].set_aside.remove(&id);
                 let number = self.consumers[who].held[&id].number;
                 assert_ne!(self.plan.bodies[number], Body::Good, "good message {number} is parked");
                 self.later(who, 20, Happening::Event(Event::Parked(id)));
@@ -258,7 +259,7 @@ impl World {
     fn convert(&mut self, who: usize, id: Id) {
         let message = self.consumers[who].held[&id];
         let happening = match self.plan.bodies[message.number] {
-            Body::Good | Body::Refused => Happening::Event(Event::Converted(id)),
+            Body::Good | Body::Refused | Body::TooLarge => Happening::Event(Event::Converted(id)),
             Body::Bad => Happening::Event(Event::Refused(id)),
             Body::Crashing if message.redelivered => Happening::Event(Event::Refused(id)),
             Body::Crashing => Happening::Crash,
@@ -280,6 +281,7 @@ impl World {
             subscription.unacknowledged.retain(|held| *held != id);
         }
         consumer.stuck.remove(&id);
+        consumer.set_aside.remove(&id);
         consumer.held.remove(&id).expect("only a held message is settled")
     }
 
@@ -287,6 +289,7 @@ impl World {
     fn deliver(&mut self) {
         let count = self.consumers.len();
         self.consumers.iter().for_each(Consumer::takes_nothing_in_an_outage);
+        self.consumers.iter().for_each(|consumer| consumer.keeps_room_beside_refused_objects(&self.plan));
         let first = self.random.usize(..count);
         let mut idle = 0;
         for who in (0..count).cycle().skip(first) {
@@ -323,6 +326,7 @@ impl World {
         consumer.began_slowly();
         (consumer.settled, consumer.subscription) = (0, None);
         consumer.stuck.clear();
+        consumer.set_aside.clear();
         let held = std::mem::take(&mut consumer.held).into_values();
         let all: Vec<Message> = held.chain(consumer.coming.drain(..).map(|(_, message)| message)).collect();
         for message in &all {
@@ -374,7 +378,7 @@ impl World {
                     assert!(fate.stored, "message {number} is not stored")
                 }
                 Body::Good => assert!(fate.stored || fate.parked, "message {number} is lost"),
-                Body::Bad | Body::Crashing | Body::Refused => {
+                Body::Bad | Body::Crashing | Body::Refused | Body::TooLarge => {
                     assert!(fate.parked, "bad message {number} is not parked")
                 }
             }

@@ -100,7 +100,7 @@ async fn a_connection_that_breaks_under_a_body_may_be_of_one_object() {
     for read in [1, 1 << 10, 1 << 20] {
         let error = breaks_off(read).await;
         assert_eq!((error.reason(), error.kind()), (Reason::EndpointUnreachable, Kind::Passing), "{error}");
-        assert_eq!(error.scope(), Scope::MaybeObject, "{error}");
+        assert_eq!(error.scope(), Scope::MaybeTooLarge, "{error}");
         let (reason, text) = error.as_fault_of_object();
         assert_eq!(reason, Reason::ImageTooLarge);
         assert!(text.contains("client_max_body_size"), "{text}");
