@@ -1,5 +1,5 @@
-//! Reads the image, the name and the metadata from a JSON body, and skips all other fields without building them.
-//! Pure. Errors never contain text from the body, and nesting is limited.
+//! Reads the image, the name and the metadata from a JSON body, and skips all other fields without building them. Skips
+//! `NaN` and `Infinity` too, as Python's `json.loads` does. Pure. Errors never contain text from the body, and nesting is limited.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,8 +9,10 @@ use serde_json::error::Category;
 
 use super::{DecodeError, Places};
 
+mod constants;
 mod depth;
 
+use constants::without_constants;
 use depth::{MAX_DEPTH, nests_deeper};
 
 /// The texts of the requested fields; `None` for absent fields.
@@ -51,6 +53,17 @@ enum Leaf {
     Metadata(usize),
 }
 
+impl Texts<'_> {
+    fn into_owned(self) -> Texts<'static> {
+        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        Texts {
+            image: owned(self.image),
+            name: owned(self.name),
+            metadata: self.metadata.into_iter().map(owned).collect(),
+        }
+    }
+}
+
 impl Fields {
     /// `image_path` and `name_path` are JSON pointers; the metadata fields are siblings of the name. If one pointer
     /// is a prefix of the other, one of the two fields is never found.
@@ -70,6 +83,13 @@ impl Fields {
         if nests_deeper(body, MAX_DEPTH) {
             return Err(DecodeError::TooDeep { limit: MAX_DEPTH });
         }
+        self.parse(body).or_else(|error| match without_constants(body) {
+            Some(body) => self.parse(&body).map(Texts::into_owned),
+            None => Err(error),
+        })
+    }
+
+    fn parse<'de>(&self, body: &'de [u8]) -> Result<Texts<'de>, DecodeError> {
         let texts = Texts { metadata: vec![None; self.metadata], ..Texts::default() };
         let mut found = Found { texts, fault: None };
         let mut json = serde_json::Deserializer::from_slice(body);

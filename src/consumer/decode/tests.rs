@@ -276,6 +276,25 @@ fn a_body_that_is_no_json_is_named() {
     }
 }
 
+/// As Python's `json.dumps` writes an unknown position.
+#[test]
+fn constants_of_python_are_skipped_and_are_no_values() {
+    let body = r#"{"lat": NaN, "range": [-Infinity, Infinity], "text": "NaN \" NaN",
+        "image": "AAAA", "image_metadata": {"image_name": "NaN.png", "alt": NaN, "NaN": 1}}"#;
+    let decoder = at("/image", "/image_metadata/image_name");
+    assert_eq!(key(&decoder, body).as_deref(), Ok("NaN.png"));
+    for (body, reason) in [
+        (r#"{"image": NaN, "image_metadata": {"image_name": "a"}}"#, Reason::MissingField),
+        (r#"{"image": "AAAA", "image_metadata": {"image_name": Infinity}}"#, Reason::MissingField),
+        (r#"{"image": "AAAA", "image_metadata": {"image_name": "a"}, NaN: 1}"#, Reason::InvalidJson),
+        (r#"{"image": "AAAA", "image_metadata": {"image_name": "a"}, "b": nan}"#, Reason::InvalidJson),
+        (r#"{"image": "AAAA", "image_metadata": {"image_name": "a"}, "b": --Infinity}"#, Reason::InvalidJson),
+        (r#"{"image": "AAAA", "image_metadata": {"image_name": "a"}, "b": NaNNaN}"#, Reason::InvalidJson),
+    ] {
+        assert_eq!(refusal(&decoder, body).reason(), reason, "{body}");
+    }
+}
+
 #[test]
 fn refuses_a_body_over_the_limit_before_it_is_parsed() {
     let decoder = Decoder::new(&MessageFormat::default(), &s3("", "{name}"), 1000).unwrap();

@@ -23,7 +23,7 @@ pub(super) fn nests_deeper(body: &[u8], limit: usize) -> bool {
 }
 
 /// The bytes after a string whose opening quote was read.
-fn after_text(mut rest: &[u8]) -> &[u8] {
+pub(super) fn after_text(mut rest: &[u8]) -> &[u8] {
     while let Some(at) = memchr2(b'"', b'\\', rest) {
         let is_end = rest.get(at) == Some(&b'"');
         rest = rest.get(at + if is_end { 1 } else { 2 }..).unwrap_or_default();
