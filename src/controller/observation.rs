@@ -55,7 +55,7 @@ pub struct ObservedPod {
     pub deletion_cost: Option<String>,
 }
 
-/// A fault.
+/// The reason and message of a condition that reports a fault.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Cause {
     pub reason: Reason,
@@ -70,6 +70,17 @@ impl Cause {
 }
 
 impl Observation {
+    /// Without the depth if a pod reports that the queue is a stream: the depth of a stream never falls, so it must not
+    /// set the size. An operator whose user may not configure the queue can't see its type.
+    pub fn without_depth_of_stream(mut self) -> Self {
+        let fault = self.speaking().filter_map(|report| report.broker.fault());
+        let stream = fault.filter(|fault| fault.reason == Reason::StreamNotSupported).last();
+        if let Some(cause) = stream.map(|fault| Cause::new(fault.reason, &fault.message)) {
+            self.depth = Err(cause);
+        }
+        self
+    }
+
     /// The Deployment's size; `None` without a Deployment. The default of `spec.replicas` is 1.
     pub fn size(&self) -> Option<i32> {
         let seen = || Some(self.deployment.as_ref()?.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));

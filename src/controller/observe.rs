@@ -105,6 +105,7 @@ impl Sources {
             secrets: secrets.iter().map(|(_, secret)| revision(secret)).collect::<Vec<_>>().join("."),
             pods,
         }
+        .without_depth_of_stream()
     }
 
     /// Starts again when a Secret changes, so that a fixed Secret does not wait for a broker that never answers.

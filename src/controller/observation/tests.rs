@@ -48,6 +48,17 @@ fn refused() -> Observation {
     observed
 }
 
+/// Pods of an earlier spec may report the stream that it named.
+#[test]
+fn a_stream_that_a_pod_of_the_current_spec_reports_has_no_depth() {
+    let stream = || pod(|report| report.broker = failing(Reason::StreamNotSupported));
+    let earlier = ObservedPod { spec: Some("earlier".to_owned()), ..stream() };
+    let reason = |pods| observed(pods).without_depth_of_stream().depth.err().map(|cause| cause.reason);
+    assert_eq!(reason(vec![stream(), pod(|_| {})]), Some(Reason::StreamNotSupported));
+    assert_eq!(reason(vec![earlier, pod(|_| {})]), None);
+    assert_eq!(reason(vec![pod(|report| report.broker = failing(Reason::BrokerUnreachable))]), None);
+}
+
 #[test]
 fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
     let no_storage = |report: &mut PodStatus| report.storage = failing(Reason::AccessDenied);
