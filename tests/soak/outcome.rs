@@ -18,6 +18,9 @@ const SLOPE_PER_HOUR: f64 = 16.0;
 /// A soak shorter than this, in hours, is not judged by growth.
 const SLOPE_AFTER_HOURS: f64 = 0.5;
 
+/// Confirmed messages per hour that a soak needs: with fewer, the faults meet idle consumers.
+const MESSAGES_PER_HOUR: f64 = 150_000.0;
+
 /// The measurements of a soak.
 pub struct Outcome {
     /// Repeats the soak.
@@ -89,6 +92,9 @@ impl Outcome {
             let (seen, caused) = (pod.seen, pod.caused);
             faults.push(format!("{} was restarted {seen} times, by faults {caused}: {}", pod.pod, pod.reason));
         }
+        if (self.account.confirmed as f64) < self.hours * MESSAGES_PER_HOUR {
+            faults.push(format!("{} messages in {} hours are too little load", self.account.confirmed, self.hours));
+        }
         if self.hours >= SLOPE_AFTER_HOURS {
             for role in ["operator", "consumers"] {
                 let slope = self.memory.slope_per_hour(role);
@@ -127,6 +133,7 @@ impl Outcome {
             "wrongly_parked": self.account.wrongly_parked.len(),
             "duplicates": duplicates,
             "messages": confirmed,
+            "messages_per_second": confirmed as f64 / (self.hours * 3600.0),
             "attempted": attempted,
             "stored": stored,
             "parked": parked,
@@ -163,7 +170,7 @@ pub mod tests {
         Outcome {
             seed: 7,
             hours: 1.0,
-            account: Account::default(),
+            account: Account { confirmed: 150_000, ..Account::default() },
             record,
             recoveries: vec![
                 recovery(Kind::Paused, 2.0, true),
@@ -196,6 +203,7 @@ pub mod tests {
         };
         assert_eq!(wrong(|outcome| outcome.account.lost.push("a".to_owned())), 1);
         assert_eq!(wrong(|outcome| outcome.account.queued = 1), 1);
+        assert_eq!(wrong(|outcome| outcome.account.confirmed -= 1), 1);
         assert_eq!(wrong(|outcome| outcome.record.troubles.push("a".to_owned())), 1);
         assert_eq!(wrong(|outcome| outcome.recoveries[0].seconds = Some(30.5)), 1);
         assert_eq!(wrong(|outcome| outcome.recoveries[1].seconds = None), 1);

@@ -34,7 +34,7 @@ pub struct Messages {
     pub address: BrokerAddress,
     /// The same as a URI, for the accountant.
     pub uri: String,
-    _connections: (Connection, lapin::Connection, Way),
+    connections: (Connection, lapin::Connection, Way),
 }
 
 impl Messages {
@@ -51,7 +51,7 @@ impl Messages {
         publisher.confirm().await.expect("confirm mode");
         let plain_connection = plainly(&address).await;
         let plain = plain_connection.create_channel().await.expect("a channel");
-        Self { publisher, plain, address, uri, _connections: (connection, plain_connection, way) }
+        Self { publisher, plain, address, uri, connections: (connection, plain_connection, way) }
     }
 
     /// Declares a durable quorum queue.
@@ -71,9 +71,13 @@ impl Messages {
         self.publisher.depth(queue).await.expect("a depth").ready
     }
 
-    /// Number of messages in a parking queue, which is declared as a durable queue if it is missing.
+    /// Number of messages in a parking queue; 0 if it is missing. Does not declare it: its type is the consumer's choice.
     pub async fn parked(&self, queue: &str) -> u32 {
-        let declared = self.plain.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default());
-        declared.await.expect("a queue").message_count()
+        // A passive declare of a missing queue closes its channel.
+        let channel = self.connections.0.channel().await.expect("a channel");
+        match channel.depth(queue).await {
+            Err(error) if error.is_queue_not_found() => 0,
+            depth => depth.expect("a depth").ready,
+        }
     }
 }
