@@ -10,7 +10,7 @@ use accounting::publisher::Publisher;
 use accounting::read_back::{Buckets, Found, messages};
 use accounting::store_tap::StoreTap;
 use accounting::wire::{Event, Wire};
-use servers::broker::{Broker, Version};
+use servers::broker::{Broker, Source};
 use support::images::Sample;
 use support::port::Port;
 use support::proxy::Proxy;
@@ -31,9 +31,10 @@ pub struct Accounted {
 
 impl Accounted {
     /// Uses a shared broker; creates the queue and the bucket.
-    pub async fn new(name: &str, version: Version) -> Self {
-        let mut scene = Scene::new(name, version).await;
-        let (broker, wire, ledger) = (Broker::shared(version).await, Wire::default(), Ledger::default());
+    pub async fn new(name: &str, source: impl Into<Source>) -> Self {
+        let source = source.into();
+        let mut scene = Scene::new(name, source).await;
+        let (broker, wire, ledger) = (Broker::shared(source.version).await, Wire::default(), Ledger::default());
         let tap = amqp_tap::start(Port::reserve(), broker.listener(), &wire);
         let store = StoreTap::start(Port::reserve(), scene.store.address(), &wire);
         let mut through = broker.address();

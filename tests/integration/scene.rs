@@ -6,7 +6,7 @@ use std::time::Duration;
 use image_pipeline::rabbitmq::address::BrokerAddress;
 
 use super::consumer_process::{Consumer, GRACE_SECONDS, Settings};
-use servers::broker::{Broker, Version};
+use servers::broker::{Broker, Source};
 use servers::client::Client;
 use servers::store::Store;
 use support::eventually::eventually;
@@ -25,15 +25,16 @@ pub struct Scene {
 
 impl Scene {
     /// Uses a shared broker; creates the queue and the bucket.
-    pub async fn new(name: &str, version: Version) -> Self {
-        let broker = Broker::shared(version).await;
-        Self::at(name, version, &broker.address()).await
+    pub async fn new(name: &str, source: impl Into<Source>) -> Self {
+        let source = source.into();
+        let broker = Broker::shared(source.version).await;
+        Self::at(name, source, &broker.address()).await
     }
 
     /// As `new`, for the test's own broker or user.
-    pub async fn at(name: &str, version: Version, address: &BrokerAddress) -> Self {
+    pub async fn at(name: &str, source: impl Into<Source>, address: &BrokerAddress) -> Self {
         let scene = Self::bare(name, address).await;
-        scene.client.declare(&scene.settings.queue, version.queue_type()).await;
+        scene.client.declare(&scene.settings.queue, source.into().queue_type).await;
         scene.store.create_bucket(&scene.settings.bucket);
         scene
     }

@@ -9,7 +9,7 @@ use image_pipeline::reason::Reason;
 
 use crate::consumer_process::Consumer;
 use crate::scene::Scene;
-use servers::broker::{Broker, Version};
+use servers::broker::{Broker, Source, Version};
 use servers::client::Client;
 use support::eventually::{LIMIT, equal, eventually};
 use support::images::{Sample, samples};
@@ -50,10 +50,11 @@ async fn hold(scene: &Scene, proxy: &Proxy, consumer: &Consumer, images: &[Sampl
 }
 
 /// A broker stops in two ways: with a notice (its application is stopped) and without (it is killed).
-async fn restarts(name: &str, version: Version) {
-    let mut broker = Broker::own(version).await;
+async fn restarts(name: &str, source: impl Into<Source>) {
+    let source = source.into();
+    let mut broker = Broker::own(source.version).await;
     let address = broker.address();
-    let mut scene = Scene::at(name, version, &address).await;
+    let mut scene = Scene::at(name, source, &address).await;
     let proxy = scene.through_proxy(Mode::Pass);
     let images = samples(90);
     let (first, second, third) = (&images[..30], &images[30..60], &images[60..]);
@@ -79,6 +80,17 @@ async fn restarts(name: &str, version: Version) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_with_a_classic_queue_restarts() {
     restarts("restart-classic", Version::Three).await;
+}
+
+/// RabbitMQ 4 has another implementation of classic queues than 3.10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_with_a_classic_queue_restarts_of_rabbitmq_4_0() {
+    restarts("restart-classic-4-0", Source::classic(Version::Four)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_with_a_classic_queue_restarts_of_rabbitmq_4_3() {
+    restarts("restart-classic-4-3", Source::classic(Version::FourThree)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,12 +2,12 @@
 
 use crate::consumer_process::Consumer;
 use crate::scene::Scene;
-use servers::broker::Version;
+use servers::broker::{Source, Version};
 use support::eventually::LIMIT;
 use support::images::{Sample, samples};
 
-async fn travel(name: &str, version: Version) {
-    let mut scene = Scene::new(name, version).await;
+async fn travel(name: &str, source: impl Into<Source>) {
+    let mut scene = Scene::new(name, source).await;
     scene.settings.prefix = "tiles/raw-".to_owned();
     let mut images = samples(40);
     // Names that break a signature or a path if they are encoded twice.
@@ -50,6 +50,17 @@ async fn counts_in_metrics(consumer: &Consumer, stored: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_of_every_kind_travel_from_a_classic_queue() {
     travel("happy-classic", Version::Three).await;
+}
+
+/// RabbitMQ 4 has another implementation of classic queues than 3.10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_of_every_kind_travel_from_a_classic_queue_of_rabbitmq_4_0() {
+    travel("happy-classic-4-0", Source::classic(Version::Four)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_of_every_kind_travel_from_a_classic_queue_of_rabbitmq_4_3() {
+    travel("happy-classic-4-3", Source::classic(Version::FourThree)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

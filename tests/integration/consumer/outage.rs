@@ -1,8 +1,10 @@
 //! Outages of S3 and of the parking queue: the consumer takes no more messages, returns held messages at most once,
 //! and resumes with a real message. However long an outage lasts, nothing is lost and no good image is parked.
 
+use std::io::Cursor;
 use std::time::Duration;
 
+use image::{ImageFormat, Rgb, RgbImage};
 use image_pipeline::pod_status::{ConsumerState, PodStatus};
 use image_pipeline::reason::Reason;
 use lapin::types::AMQPValue;
@@ -13,9 +15,9 @@ use crate::consumer::store_answers::scene;
 use crate::consumer_process::Consumer;
 use crate::scene::Scene;
 use accounting::store_faults::{Fault, Faults};
-use servers::broker::Version;
+use servers::broker::{Source, Version};
 use support::eventually::{LIMIT, equal, eventually};
-use support::images::samples;
+use support::images::{Sample, samples};
 
 fn is_waiting(status: &PodStatus) -> bool {
     status.state == ConsumerState::Waiting
@@ -78,8 +80,11 @@ async fn an_outage_of_many_pods_costs_a_message_one_return() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_an_outage_everything_is_stored() {
-    for version in [Version::Three, Version::Four, Version::FourThree] {
-        let mut accounted = Accounted::new(&format!("after-outage-{version:?}").to_lowercase(), version).await;
+    let quorum = [Version::Four, Version::FourThree].map(Source::from);
+    let classic = [Version::Three, Version::Four, Version::FourThree].map(Source::classic);
+    for source in quorum.into_iter().chain(classic) {
+        let name = format!("after-outage-{:?}-{:?}", source.version, source.queue_type).to_lowercase();
+        let mut accounted = Accounted::new(&name, source).await;
         accounted.scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
         let Accounted { scene, store, .. } = &accounted;
         store.set(Fault::DENIED);
@@ -161,6 +166,46 @@ async fn an_outage_that_begins_between_images_parks_none() {
     faulty.set(Fault::None);
     scene.stores(&images, LIMIT).await;
     scene.ends_with_parked(consumer, 0).await;
+}
+
+/// Connections of one large upload break again and again, shortly after a broken upload succeeded when it was repeated:
+/// the network is at fault, not the image.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_image_whose_connections_break_by_chance_is_stored() {
+    let (scene, faulty) = scene("breaks", Version::Four, Fault::None).await;
+    let broken = async |more: usize| {
+        let met = faulty.met();
+        eventually("uploads to break", LIMIT, async || {
+            if faulty.met() > met + more { Ok(()) } else { Err(faulty.met().to_string()) }
+        })
+        .await;
+    };
+    let consumer = Consumer::consuming(&scene.settings).await;
+    faulty.set(Faults::from(Fault::ResetAfterCommit).only_for("/first"));
+    scene.publish(&[large("first.png")]).await;
+    broken(2).await;
+    faulty.set(Faults::from(Fault::ResetAfterCommit).only_for("/second"));
+    consumer.status_is("to store the first", LIMIT, |status| status.processed == 1).await;
+    scene.publish(&[large("second.png")]).await;
+    broken(1).await;
+    // An upload that succeeds meanwhile would prove that only the large object is refused.
+    let small = samples(3);
+    scene.publish(&small).await;
+    // The client of S3 makes two requests in each attempt: eight attempts.
+    broken(16).await;
+    faulty.set(Fault::None);
+    scene.stores(&small, LIMIT).await;
+    consumer.status_is("to store all", LIMIT, |status| status.processed == 5).await;
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+/// More than a megabyte as PNG.
+fn large(name: &str) -> Sample {
+    let mut random = fastrand::Rng::with_seed(7);
+    let pixels = RgbImage::from_fn(700, 700, |_, _| Rgb([random.u8(..), random.u8(..), random.u8(..)]));
+    let mut file = Cursor::new(Vec::new());
+    pixels.write_to(&mut file, ImageFormat::Png).expect("a PNG");
+    Sample { name: name.to_owned(), file: file.into_inner() }
 }
 
 /// The parking queue accepts nothing: the message is held, and later republished to the end of its queue, which

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::consumer_process::{Consumer, Settings};
 use crate::scene::Scene;
-use servers::broker::Version;
+use servers::broker::{Source, Version};
 use support::eventually::{LIMIT, equal, eventually};
 use support::images::{Sample, sample, samples};
 
@@ -114,11 +114,12 @@ fn assert_parked(parked: &Delivery, queue: &str, body: &[u8], reason: Reason, nu
     assert_eq!(*properties.timestamp(), Some(1_700_000_000), "{what}");
 }
 
-async fn set_aside(name: &str, version: Version) {
-    let scene = Scene::new(name, version).await;
+async fn set_aside(name: &str, source: impl Into<Source>) {
+    let source = source.into();
+    let scene = Scene::new(name, source).await;
     let (good, mut bad) = (samples(20), poison());
     // RabbitMQ 4 rejects such a body itself.
-    if version == Version::Three {
+    if source.version == Version::Three {
         bad.push((vec![b' '; (16 << 20) + 1], Reason::BodyTooLarge));
     }
     let consumer = Consumer::consuming(&scene.settings).await;
@@ -150,6 +151,17 @@ async fn set_aside(name: &str, version: Version) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poison_is_parked_from_a_classic_queue() {
     set_aside("poison-classic", Version::Three).await;
+}
+
+/// RabbitMQ 4 has another implementation of classic queues than 3.10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_is_parked_from_a_classic_queue_of_rabbitmq_4_0() {
+    set_aside("poison-classic-4-0", Source::classic(Version::Four)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn poison_is_parked_from_a_classic_queue_of_rabbitmq_4_3() {
+    set_aside("poison-classic-4-3", Source::classic(Version::FourThree)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use lapin::message::Delivery;
 
 use crate::consumer_process::{Consumer, GRACE_SECONDS};
 use crate::scene::Scene;
-use servers::broker::Version;
+use servers::broker::{Source, Version};
 use support::eventually::LIMIT;
 use support::images::{Sample, samples};
 use support::proxy::Mode;
@@ -21,8 +21,8 @@ fn names(left: &[Delivery]) -> BTreeSet<String> {
     left.iter().map(name).collect()
 }
 
-async fn under_load(name: &str, version: Version) {
-    let scene = Scene::new(name, version).await;
+async fn under_load(name: &str, source: impl Into<Source>) {
+    let scene = Scene::new(name, source).await;
     let images = samples(300);
     scene.publish(&images).await;
     let mut consumer = Consumer::start(&scene.settings);
@@ -45,6 +45,17 @@ async fn under_load(name: &str, version: Version) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_under_load_finishes_what_is_held_of_a_classic_queue() {
     under_load("stop-classic", Version::Three).await;
+}
+
+/// RabbitMQ 4 has another implementation of classic queues than 3.10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_finishes_what_is_held_of_a_classic_queue_of_rabbitmq_4_0() {
+    under_load("stop-classic-4-0", Source::classic(Version::Four)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_under_load_finishes_what_is_held_of_a_classic_queue_of_rabbitmq_4_3() {
+    under_load("stop-classic-4-3", Source::classic(Version::FourThree)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

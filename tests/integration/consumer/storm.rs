@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::accounted::Accounted;
 use crate::consumer_process::{Consumer, GRACE_SECONDS};
 use accounting::store_faults::{Fault, Faults};
-use servers::broker::Version;
+use servers::broker::{Source, Version};
 use support::eventually::{LIMIT, eventually};
 use support::images::{Sample, samples};
 
@@ -48,8 +48,8 @@ async fn taken(accounted: &Accounted, uploads: usize) {
     .await;
 }
 
-async fn weathers(name: &str, version: Version) {
-    let accounted = Accounted::new(name, version).await;
+async fn weathers(name: &str, source: impl Into<Source>) {
+    let accounted = Accounted::new(name, source).await;
     let images = samples(IMAGES);
     let settings = &accounted.scene.settings;
     accounted.store.set(weather());
@@ -84,6 +84,17 @@ async fn weathers(name: &str, version: Version) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_over_a_classic_queue_is_weathered() {
     weathers("storm-classic", Version::Three).await;
+}
+
+/// RabbitMQ 4 has another implementation of classic queues than 3.10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_over_a_classic_queue_is_weathered_by_rabbitmq_4_0() {
+    weathers("storm-classic-4-0", Source::classic(Version::Four)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_over_a_classic_queue_is_weathered_by_rabbitmq_4_3() {
+    weathers("storm-classic-4-3", Source::classic(Version::FourThree)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,6 +36,25 @@ impl Version {
     }
 }
 
+/// A broker's version and the type of the queue on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Source {
+    pub version: Version,
+    pub queue_type: QueueType,
+}
+
+impl Source {
+    pub fn classic(version: Version) -> Self {
+        Self { version, queue_type: QueueType::Classic }
+    }
+}
+
+impl From<Version> for Source {
+    fn from(version: Version) -> Self {
+        Self { version, queue_type: version.queue_type() }
+    }
+}
+
 pub struct Broker {
     home: Home,
     process: Process,
