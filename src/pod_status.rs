@@ -19,8 +19,8 @@ pub struct PodStatus {
     pub processed: u64,
     /// Messages parked and acknowledged since the process started.
     pub parked: u64,
-    /// Copies published since the process started, each to replace a message that came near its queue's delivery
-    /// limit, or whose upload to S3 took too long.
+    /// Messages moved to the end of their queue since the process started, by publishing a copy: a message came near
+    /// the queue's delivery limit, or S3 or the parking queue refused it for too long.
     #[serde(default)]
     pub renewed: u64,
     /// Messages finished per second of work, over the last 30 s of work; absent if the consumer has not worked yet.

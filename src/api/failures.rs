@@ -36,9 +36,9 @@ pub struct Failures {
     /// How long a consumer holds its messages while S3 or the parking queue is unavailable: a duration from
     /// `1s` to `24h`, such as `15m`, counted from a message's first failure. Meanwhile the consumer takes no
     /// further messages. When the time is over, it returns all messages but one to the queue, once, and
-    /// retries the remaining message until S3 accepts it. The value must be less than the delivery
-    /// acknowledgement timeout of RabbitMQ (30 minutes by default); otherwise RabbitMQ returns the messages
-    /// again and again.
+    /// retries the remaining message. After each further holding time (at least `1m`) it exchanges that
+    /// message for another. The value must be less than the delivery acknowledgement timeout of RabbitMQ
+    /// (30 minutes by default); otherwise RabbitMQ returns the messages again and again.
     #[serde(default = "default_holding_time")]
     #[schemars(schema_with = "holding_time_schema")]
     pub holding_time: Duration,

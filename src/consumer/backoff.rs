@@ -1,5 +1,5 @@
-//! The delay before the next connection attempt: exponential with full jitter, so that consumers that failed together
-//! do not reconnect together.
+//! The delay before a reconnect, or before another decoder process is started: exponential with full jitter, so that
+//! consumers that failed together do not retry together.
 
 use std::time::Duration;
 

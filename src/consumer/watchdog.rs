@@ -46,9 +46,10 @@ impl Watchdog {
         Self { channel, queue, suspicious: false }
     }
 
-    /// One poll. `served`: there was a delivery since the last poll, or the prefetch is reached.
-    pub async fn is_stalled(&mut self, served: bool) -> bool {
-        if served || !self.channel.is_open() {
+    /// Polls, and returns whether the consumer is stalled. `is_silence_expected`: the broker has delivered since the last
+    /// poll, or may not deliver now.
+    pub async fn poll(&mut self, is_silence_expected: bool) -> bool {
+        if is_silence_expected || !self.channel.is_open() {
             self.suspicious = false;
             return false;
         }

@@ -42,9 +42,10 @@ pub struct Writer {
 
 #[derive(Debug)]
 pub struct Applied {
-    /// Why the Deployment could not be written; `None`: it is as desired.
+    /// Why the Deployment could not be written. `None`: it is written, or was already as applied. After a failed
+    /// annotation its size may be larger than desired.
     pub cause: Option<Cause>,
-    pub annotated: Result<(), kube::Error>,
+    pub annotation: Result<(), kube::Error>,
 }
 
 impl Applies {
@@ -83,15 +84,15 @@ impl Writer {
     ) -> Applied {
         let mut size = desired.spec.as_mut().and_then(|spec| spec.replicas.as_mut());
         let wanted = size.as_deref().copied().unwrap_or(0);
-        let annotated = self.annotate_pods(pipeline, observed, wanted, memory).await;
-        if let (Some(size), Err(error)) = (&mut size, &annotated)
+        let annotation = self.annotate_pods(pipeline, observed, wanted, memory).await;
+        if let (Some(size), Err(error)) = (&mut size, &annotation)
             && wanted > 0
             && pods::may_pass(error)
         {
             **size = wanted.max(observed.size().unwrap_or(0));
         }
         let cause = self.write_deployment(pipeline, &desired, observed.deployment.as_deref(), memory).await.err();
-        Applied { cause, annotated }
+        Applied { cause, annotation }
     }
 
     /// Writes the status of the resource with this metadata. The response is parsed as metadata only, because the spec

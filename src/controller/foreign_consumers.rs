@@ -1,5 +1,5 @@
-//! Foreign consumers: consumers on a pipeline's queue that are not its pods, such as a forgotten script. The images
-//! they take are never stored. Pure functions of polls and time. A consumer that may belong to one of the pods does not
+//! Foreign consumers: consumers on a pipeline's queue that are not its pods, such as a forgotten script. The pipeline
+//! does not store the images that they take. Pure functions of polls and time. A consumer that may belong to one of the pods does not
 //! count as foreign.
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,10 +12,10 @@ use crate::pod_status::ConsumerState;
 use crate::rabbitmq::QueueDepth;
 use crate::reason::Reason;
 
-/// For how long, and how many, polls must agree. RabbitMQ still counts the consumer of a lost pod until two heartbeats
+/// At least 3 polls over at least 30 s must agree. RabbitMQ still counts the consumer of a lost pod until two heartbeats
 /// are missed, and counts the consumer of a new pod before the operator sees that pod.
-const HELD_FOR: SignedDuration = SignedDuration::from_secs(30);
-const READINGS: u32 = 3;
+const AGREED_FOR: SignedDuration = SignedDuration::from_secs(30);
+const POLLS: u32 = 3;
 
 /// The number of foreign consumers that is reported, and the polls that contradict it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,15 +28,15 @@ pub struct ForeignConsumers {
 #[derive(Clone, Debug, PartialEq)]
 struct Contradiction {
     /// The lowest number in these polls.
-    others: u32,
+    foreign: u32,
     since: Timestamp,
-    readings: u32,
+    polls: u32,
 }
 
 impl ForeignConsumers {
     /// Starts from a number that was reported earlier.
-    pub fn reported(others: u32) -> Self {
-        Self { count: others, contradiction: None }
+    pub fn reported(foreign: u32) -> Self {
+        Self { count: foreign, contradiction: None }
     }
 
     /// The number of foreign consumers to report; a lower bound.
@@ -45,29 +45,27 @@ impl ForeignConsumers {
     }
 
     /// Adds a poll; `None`: the poll gave no number and changes nothing.
-    pub fn with(&self, others: Option<u32>, now: Timestamp) -> Self {
-        let Some(others) = others else { return self.clone() };
-        if others == self.count {
+    pub fn with(&self, foreign: Option<u32>, now: Timestamp) -> Self {
+        let Some(foreign) = foreign else { return self.clone() };
+        if foreign == self.count {
             return Self::reported(self.count);
         }
-        let same = self.contradiction.clone().filter(|before| (before.others > 0) == (others > 0));
+        let same = self.contradiction.clone().filter(|before| (before.foreign > 0) == (foreign > 0));
         let contradiction = match same {
-            Some(before) => Contradiction {
-                others: before.others.min(others),
-                readings: before.readings.saturating_add(1),
-                ..before
-            },
-            None => Contradiction { others, since: now, readings: 1 },
+            Some(before) => {
+                Contradiction { foreign: before.foreign.min(foreign), polls: before.polls.saturating_add(1), ..before }
+            }
+            None => Contradiction { foreign, since: now, polls: 1 },
         };
-        if contradiction.readings >= READINGS && now.duration_since(contradiction.since) >= HELD_FOR {
-            return Self::reported(contradiction.others);
+        if contradiction.polls >= POLLS && now.duration_since(contradiction.since) >= AGREED_FOR {
+            return Self::reported(contradiction.foreign);
         }
         Self { contradiction: Some(contradiction), ..*self }
     }
 }
 
 /// Adds a poll of a pipeline to its memory, and returns the number of foreign consumers to report. Another source starts
-/// from 0; a restarted operator starts from what the status reports.
+/// from 0. If the status reports foreign consumers, a restarted operator starts from the current poll, at least 1.
 pub fn observe(
     memory: &mut Option<(RabbitmqSource, ForeignConsumers)>,
     pipeline: &ImagePipeline,
@@ -75,14 +73,14 @@ pub fn observe(
     pods: &[ObservedPod],
     now: Timestamp,
 ) -> u32 {
-    let (source, others) = (&pipeline.spec.source.rabbitmq, others(depth, pods));
+    let (source, polled) = (&pipeline.spec.source.rabbitmq, foreign(depth, pods));
     let before = match memory.take() {
         Some((of, before)) if of == *source => before,
         Some(_) => ForeignConsumers::default(),
-        None if reports_foreign(pipeline) => ForeignConsumers::reported(others.unwrap_or(1).max(1)),
+        None if reports_foreign(pipeline) => ForeignConsumers::reported(polled.unwrap_or(1).max(1)),
         None => ForeignConsumers::default(),
     };
-    let foreign = before.with(others, now);
+    let foreign = before.with(polled, now);
     memory.insert((source.clone(), foreign)).1.count()
 }
 
@@ -99,16 +97,16 @@ fn reports_foreign(pipeline: &ImagePipeline) -> bool {
 
 /// The number of consumers on the queue beyond the pods that may consume; `None`: unknown. Before RabbitMQ 4.3 a quorum
 /// queue may return the number of messages that its consumers hold instead of the number of consumers. A higher number
-/// therefore counts only if it can't be such a number of messages: the pods hold none, or clearly more.
-fn others(depth: &Result<QueueDepth, Cause>, pods: &[ObservedPod]) -> Option<u32> {
+/// therefore counts only if the pods hold no message, or more messages than there are consumers and pods together.
+fn foreign(depth: &Result<QueueDepth, Cause>, pods: &[ObservedPod]) -> Option<u32> {
     let consumers = depth.as_ref().ok()?.consumers;
     let ours = || pods.iter().filter(|pod| may_consume(pod));
     let pods = u32::try_from(ours().count()).unwrap_or(u32::MAX);
-    let others = consumers.saturating_sub(pods);
+    let foreign = consumers.saturating_sub(pods);
     // A pod without a report may hold any number of messages.
     let held = || ours().map(|pod| Some(pod.report.as_ref()?.in_flight)).sum::<Option<u64>>();
     let counts_consumers = |held| held == 0 || held > u64::from(consumers) + u64::from(pods);
-    (others == 0 || held().is_some_and(counts_consumers)).then_some(others)
+    (foreign == 0 || held().is_some_and(counts_consumers)).then_some(foreign)
 }
 
 /// Whether the pod may have a consumer on the queue: not if Kubernetes reports that it does not run, nor if it reports
@@ -178,10 +176,10 @@ mod tests {
             ("more, and fewer than the messages", poll(2, vec![holding(10)]), Some(1)),
         ];
         for (name, (depth, pods), expected) in cases {
-            assert_eq!(others(&depth, &pods), expected, "{name}");
+            assert_eq!(foreign(&depth, &pods), expected, "{name}");
         }
         let unread = Err(Cause::new(Reason::BrokerUnreachable, "why"));
-        assert_eq!(others(&unread, &[]), None);
+        assert_eq!(foreign(&unread, &[]), None);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Metrics {
         } = self;
         registry.register("queue_messages", "Messages ready or in flight, as last read", queue_messages.clone());
         registry.register("parked_messages", "Messages in the parking queue, as last read", parked_messages.clone());
-        let renewed = "Messages that consumers published again before a delivery limit dropped them";
+        let renewed = "Messages that consumers moved to the end of their queue by publishing a copy";
         registry.register("renewed_messages", renewed, renewed_messages.clone());
         registry.register("desired_replicas", "Number of consumer pods, as last decided", desired_replicas.clone());
         registry.register_collector(Box::new(conditions.clone()));

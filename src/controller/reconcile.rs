@@ -44,7 +44,7 @@ pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<A
     let previous = memory.status(pipeline);
     let status = status(&previous, pipeline, &observation, &decision, &applied);
     context.report(pipeline, &observation, &decision, (&previous, status), &mut memory).await?;
-    applied.annotated.map_err(Error::Write)?;
+    applied.annotation.map_err(Error::Write)?;
     context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))
 }

@@ -62,10 +62,11 @@ impl Renewals {
 fn note(queue: &str, messages: u64) -> String {
     let messages = if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
     format!(
-        "Consumers published {messages} of queue {queue:?} again, before the queue's delivery limit could drop them. \
-         The messages had been requeued too often, by consumers that crashed, by closed connections or by a storage \
-         outage. No message is lost. To find the cause, check restarts of the pods (kubectl get pods), errors in their \
-         logs, and the conditions BrokerReachable, StorageAvailable and ConsumersAvailable."
+        "Consumers moved {messages} to the end of queue {queue:?} by publishing copies: the messages came near the \
+         queue's delivery limit, because consumers crashed or connections closed, or S3 or the parking queue refused \
+         them for longer than failures.holdingTime. No message is lost. To find the cause, check restarts of the pods \
+         (kubectl get pods), errors in their logs, and the conditions BrokerReachable, StorageAvailable, \
+         ParkingAvailable and ConsumersAvailable."
     )
 }
 

@@ -166,10 +166,10 @@ fn bounded(mut message: String) -> String {
     message
 }
 
-/// Capitalizes the message: errors are worded to stand within a sentence. A message that begins with a URL or a field
-/// name stays unchanged.
+/// Capitalizes the message: errors are worded to stand within a sentence. A message that begins with a URL, a host or a
+/// field stays unchanged.
 fn sentence(message: &str) -> String {
-    let is_name = |word: &str| word.contains("://") || word.starts_with("spec.");
+    let is_name = |word: &str| word.trim_end_matches(['.', ',', ':']).contains(['.', '/']);
     if message.split(' ').next().is_some_and(is_name) {
         return message.to_owned();
     }

@@ -25,9 +25,9 @@ pub(super) fn queue_found(pipeline: &ImagePipeline, observed: &Observation) -> F
         Ok(_) if observed.foreign > 0 => {
             let others = if observed.foreign == 1 { "consumer" } else { "consumers" };
             let message = format!(
-                "Queue {queue:?} exists, but other consumers take messages from it, and those messages are never \
-                 stored: RabbitMQ counts {} more {others} than this pipeline has pods. Find them with \
-                 `rabbitmqctl list_consumers`; stop them (an old script?), or give them a queue of their own.",
+                "Queue {queue:?} exists, but RabbitMQ counts {} more {others} than this pipeline has pods. This pipeline \
+                 does not store the messages that the others take. List them with `rabbitmqctl list_consumers`; stop \
+                 them (an old script?), or give them a queue of their own.",
                 observed.foreign
             );
             finding(kind, True, Reason::ForeignConsumers, message)

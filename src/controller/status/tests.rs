@@ -43,7 +43,7 @@ fn unread(reason: Reason) -> Observation {
 }
 
 fn applied(cause: Option<Cause>) -> Applied {
-    Applied { cause, annotated: Ok(()) }
+    Applied { cause, annotation: Ok(()) }
 }
 
 fn decision(replicas: i32) -> Decision {
@@ -378,7 +378,9 @@ fn a_size_that_does_not_follow_the_queue_says_why() {
 #[test]
 fn a_message_is_a_sentence_and_a_name_in_it_is_left_as_it_is() {
     assert_eq!(sentence("the queue is gone"), "The queue is gone");
-    assert_eq!(sentence("spec.replicas is 0"), "spec.replicas is 0");
+    for unchanged in ["spec.replicas is 0", "destination.s3.endpoint: no URL", "rabbit.greench.svc does not resolve"] {
+        assert_eq!(sentence(unchanged), unchanged);
+    }
     assert_eq!(sentence("https://s3.example does not answer"), "https://s3.example does not answer");
 }
 
