@@ -1,5 +1,5 @@
-//! decode ─▶ encode for one delivery: on blocking threads or, for a redelivered message, which may have crashed a
-//! consumer, in a separate process.
+//! decode ─▶ encode for one delivery: on blocking threads or, for a redelivered or renewed message, which may have
+//! crashed a consumer, in a separate process.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::rabbitmq::Delivery;
 pub struct Converter {
     pub decoder: Decoder,
     pub image: ImageSettings,
-    /// Decodes redelivered messages in separate processes.
+    /// Decodes redelivered and renewed messages in separate processes.
     pub isolation: Isolation,
     pub capacity: Capacity,
     pub metrics: Metrics,
@@ -39,7 +39,7 @@ impl Converter {
         if let Some(detail) = delivery.unreadable() {
             return Err(Refusal::unreadable(detail));
         }
-        if delivery.redelivered() {
+        if delivery.redelivered() || delivery.renewals() > 0 {
             return self.isolated(&delivery).await;
         }
         let processor = self.capacity.processor().await;

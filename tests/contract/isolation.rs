@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use image_pipeline::api::image::ImageSettings;
 use image_pipeline::consumer::capacity::{Capacity, Sizes};
 use image_pipeline::consumer::decode::{Decoder, Incoming};
 use image_pipeline::consumer::encode::{encode, inspect};
@@ -344,6 +345,23 @@ async fn a_decoder_process_that_takes_too_much_memory_is_the_message() {
     let work = message.by(&program(directory.path(), "ulimit -d 40000"), None, &capacity);
     assert_crashed(done(work).await, "more memory");
     assert_eq!(pids(directory.path()).len(), 1);
+}
+
+/// The process gets what is reserved for the image, and 16 MiB for itself. With more need it would crash.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_progressive_cmyk_jpeg_fits_into_its_memory() {
+    let mut file = include_bytes!("../../fuzz/seeds/image/progressive-cmyk.jpg").to_vec();
+    // Height and width follow marker, length and precision (T.81, B.2.2).
+    let frame = file.windows(2).position(|marker| marker == [0xff, 0xc2]).expect("a progressive frame");
+    let side = 4000_u16.to_be_bytes();
+    file[frame + 5..frame + 9].copy_from_slice(&[side, side].concat());
+    let header = inspect(&file, ImageSettings::default().max_pixels).expect("a header");
+    let limit = (header.bytes_needed() + (16 << 20)) / 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let program = program(directory.path(), &format!("ulimit -d {limit}"));
+    let message = Message::new(&json!({}), Sample { name: "a.jpg".to_owned(), file }.body());
+    let outcome = done(message.by(&program, None, &capacity())).await;
+    assert!(matches!(outcome, Outcome::Refused { reason: Reason::InvalidImage, .. }), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -208,6 +208,18 @@ impl Consumer {
         answer.await.map_err(|error: reqwest::Error| format!("GET {path}: {error}"))
     }
 
+    /// The value of a series in the consumer's metrics; 0 if it is missing.
+    pub async fn counted(&self, series: &str) -> u64 {
+        let (_, metrics) = self.get("/metrics").await.expect("metrics");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("a number"))
+    }
+
+    /// Number of deliveries that the broker had delivered before.
+    pub async fn redelivered(&self) -> u64 {
+        self.counted("image_pipeline_redelivered_total").await
+    }
+
     pub fn terminate(&self) {
         self.process.terminate();
     }

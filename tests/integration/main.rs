@@ -28,6 +28,7 @@ mod consumer {
     mod cluster_limit;
     mod delivery_limit;
     mod happy_path;
+    mod headers;
     mod hostile;
     mod identity;
     mod kills;

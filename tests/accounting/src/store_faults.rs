@@ -19,6 +19,8 @@ pub enum Fault {
     Hang,
     /// Only half of the body is read.
     Stall,
+    /// Half of the body is read, and the connection is closed.
+    Reset,
     /// S3 processes the request; the answer is dropped and the connection closed.
     ResetAfterCommit,
 }

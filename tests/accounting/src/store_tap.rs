@@ -99,7 +99,7 @@ impl Carrier {
             if fault != Fault::None {
                 self.counts.met.fetch_add(1, Ordering::SeqCst);
             }
-            let wanted = if fault == Fault::Stall { head + (whole - head) / 2 } else { whole };
+            let wanted = if matches!(fault, Fault::Stall | Fault::Reset) { head + (whole - head) / 2 } else { whole };
             while read.len() < wanted {
                 if client.read_buf(&mut read).await? == 0 {
                     return Ok(());
@@ -120,6 +120,7 @@ impl Carrier {
                     read.drain(..whole);
                     continue;
                 }
+                Fault::Reset => return Ok(()),
                 // Ends when the faults change or the tap is dropped.
                 Fault::Hang | Fault::Stall => return self.faults.changed().await.map_or(Ok(()), |()| Ok(())),
                 Fault::ResetAfterCommit => {

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use lapin::types::AMQPValue;
 use serde_json::json;
 use tokio::time::{Instant, interval_at};
 
 use crate::accounted::Accounted;
 use crate::consumer_process::Consumer;
+use crate::scene::Scene;
+use accounting::account::Account;
 use accounting::store_faults::{Fault, Faults};
-use servers::broker::Version;
+use servers::broker::{Broker, Version};
 use support::eventually::{LIMIT, eventually};
 use support::images::samples;
 
@@ -46,11 +49,12 @@ async fn kills(name: &str, version: Version) {
         consumer.kill();
     }
     assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
-    finishes(&accounted, images.len()).await;
+    let account = finishes(&accounted, images.len()).await;
+    assert!(account.redelivered <= ENDS, "a consumer that stored nothing held more than one message: {account:?}");
 }
 
 /// Lets one consumer finish the work.
-async fn finishes(accounted: &Accounted, images: usize) {
+async fn finishes(accounted: &Accounted, images: usize) -> Account {
     accounted.store.set(Fault::None);
     let consumer = Consumer::start(&accounted.scene.settings);
     let queue = &accounted.scene.settings.queue;
@@ -67,6 +71,7 @@ async fn finishes(accounted: &Accounted, images: usize) {
     accounted.scene.ends_with_parked(consumer, 0).await;
     let account = accounted.account().await;
     assert_eq!((account.stored, account.parked, account.faults()), (images, 0, vec![]), "{account:?}");
+    account
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,4 +115,24 @@ async fn uploads_that_fail_now_and_then_lose_nothing() {
     .await;
     drop(consumer);
     finishes(&accounted, images.len()).await;
+}
+
+/// The queue takes no copy, so the message can't be renewed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_near_the_limit_that_cannot_be_renewed_is_parked_once() {
+    let scene = Scene::new("limit-full", Version::Four).await;
+    let (queue, parking) = (&scene.settings.queue, &scene.settings.parking);
+    scene.publish(&samples(1)).await;
+    for _ in 0..12 {
+        scene.client.take_and_return(queue).await;
+    }
+    let limits = r#"{"max-length": 0, "overflow": "reject-publish"}"#;
+    Broker::shared(Version::Four).await.control(&["set_policy", "limit-full", &format!("^{queue}$"), limits]);
+    let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
+    let parked = scene.client.peek(parking).await;
+    let headers = parked.properties.headers().clone().expect("headers");
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    assert_eq!(headers.inner()["x-image-pipeline-reason"], text("DeliveredTooOften"));
+    scene.ends_with_parked(consumer, 1).await;
 }

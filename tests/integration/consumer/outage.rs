@@ -1,6 +1,7 @@
 //! Outages of S3 and of the parking queue: the consumer takes no more messages, returns held messages at most once,
 //! and resumes with a real message. However long an outage lasts, nothing is lost and no good image is parked.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::time::Duration;
 
@@ -15,20 +16,27 @@ use crate::consumer::store_answers::scene;
 use crate::consumer_process::Consumer;
 use crate::scene::Scene;
 use accounting::store_faults::{Fault, Faults};
+use accounting::wire::Event;
 use servers::broker::{Source, Version};
 use support::eventually::{LIMIT, equal, eventually};
 use support::images::{Sample, samples};
+
+/// One refused object delays the others by seconds at most.
+const SECONDS: Duration = Duration::from_secs(15);
 
 fn is_waiting(status: &PodStatus) -> bool {
     status.state == ConsumerState::Waiting
 }
 
-/// Holding times end repeatedly while `consumers` wait for S3, and no message is returned more than once.
+/// Holding times end repeatedly while `consumers` wait for S3, and no message is returned more than once, as the broker's
+/// deliveries show.
 async fn costs_one_return_at_most(name: &str, version: Version, fault: Fault, consumers: usize, count: u32) {
-    let (mut scene, faulty) = scene(name, version, fault).await;
-    scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+    let mut accounted = Accounted::new(name, version).await;
+    accounted.scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });
+    let Accounted { scene, store, .. } = &accounted;
+    store.set(fault);
     let images = samples(count);
-    scene.publish(&images).await;
+    accounted.publish(&images).await;
     let running: Vec<Consumer> = (0..consumers).map(|_| Consumer::start(&scene.settings)).collect();
     eventually("a consumer to wait", LIMIT, async || {
         for consumer in &running {
@@ -40,26 +48,21 @@ async fn costs_one_return_at_most(name: &str, version: Version, fault: Fault, co
     })
     .await;
     // Long after the holding time.
-    let met = faulty.met();
+    let met = store.met();
     eventually("many uploads to fail", LIMIT, async || {
-        if faulty.met() > met + 20 { Ok(()) } else { Err(faulty.met().to_string()) }
+        if store.met() > met + 20 { Ok(()) } else { Err(store.met().to_string()) }
     })
     .await;
-    let mut redelivered = 0;
-    for consumer in &running {
-        redelivered += redeliveries(consumer).await;
+    let mut returns = BTreeMap::<_, u32>::new();
+    for event in accounted.wire.events() {
+        if let Event::Delivered { id, redelivered: true, .. } = event {
+            *returns.entry(id).or_default() += 1;
+        }
     }
-    assert!(redelivered <= count, "{count} messages were redelivered {redelivered} times");
-    faulty.set(Fault::None);
+    assert!(returns.values().all(|returns| *returns <= 1), "returns by message: {returns:?}");
+    store.set(Fault::None);
     scene.stores(&images, LIMIT).await;
     scene.client.holds(&scene.settings.parking, 0).await;
-}
-
-/// Number of redeliveries that this consumer received.
-async fn redeliveries(consumer: &Consumer) -> u32 {
-    let (_, metrics) = consumer.get("/metrics").await.expect("metrics");
-    let line = metrics.lines().find_map(|line| line.strip_prefix("image_pipeline_redelivered_total "));
-    line.expect("the metric").parse().expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +78,7 @@ async fn a_long_denial_costs_a_message_one_return() {
 /// A message that one waiting consumer returns must not be taken and returned by another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_many_pods_costs_a_message_one_return() {
-    costs_one_return_at_most("outage-many", Version::FourThree, Fault::SLOW_DOWN, 8, 1).await;
+    costs_one_return_at_most("outage-many", Version::Four, Fault::SLOW_DOWN, 22, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,8 +105,8 @@ async fn after_an_outage_everything_is_stored() {
 }
 
 /// Ten objects that S3 refuses are at the queue's head, followed by twenty that S3 accepts.
-async fn refused_objects(name: &str, fault: Fault, reason: Reason) {
-    let (mut scene, faulty) = scene(name, Version::Four, Fault::None).await;
+async fn refused_objects(name: &str, source: impl Into<Source>, fault: Fault, reason: Reason) {
+    let (mut scene, faulty) = scene(name, source, Fault::None).await;
     scene.settings.spec = json!({ "failures": { "holdingTime": "4s" } });
     let mut images = samples(30);
     for (number, image) in images[..10].iter_mut().enumerate() {
@@ -112,8 +115,8 @@ async fn refused_objects(name: &str, fault: Fault, reason: Reason) {
     faulty.set(Faults::from(fault).only_for("/south/"));
     scene.publish(&images).await;
     let consumer = Consumer::start(&scene.settings);
-    scene.stores(&images[10..], LIMIT).await;
-    consumer.status_is("to have parked ten", LIMIT, |status| status.parked == 10).await;
+    scene.stores(&images[10..], SECONDS).await;
+    consumer.status_is("to have parked ten", SECONDS, |status| status.parked == 10).await;
     consumer.status_is("to be well", LIMIT, |status| status.storage.fault().is_none()).await;
     let parked = scene.client.take(&scene.settings.parking).await;
     for message in &parked {
@@ -127,13 +130,20 @@ async fn refused_objects(name: &str, fault: Fault, reason: Reason) {
 /// A proxy with a limit on the size of bodies (nginx: client_max_body_size).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_that_a_proxy_refuses_are_parked_and_the_others_stored() {
-    refused_objects("refused-413", Fault::Answer(413, ""), Reason::ImageTooLarge).await;
+    refused_objects("refused-413", Version::Four, Fault::Answer(413, ""), Reason::ImageTooLarge).await;
+}
+
+/// A classic queue returns a message as often as it is handed back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_a_classic_queue_that_a_proxy_refuses_are_parked_and_the_others_stored() {
+    let classic = Source::classic(Version::Four);
+    refused_objects("refused-413-classic", classic, Fault::Answer(413, ""), Reason::ImageTooLarge).await;
 }
 
 /// Credentials that allow one prefix only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_a_policy_denies_are_parked_and_the_others_stored() {
-    refused_objects("refused-403", Fault::DENIED, Reason::AccessDenied).await;
+    refused_objects("refused-403", Version::Four, Fault::DENIED, Reason::AccessDenied).await;
 }
 
 /// A policy that allows only some keys. If it were not parked, the message would return until RabbitMQ drops it.
@@ -197,6 +207,37 @@ async fn a_large_image_whose_connections_break_by_chance_is_stored() {
     scene.stores(&small, LIMIT).await;
     consumer.status_is("to store all", LIMIT, |status| status.processed == 5).await;
     scene.ends_with_parked(consumer, 0).await;
+}
+
+/// A proxy closes the connection of each upload above its limit. S3 stores all others, and stays available.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_image_that_a_proxy_breaks_off_is_parked_and_storage_stays_available() {
+    let (scene, faulty) = scene("proxy-resets", Version::Four, Fault::None).await;
+    faulty.set(Faults::from(Fault::Reset).for_longer_than(1 << 20));
+    let consumer = Consumer::consuming(&scene.settings).await;
+    let mut small = samples(200).into_iter();
+    let mut published: Vec<Sample> = small.by_ref().take(3).collect();
+    scene.publish(&published).await;
+    scene.stores(&published, LIMIT).await;
+    scene.publish(&[large("large.png")]).await;
+    eventually("the large image to be parked", LIMIT, async || {
+        let status = consumer.status().await?;
+        assert_eq!(status.storage.fault(), None, "after {} uploads", faulty.met());
+        published.extend(small.next());
+        scene.publish(&published[published.len() - 1..]).await;
+        if status.parked == 1 { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    let parked = scene.client.peek(&scene.settings.parking).await;
+    let headers = parked.properties.headers().clone().expect("headers");
+    let header = |name: &str| match &headers.inner()[name] {
+        AMQPValue::LongString(text) => text.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(header("x-image-pipeline-reason"), Reason::ImageTooLarge.as_str());
+    assert!(header("x-image-pipeline-detail").contains("client_max_body_size"), "{headers:?}");
+    scene.stores(&published, LIMIT).await;
+    scene.ends_with_parked(consumer, 1).await;
 }
 
 /// More than a megabyte as PNG.

@@ -77,7 +77,7 @@ async fn twenty_stops_under_load_give_nothing_back() {
     for stop in 1..=20 {
         let mut consumer = Consumer::start(&scene.settings);
         consumer.status_is("to be at work", LIMIT, |status| status.processed >= 8).await;
-        assert_eq!(redelivered(&consumer).await, 0, "before stop {stop}");
+        assert_eq!(consumer.redelivered().await, 0, "before stop {stop}");
         consumer.terminate();
         let code = consumer.exit_code(Duration::from_secs(GRACE_SECONDS.into())).await;
         assert_eq!(code, 0, "stop {stop}: {}", consumer.log());
@@ -87,15 +87,9 @@ async fn twenty_stops_under_load_give_nothing_back() {
     let consumer = Consumer::start(&scene.settings);
     let left = (images.len() - stored) as u64;
     consumer.status_is("to have stored the rest", LIMIT, |status| status.processed == left).await;
-    assert_eq!(redelivered(&consumer).await, 0, "after the last stop");
+    assert_eq!(consumer.redelivered().await, 0, "after the last stop");
     scene.stores(&images, LIMIT).await;
     scene.ends_with_parked(consumer, 0).await;
-}
-
-async fn redelivered(consumer: &Consumer) -> u64 {
-    let (_, metrics) = consumer.get("/metrics").await.expect("an answer");
-    let counted = metrics.lines().find_map(|line| line.strip_prefix("image_pipeline_redelivered_total "));
-    counted.expect("the metric").parse().expect("a number")
 }
 
 /// Waiting for S3 is useless: another consumer may take the messages.

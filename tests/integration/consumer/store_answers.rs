@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use image_pipeline::pod_status::PodStatus;
 use image_pipeline::reason::Reason;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::consumer_process::Consumer;
 use crate::recorder::{Asked, Recorder};
@@ -18,9 +18,9 @@ use crate::scene::Scene;
 use accounting::store_faults::{Fault, Faults};
 use accounting::store_tap::StoreTap;
 use accounting::wire::Wire;
-use servers::broker::Version;
+use servers::broker::{Source, Version};
 use support::eventually::{LIMIT, eventually};
-use support::images::samples;
+use support::images::{Sample, sample, samples};
 use support::port::Port;
 
 /// The status names a fault that a pod can see within this time.
@@ -30,8 +30,8 @@ const NAMED: Duration = Duration::from_secs(12);
 const HEALED: Duration = Duration::from_secs(20);
 
 /// A scene that reaches S3 through a tap with a fault.
-pub async fn scene(name: &str, version: Version, fault: Fault) -> (Scene, StoreTap) {
-    let mut scene = Scene::new(name, version).await;
+pub async fn scene(name: &str, source: impl Into<Source>, fault: Fault) -> (Scene, StoreTap) {
+    let mut scene = Scene::new(name, source).await;
     let faulty = StoreTap::start(Port::reserve(), scene.store.address(), &Wire::default());
     faulty.set(fault);
     scene.settings.endpoint = faulty.url();
@@ -227,4 +227,64 @@ async fn a_policy_that_demands_conditional_writes_is_kept_to() {
     consumer.status_is("to count all", LIMIT, |status| status.processed == 12).await;
     assert_eq!(faulty.met(), 0);
     scene.ends_with_parked(consumer, 0).await;
+}
+
+/// An outage longer than the holding time ends with a bucket policy that allows only what the product sends: no test
+/// object is needed to find that out.
+async fn stores_under(name: &str, spec: Value, policy: Faults) {
+    let (mut scene, faulty) = scene(name, Version::Four, Fault::SLOW_DOWN).await;
+    scene.settings.spec = spec;
+    let mut images = samples(40);
+    images.retain(|image| image.name.ends_with(".png"));
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    eventually("uploads for several holding times", LIMIT, async || match faulty.met() {
+        met if met > 12 => Ok(()),
+        met => Err(met.to_string()),
+    })
+    .await;
+    faulty.set(policy);
+    scene.stores(&images, LIMIT).await;
+    consumer.status_is("to be well", LIMIT, |status| status.storage.fault().is_none()).await;
+    scene.ends_with_parked(consumer, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_a_policy_that_demands_conditional_writes_is_no_obstacle() {
+    let spec = json!({ "failures": { "holdingTime": "1s" }, "destination": { "s3": { "onConflict": "Fail" } } });
+    let policy = Faults::from(Fault::DENIED).for_uploads_without("if-none-match: *");
+    stores_under("outage-condition", spec, policy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_outage_a_policy_on_the_end_of_keys_is_no_obstacle() {
+    let spec = json!({ "failures": { "holdingTime": "1s" } });
+    stores_under("outage-suffix", spec, Faults::from(Fault::DENIED).for_uploads_without(".png")).await;
+}
+
+/// Credentials that may put objects and not read them can't compare an image with the object of its name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_that_cannot_be_compared_are_parked_and_the_others_stored() {
+    let (mut scene, faulty) = scene("no-get-object", Version::Four, Fault::None).await;
+    let images = samples(30);
+    let first: Vec<Sample> = images[..10]
+        .iter()
+        .zip(100..)
+        .map(|(image, number)| Sample { name: image.name.clone(), ..sample(number) })
+        .collect();
+    scene.publish(&first).await;
+    let consumer = Consumer::start(&scene.settings);
+    scene.stores(&first, LIMIT).await;
+    scene.ends_with_parked(consumer, 0).await;
+    let before = scene.store.objects(&scene.settings.bucket);
+
+    scene.settings.spec = json!({ "destination": { "s3": { "onConflict": "Fail" } } });
+    faulty.set(Faults::from(Fault::DENIED).only_for("HEAD "));
+    scene.publish(&images).await;
+    let consumer = Consumer::start(&scene.settings);
+    let all = |status: &PodStatus| (status.processed, status.parked) == (20, 10);
+    consumer.status_is("to have parked what exists", LIMIT, all).await;
+    let after = scene.store.objects(&scene.settings.bucket);
+    assert!(before.iter().all(|(key, object)| after[key] == *object), "an object was replaced");
+    scene.ends_with_parked(consumer, 10).await;
 }

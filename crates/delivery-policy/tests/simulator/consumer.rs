@@ -23,6 +23,8 @@ pub struct Consumer {
     pub stuck: BTreeSet<Id>,
     /// Those of them whose object S3 may refuse while it stores others.
     pub set_aside: BTreeSet<Id>,
+    /// Messages whose copies are in the queue.
+    pub renewed: BTreeSet<Id>,
     /// Whether S3 refused an object and may store others.
     pub has_refused: bool,
     /// Messages settled in this session.
@@ -47,9 +49,15 @@ impl Consumer {
             wakes_at: END,
             stuck: BTreeSet::new(),
             set_aside: BTreeSet::new(),
+            renewed: BTreeSet::new(),
             has_refused: false,
             settled: 0,
         }
+    }
+
+    /// The messages that are held or in flight.
+    pub fn delivered(&self) -> impl Iterator<Item = &Message> {
+        self.held.values().chain(self.coming.iter().map(|(_, message)| message))
     }
 
     /// Records an event before the policy handles it.

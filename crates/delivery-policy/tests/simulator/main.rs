@@ -52,7 +52,7 @@ fn an_outage_of_any_length_costs_a_message_at_most_one_return() {
 }
 
 #[test]
-fn a_crashing_message_is_parked_and_returns_its_neighbors_at_most_once() {
+fn each_crashing_message_is_parked_and_returns_its_neighbors_at_most_once() {
     run_many(Kind::CrashingBody, 10_000);
 }
 

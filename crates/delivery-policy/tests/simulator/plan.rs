@@ -28,7 +28,7 @@ pub enum Body {
     Good,
     /// Can't be decoded.
     Bad,
-    /// Crashes the process that decodes it. If redelivered, it is decoded in a separate process and refused.
+    /// Crashes the process that decodes it. If redelivered or renewed, it is decoded in a separate process and refused.
     Crashing,
     /// S3 refuses only this object.
     Refused,
@@ -110,7 +110,10 @@ impl Plan {
             }
             Kind::CrashingBody => {
                 plan.make_large(random);
-                plan.put(random, Body::Crashing);
+                plan.settings.delivery_limit = [2, 3, 20][random.usize(..3)];
+                for _ in 0..random.usize(1..=4) {
+                    plan.put(random, Body::Crashing);
+                }
             }
             Kind::RefusedObjects => {
                 plan.settings.prefetch = 10;
@@ -143,9 +146,10 @@ impl Plan {
     }
 
     fn everything(&mut self, random: &mut Rng) {
+        self.settings.delivery_limit = [10, 20][random.usize(..2)];
         match random.u32(..1_000) {
-            0 => self.make_large(random),
-            1..50 => {
+            0..5 => self.make_large(random),
+            5..50 => {
                 self.consumers = random.usize(1..8);
                 self.bodies = vec![Body::Good; random.usize(1..30)];
             }

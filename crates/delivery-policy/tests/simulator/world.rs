@@ -17,9 +17,14 @@ pub const END: Time = Duration::from_secs(40_000);
 
 const BETWEEN_PUBLISHES: Time = Duration::from_secs(2);
 
+/// The longest time between the effect of a step and its answer, in milliseconds.
+const ANSWER: u64 = 20;
+
 #[derive(Debug)]
 enum Happening {
     Start,
+    /// A step takes effect in S3 or the broker; its answer follows.
+    Effect(Event),
     Event(Event),
     Arrival,
     Crash,
@@ -32,7 +37,6 @@ enum Happening {
 struct Fate {
     stored: bool,
     parked: bool,
-    copies: u32,
     returns: u64,
 }
 
@@ -116,10 +120,11 @@ impl World {
                 self.consumers[who].is_up = true;
                 self.tell(who, Event::Connected);
             }
-            Happening::Event(event) => {
+            Happening::Effect(event) => {
                 let event = self.outcome(who, event);
-                self.tell(who, event);
+                self.later(who, ANSWER, Happening::Event(event));
             }
+            Happening::Event(event) => self.tell(who, event),
             Happening::Arrival => self.arrive(who),
             Happening::Publish => self.publish(),
             Happening::Wake => {
@@ -147,11 +152,14 @@ impl World {
         self.deliver();
     }
 
-    /// Publishes good messages as long as a refused object is not parked: only stored objects show that S3 refuses it
+    /// Publishes good messages as long as the object of an unacknowledged message is refused: only stored objects show that S3 refuses it
     /// alone.
     fn publish(&mut self) {
-        let undecided = |(fate, body): (&Fate, &Body)| body.is_refused_by_s3() && !fate.parked;
-        if self.fates.iter().zip(&self.plan.bodies).any(undecided) {
+        let delivered = self.consumers.iter().flat_map(Consumer::delivered);
+        let mut unacknowledged = self.queue.ready.iter().chain(delivered);
+        let is_refused = unacknowledged.any(|message| self.plan.bodies[message.number].is_refused_by_s3());
+        drop(unacknowledged);
+        if is_refused {
             self.queue.publish(self.plan.bodies.len(), 0);
             self.plan.bodies.push(Body::Good);
             self.fates.push(Fate::default());
@@ -159,7 +167,7 @@ impl World {
         }
     }
 
-    /// The outcome of a step that ends now, given the plan's faults.
+    /// The outcome of a step that takes effect now, given the plan's faults.
     fn outcome(&mut self, who: usize, event: Event) -> Event {
         let number = |id: &Id| self.consumers[who].held.get(id).map(|message| message.number);
         match event {
@@ -186,7 +194,7 @@ impl World {
                 }
                 let renewals = self.consumers[who].held[&id].renewals;
                 self.queue.publish(number, renewals + 1);
-                self.fates[number].copies += 1;
+                self.consumers[who].renewed.insert(id);
             }
             _ => {}
         }
@@ -232,19 +240,19 @@ impl World {
             Action::Convert(id) => self.convert(who, id),
             Action::Upload(id) => {
                 let longest = self.plan.longest_upload;
-                self.later(who, longest, Happening::Event(Event::Stored(id)));
+                self.later(who, longest, Happening::Effect(Event::Stored(id)));
             }
             Action::Park(id) => {
                 self.consumers[who].set_aside.remove(&id);
                 let number = self.consumers[who].held[&id].number;
                 assert_ne!(self.plan.bodies[number], Body::Good, "good message {number} is parked");
-                self.later(who, 20, Happening::Event(Event::Parked(id)));
+                self.later(who, 20, Happening::Effect(Event::Parked(id)));
             }
             Action::ParkDeliveredTooOften(id) => {
                 assert!(!self.plan.renewal_outages.is_empty(), "parked a message that could have been renewed");
-                self.later(who, 20, Happening::Event(Event::Parked(id)));
+                self.later(who, 20, Happening::Effect(Event::Parked(id)));
             }
-            Action::Renew(id) => self.later(who, 20, Happening::Event(Event::Renewed(id))),
+            Action::Renew(id) => self.later(who, 20, Happening::Effect(Event::Renewed(id))),
             Action::Acknowledge(id) => self.acknowledge(who, id),
             Action::HandBack(id) => {
                 let message = self.release(who, id);
@@ -261,7 +269,7 @@ impl World {
         let happening = match self.plan.bodies[message.number] {
             Body::Good | Body::Refused | Body::TooLarge => Happening::Event(Event::Converted(id)),
             Body::Bad => Happening::Event(Event::Refused(id)),
-            Body::Crashing if message.redelivered => Happening::Event(Event::Refused(id)),
+            Body::Crashing if message.redelivered || message.renewals > 0 => Happening::Event(Event::Refused(id)),
             Body::Crashing => Happening::Crash,
         };
         self.later(who, 50, happening);
@@ -269,8 +277,9 @@ impl World {
 
     fn acknowledge(&mut self, who: usize, id: Id) {
         let message = self.release(who, id);
-        let fate = &mut self.fates[message.number];
-        assert!(fate.stored || fate.parked || fate.copies > 0, "message {} is acknowledged unstored", message.number);
+        let fate = &self.fates[message.number];
+        let is_safe = fate.stored || fate.parked || self.consumers[who].renewed.remove(&id);
+        assert!(is_safe, "message {} is acknowledged unstored", message.number);
         self.consumers[who].settled += 1;
         self.last_settled = self.now;
     }
@@ -327,6 +336,7 @@ impl World {
         (consumer.settled, consumer.subscription) = (0, None);
         consumer.stuck.clear();
         consumer.set_aside.clear();
+        consumer.renewed.clear();
         let held = std::mem::take(&mut consumer.held).into_values();
         let all: Vec<Message> = held.chain(consumer.coming.drain(..).map(|(_, message)| message)).collect();
         for message in &all {
@@ -382,8 +392,10 @@ impl World {
                     assert!(fate.parked, "bad message {number} is not parked")
                 }
             }
+            let crashing = self.plan.bodies.iter().filter(|body| **body == Body::Crashing).count() as u64;
             let most = match (self.plan.kind, body) {
-                (Kind::Outage | Kind::CrashingBody | Kind::Flaky, _) => 1,
+                (Kind::CrashingBody, _) => crashing,
+                (Kind::Outage | Kind::Flaky, _) => 1,
                 (Kind::RefusedObjects, _) => 0,
                 (Kind::Everything | Kind::Kills, _) => continue,
             };

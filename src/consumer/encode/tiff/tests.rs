@@ -282,6 +282,46 @@ fn a_strip_or_tile_that_is_shorter_than_its_rows_is_refused() {
     assert!(error.to_string().contains("one of its tiles has 767 bytes of 768"), "{error}");
 }
 
+/// LZW (TIFF 6.0, section 13) that begins a new table before each byte, so that every code has nine bits.
+fn lzw(data: &[u8]) -> Vec<u8> {
+    const CLEAR: u16 = 256;
+    const END: u16 = 257;
+    let codes = data.iter().flat_map(|byte| [CLEAR, u16::from(*byte)]).chain([END]);
+    let bits: Vec<u8> = codes.flat_map(|code| (0..9).rev().map(move |bit| (code >> bit & 1) as u8)).collect();
+    bits.chunks(8).map(|bits| bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | bit << (7 - at))).collect()
+}
+
+/// The decoder does not find the end of some of them.
+#[test]
+fn lzw_tiles_beyond_the_picture_are_stored_right_or_refused_by_name() {
+    let tile: Vec<u8> = (0..16 * 16 * 3).map(|at| (at * 7 % 251) as u8).collect();
+    let data = lzw(&tile);
+    let length = [data.len() as u32];
+    let sizes = (1..=16).flat_map(|width| [1, 2, 15, 16].map(|height| (width, height)));
+    for (width, height) in sizes {
+        let (columns, rows) = ([width], [height]);
+        let tags: [Tag<'_>; 10] = [
+            (tag::WIDTH, SHORT, &columns),
+            (tag::HEIGHT, SHORT, &rows),
+            (tag::BITS, SHORT, &[8; 3]),
+            (tag::COMPRESSION, SHORT, &[5]),
+            (tag::PHOTOMETRIC, SHORT, &[2]),
+            (tag::SAMPLES, SHORT, &[3]),
+            (tag::TILE_WIDTH, SHORT, &[16]),
+            (tag::TILE_HEIGHT, SHORT, &[16]),
+            (tag::TILE_OFFSETS, LONG, &[8]),
+            (tag::TILE_BYTES, LONG, &length),
+        ];
+        let file = file(true, &tags, &data);
+        let expected: Vec<u8> =
+            tile.chunks(48).take(height as usize).flat_map(|row| row[..width as usize * 3].to_vec()).collect();
+        match stored(&file) {
+            Ok(_) => assert_eq!(pixels(&file), expected, "{width} × {height}"),
+            Err(error) => assert!(error.to_string().contains("LZW tiles that extend beyond"), "{error}"),
+        }
+    }
+}
+
 #[test]
 fn a_directory_that_is_damaged_is_refused() {
     let whole = picture(2, &[8; 3], &[1, 2, 3, 4, 5, 6], &[]);
