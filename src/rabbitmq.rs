@@ -24,7 +24,7 @@ mod tls;
 pub use channel::{Channel, QueueDepth};
 pub use connection::Connection;
 pub use declare::QuorumQueues;
-pub use delivery::{Copy, Deliveries, Delivery};
+pub use delivery::{Deliveries, Delivery};
 pub use dial_policy::DialPolicy;
 pub use error::QueueError;
 pub use properties::Parked;

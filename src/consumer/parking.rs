@@ -5,18 +5,32 @@
 use tokio::sync::Mutex;
 
 use super::broker::{self, Broker, BrokerError};
-use crate::rabbitmq::{Channel, Connection, Copy, Delivery, Parked, Published, Publishing, QuorumQueues};
+use crate::rabbitmq::{Channel, Connection, Delivery, Parked, Published, Publishing, QuorumQueues};
 use crate::reason::Reason;
 
 /// Publishes to one parking queue.
 pub struct Parking {
     broker: Broker,
     queue: String,
-    session: Mutex<Option<Session>>,
+    session: Mutex<Option<PublishConnection>>,
     quorum: Mutex<QuorumQueues>,
 }
 
-struct Session {
+/// The published copy of a delivery, in the parking queue or at the end of the source queue. A delivery has at most one
+/// copy in flight.
+#[derive(Debug, Default)]
+pub enum Copy {
+    /// No copy, as far as this consumer knows.
+    #[default]
+    Missing,
+    /// The broker has not reported an outcome.
+    UnderWay(Publishing),
+    /// The broker confirmed the copy.
+    Confirmed,
+}
+
+/// The connection for publishing.
+struct PublishConnection {
     connection: Connection,
     /// The parking queue exists, or the user may not declare it.
     found: bool,
@@ -31,7 +45,7 @@ impl Parking {
     }
 
     /// Publishes a delivery to the parking queue, and declares the queue if it doesn't exist. Returns within about ten
-    /// seconds; after an error, call it again with the same delivery.
+    /// seconds; after an error, call it again with the same delivery and copy.
     ///
     /// A delivery is published once: if the publish of an earlier call, even a canceled one, may still be confirmed,
     /// this call waits for that confirm. Only a refusal, or a connection lost before the confirm, leads to another
@@ -40,12 +54,12 @@ impl Parking {
     /// # Errors
     /// The broker can't be reached, refuses the queue or the message, or has not confirmed the publish yet. The message
     /// may be in the queue or not.
-    pub async fn park(&self, delivery: &Delivery, parked: &Parked<'_>) -> Result<(), BrokerError> {
+    pub async fn park(&self, delivery: &Delivery, copy: &Mutex<Copy>, parked: &Parked<'_>) -> Result<(), BrokerError> {
         let begin = async || {
             let channel = self.channel(Some(&self.queue)).await?;
             Ok(channel.start_parking(&self.queue, delivery, parked))
         };
-        self.copy(delivery, begin).await
+        self.copy(copy, begin).await
     }
 
     /// Publishes a copy of a delivery to the queue it came from; the copy starts with 0 returns. Otherwise like `park`.
@@ -53,9 +67,9 @@ impl Parking {
     ///
     /// # Errors
     /// As for `park`.
-    pub async fn renew(&self, queue: &str, delivery: &Delivery) -> Result<(), BrokerError> {
+    pub async fn renew(&self, queue: &str, delivery: &Delivery, copy: &Mutex<Copy>) -> Result<(), BrokerError> {
         let begin = async || Ok(self.channel(None).await?.start_renewing(queue, delivery));
-        self.copy(delivery, begin).await
+        self.copy(copy, begin).await
     }
 
     pub async fn close(&self) {
@@ -66,10 +80,10 @@ impl Parking {
 
     async fn copy(
         &self,
-        delivery: &Delivery,
+        copy: &Mutex<Copy>,
         begin: impl AsyncFnOnce() -> Result<Publishing, BrokerError>,
     ) -> Result<(), BrokerError> {
-        let mut copy = delivery.copy().await;
+        let mut copy = copy.lock().await;
         if matches!(*copy, Copy::Missing) {
             *copy = Copy::UnderWay(begin().await?);
         }
@@ -107,7 +121,7 @@ impl Parking {
         let mut slot = self.session.lock().await;
         let session = match slot.take().filter(|session| session.connection.is_open()) {
             Some(session) => slot.insert(session),
-            None => slot.insert(Session::new(self.broker.connect("parking").await?)),
+            None => slot.insert(PublishConnection::new(self.broker.connect("parking").await?)),
         };
         if let Some(queue) = queue.filter(|_| !session.found && !session.connection.is_blocked()) {
             let mut quorum = self.quorum.lock().await;
@@ -134,7 +148,7 @@ impl Parking {
     }
 }
 
-impl Session {
+impl PublishConnection {
     fn new(connection: Connection) -> Self {
         Self { connection, found: false, idle: Vec::new() }
     }

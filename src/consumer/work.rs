@@ -3,11 +3,13 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
 use super::broker::BrokerError;
 use super::convert::Converted;
 use super::message::Message;
+use super::parking::Copy;
 use super::settle::{Refusal, Settlement};
 use super::state::InFlight;
 use super::upload::{Scope, Stored, UploadError};
@@ -24,6 +26,7 @@ pub enum Step {
 
 pub struct Work {
     message: Message,
+    copy: Arc<Mutex<Copy>>,
     converted: Option<Arc<Converted>>,
     failure: Option<UploadError>,
     settlement: Option<Settlement>,
@@ -34,7 +37,8 @@ pub struct Work {
 impl Work {
     pub fn new(delivery: Delivery, held: InFlight) -> Self {
         let message = Message::new(delivery);
-        Self { message, converted: None, failure: None, settlement: None, task: None, _held: held }
+        let copy = Arc::default();
+        Self { message, copy, converted: None, failure: None, settlement: None, task: None, _held: held }
     }
 
     pub fn message(&self) -> &Message {
@@ -43,6 +47,10 @@ impl Work {
 
     pub fn delivery(&self) -> Arc<Delivery> {
         Arc::clone(&self.message.delivery)
+    }
+
+    pub fn copy(&self) -> Arc<Mutex<Copy>> {
+        Arc::clone(&self.copy)
     }
 
     pub fn follow(&mut self, task: AbortHandle) {

@@ -60,6 +60,7 @@ impl Worker {
     /// then acknowledged or rejected.
     pub fn dispose(self: Arc<Self>, work: &mut Work) -> Option<impl Future<Output = Step> + use<>> {
         let Refusal { reason, detail } = work.refusal()?.clone();
+        let copy = work.copy();
         let Message { delivery, attempts, first_seen, .. } = work.message();
         let (delivery, attempts, first_seen) = (Arc::clone(delivery), *attempts, first_seen.to_string());
         Some(async move {
@@ -76,7 +77,7 @@ impl Worker {
                 attempts,
                 first_seen: &first_seen,
             };
-            let parked = self.parking.park(&delivery, &parked).await;
+            let parked = self.parking.park(&delivery, &copy, &parked).await;
             self.metrics.stage(Stage::Settle, started.elapsed());
             Step::Disposed(parked)
         })
@@ -84,8 +85,8 @@ impl Worker {
 
     /// Publishes a copy of a message to the end of its queue; the copy starts with 0 returns.
     pub fn renew(self: Arc<Self>, work: &mut Work) -> Option<impl Future<Output = Step> + use<>> {
-        let delivery = work.delivery();
-        Some(async move { Step::Renewed(self.parking.renew(&self.queue, &delivery).await) })
+        let (delivery, copy) = (work.delivery(), work.copy());
+        Some(async move { Step::Renewed(self.parking.renew(&self.queue, &delivery, &copy).await) })
     }
 
     /// The refusal of a message that no step could renew.

@@ -10,7 +10,7 @@ use lapin::BasicProperties;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
 use lapin::types::ShortString;
 
-use super::{Publishing, QueueError, frame_filter, properties};
+use super::{QueueError, frame_filter, properties};
 
 /// The deliveries of one consumer, until it is canceled. If the stream ends without a cancel by this side, the queue
 /// was deleted or the channel closed.
@@ -23,19 +23,6 @@ pub struct Deliveries {
 pub struct Delivery {
     inner: lapin::message::Delivery,
     body: Bytes,
-    copy: tokio::sync::Mutex<Copy>,
-}
-
-/// The published copy of a delivery. A delivery has at most one copy in flight.
-#[derive(Debug, Default)]
-pub enum Copy {
-    /// No copy, as far as this consumer knows.
-    #[default]
-    Missing,
-    /// The broker has not reported an outcome.
-    UnderWay(Publishing),
-    /// The broker confirmed the copy.
-    Confirmed,
 }
 
 impl Deliveries {
@@ -57,7 +44,7 @@ impl Stream for Deliveries {
 impl Delivery {
     pub(super) fn new(mut inner: lapin::message::Delivery) -> Self {
         let body = std::mem::take(&mut inner.data).into();
-        Self { inner, body, copy: tokio::sync::Mutex::default() }
+        Self { inner, body }
     }
 
     /// The body as the publisher sent it. Clones of the `Bytes` share the memory.
@@ -115,11 +102,6 @@ impl Delivery {
     /// How often this message was renewed: published to its queue again instead of being returned.
     pub fn renewals(&self) -> u32 {
         self.header(properties::RENEWALS).and_then(|count| count.parse().ok()).unwrap_or(0)
-    }
-
-    /// The copy of this message, locked.
-    pub async fn copy(&self) -> tokio::sync::MutexGuard<'_, Copy> {
-        self.copy.lock().await
     }
 
     /// Acknowledges this message only (`multiple: false`).

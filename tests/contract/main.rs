@@ -5,6 +5,7 @@ mod architecture;
 mod bounds;
 mod chart;
 mod check;
+mod circles;
 mod crd;
 mod docs;
 mod examples;
