@@ -17,8 +17,8 @@ use crate::rabbitmq::DialPolicy;
 use crate::version;
 
 mod apply;
-mod brokers;
 pub mod build;
+mod connections;
 pub mod decide;
 mod foreign_consumers;
 mod index;
@@ -29,6 +29,7 @@ mod memory;
 pub mod metrics;
 mod observation;
 mod observe;
+mod queue_reads;
 mod reconcile;
 mod renewals;
 mod report;
@@ -86,6 +87,10 @@ pub struct Args {
     /// reach; if not set, the operator refuses such an address from a Secret
     #[arg(long, env = "ALLOW_LOCAL_BROKERS")]
     pub allow_local_brokers: bool,
+    /// Brokers, counted by address and user, that the pipelines of one namespace may have. The operator holds one
+    /// connection to each
+    #[arg(long, env = "BROKERS_PER_NAMESPACE", default_value_t = 20)]
+    pub brokers_per_namespace: usize,
 }
 
 /// The operator's options that hold in every namespace.
@@ -97,6 +102,8 @@ pub struct Settings {
     /// Which addresses the operator may dial. The address comes from a Secret, so anyone who may write a Secret
     /// chooses the address.
     pub dial_policy: DialPolicy,
+    /// Brokers, counted by address and user, to which the pipelines of one namespace may connect the operator.
+    pub brokers_per_namespace: usize,
 }
 
 /// Why the operator can't run, or why a reconcile is tried again.
@@ -133,7 +140,8 @@ impl Args {
             pull_secrets: self.consumer_image_pull_secrets.clone(),
         };
         let dial_policy = if self.allow_local_brokers { DialPolicy::AnyAddress } else { DialPolicy::RemoteOnly };
-        Settings { image, namespaces: self.namespaces.clone(), dial_policy }
+        let brokers_per_namespace = self.brokers_per_namespace;
+        Settings { image, namespaces: self.namespaces.clone(), dial_policy, brokers_per_namespace }
     }
 
     fn about(&self, client: &Client) -> About {

@@ -7,7 +7,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::Reporter;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _};
 use serde_json::json;
 
@@ -23,6 +22,7 @@ mod pods;
 
 use deployment::Asked;
 use events::Events;
+pub use events::PublishedEvents;
 
 /// What the operator remembers of the writes of one pipeline.
 #[derive(Default)]
@@ -118,10 +118,11 @@ impl Writer {
         &self,
         pipeline: &ImagePipeline,
         transitions: &[Transition],
+        published: &mut PublishedEvents,
         now: Timestamp,
     ) -> Result<(), kube::Error> {
         for transition in transitions {
-            self.send(self.events.publish(pipeline, transition, now)).await?;
+            self.send(self.events.publish(pipeline, transition, published, now)).await?;
         }
         Ok(())
     }
@@ -133,11 +134,6 @@ impl Writer {
             return Err(kube::Error::Service("another operator may be the leader by now".into()));
         }
         with_timeout(write).await
-    }
-
-    /// Drops the state of all pipelines for which `lives` is false.
-    pub fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
-        self.events.retain(lives);
     }
 }
 

@@ -9,8 +9,9 @@ use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use super::apply::Applies;
+use super::apply::{Applies, PublishedEvents};
 use super::foreign_consumers::ForeignConsumers;
+use super::queue_reads::QueueReads;
 use super::renewals::Renewals;
 use super::{Guarded, decide};
 use crate::api::source::RabbitmqSource;
@@ -24,7 +25,9 @@ pub struct PipelineMemory {
     pub sizing: decide::Memory,
     /// With the source that was observed.
     pub foreign: Option<(RabbitmqSource, ForeignConsumers)>,
+    pub queues: QueueReads,
     pub applies: Applies,
+    pub events: PublishedEvents,
     /// The status written last, and when; the watch may not have delivered it yet.
     pub written_status: Option<(ImagePipelineStatus, Timestamp)>,
     /// The parse error that the status reports.
@@ -45,8 +48,8 @@ impl PipelineMemory {
 pub struct Memories(Mutex<HashMap<ObjectRef<ImagePipeline>, Arc<tokio::sync::Mutex<PipelineMemory>>>>);
 
 impl Memories {
-    /// The memory of a pipeline, for the length of one reconcile. Nobody waits here: kube runs one reconcile of an
-    /// object at a time.
+    /// The memory of a pipeline, for the length of one reconcile. The lock is never contended: kube runs one
+    /// reconcile of an object at a time.
     pub async fn of(&self, guarded: &Guarded) -> OwnedMutexGuard<PipelineMemory> {
         let memory = Arc::clone(self.0.lock().entry(key_of(guarded)).or_default());
         memory.lock_owned().await

@@ -14,13 +14,14 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt as _};
 
-use super::brokers::Brokers;
 use super::build::Template;
+use super::connections::Connections;
 use super::foreign_consumers;
 use super::index::Index;
 use super::initial_lists::Lists;
 use super::memory::PipelineMemory;
 use super::observation::{Cause, Observation, ObservedPod};
+use super::queue_reads::QueueReads;
 use super::timeout::with_timeout;
 use crate::api::ImagePipeline;
 use crate::api::failures::FailurePolicy;
@@ -52,7 +53,7 @@ pub struct Sources {
     pub pods: Pods,
     /// Existence and resource version of Secrets.
     pub secrets: Store<PartialObjectMeta<Secret>>,
-    pub brokers: Brokers,
+    pub connections: Arc<Connections>,
     /// For the pods' `/status`.
     pub http: reqwest::Client,
     /// Whether the stores have received their first lists.
@@ -88,9 +89,9 @@ impl Sources {
         let deployment = self.deployments.get(&ObjectRef::new(&names::deployment(&name)).within(&namespace));
         let pods = self.pods.of(&namespace, &name);
         let asked = join_all(pods.iter().map(|pod| self.ask(pod)));
-        let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace), asked);
+        let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace, &mut memory.queues), asked);
         let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());
-        let parked = self.parked(pipeline, &pods).await;
+        let parked = self.parked(pipeline, &pods, &mut memory.queues).await;
         let secrets = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
         let at = Timestamp::now();
         Observation {
@@ -109,12 +110,17 @@ impl Sources {
     }
 
     /// Starts again when a Secret changes, so that a fixed Secret does not wait for a broker that never answers.
-    async fn depth(&self, pipeline: &ImagePipeline, namespace: &str) -> Result<QueueDepth, Cause> {
+    async fn depth(
+        &self,
+        pipeline: &ImagePipeline,
+        namespace: &str,
+        queues: &mut QueueReads,
+    ) -> Result<QueueDepth, Cause> {
         let secrets = self.broker_secrets(pipeline);
         loop {
             let versions = self.versions(namespace, &secrets);
             tokio::select! {
-                depth = self.depth_as_of(&versions, pipeline, namespace, &secrets) => return depth,
+                depth = self.depth_as_of(&versions, pipeline, (namespace, &secrets), queues) => return depth,
                 () = self.changed(&versions, namespace, &secrets) => {}
             }
         }
@@ -124,14 +130,14 @@ impl Sources {
         &self,
         versions: &Result<String, Cause>,
         pipeline: &ImagePipeline,
-        namespace: &str,
-        secrets: &[(SecretRole, String)],
+        (namespace, secrets): (&str, &[(SecretRole, String)]),
+        queues: &mut QueueReads,
     ) -> Result<QueueDepth, Cause> {
         let source = &pipeline.spec.source.rabbitmq;
         let revision = match versions {
             Ok(versions) => versions,
             Err(missing) => {
-                self.brokers.forget(&ObjectRef::from_obj(pipeline));
+                queues.close();
                 return Err(missing.clone());
             }
         };
@@ -141,11 +147,11 @@ impl Sources {
             BrokerAddress::read(source, |role, key| Some(data.get(&role)?.get(key)?.0.clone()))
                 .map_err(|invalid| Cause::new(invalid.reason(), invalid.to_string()))
         };
-        self.brokers.depth(ObjectRef::from_obj(pipeline), source, revision, address).await
+        queues.depth((&self.connections, namespace), source, revision, address).await
     }
 
     /// The number of messages in the parking queue. A consumer declares that queue when it parks its first message.
-    async fn parked(&self, pipeline: &ImagePipeline, pods: &[ObservedPod]) -> Option<u32> {
+    async fn parked(&self, pipeline: &ImagePipeline, pods: &[ObservedPod], queues: &mut QueueReads) -> Option<u32> {
         let (source, failures) = (&pipeline.spec.source, &pipeline.spec.failures);
         if failures.policy != FailurePolicy::Park {
             return None;
@@ -153,7 +159,7 @@ impl Sources {
         let queue = names::parking_queue(source, failures);
         let has_parked = |report: &PodStatus| report.parked > 0 || matches!(report.parking, Health::Available { .. });
         let expected = pods.iter().filter_map(|pod| pod.report.as_ref()).any(has_parked);
-        self.brokers.parked(ObjectRef::from_obj(pipeline), &queue, expected).await
+        queues.parked(&queue, expected).await
     }
 
     /// The resource versions of the Secrets, joined by dots, or the error for the first missing Secret.

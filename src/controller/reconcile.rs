@@ -106,12 +106,11 @@ impl Context {
             let namespace = key.namespace.clone().unwrap_or_default();
             self.pipelines.get(&ObjectRef::new(&key.name).within(&namespace)).is_some()
         };
-        self.sources.brokers.retain(lives);
-        self.writer.retain(lives);
         for key in self.memories.forget(lives) {
             self.instruments.console.forget(key.namespace.as_deref().unwrap_or_default(), &key.name);
             self.instruments.metrics.forget(&labels_of(&key));
         }
+        self.sources.connections.retain_used();
     }
 }
 

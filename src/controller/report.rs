@@ -51,7 +51,7 @@ impl Context {
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
         let changes = transitions(previous, &status, decision);
         memory.written_status = Some((status, now));
-        self.publish(pipeline, &changes, now).await
+        self.publish(pipeline, &changes, now, memory).await
     }
 
     /// Publishes how many messages the consumers renewed, if that is due. If the API server refuses the event, the next
@@ -64,13 +64,19 @@ impl Context {
     ) -> Result<(), Error> {
         let queue = &pipeline.spec.source.rabbitmq.queue;
         let Some(event) = memory.renewals.event(queue, now) else { return Ok(()) };
-        self.publish(pipeline, &[event], now).await?;
+        self.publish(pipeline, &[event], now, memory).await?;
         memory.renewals.reported(now);
         Ok(())
     }
 
     /// Writes changes to the log and publishes them as events.
-    async fn publish(&self, pipeline: &ImagePipeline, transitions: &[Transition], now: Timestamp) -> Result<(), Error> {
+    async fn publish(
+        &self,
+        pipeline: &ImagePipeline,
+        transitions: &[Transition],
+        now: Timestamp,
+        memory: &mut PipelineMemory,
+    ) -> Result<(), Error> {
         let pipeline_name = shown(&ObjectRef::from_obj(pipeline));
         for Transition { warning, reason, note } in transitions {
             if *warning {
@@ -79,7 +85,7 @@ impl Context {
                 tracing::info!(pipeline = pipeline_name, %reason, "{note}");
             }
         }
-        self.writer.publish(pipeline, transitions, now).await.map_err(Error::Write)
+        self.writer.publish(pipeline, transitions, &mut memory.events, now).await.map_err(Error::Write)
     }
 
     /// Reports in the status that the resource can't be parsed, once per error.

@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Writer;
-use super::brokers::{Brokers, Connections};
 use super::build::ConsumerImage;
+use super::connections::Connections;
 use super::index::Index;
 use super::initial_lists::Lists;
 use super::instruments::Instruments;
@@ -57,8 +57,9 @@ impl Shared {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Http)?;
-        let Settings { image, namespaces: _, dial_policy } = settings;
-        Ok(Self { client, image, instruments, term, connections: Arc::new(Connections::within(dial_policy)), http })
+        let Settings { image, namespaces: _, dial_policy, brokers_per_namespace } = settings;
+        let connections = Arc::new(Connections::new(dial_policy, brokers_per_namespace));
+        Ok(Self { client, image, instruments, term, connections, http })
     }
 }
 
@@ -130,9 +131,9 @@ impl Shared {
         let reporter =
             Reporter { controller: names::FIELD_MANAGER.to_owned(), instance: std::env::var("HOSTNAME").ok() };
         let (client, http) = (self.client.clone(), self.http.clone());
-        let brokers = Brokers::sharing(self.connections.clone());
+        let connections = Arc::clone(&self.connections);
         Context {
-            sources: Sources { client: client.clone(), deployments, pods, secrets, brokers, http, lists },
+            sources: Sources { client: client.clone(), deployments, pods, secrets, connections, http, lists },
             writer: Writer::new(client, reporter, self.term.clone()),
             image: self.image.clone(),
             instruments: self.instruments.clone(),

@@ -158,6 +158,14 @@ impl QueueError {
         Self::new(Reason::QueueTemporary, found, format!("declare the queue {declare}"))
     }
 
+    /// The pipelines of one namespace connect the operator to `limit` brokers already.
+    pub fn too_many_brokers(limit: usize) -> Self {
+        let found =
+            format!("the pipelines of this namespace have {limit} brokers, counted by address and user: the limit");
+        let advice = "let pipelines of one broker share a user, or raise the chart's value brokersPerNamespace";
+        Self::new(Reason::ConnectionLimit, found, advice)
+    }
+
     pub(super) fn connection_lost(detail: &str) -> Self {
         Self::new(Reason::ConnectionLost, detail, "")
     }

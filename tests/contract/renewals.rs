@@ -95,7 +95,7 @@ async fn messages_that_are_renewed_are_an_event_that_names_queue_cause_and_next_
     assert_eq!((&told[0]["type"], &told[0]["regarding"]["name"]), (&json!("Warning"), &json!("tiles")));
     let note = told[0]["note"].as_str().unwrap();
     for part in
-        ["3 messages", "queue \"flights\"", "crashed", "closed connections", "storage outage", "kubectl get pods"]
+        ["3 messages", "queue \"flights\"", "crashed", "connections closed", "failures.holdingTime", "kubectl get pods"]
     {
         assert!(note.contains(part), "{part:?} in {note}");
     }

@@ -5,9 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource as _};
-use parking_lot::Mutex;
 
 use super::super::transitions::Transition;
 use crate::api::ImagePipeline;
@@ -20,19 +18,22 @@ const SAME_FOR: SignedDuration = SignedDuration::from_mins(6);
 const MOST: usize = 60;
 const WITHIN: SignedDuration = SignedDuration::from_hours(1);
 
-/// A pipeline, and whether the events are warnings.
-type Key = (ObjectRef<ImagePipeline>, bool);
-
 pub(super) struct Events {
     client: Client,
     reporter: Reporter,
-    said: Mutex<HashMap<Key, Said>>,
 }
 
-/// The texts published lately. A recorder counts all events of one reason as the same event and keeps the first text,
-/// so each text has its own recorder.
+/// The events of one pipeline that were published lately.
 #[derive(Default)]
-struct Said {
+pub struct PublishedEvents {
+    warnings: Published,
+    normal: Published,
+}
+
+/// A recorder counts all events of one reason as the same event and keeps the first text, so each text has its own
+/// recorder.
+#[derive(Default)]
+struct Published {
     texts: HashMap<String, (Recorder, Timestamp)>,
     budget: Budget,
 }
@@ -43,17 +44,18 @@ struct Budget(VecDeque<Timestamp>);
 
 impl Events {
     pub(super) fn new(client: Client, reporter: Reporter) -> Self {
-        Self { client, reporter, said: Mutex::default() }
+        Self { client, reporter }
     }
 
     pub(super) async fn publish(
         &self,
         pipeline: &ImagePipeline,
         transition: &Transition,
+        published: &mut PublishedEvents,
         now: Timestamp,
     ) -> Result<(), kube::Error> {
         let Transition { warning, reason, note } = transition;
-        let key = (ObjectRef::from_obj(pipeline), *warning);
+        let published = if *warning { &mut published.warnings } else { &mut published.normal };
         let note: String = note.chars().take(1000).collect();
         let event = Event {
             type_: if *warning { EventType::Warning } else { EventType::Normal },
@@ -62,27 +64,21 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        let Some(recorder) = self.recorder(&key, &note, now) else { return Ok(()) };
+        let Some(recorder) = self.recorder(published, &note, now) else { return Ok(()) };
         match recorder.publish(&event, &pipeline.object_ref(&())).await {
             // The Event object has been deleted meanwhile: create it again.
             Err(kube::Error::Api(status)) if status.is_not_found() => {
-                self.said.lock().entry(key.clone()).or_default().texts.remove(&note);
-                let Some(recorder) = self.recorder(&key, &note, now) else { return Ok(()) };
+                published.texts.remove(&note);
+                let Some(recorder) = self.recorder(published, &note, now) else { return Ok(()) };
                 recorder.publish(&event, &pipeline.object_ref(&())).await
             }
             result => result,
         }
     }
 
-    /// Drops the state of all pipelines for which `lives` is false.
-    pub(super) fn retain(&self, lives: impl Fn(&ObjectRef<ImagePipeline>) -> bool) {
-        self.said.lock().retain(|(pipeline, _), _| lives(pipeline));
-    }
-
     /// The recorder of this text; `None`: the limit of Event objects is reached.
-    fn recorder(&self, key: &Key, note: &str, now: Timestamp) -> Option<Recorder> {
-        let mut said = self.said.lock();
-        let Said { texts, budget } = said.entry(key.clone()).or_default();
+    fn recorder(&self, published: &mut Published, note: &str, now: Timestamp) -> Option<Recorder> {
+        let Published { texts, budget } = published;
         texts.retain(|_, (_, last)| now.duration_since(*last) < SAME_FOR);
         if !texts.contains_key(note) {
             if !budget.takes(now) {

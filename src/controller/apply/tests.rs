@@ -94,7 +94,7 @@ async fn sends(term: Term) -> Vec<(&'static str, bool)> {
     count("pod");
     drop(writer.write_status(&pipeline.metadata, &ImagePipelineStatus::default()).await);
     count("status");
-    drop(writer.publish(&pipeline, &[transition], Timestamp::UNIX_EPOCH).await);
+    drop(writer.publish(&pipeline, &[transition], &mut PublishedEvents::default(), Timestamp::UNIX_EPOCH).await);
     count("event");
     reached
 }

@@ -1,54 +1,30 @@
-//! The operator's connections to RabbitMQ: one connection for all pipelines with the same host, port, vhost, user and
-//! TLS settings, and one channel per pipeline, kept between polls. After a failure the pipelines share the error for a
-//! few seconds instead of each dialing a broker that does not answer.
+//! Reads the depths of one pipeline's queues, on a channel that is kept between polls.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::runtime::reflector::ObjectRef;
-use parking_lot::Mutex;
-
+use super::connections::Connections;
 use super::observation::Cause;
-use crate::api::ImagePipeline;
 use crate::api::names;
 use crate::api::source::RabbitmqSource;
 use crate::rabbitmq::address::BrokerAddress;
-use crate::rabbitmq::{Channel, Connection, DialPolicy, QueueDepth, QueueError};
+use crate::rabbitmq::{Channel, Connection, QueueDepth, QueueError};
 use crate::reason::Reason;
-
-/// How long a failed connection attempt counts for all pipelines before the next attempt.
-const RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// How long the number of parked messages is reused, and how long a failed read is not repeated although the parking
 /// queue must exist. A missing queue closes the channel and adds a line to RabbitMQ's log.
-const PARKED_FOR: Duration = Duration::from_secs(10);
-const PARKED_UNKNOWN_FOR: Duration = Duration::from_secs(60);
+const PARKED_REUSE: Duration = Duration::from_secs(10);
+const PARKED_UNKNOWN_REUSE: Duration = Duration::from_secs(60);
 
-/// How long the result that a queue is a stream is reused: each check adds a line to RabbitMQ's log.
-const STREAM_FOR: Duration = Duration::from_secs(60);
+/// How long a queue that is a stream is not checked again: each check adds a line to RabbitMQ's log.
+const STREAM_REUSE: Duration = Duration::from_secs(60);
 
 /// Timeout for reading the parking queue: the scale decision waits for it.
-const PARKED_WITHIN: Duration = Duration::from_secs(1);
+const PARKED_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Key = ObjectRef<ImagePipeline>;
-
-/// Connections by broker and user, shared by all scopes.
-pub struct Connections {
-    /// Limits the addresses that a Secret may name.
-    dial_policy: DialPolicy,
-    links: Mutex<HashMap<BrokerAddress, Arc<tokio::sync::Mutex<Link>>>>,
-}
-
-/// The channels of one scope, by pipeline.
-pub struct Brokers {
-    connections: Arc<Connections>,
-    slots: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Slot>>>>,
-}
-
-/// State of one pipeline between polls.
+/// What is kept of one pipeline's queues between polls.
 #[derive(Default)]
-struct Slot {
+pub struct QueueReads {
     reader: Option<Reader>,
     parked: Option<Parked>,
     stream: Option<Stream>,
@@ -67,13 +43,6 @@ struct Parked {
     read: Instant,
 }
 
-/// One broker and user. The connection stays open while a [`Reader`] holds it.
-#[derive(Default)]
-struct Link {
-    connection: Weak<Connection>,
-    failed: Option<(Instant, QueueError)>,
-}
-
 /// The channel of one pipeline, valid for one source and one version of its Secrets.
 struct Reader {
     source: RabbitmqSource,
@@ -89,39 +58,33 @@ struct Stream {
     read: Instant,
 }
 
-impl Brokers {
-    pub fn sharing(connections: Arc<Connections>) -> Self {
-        Self { connections, slots: Mutex::default() }
-    }
-
-    /// Reads the depth of a pipeline's queue. `revision` is the version of the Secrets that `address` reads; `address`
-    /// is awaited only if a channel must be opened.
+impl QueueReads {
+    /// Reads the depth of the source queue. `revision` is the version of the Secrets that `address` reads; `address` is
+    /// awaited only if a channel must be opened.
     ///
     /// # Errors
     /// The error of `address`, RabbitMQ refused or did not answer, or the queue is a stream.
     pub async fn depth(
-        &self,
-        pipeline: Key,
+        &mut self,
+        (connections, namespace): (&Connections, &str),
         source: &RabbitmqSource,
         revision: &str,
         address: impl Future<Output = Result<BrokerAddress, Cause>>,
     ) -> Result<QueueDepth, Cause> {
-        let slot = self.slots.lock().entry(pipeline).or_default().clone();
-        let mut slot = slot.lock().await;
-        if let Some(reader) = slot.reader.take().filter(|reader| reader.is_for(source, revision))
+        if let Some(reader) = self.reader.take().filter(|reader| reader.is_for(source, revision))
             && let Ok(depth) = reader.channel.depth(&source.queue).await
         {
-            slot.reader = Some(reader);
+            self.reader = Some(reader);
             return Ok(depth);
         }
         let cause = |error: QueueError| {
             let error = error.with_login_secret(&names::login_secret(source));
             Cause::new(error.reason(), error.to_string())
         };
-        if let Some(stream) = slot.stream.as_ref().filter(|stream| stream.is_known(source)) {
+        if let Some(stream) = self.stream.as_ref().filter(|stream| stream.is_known(source)) {
             return Err(stream.cause.clone());
         }
-        let connection = self.connections.open(address.await?).await.map_err(cause)?;
+        let connection = connections.open(namespace, &address.await?).await.map_err(cause)?;
         let channel = connection.channel().await.map_err(cause)?;
         let depth = match channel.depth(&source.queue).await {
             Ok(depth) => depth,
@@ -130,91 +93,45 @@ impl Brokers {
         // The depth of a stream never falls, so the number of pods would rise to the maximum and stay there.
         if let Err(error) = connection.ensure_no_stream(&source.queue).await {
             let cause = cause(error);
-            slot.stream = Some(Stream { source: source.clone(), cause: cause.clone(), read: Instant::now() });
+            self.stream = Some(Stream { source: source.clone(), cause: cause.clone(), read: Instant::now() });
             return Err(cause);
         }
         let (source, revision) = (source.clone(), revision.to_owned());
-        slot.reader = Some(Reader { source, revision, channel, _connection: connection });
+        self.reader = Some(Reader { source, revision, channel, _connection: connection });
         Ok(depth)
     }
 
-    /// The number of messages in a pipeline's parking queue, read on the channel of [`Brokers::depth`]; `None`:
-    /// unknown. `expected`: the queue must exist, because a pod reports parked messages.
-    pub async fn parked(&self, pipeline: Key, queue: &str, expected: bool) -> Option<u32> {
-        let slot = self.slots.lock().entry(pipeline).or_default().clone();
-        let mut slot = slot.lock().await;
-        let mut known = slot.parked.take().filter(|parked| parked.queue == queue);
+    /// The number of messages in the parking queue, read on the channel of [`QueueReads::depth`]; `None`: unknown.
+    /// `expected`: the queue must exist, because a pod reports parked messages.
+    pub async fn parked(&mut self, queue: &str, expected: bool) -> Option<u32> {
+        let mut known = self.parked.take().filter(|parked| parked.queue == queue);
         if let Some(parked) = &mut known {
             parked.expected_since |= expected;
         }
         let due = known.as_ref().is_none_or(Parked::is_due);
         let messages = known.as_ref().and_then(|parked| parked.messages);
         let expected = known.as_ref().map_or(expected, |parked| parked.expected_since);
-        slot.parked = match slot.reader.take_if(|_| due) {
+        self.parked = match self.reader.take_if(|_| due) {
             Some(reader) => {
-                let depth = tokio::time::timeout(PARKED_WITHIN, reader.channel.depth(queue)).await;
+                let depth = tokio::time::timeout(PARKED_TIMEOUT, reader.channel.depth(queue)).await;
                 // An error may have closed the channel; after a timeout the late response would answer a later request.
-                slot.reader = matches!(depth, Ok(Ok(_))).then_some(reader);
+                self.reader = matches!(depth, Ok(Ok(_))).then_some(reader);
                 Some(Parked::read(queue, messages, expected, depth.ok()))
             }
             None => known,
         };
-        slot.parked.as_ref()?.messages
+        self.parked.as_ref()?.messages
     }
 
-    /// Drops a pipeline's channel; a connection closes with its last channel.
-    pub fn forget(&self, pipeline: &Key) {
-        self.slots.lock().remove(pipeline);
-    }
-
-    /// Drops the channels of all pipelines for which `lives` is false.
-    pub fn retain(&self, lives: impl Fn(&Key) -> bool) {
-        self.slots.lock().retain(|pipeline, _| lives(pipeline));
-        self.connections.retain_used();
-    }
-}
-
-impl Connections {
-    /// No connections; later ones are limited to brokers within `dial_policy`.
-    pub fn within(dial_policy: DialPolicy) -> Self {
-        Self { dial_policy, links: Mutex::default() }
-    }
-
-    fn retain_used(&self) {
-        self.links.lock().retain(|_, link| {
-            // A task that holds the link may be about to connect.
-            Arc::strong_count(link) > 1 || link.try_lock().is_ok_and(|link| link.connection.strong_count() > 0)
-        });
-    }
-
-    async fn open(&self, address: BrokerAddress) -> Result<Arc<Connection>, QueueError> {
-        let link = self.links.lock().entry(address.clone()).or_default().clone();
-        let mut link = link.lock().await;
-        if let Some(connection) = link.connection.upgrade().filter(|connection| connection.is_open()) {
-            return Ok(connection);
-        }
-        if let Some((when, error)) = &link.failed
-            && when.elapsed() < RETRY_AFTER
-        {
-            return Err(error.clone());
-        }
-        match Connection::open_to_look(self.dial_policy, &address, "image-pipeline controller").await {
-            Ok(connection) => {
-                let connection = Arc::new(connection);
-                *link = Link { connection: Arc::downgrade(&connection), failed: None };
-                Ok(connection)
-            }
-            Err(error) => {
-                link.failed = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
+    /// Drops the channel; a connection closes with its last channel.
+    pub fn close(&mut self) {
+        self.reader = None;
     }
 }
 
 impl Stream {
     fn is_known(&self, source: &RabbitmqSource) -> bool {
-        self.source == *source && self.read.elapsed() < STREAM_FOR
+        self.source == *source && self.read.elapsed() < STREAM_REUSE
     }
 }
 
@@ -239,7 +156,7 @@ impl Parked {
 
     fn is_due(&self) -> bool {
         let is_news = self.expected_since && !self.expected;
-        let believed = if self.messages.is_some() || is_news { PARKED_FOR } else { PARKED_UNKNOWN_FOR };
+        let believed = if self.messages.is_some() || is_news { PARKED_REUSE } else { PARKED_UNKNOWN_REUSE };
         self.read.elapsed() >= believed && (self.expected_since || !self.refused)
     }
 }
