@@ -14,7 +14,7 @@ BUILT = $(CARGO_TARGET_DIR)/$(PROFILE)
 OPERATOR = $(BUILT)/image-pipeline
 bench scaling: PROFILE := release
 
-.PHONY: help demo demonstration demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licences advisories install operator
+.PHONY: help demo demonstration demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories install operator
 
 help:
 	@echo 'make TARGET'
@@ -146,7 +146,7 @@ shellcheck: ## Lint the shell scripts
 	@command -v shellcheck >/dev/null || $(CLUSTER_SCRIPTS)/packages shellcheck
 	shellcheck --external-sources $(filter-out %.c %.mk %/go %/manifests,$(wildcard tests/cluster/*)) tests/servers/server tests/accounting/python .ci/run
 
-# sbom and licences cover this machine's platform, without dev and build dependencies. cargo-cyclonedx also lists some
+# sbom and licenses cover this machine's platform, without dev and build dependencies. cargo-cyclonedx also lists some
 # optional crates that no feature enables, because cargo metadata does not distinguish them.
 sbom: $(CARGO_CYCLONEDX) ## Software bill of materials in CycloneDX format: target/sbom/image-pipeline.cdx.json
 	@mkdir -p target/sbom
@@ -154,10 +154,10 @@ sbom: $(CARGO_CYCLONEDX) ## Software bill of materials in CycloneDX format: targ
 	@sed 's|file://$(CURDIR)|file://|' image-pipeline_bin.cdx.json > target/sbom/image-pipeline.cdx.json
 	@rm image-pipeline_bin.cdx.json
 
-licences: ## Dependencies with their licenses: target/sbom/licences.txt
+licenses: ## Dependencies with their licenses: target/sbom/licenses.txt
 	@mkdir -p target/sbom
 	@cargo tree --locked --edges normal --prefix none --format '{p}: {l}' | \
-		sed 's/ (\*)$$//; s/ (proc-macro)//' | sort -u | grep -v '^image-pipeline ' > target/sbom/licences.txt
+		sed 's/ (\*)$$//; s/ (proc-macro)//' | sort -u | grep -v '^image-pipeline ' > target/sbom/licenses.txt
 
 # Not part of check: the advisory database is remote and changes daily.
 advisories: $(CARGO_DENY) ## Check Cargo.lock against the RustSec advisory database

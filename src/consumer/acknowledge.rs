@@ -20,7 +20,7 @@ pub struct Settler {
 }
 
 impl Settler {
-    /// Acknowledges or rejects a message. Does nothing if the message is not settled: it returns to the queue when the
+    /// Acknowledges or rejects a message. Does nothing if `work` has no settlement: it returns to the queue when the
     /// session ends.
     ///
     /// # Errors

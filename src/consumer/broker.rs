@@ -36,7 +36,7 @@ pub enum BrokerError {
     Queue(#[from] QueueError),
     /// The broker sent `basic.cancel`; the connection is still open.
     #[error("the broker canceled the consumer: queue {0:?} was deleted or is moving to another node")]
-    Cancelled(String),
+    Canceled(String),
     /// The broker has this consumer and ready messages, but delivers none.
     #[error("the broker delivers nothing although queue {0:?} has ready messages; reconnecting")]
     Stalled(String),
@@ -51,7 +51,7 @@ impl BrokerError {
             BrokerError::Secret { invalid, .. } => invalid.reason(),
             BrokerError::Queue(error) => error.reason(),
             BrokerError::Stalled(_) => Reason::ConsumerStalled,
-            BrokerError::Cancelled(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
+            BrokerError::Canceled(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
         }
     }
 }

@@ -19,8 +19,8 @@ use super::work::{Step, Work};
 use super::worker::Worker;
 use crate::rabbitmq::{Channel, Connection, Deliveries, Delivery};
 
-/// After this silence no delivery is in flight: a quorum queue writes to disk before it answers an acknowledgement with
-/// the next delivery. lapin drops a delivery that arrives after its consumer has ended; that message would stay
+/// If no delivery arrives for this long, none is in flight: a quorum queue sends the delivery that follows an
+/// acknowledgement after one disk write. lapin drops a delivery that arrives after its consumer has ended; that message would stay
 /// unacknowledged until the session ends, and then return to the queue.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -82,7 +82,7 @@ impl<'a> Drive<'a> {
         let mut watchdog = Watchdog::new(connection.channel().await?, self.worker.queue.clone());
         let (mut polls, mut served, mut stopping) = (polls(*patience), false, false);
         loop {
-            self.settle_events().await?;
+            self.handle_events().await?;
             if self.policy.is_finished() {
                 return Ok(());
             }
@@ -94,7 +94,7 @@ impl<'a> Drive<'a> {
                     self.events.push_back(Event::Stopping);
                 }
                 next = next(&mut self.deliveries) => {
-                    self.deliver(next.ok_or_else(|| BrokerError::Cancelled(self.worker.queue.clone()))??);
+                    self.deliver(next.ok_or_else(|| BrokerError::Canceled(self.worker.queue.clone()))??);
                     served = true;
                     // If the queue serves one consumer at a time, it now serves this one.
                     if *patience != Patience::default() {
@@ -115,7 +115,7 @@ impl<'a> Drive<'a> {
         }
     }
 
-    async fn settle_events(&mut self) -> Result<(), BrokerError> {
+    async fn handle_events(&mut self) -> Result<(), BrokerError> {
         while let Some(event) = self.events.pop_front() {
             self.parking_failed |= matches!(event, Event::ParkFailed(_));
             for action in self.policy.handle(event, self.started.elapsed()) {

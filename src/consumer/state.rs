@@ -73,7 +73,7 @@ impl State {
         }
     }
 
-    /// A session has subscribed at least once. `subscribed`: whether it has a subscription now. `fault`: the dependency
+    /// Sets the state of a session after its first subscription. `subscribed`: whether it has a subscription now. `fault`: the dependency
     /// whose failure keeps messages from being finished.
     pub fn session(&self, fault: Option<Dependency>, subscribed: bool) {
         let mut status = self.status.lock();

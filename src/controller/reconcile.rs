@@ -19,7 +19,7 @@ use super::status::status;
 use super::{Error, Guarded};
 use crate::api::ImagePipeline;
 
-/// What the reconciles of a scope share.
+/// What the reconciles of a scope share. A scope is one watched namespace, or the whole cluster.
 pub struct Context {
     pub sources: Sources,
     pub writer: Writer,
@@ -30,8 +30,11 @@ pub struct Context {
     pub memories: Memories,
 }
 
+/// `guarded` is an ImagePipeline, or its parse error and metadata.
+///
 /// # Errors
-/// A write that no condition could report failed. The next reconcile tries again.
+/// Annotating a pod, or writing the status or an event, failed. No condition can report that; kube calls
+/// [`error_policy`].
 pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
     let mut memory = context.memories.of(&guarded).await;
     let Some(pipeline) = context.accept(&guarded, &mut memory).await? else { return Ok(Action::await_change()) };
@@ -44,12 +47,13 @@ pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<A
     let previous = memory.status(pipeline);
     let status = status(&previous, pipeline, &observation, &decision, &applied);
     context.report(pipeline, &observation, &decision, (&previous, status), &mut memory).await?;
+    // After the report, so that the status is written first.
     applied.annotation.map_err(Error::Write)?;
     context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))
 }
 
-/// Logs an error that no condition could report, and reconciles again after the pipeline's poll interval. No other
+/// Logs an error of [`reconcile`], which no condition can report, and reconciles again after the pipeline's poll interval. No other
 /// code logs such an error.
 pub fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Action {
     let again = match &guarded.0 {
@@ -63,7 +67,7 @@ pub fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Ac
 
 impl Context {
     /// The pipeline to reconcile; `None`: nothing to do until the resource changes, because it can't be parsed or is
-    /// being deleted.
+    /// being deleted. Resets the memory of a recreated resource, reports a parse error, and waits for the first lists.
     async fn accept<'a>(
         &self,
         guarded: &'a Guarded,

@@ -1,4 +1,4 @@
-//! Publishes messages in parallel, with publisher confirms. Only confirmed messages count as confirmed.
+//! Publishes messages in parallel, with publisher confirms.
 
 use std::time::{Duration, Instant};
 

@@ -60,7 +60,7 @@ type Check = fn(&Page) -> Vec<String>;
 
 const CHECKS: [Check; 8] = [command_lines, make_targets, arguments, files_and_tests, links, fields, names, manifests];
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     std::fs::read_to_string(root(path)).unwrap()
 }
 

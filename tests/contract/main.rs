@@ -13,6 +13,7 @@ mod isolation;
 mod kind;
 mod leader;
 mod namespaces;
+mod reasons;
 mod reconcile;
 mod reference;
 mod renewals;

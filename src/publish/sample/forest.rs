@@ -16,7 +16,7 @@ const CLEARING_IN_256: u32 = 100;
 
 /// The appearance of a species from above.
 struct Species {
-    colour: [i32; 3],
+    color: [i32; 3],
     radius: (i32, i32),
     /// The crown is a cone, like a spruce, instead of a dome.
     pointed: bool,
@@ -25,12 +25,12 @@ struct Species {
 }
 
 const SPECIES: [Species; 6] = [
-    Species { colour: [78, 100, 54], radius: (30, 46), pointed: false, rough: 2 },
-    Species { colour: [64, 84, 48], radius: (26, 42), pointed: false, rough: 3 },
-    Species { colour: [46, 68, 52], radius: (18, 28), pointed: true, rough: 2 },
-    Species { colour: [98, 116, 64], radius: (20, 32), pointed: false, rough: 3 },
-    Species { colour: [120, 106, 62], radius: (18, 30), pointed: true, rough: 2 },
-    Species { colour: [108, 102, 94], radius: (14, 22), pointed: false, rough: 4 },
+    Species { color: [78, 100, 54], radius: (30, 46), pointed: false, rough: 2 },
+    Species { color: [64, 84, 48], radius: (26, 42), pointed: false, rough: 3 },
+    Species { color: [46, 68, 52], radius: (18, 28), pointed: true, rough: 2 },
+    Species { color: [98, 116, 64], radius: (20, 32), pointed: false, rough: 3 },
+    Species { color: [120, 106, 62], radius: (18, 30), pointed: true, rough: 2 },
+    Species { color: [108, 102, 94], radius: (14, 22), pointed: false, rough: 4 },
 ];
 
 struct Crown {
@@ -38,7 +38,7 @@ struct Crown {
     y: i32,
     radius: i32,
     height: i32,
-    colour: [i32; 3],
+    color: [i32; 3],
     pointed: bool,
     rough: i32,
 }
@@ -76,13 +76,13 @@ fn grow(width: u32, height: u32, seed: u32) -> Vec<Crown> {
             let species = SPECIES.get(between(choice, 0, 10).cast_unsigned() as usize / 2)?;
             let radius = between(random(4), species.radius.0, species.radius.1);
             let (brightness, warmth) = (between(random(5), 210, 300), between(random(6), -9, 9));
-            let [red, green, blue] = species.colour.map(|value| (value * brightness) >> 8);
+            let [red, green, blue] = species.color.map(|value| (value * brightness) >> 8);
             Some(Crown {
                 x: column * SPACING + between(random(7), 0, SPACING - 1),
                 y: row * SPACING + between(random(8), 0, SPACING - 1),
                 radius,
                 height: radius * 2 + between(random(9), 0, 40),
-                colour: [red + warmth, green + warmth / 2, blue - warmth / 2],
+                color: [red + warmth, green + warmth / 2, blue - warmth / 2],
                 pointed: species.pointed,
                 rough: species.rough,
             })
@@ -150,8 +150,8 @@ fn paint(crowns: &[Crown], canopy: &[Spot], width: u32, height: u32, seed: u32) 
         let random = hash(seed, x, y);
         let grain = (between(random, -crown.rough, crown.rough) * light) >> 8;
         let warm = [hue >> 4, 0, -(hue >> 5)];
-        for ((channel, colour), warm) in pixel.0.iter_mut().zip(crown.colour).zip(warm) {
-            let value = ((colour * light) >> 8) + grain + warm;
+        for ((channel, color), warm) in pixel.0.iter_mut().zip(crown.color).zip(warm) {
+            let value = ((color * light) >> 8) + grain + warm;
             *channel = u8::try_from(value.clamp(1, 255)).unwrap_or(u8::MAX);
         }
     }
