@@ -29,7 +29,7 @@ mod plot;
 use entry::{Entry, Flow};
 use history::Look;
 pub use page::About;
-use page::{Asked, Work};
+use page::{PageQuery, Work};
 
 /// Namespace and name of a pipeline.
 type Key = (String, String);
@@ -92,7 +92,7 @@ impl Console {
         }
     }
 
-    fn page(&self, about: &About, is_listed: bool, asked: &Asked, now: Timestamp) -> String {
+    fn page(&self, about: &About, is_listed: bool, asked: &PageQuery, now: Timestamp) -> String {
         let entries = self.0.lock();
         let all =
             || entries.iter().flatten().map(|((namespace, name), entry)| (namespace.as_str(), name.as_str(), entry));
@@ -136,10 +136,10 @@ fn is_for_loopback(headers: &HeaderMap) -> bool {
     host.is_some_and(|host| matches!(host.host(), "localhost" | "127.0.0.1" | "[::1]"))
 }
 
-fn asked(query: &str) -> Asked {
+fn asked(query: &str) -> PageQuery {
     let value = |name: &str| url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
     let text = |name: &str| value(name).map(|(_, value)| value.into_owned()).unwrap_or_default();
-    Asked { find: text("find"), from: text("from").parse().unwrap_or(0) }
+    PageQuery { find: text("find"), from: text("from").parse().unwrap_or(0) }
 }
 
 /// The browser may run the page's own style and script and fetch the page again, nothing else (W3C Content Security

@@ -47,7 +47,7 @@ mod worker;
 use acknowledge::Settler;
 use breaks::Breaks;
 use broker::Broker;
-use capacity::{Asked, Capacity, Sizes};
+use capacity::{Capacity, SizeFields, Sizes};
 use convert::Converter;
 use decode::{Decoder, InvalidTemplate};
 use isolate::Isolation;
@@ -134,7 +134,7 @@ fn routes(registry: Registry, state: &Arc<State>) -> axum::Router {
 
 fn sizes(args: &Args) -> Sizes {
     let rabbitmq = &args.assignment.source.rabbitmq;
-    let asked = Asked {
+    let asked = SizeFields {
         concurrency: args.assignment.concurrency,
         prefetch: rabbitmq.prefetch,
         max_body_bytes: rabbitmq.max_body_bytes.get(),

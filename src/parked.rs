@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::rabbitmq::args::{self, BrokerArgs, BrokerError, queue_name};
+use crate::rabbitmq::args::{self, BrokerArgs, BrokerArgsError, queue_name};
 use crate::rabbitmq::{Delivery, QueueError};
 
 mod entry;
@@ -131,7 +131,7 @@ enum Deed {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Broker(#[from] BrokerError),
+    Broker(#[from] BrokerArgsError),
     /// RabbitMQ is unavailable, or did not accept a message.
     #[error("{}", args::explained(.0))]
     Queue(QueueError),

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use crate::rabbitmq::QueueError;
-use crate::rabbitmq::args::{self, BrokerArgs, BrokerError, queue_name};
+use crate::rabbitmq::args::{self, BrokerArgs, BrokerArgsError, queue_name};
 
 mod files;
 mod sample;
@@ -65,7 +65,7 @@ pub struct Args {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Broker(#[from] BrokerError),
+    Broker(#[from] BrokerArgsError),
     /// RabbitMQ is unavailable, or the queue does not exist.
     #[error("{}", args::explained(.0))]
     Queue(QueueError),

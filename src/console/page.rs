@@ -42,7 +42,7 @@ pub struct About {
 
 /// The query of the request.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Asked {
+pub struct PageQuery {
     /// Shows only pipelines whose namespace, name, queue, bucket or reason contains this text.
     pub find: String,
     /// Number of matching pipelines to skip.
@@ -59,7 +59,7 @@ struct Body<'a> {
     version: &'static str,
     time: String,
     summary: String,
-    asked: &'a Asked,
+    asked: &'a PageQuery,
     empty: Option<Empty>,
     articles: Vec<Article<'a>>,
     /// The text to find, encoded for a query.
@@ -107,7 +107,7 @@ struct Minute {
     point: Point,
 }
 
-pub fn page(about: &About, work: Work, asked: &Asked, all: &[Shown<'_>], now: Timestamp) -> String {
+pub fn page(about: &About, work: Work, asked: &PageQuery, all: &[Shown<'_>], now: Timestamp) -> String {
     let mut found: Vec<Shown<'_>> = all.iter().copied().filter(|shown| matches(shown, &asked.find)).collect();
     found.sort_by_cached_key(|(namespace, name, entry)| (entry.state(), *namespace, *name));
     let next = asked.from.saturating_add(AT_ONCE);

@@ -23,7 +23,7 @@ pub struct Broker {
 
 /// A session with the broker failed, or could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
+pub enum SessionError {
     /// The Secrets do not contain a broker's address and credentials.
     #[error("{invalid} ({place})")]
     Secret {
@@ -45,21 +45,21 @@ pub enum BrokerError {
     WorkerLost,
 }
 
-impl BrokerError {
+impl SessionError {
     pub fn reason(&self) -> Reason {
         match self {
-            BrokerError::Secret { invalid, .. } => invalid.reason(),
-            BrokerError::Queue(error) => error.reason(),
-            BrokerError::Stalled(_) => Reason::ConsumerStalled,
-            BrokerError::Canceled(_) | BrokerError::WorkerLost => Reason::ConnectionLost,
+            SessionError::Secret { invalid, .. } => invalid.reason(),
+            SessionError::Queue(error) => error.reason(),
+            SessionError::Stalled(_) => Reason::ConsumerStalled,
+            SessionError::Canceled(_) | SessionError::WorkerLost => Reason::ConnectionLost,
         }
     }
 }
 
-impl BrokerError {
+impl SessionError {
     /// Whether the broker refused a published message. `false`: the broker could not answer.
     pub fn is_publish_refused(&self) -> bool {
-        matches!(self, BrokerError::Queue(error) if error.is_publish_refused())
+        matches!(self, SessionError::Queue(error) if error.is_publish_refused())
     }
 }
 
@@ -68,14 +68,14 @@ impl Broker {
     ///
     /// # Errors
     /// The Secrets are incomplete, or the broker can't be reached or refuses the user.
-    pub async fn connect(&self, purpose: &str) -> Result<Connection, BrokerError> {
+    pub async fn connect(&self, purpose: &str) -> Result<Connection, SessionError> {
         let opened = Connection::open(&self.address()?, &format!("{} {purpose}", self.name)).await;
         Ok(opened.map_err(|error| error.with_login_secret(&names::login_secret(&self.source)))?)
     }
 
-    fn address(&self) -> Result<BrokerAddress, BrokerError> {
+    fn address(&self) -> Result<BrokerAddress, SessionError> {
         BrokerAddress::read(&self.source, |role, key| self.secrets.read(role, key).ok())
-            .map_err(|invalid| BrokerError::Secret { place: self.secrets.place(invalid.role), invalid })
+            .map_err(|invalid| SessionError::Secret { place: self.secrets.place(invalid.role), invalid })
     }
 }
 

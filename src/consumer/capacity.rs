@@ -60,7 +60,7 @@ pub struct Panicked;
 
 /// The resource's fields that concern sizes.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct SizeFields {
     /// `spec.consumer.concurrency`.
     pub concurrency: Option<u16>,
     /// `spec.source.rabbitmq.prefetch`.
@@ -71,10 +71,10 @@ pub struct Asked {
 
 impl Sizes {
     /// Concurrency is the resource's, or else the CPU limit, or else `parallelism` (the node's processors) up to 4.
-    pub fn new(asked: Asked, limits: Limits, parallelism: u64) -> Self {
+    pub fn new(asked: SizeFields, limits: Limits, parallelism: u64) -> Self {
         let by_default = limits.processors.unwrap_or(parallelism.min(MOST_BY_DEFAULT)).clamp(1, 256);
         let concurrency = asked.concurrency.or(u16::try_from(by_default).ok()).unwrap_or(1);
-        let Asked { prefetch, max_body_bytes, .. } = asked;
+        let SizeFields { prefetch, max_body_bytes, .. } = asked;
         Self { concurrency, memory_limit: limits.memory, prefetch, max_body_bytes }
     }
 
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn follows_the_limits() {
         let limits = |processors, memory| Limits { processors, memory };
-        let asked = |concurrency, prefetch| Asked { concurrency, prefetch, max_body_bytes: 16 << 20 };
+        let asked = |concurrency, prefetch| SizeFields { concurrency, prefetch, max_body_bytes: 16 << 20 };
         let mib = 1 << 20;
         for (asked, limits, parallelism, concurrency, prefetch, image_bytes) in [
             (asked(None, None), limits(None, None), 64, 4, 10, UNLIMITED_BUDGET),
@@ -246,7 +246,7 @@ mod tests {
             (16, Some(1024), Some(20), 128, 20, 102),
             (16, None, None, 128, 10, UNLIMITED_BUDGET / mib),
         ] {
-            let asked = Asked { concurrency: None, prefetch, max_body_bytes: body * mib };
+            let asked = SizeFields { concurrency: None, prefetch, max_body_bytes: body * mib };
             let memory = memory.map(|memory: u64| memory * mib);
             let sizes = Sizes::new(asked, Limits { processors: Some(4), memory }, 64);
             let found = (sizes.prefetch_for(largest * mib), sizes.image_bytes_for(largest * mib) / mib);
@@ -261,7 +261,7 @@ mod tests {
         for (body, memory, prefetch, image_bytes) in
             [(8, 256, 6, 96), (16, 256, 6, 96), (32, 256, 3, 96), (8, 128, 3, 48)]
         {
-            let asked = Asked { concurrency: None, prefetch: None, max_body_bytes: body * mib };
+            let asked = SizeFields { concurrency: None, prefetch: None, max_body_bytes: body * mib };
             let sizes = Sizes::new(asked, Limits { processors: Some(2), memory: Some(memory * mib) }, 64);
             let (held, left) = (sizes.prefetch_for(16 * mib), sizes.image_bytes_for(16 * mib));
             assert_eq!((sizes.concurrency, held, left), (2, prefetch, image_bytes * mib), "{body} {memory}");
@@ -294,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_budget_of_images_follows_the_broker_and_waits_for_what_is_held() {
-        let asked = Asked { concurrency: Some(4), prefetch: None, max_body_bytes: 16 << 20 };
+        let asked = SizeFields { concurrency: Some(4), prefetch: None, max_body_bytes: 16 << 20 };
         let sizes = Sizes::new(asked, Limits { processors: None, memory: Some(GIB) }, 4);
         let capacity = Capacity::new(sizes);
         let mib = |permits: usize| permits / 1024;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Interval};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::broker::BrokerError;
+use super::broker::SessionError;
 use super::state::Dependency;
 use super::watchdog::{Patience, Watchdog};
 use super::work::{Step, Work};
@@ -78,7 +78,7 @@ impl<'a> Drive<'a> {
         connection: &Connection,
         stop: &CancellationToken,
         patience: &mut Patience,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<(), SessionError> {
         let mut watchdog = Watchdog::new(connection.channel().await?, self.worker.queue.clone());
         let (mut polls, mut served, mut stopping) = (polls(*patience), false, false);
         loop {
@@ -94,7 +94,7 @@ impl<'a> Drive<'a> {
                     self.events.push_back(Event::Stopping);
                 }
                 next = next(&mut self.deliveries) => {
-                    self.deliver(next.ok_or_else(|| BrokerError::Canceled(self.worker.queue.clone()))??);
+                    self.deliver(next.ok_or_else(|| SessionError::Canceled(self.worker.queue.clone()))??);
                     served = true;
                     // If the queue serves one consumer at a time, it now serves this one.
                     if *patience != Patience::default() {
@@ -107,7 +107,7 @@ impl<'a> Drive<'a> {
                 _ = polls.tick() => {
                     if watchdog.poll(served || !self.policy.has_room()).await {
                         *patience = patience.grown();
-                        return Err(BrokerError::Stalled(self.worker.queue.clone()));
+                        return Err(SessionError::Stalled(self.worker.queue.clone()));
                     }
                     served = false;
                 }
@@ -115,7 +115,7 @@ impl<'a> Drive<'a> {
         }
     }
 
-    async fn handle_events(&mut self) -> Result<(), BrokerError> {
+    async fn handle_events(&mut self) -> Result<(), SessionError> {
         while let Some(event) = self.events.pop_front() {
             self.parking_failed |= matches!(event, Event::ParkFailed(_));
             for action in self.policy.handle(event, self.started.elapsed()) {
@@ -137,21 +137,21 @@ impl<'a> Drive<'a> {
         self.events.push_back(Event::Delivered { id, returns, renewals });
     }
 
-    fn step(&mut self, done: Result<(Id, Step), JoinError>) -> Result<(), BrokerError> {
+    fn step(&mut self, done: Result<(Id, Step), JoinError>) -> Result<(), SessionError> {
         match done {
             Ok((id, step)) => {
                 if let Some(work) = self.works.get_mut(&id) {
-                    self.events.push_back(self.worker.outcome(id, work, step));
+                    self.events.push_back(self.worker.finish_step(id, work, step));
                 }
                 Ok(())
             }
             // `Action::Leave` dropped the work, which aborted its task.
             Err(error) if error.is_cancelled() => Ok(()),
-            Err(_) => Err(BrokerError::WorkerLost),
+            Err(_) => Err(SessionError::WorkerLost),
         }
     }
 
-    async fn act(&mut self, action: Action) -> Result<(), BrokerError> {
+    async fn act(&mut self, action: Action) -> Result<(), SessionError> {
         match action {
             Action::Subscribe { prefetch } => {
                 // For a consumer tag that it knows, a quorum queue counts the earlier consumer's unacknowledged
@@ -195,7 +195,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Takes the deliveries in flight, then cancels the consumer. The messages held stay unacknowledged on the channel.
-    async fn unsubscribe(&mut self, is_full: bool) -> Result<(), BrokerError> {
+    async fn unsubscribe(&mut self, is_full: bool) -> Result<(), SessionError> {
         while !is_full && let Ok(Some(delivery)) = tokio::time::timeout(QUIET, next(&mut self.deliveries)).await {
             self.deliver(delivery?);
         }
@@ -208,12 +208,12 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    fn spawn<F>(&mut self, id: Id, step: impl FnOnce(Arc<Worker>, &mut Work) -> Option<F>) -> Result<(), BrokerError>
+    fn spawn<F>(&mut self, id: Id, step: impl FnOnce(Arc<Worker>, &mut Work) -> Option<F>) -> Result<(), SessionError>
     where
         F: Future<Output = Step> + Send + 'static,
     {
         if let Some(work) = self.works.get_mut(&id) {
-            let step = step(Arc::clone(self.worker), work).ok_or(BrokerError::WorkerLost)?;
+            let step = step(Arc::clone(self.worker), work).ok_or(SessionError::WorkerLost)?;
             let task = self.tasks.spawn(async move { (id, step.await) });
             work.follow(task);
         }

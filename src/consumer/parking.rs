@@ -4,7 +4,7 @@
 
 use tokio::sync::Mutex;
 
-use super::broker::{self, Broker, BrokerError};
+use super::broker::{self, Broker, SessionError};
 use crate::rabbitmq::{Channel, Connection, Delivery, Parked, Published, Publishing, QuorumQueues};
 use crate::reason::Reason;
 
@@ -54,7 +54,7 @@ impl Parking {
     /// # Errors
     /// The broker can't be reached, refuses the queue or the message, or has not confirmed the publish yet. The message
     /// may be in the queue or not.
-    pub async fn park(&self, delivery: &Delivery, copy: &Mutex<Copy>, parked: &Parked<'_>) -> Result<(), BrokerError> {
+    pub async fn park(&self, delivery: &Delivery, copy: &Mutex<Copy>, parked: &Parked<'_>) -> Result<(), SessionError> {
         let begin = async || {
             let channel = self.channel(Some(&self.queue)).await?;
             Ok(channel.start_parking(&self.queue, delivery, parked))
@@ -67,7 +67,7 @@ impl Parking {
     ///
     /// # Errors
     /// As for `park`.
-    pub async fn renew(&self, queue: &str, delivery: &Delivery, copy: &Mutex<Copy>) -> Result<(), BrokerError> {
+    pub async fn renew(&self, queue: &str, delivery: &Delivery, copy: &Mutex<Copy>) -> Result<(), SessionError> {
         let begin = async || Ok(self.channel(None).await?.start_renewing(queue, delivery));
         self.copy(copy, begin).await
     }
@@ -81,8 +81,8 @@ impl Parking {
     async fn copy(
         &self,
         copy: &Mutex<Copy>,
-        begin: impl AsyncFnOnce() -> Result<Publishing, BrokerError>,
-    ) -> Result<(), BrokerError> {
+        begin: impl AsyncFnOnce() -> Result<Publishing, SessionError>,
+    ) -> Result<(), SessionError> {
         let mut copy = copy.lock().await;
         if matches!(*copy, Copy::Missing) {
             *copy = Copy::UnderWay(begin().await?);
@@ -117,7 +117,7 @@ impl Parking {
     }
 
     /// A channel in confirm mode; declares `queue` first if needed.
-    async fn channel(&self, queue: Option<&str>) -> Result<Channel, BrokerError> {
+    async fn channel(&self, queue: Option<&str>) -> Result<Channel, SessionError> {
         let mut slot = self.session.lock().await;
         let session = match slot.take().filter(|session| session.connection.is_open()) {
             Some(session) => slot.insert(session),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::backoff;
-use super::broker::{self, Broker, BrokerError};
+use super::broker::{self, Broker, SessionError};
 use super::capacity::Sizes;
 use super::drive::Drive;
 use super::state::State;
@@ -77,7 +77,7 @@ impl Sessions {
         }
     }
 
-    async fn open(&self) -> Result<Session, BrokerError> {
+    async fn open(&self) -> Result<Session, SessionError> {
         let connection = self.broker.connect("consumer").await?;
         match self.channel(&connection).await {
             Ok(channel) => Ok(Session { connection, channel }),
@@ -105,7 +105,7 @@ impl Sessions {
         started: Instant,
         stop: &CancellationToken,
         patience: &mut Patience,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<(), SessionError> {
         let largest_body = connection.largest_body();
         let prefetch = self.sizes.prefetch_for(largest_body);
         info!(broker = ?connection.broker_version(), largest_body, prefetch, "connected");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
-use super::broker::BrokerError;
+use super::broker::SessionError;
 use super::convert::Converted;
 use super::message::Message;
 use super::parking::Copy;
@@ -20,8 +20,8 @@ pub enum Step {
     Converted(Result<Converted, Refusal>),
     Uploaded(Result<Stored, UploadError>),
     /// The message was parked, or `failures.policy` needs only its acknowledgement or rejection.
-    Disposed(Result<(), BrokerError>),
-    Renewed(Result<(), BrokerError>),
+    Disposed(Result<(), SessionError>),
+    Renewed(Result<(), SessionError>),
 }
 
 pub struct Work {

@@ -99,8 +99,8 @@ impl Worker {
         work.refuse(refusal);
     }
 
-    /// Stores a step's result in `work` and converts it to an event for the policy.
-    pub fn outcome(&self, id: Id, work: &mut Work, step: Step) -> Event {
+    /// Records a step's result in `work`, state and metrics, and returns the event for the policy.
+    pub fn finish_step(&self, id: Id, work: &mut Work, step: Step) -> Event {
         match step {
             Step::Converted(Ok(converted)) => {
                 work.set_converted(converted);

@@ -20,7 +20,7 @@ mod deployment;
 mod events;
 mod pods;
 
-use deployment::Asked;
+use deployment::LastApply;
 use events::Events;
 pub use events::PublishedEvents;
 
@@ -29,7 +29,7 @@ pub use events::PublishedEvents;
 pub struct Applies {
     /// The API server may store a value in another form than it was sent. The comparison with the last apply keeps such
     /// a difference from being applied in every reconcile.
-    deployment: Option<Asked>,
+    deployment: Option<LastApply>,
     /// The size for which the pods were ranked last, and when.
     ranked: Option<(i32, Timestamp)>,
 }

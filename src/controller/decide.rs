@@ -21,7 +21,7 @@ const DEFAULT_MESSAGES_PER_REPLICA: i32 = 50;
 
 /// The part of the spec that decides the size.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Asked<'a> {
+pub struct SizeSpec<'a> {
     /// A fixed size, which overrides everything else.
     pub replicas: Option<i32>,
     /// Whether the size is frozen.
@@ -30,7 +30,7 @@ pub struct Asked<'a> {
     pub scaling: &'a Scaling,
 }
 
-impl<'a> From<&'a ImagePipelineSpec> for Asked<'a> {
+impl<'a> From<&'a ImagePipelineSpec> for SizeSpec<'a> {
     fn from(spec: &'a ImagePipelineSpec) -> Self {
         Self { replicas: spec.replicas, paused: spec.paused, scaling: &spec.scaling }
     }
@@ -71,8 +71,8 @@ impl Load {
             // A pod that is not ready may hold messages too, for example while S3 fails. A terminating pod on a lost
             // node may stay forever, so it does not count.
             unasked: observed.pods.iter().any(|pod| pod.report.is_none() && (pod.ready || pod.running && !pod.ending)),
-            held: observed.no_use_growing().is_some(),
-            away: observed.away().is_some(),
+            held: observed.growth_blocker().is_some(),
+            away: observed.dependency_fault().is_some(),
             throughput: throughput(reports()),
         }
     }
@@ -165,8 +165,8 @@ impl Decision {
 /// Decides the size. A fixed or frozen size stays. Otherwise the size grows immediately, except while more pods would
 /// not help: then only a first pod is started. It shrinks to the largest size that was needed within `scaleDownAfter`,
 /// for the backlog or to keep up, and stays while the depth is unknown.
-pub fn decide(asked: &Asked<'_>, load: &Load, memory: &Memory, now: Timestamp) -> (Decision, Memory) {
-    let Asked { replicas, paused, scaling } = *asked;
+pub fn decide(asked: &SizeSpec<'_>, load: &Load, memory: &Memory, now: Timestamp) -> (Decision, Memory) {
+    let SizeSpec { replicas, paused, scaling } = *asked;
     let (min, max) = (scaling.min_replicas, scaling.max_replicas.max(scaling.min_replicas));
     let backlog = trusted_backlog(load);
     let throughput = load.throughput.or(memory.throughput);

@@ -73,7 +73,7 @@ impl Observation {
     /// Without the depth if a pod reports that the queue is a stream: the depth of a stream never falls, so it must not
     /// set the size. An operator whose user may not configure the queue can't see its type.
     pub fn without_depth_of_stream(mut self) -> Self {
-        let fault = self.speaking().filter_map(|report| report.broker.fault());
+        let fault = self.current_reports().filter_map(|report| report.broker.fault());
         let stream = fault.filter(|fault| fault.reason == Reason::StreamNotSupported).last();
         if let Some(cause) = stream.map(|fault| Cause::new(fault.reason, &fault.message)) {
             self.depth = Err(cause);
@@ -89,16 +89,16 @@ impl Observation {
 
     /// The reports that count: those from pods of the current spec, once one of them has reported. A rollout keeps pods
     /// of the previous spec until new pods are ready; they may report a fault that the new spec has fixed.
-    pub fn speaking(&self) -> impl Iterator<Item = &PodStatus> {
+    pub fn current_reports(&self) -> impl Iterator<Item = &PodStatus> {
         let pods = || self.pods.iter().filter(|pod| !pod.ending && pod.report.is_some());
-        let any_present = pods().any(|pod| self.is_present(pod));
-        pods().filter(move |pod| !any_present || self.is_present(pod)).filter_map(|pod| pod.report.as_ref())
+        let any_current = pods().any(|pod| self.has_current_spec(pod));
+        pods().filter(move |pod| !any_current || self.has_current_spec(pod)).filter_map(|pod| pod.report.as_ref())
     }
 
     /// Whether only pods of a previous spec have reported.
-    pub fn speaks_of_before(&self) -> bool {
+    pub fn only_previous_spec_reports(&self) -> bool {
         let mut pods = self.pods.iter().filter(|pod| !pod.ending && pod.report.is_some()).peekable();
-        pods.peek().is_some() && !pods.any(|pod| self.is_present(pod))
+        pods.peek().is_some() && !pods.any(|pod| self.has_current_spec(pod))
     }
 
     /// Why the Deployment's ReplicaSet can't create pods, such as quota, Pod Security or an admission webhook.
@@ -111,12 +111,12 @@ impl Observation {
     }
 
     /// Why more pods would not help: a dependency of all pods is down, or new pods can't start.
-    pub fn no_use_growing(&self) -> Option<Cause> {
-        self.away().or_else(|| self.replica_failure()).or_else(|| self.not_starting())
+    pub fn growth_blocker(&self) -> Option<Cause> {
+        self.dependency_fault().or_else(|| self.replica_failure()).or_else(|| self.not_starting())
     }
 
     /// The fault of a dependency that all pods need.
-    pub fn away(&self) -> Option<Cause> {
+    pub fn dependency_fault(&self) -> Option<Cause> {
         self.credentials
             .clone()
             .or_else(|| self.down(|report| &report.storage, |report| report.in_flight > 0))
@@ -126,7 +126,7 @@ impl Observation {
     /// Why pods of the current spec do not start. If another pod is ready, the fault is limited to one pod or its node
     /// and does not count, except `Unschedulable`: no further pod would fit.
     fn not_starting(&self) -> Option<Cause> {
-        let present = || self.pods.iter().filter(|pod| !pod.ending && self.is_present(pod));
+        let present = || self.pods.iter().filter(|pod| !pod.ending && self.has_current_spec(pod));
         let runs = present().any(|pod| pod.ready);
         let counts = |cause: &&Cause| !runs || cause.reason == Reason::Unschedulable;
         present().filter_map(|pod| pod.cause.as_ref()).find(counts).cloned()
@@ -137,12 +137,12 @@ impl Observation {
     /// may be old.
     fn down(&self, of: impl Fn(&PodStatus) -> &Health, trying: impl Fn(&PodStatus) -> bool) -> Option<Cause> {
         let works = |report: &PodStatus| trying(report) && matches!(of(report), Health::Available { .. });
-        let fault = self.speaking().find_map(|report| of(report).fault())?;
-        let up = self.speaking().any(works);
+        let fault = self.current_reports().find_map(|report| of(report).fault())?;
+        let up = self.current_reports().any(works);
         (!up).then(|| Cause::new(fault.reason, &fault.message))
     }
 
-    fn is_present(&self, pod: &ObservedPod) -> bool {
+    fn has_current_spec(&self, pod: &ObservedPod) -> bool {
         pod.spec.as_ref() == Some(&self.spec)
     }
 }

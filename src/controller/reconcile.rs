@@ -9,7 +9,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::apply::Writer;
 use super::build::{ConsumerImage, Template, build};
-use super::decide::{self, Asked, Decision, Load, decide};
+use super::decide::{self, Decision, Load, SizeSpec, decide};
 use super::instruments::Instruments;
 use super::memory::{Memories, PipelineMemory, key_of};
 use super::metrics::PipelineLabels;
@@ -95,7 +95,7 @@ impl Context {
 
     /// Decides the size, and counts the decision in the metrics.
     fn decide(&self, pipeline: &ImagePipeline, observation: &Observation, memory: &mut decide::Memory) -> Decision {
-        let (decision, next) = decide(&Asked::from(&pipeline.spec), &Load::of(observation), memory, observation.at);
+        let (decision, next) = decide(&SizeSpec::from(&pipeline.spec), &Load::of(observation), memory, observation.at);
         *memory = next;
         let unknown = observation.depth.as_ref().err().map(|cause| cause.reason);
         let labels = labels_of(&ObjectRef::from_obj(pipeline));

@@ -38,7 +38,7 @@ pub struct BrokerArgs {
 
 /// The options do not give a complete RabbitMQ address.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
+pub enum BrokerArgsError {
     #[error("{path:?} can't be read: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("no {part} for the connection to RabbitMQ: set {ways}")]
@@ -60,10 +60,10 @@ pub enum BrokerError {
 
 impl BrokerArgs {
     /// Assembles the address; reads the files of `--password-file` and `--broker-secret`.
-    pub fn address(&self) -> Result<BrokerAddress, BrokerError> {
+    pub fn address(&self) -> Result<BrokerAddress, BrokerArgsError> {
         let Self { host, port, username, password_file, broker_secret, vhost } = self;
         if let Some(directory) = broker_secret {
-            let unreadable = |source| BrokerError::Unreadable { path: directory.clone(), source };
+            let unreadable = |source| BrokerArgsError::Unreadable { path: directory.clone(), source };
             std::fs::read_dir(directory).map_err(unreadable)?;
         }
         let in_secret = |key: &str| match broker_secret {
@@ -91,9 +91,9 @@ impl BrokerArgs {
             _ => None,
         };
         BrokerAddress::from_secret(vhost, parts).map_err(|invalid| match invalid.problem {
-            Problem::Missing(part, _) => BrokerError::Missing { part, ways: ways_to_give(part) },
-            Problem::Vhost { uri, field } => BrokerError::Vhost { uri, vhost: field },
-            problem => BrokerError::Invalid(problem),
+            Problem::Missing(part, _) => BrokerArgsError::Missing { part, ways: ways_to_give(part) },
+            Problem::Vhost { uri, field } => BrokerArgsError::Vhost { uri, vhost: field },
+            problem => BrokerArgsError::Invalid(problem),
         })
     }
 }
@@ -134,15 +134,15 @@ fn ways_to_give(part: &str) -> &'static str {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, BrokerError> {
-    std::fs::read(path).map_err(|source| BrokerError::Unreadable { path: path.to_owned(), source })
+fn read(path: &Path) -> Result<Vec<u8>, BrokerArgsError> {
+    std::fs::read(path).map_err(|source| BrokerArgsError::Unreadable { path: path.to_owned(), source })
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, BrokerError> {
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, BrokerArgsError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(BrokerError::Unreadable { path: path.to_owned(), source }),
+        Err(source) => Err(BrokerArgsError::Unreadable { path: path.to_owned(), source }),
     }
 }
 

@@ -15,7 +15,7 @@ fn ready(status: &str, reason: Reason, message: &str) -> Entry {
     entry(&[(ConditionType::Ready, status, reason, message)], None)
 }
 
-fn whole(asked: &Asked, all: &[Shown<'_>]) -> String {
+fn whole(asked: &PageQuery, all: &[Shown<'_>]) -> String {
     page(&about(), Work::Leading, asked, all, now())
 }
 
@@ -34,7 +34,7 @@ fn what_needs_attention_comes_first_and_the_summary_counts() {
     });
     let all =
         [("a", "fine", &fine), ("a", "starting", &starting), ("b", "failing", &failing), ("b", "parked", &parked)];
-    let page = whole(&Asked::default(), &all);
+    let page = whole(&PageQuery::default(), &all);
     assert_eq!(order(&page), ["b/failing", "b/parked", "a/starting", "a/fine"]);
     assert!(page.contains(">4 pipelines: 1 needs attention, 1 worth a look, 1 not known yet, 1 fine.</p>"), "{page}");
     for expected in ["Denied: allow it.", "kubectl -n b describe imgp failing", "4 messages wait", "AccessDenied"] {
@@ -49,8 +49,8 @@ fn the_page_has_everything_in_itself_and_a_value_is_never_markup() {
     if let Some(flow) = entry.flow.as_mut() {
         (flow.queue, flow.bucket) = (hostile.to_owned(), hostile.to_owned());
     }
-    let asked = Asked { find: "\"><script>".to_owned(), from: 0 };
-    for asked in [Asked::default(), asked] {
+    let asked = PageQuery { find: "\"><script>".to_owned(), from: 0 };
+    for asked in [PageQuery::default(), asked] {
         let page = whole(&asked, &[("a", "tiles", &entry)]);
         for outside in ["http://", "https://", "src=\"", "@import", "url(", "<script>alert", "<img", "\"><script>"] {
             assert!(!page.contains(outside), "{outside}");
@@ -65,7 +65,7 @@ fn pipelines_are_found_by_what_one_knows_of_them() {
     let (fine, failing) = (ready("True", Reason::Idle, "Empty."), ready("False", Reason::AccessDenied, "Denied."));
     let all = [("greench", "oak", &fine), ("nursery", "pine", &failing)];
     let found = |find: &str| {
-        let asked = Asked { find: find.to_owned(), from: 0 };
+        let asked = PageQuery { find: find.to_owned(), from: 0 };
         order(&whole(&asked, &all)).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(found("GREENCH"), ["greench/oak"]);
@@ -73,7 +73,7 @@ fn pipelines_are_found_by_what_one_knows_of_them() {
     assert_eq!(found("accessdenied "), ["nursery/pine"]);
     assert_eq!(found("forest"), ["nursery/pine", "greench/oak"], "the bucket");
     assert_eq!(found("birch"), [""; 0]);
-    let page = whole(&Asked { find: "birch".to_owned(), from: 0 }, &all);
+    let page = whole(&PageQuery { find: "birch".to_owned(), from: 0 }, &all);
     assert!(page.contains("No namespace, name, queue") && page.contains("2 pipelines: "), "{page}");
 }
 
@@ -82,7 +82,7 @@ fn many_pipelines_are_shown_fifty_at_a_time() {
     let fine = ready("True", Reason::Idle, "Empty.");
     let names: Vec<String> = (0..120).map(|number| format!("tiles-{number:03}")).collect();
     let all: Vec<Shown<'_>> = names.iter().map(|name| ("a", name.as_str(), &fine)).collect();
-    let page_from = |from| whole(&Asked { find: "tiles".to_owned(), from }, &all);
+    let page_from = |from| whole(&PageQuery { find: "tiles".to_owned(), from }, &all);
     let [first, second, last] = [page_from(0), page_from(50), page_from(100)];
     assert_eq!([&first, &second, &last].map(|page| order(page).len()), [50, 50, 20]);
     assert_eq!(order(&second).first(), Some(&"a/tiles-050"));
@@ -101,7 +101,7 @@ fn an_hour_is_told_in_words_and_in_a_table_as_well() {
         entry.history.add(&look, now() - jiff::SignedDuration::from_mins(minutes));
     }
     (entry.status.ready_replicas, entry.status.desired_replicas) = (4, 6);
-    let page = whole(&Asked::default(), &[("a", "tiles", &entry)]);
+    let page = whole(&PageQuery::default(), &[("a", "tiles", &entry)]);
     for expected in [
         "aria-label=\"Waiting over the last hour: unknown; at most 300; known for 2 of 60 minutes\"",
         "aria-label=\"Consumers over the last hour: 4 of 6 ready; at most 6; known for 3 of 60 minutes\"",
@@ -115,7 +115,7 @@ fn an_hour_is_told_in_words_and_in_a_table_as_well() {
 
 #[test]
 fn where_there_is_nothing_to_show_the_page_says_why_and_what_to_do() {
-    let page = |work| page(&about(), work, &Asked::default(), &[], now());
+    let page = |work| page(&about(), work, &PageQuery::default(), &[], now());
     assert!(page(Work::Waiting).contains("kubectl -n system get lease lease-1"));
     assert!(page(Work::Waiting).contains("This operator waits"));
     assert!(page(Work::Listing).contains("is reading the pipelines"));

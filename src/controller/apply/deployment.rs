@@ -12,7 +12,7 @@ use crate::controller::timeout::with_timeout;
 use crate::reason::Reason;
 
 /// The last apply of a Deployment: a digest of what was sent, and the result.
-pub(super) struct Asked {
+pub(super) struct LastApply {
     pub digest: blake3::Hash,
     pub uid: Option<String>,
     pub generation: Option<i64>,
@@ -61,7 +61,7 @@ impl Writer {
             written => written,
         };
         let written = written.map_err(|error| refused(api_message(error)))?;
-        memory.deployment = Some(Asked {
+        memory.deployment = Some(LastApply {
             digest,
             uid: written.metadata.uid,
             generation: written.metadata.generation,

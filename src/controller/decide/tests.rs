@@ -15,8 +15,8 @@ fn scaling(min: i32, max: i32, messages: i32) -> Scaling {
     Scaling { min_replicas: min, max_replicas: max, messages_per_replica: Some(messages), ..Scaling::default() }
 }
 
-fn automatic(scaling: &Scaling) -> Asked<'_> {
-    Asked { replicas: None, paused: false, scaling }
+fn automatic(scaling: &Scaling) -> SizeSpec<'_> {
+    SizeSpec { replicas: None, paused: false, scaling }
 }
 
 fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load {
@@ -54,7 +54,7 @@ fn held(load: Load) -> Load {
 }
 
 /// The sizes after each poll, where the size before each poll has been applied.
-fn sizes(asked: &Asked<'_>, start: i32, readings: &[(i64, Load)]) -> Vec<i32> {
+fn sizes(asked: &SizeSpec<'_>, start: i32, readings: &[(i64, Load)]) -> Vec<i32> {
     let (mut current, mut memory) = (start, Memory::default());
     let step = |(seconds, load): &(i64, Load)| {
         let load = Load { current: Some(current), ..load.clone() };
@@ -111,7 +111,7 @@ fn one_reading_decides() {
         ("paused from the start", paused, load(None, 900), 2, Reason::Paused),
     ];
     for (name, (replicas, paused, scaling), load, size, reason) in cases {
-        let asked = Asked { replicas, paused, scaling: &scaling };
+        let asked = SizeSpec { replicas, paused, scaling: &scaling };
         let (decision, _) = decide(&asked, &load, &Memory::default(), at(0));
         assert_eq!((decision.replicas, decision.reason), (size, reason), "{name}");
     }
@@ -189,7 +189,7 @@ fn a_restart_of_the_operator_and_a_size_handed_back_start_it_anew_too() {
     let again = |memory: &Memory| decide(&automatic(&scaling), &load(5, 0), memory, at(60)).0.replicas;
     assert_eq!((again(&before), again(&Memory::default())), (0, 5));
     for (replicas, paused) in [(Some(5), false), (None, true)] {
-        let (_, memory) = decide(&Asked { replicas, paused, scaling: &scaling }, &load(5, 0), &before, at(30));
+        let (_, memory) = decide(&SizeSpec { replicas, paused, scaling: &scaling }, &load(5, 0), &before, at(30));
         assert_eq!(again(&memory), 5);
     }
 }
@@ -249,9 +249,12 @@ fn what_pods_do_while_the_store_is_away_is_no_speed() {
 #[test]
 fn the_maximum_is_told_when_it_binds() {
     let scaling = scaling(0, 6, 50);
-    let limited = |asked: &Asked<'_>| decide(asked, &load(0, 301), &Memory::default(), at(0)).0.limited;
+    let limited = |asked: &SizeSpec<'_>| decide(asked, &load(0, 301), &Memory::default(), at(0)).0.limited;
     assert!(limited(&automatic(&scaling)));
-    assert!(!limited(&Asked { replicas: Some(1), ..automatic(&scaling) }), "the maximum does not limit a fixed size");
+    assert!(
+        !limited(&SizeSpec { replicas: Some(1), ..automatic(&scaling) }),
+        "the maximum does not limit a fixed size"
+    );
 }
 
 #[test]
@@ -288,8 +291,8 @@ fn a_speed_that_was_measured_counts_for_the_next_burst_too() {
     let (_, memory) = decide(&asked, &measured, &Memory::default(), at(0));
     for (between, asked, seen) in [
         ("nothing", &asked, load(0, 0)),
-        ("a fixed size", &Asked { replicas: Some(0), ..asked.clone() }, load(0, 0)),
-        ("a pause", &Asked { paused: true, ..asked.clone() }, load(0, 0)),
+        ("a fixed size", &SizeSpec { replicas: Some(0), ..asked.clone() }, load(0, 0)),
+        ("a pause", &SizeSpec { paused: true, ..asked.clone() }, load(0, 0)),
         ("an unknown depth", &asked, load(0, None)),
     ] {
         let (_, memory) = decide(asked, &seen, &memory, at(100));
@@ -386,7 +389,7 @@ fn any_history() -> impl Strategy<Value = Vec<(i64, Load)>> {
     })
 }
 
-fn remembered(asked: &Asked<'_>, history: &[(i64, Load)]) -> Memory {
+fn remembered(asked: &SizeSpec<'_>, history: &[(i64, Load)]) -> Memory {
     history.iter().fold(Memory::default(), |memory, (seconds, load)| decide(asked, load, &memory, at(*seconds)).1)
 }
 
@@ -422,8 +425,8 @@ proptest! {
     fn fixed_is_fixed_and_paused_is_as_it_was(
         replicas in 0i32..=1000, scaling in any_scaling(), history in any_history(), load in any_load()
     ) {
-        let fixed = Asked { replicas: Some(replicas), paused: false, scaling: &scaling };
-        let paused = Asked { replicas: None, paused: true, scaling: &scaling };
+        let fixed = SizeSpec { replicas: Some(replicas), paused: false, scaling: &scaling };
+        let paused = SizeSpec { replicas: None, paused: true, scaling: &scaling };
         let memory = remembered(&automatic(&scaling), &history);
         prop_assert_eq!(decide(&fixed, &load, &memory, at(1_000)).0.replicas, replicas);
         let current = load.current.unwrap_or(scaling.min_replicas);

@@ -108,6 +108,6 @@ fn growing_is_of_no_use_while_storage_or_broker_is_down_or_pods_do_not_start() {
         ("no Secret", Observation { credentials, ..observed(vec![]) }, Some(Reason::SecretNotFound)),
     ];
     for (name, observed, reason) in cases {
-        assert_eq!(observed.no_use_growing().map(|cause| cause.reason), reason, "{name}");
+        assert_eq!(observed.growth_blocker().map(|cause| cause.reason), reason, "{name}");
     }
 }

@@ -14,7 +14,7 @@ use crate::pod_status::{Fault, Health, PodStatus};
 use crate::reason::Reason;
 
 /// The message while only pods of the previous spec have reported, and they report a fault.
-const STARTING_ANEW: &str =
+const NEW_SPEC_STARTING: &str =
     "Consumers of the changed spec are starting; consumers of the previous spec report a fault.";
 
 /// How long consumers may take to start before the condition turns from `Unknown` to `False`.
@@ -47,7 +47,7 @@ fn health(
     good: Reason,
     message: &str,
 ) -> Finding {
-    let mut reports = observed.speaking().map(of).peekable();
+    let mut reports = observed.current_reports().map(of).peekable();
     if reports.peek().is_none() {
         return finding(kind, Unknown, Reason::NoConsumers, "No consumer reports its status.");
     }
@@ -66,8 +66,8 @@ fn health(
 /// The condition for a fault that pods report. If only pods of a previous spec report it, the new spec may have fixed
 /// it.
 fn from_fault(kind: ConditionType, observed: &Observation, fault: &Fault) -> Finding {
-    if observed.speaks_of_before() {
-        return finding(kind, Unknown, Reason::ConsumersStarting, STARTING_ANEW);
+    if observed.only_previous_spec_reports() {
+        return finding(kind, Unknown, Reason::ConsumersStarting, NEW_SPEC_STARTING);
     }
     finding(kind, False, fault.reason, &fault.message)
 }
@@ -81,7 +81,7 @@ pub(super) fn available(observed: &Observation, decision: &Decision, applied: &A
     if let Some(Cause { reason, message }) = causes.into_iter().flatten().next() {
         return finding(kind, False, reason, message);
     }
-    if let Some(fault) = observed.speaking().find_map(|report| report.broker.fault()) {
+    if let Some(fault) = observed.current_reports().find_map(|report| report.broker.fault()) {
         return from_fault(kind, observed, fault);
     }
     // The rule of the pods' own /readyz.
@@ -89,7 +89,7 @@ pub(super) fn available(observed: &Observation, decision: &Decision, applied: &A
     let running = pods().filter(|pod| pod.report.as_ref().is_some_and(works)).count();
     let silent = pods().filter(|pod| pod.ready && pod.report.is_none()).count();
     let wanted = decision.replicas;
-    let held_up = observed.speaking().find_map(|report| report.storage.fault().or(report.parking.fault()));
+    let held_up = observed.current_reports().find_map(|report| report.storage.fault().or(report.parking.fault()));
     if let Some(fault) = held_up.filter(|_| wanted > 0 && running == 0) {
         return from_fault(kind, observed, fault);
     }

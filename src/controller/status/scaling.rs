@@ -10,7 +10,7 @@ use crate::reason::Reason;
 
 pub(super) fn active(observed: &Observation, decision: &Decision) -> Finding {
     let kind = ConditionType::ScalingActive;
-    match (decision.reason, &observed.depth, observed.no_use_growing()) {
+    match (decision.reason, &observed.depth, observed.growth_blocker()) {
         (Reason::FixedSize, ..) => {
             let message = "spec.replicas sets a fixed size; remove the field to scale by queue depth.";
             finding(kind, False, Reason::FixedSize, message)
