@@ -10,7 +10,7 @@ include tests/cluster/cluster.mk
 # Demonstrations and tests run programs that compile in less time. What is measured, and what an hour of faults is shown
 # for, is what users get.
 PROFILE := quick
-BUILT = $(CARGO_TARGET_DIR)/$(PROFILE)
+BUILT = $(TARGET_DIR)/$(PROFILE)
 OPERATOR = $(BUILT)/image-pipeline
 bench scaling: PROFILE := release
 

@@ -10,8 +10,13 @@ CLUSTER_BIN     := $(word 2,$(cluster_paths))
 CLUSTER_CACHE   := $(word 3,$(cluster_paths))
 export CLUSTER_DIR
 
-# Outside the tree, so that a new clone finds compiled dependencies.
-export CARGO_TARGET_DIR ?= $(CLUSTER_CACHE)/target
+# make and cargo compile into the same directory. In a new clone it is a link to the cache, so that the clone finds
+# compiled dependencies.
+ifeq ($(origin CARGO_TARGET_DIR),undefined)
+linked := $(shell [ -e '$(CURDIR)/target' ] || \
+	{ mkdir -p '$(CLUSTER_CACHE)/target' && ln -sf '$(CLUSTER_CACHE)/target' '$(CURDIR)/target'; })
+endif
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
 ifneq ($(filter own,$(CLUSTER)),)
 override CLUSTER :=

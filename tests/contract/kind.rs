@@ -52,6 +52,7 @@ impl Machine {
         let mut command = Command::new(program);
         let command = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
         let command = command.env_clear().env("PATH", path).env("HOME", self.0.path());
+        let command = command.env("CARGO_TARGET_DIR", self.0.path());
         command.output().unwrap()
     }
 
