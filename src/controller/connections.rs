@@ -1,9 +1,9 @@
-//! The operator's connections to RabbitMQ. Pipelines of one namespace with the same host, port, vhost, user and TLS
-//! settings share a connection, and each has a channel on it. After a failure they share the error for a few seconds,
-//! instead of each dialing a broker that does not answer. A namespace may have a limited number of connections, so that
-//! its Secrets can't make the operator hold any number of them.
+//! The operator's connections to RabbitMQ. Pipelines with the same host, port, vhost, user and TLS settings share a
+//! connection, and each has a channel on it. After a failure they share the error for a few seconds, instead of each
+//! dialing a broker that does not answer. A namespace may have a limited number of brokers, so that its Secrets can't
+//! make the operator hold any number of connections.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,18 +19,23 @@ const RETRY_AFTER: Duration = Duration::from_secs(3);
 /// second one while it is opened again.
 const CHANNELS: usize = 1_000;
 
-/// Namespace and broker.
-type Key = (String, BrokerAddress);
-
 pub struct Connections {
     /// Limits the addresses that a Secret may name.
     dial_policy: DialPolicy,
-    /// Connections that a namespace may have.
+    /// Brokers that a namespace may have.
     per_namespace: usize,
-    links: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Link>>>>,
+    brokers: Mutex<HashMap<BrokerAddress, Broker>>,
 }
 
-/// One broker and user. A connection stays open while a channel holds it.
+/// One broker and user.
+#[derive(Default)]
+struct Broker {
+    link: Arc<tokio::sync::Mutex<Link>>,
+    /// Those whose pipelines have used it since it was dialed.
+    namespaces: HashSet<String>,
+}
+
+/// The connections to a broker. A connection stays open while a channel holds it.
 #[derive(Default)]
 struct Link {
     /// The latest one has room for channels; earlier ones are full.
@@ -40,7 +45,7 @@ struct Link {
 
 impl Connections {
     pub fn new(dial_policy: DialPolicy, per_namespace: usize) -> Self {
-        Self { dial_policy, per_namespace, links: Mutex::default() }
+        Self { dial_policy, per_namespace, brokers: Mutex::default() }
     }
 
     /// An open connection with room for a channel.
@@ -76,22 +81,22 @@ impl Connections {
 
     /// Drops the state of brokers without a connection.
     pub fn retain_used(&self) {
-        self.links.lock().retain(|_, link| is_used(link));
+        self.brokers.lock().retain(|_, broker| is_used(&broker.link));
     }
 
     fn link(&self, namespace: &str, address: &BrokerAddress) -> Result<Arc<tokio::sync::Mutex<Link>>, QueueError> {
-        let (key, mut links) = ((namespace.to_owned(), address.clone()), self.links.lock());
-        if let Some(link) = links.get(&key) {
-            return Ok(Arc::clone(link));
-        }
-        let in_namespace = || links.iter().filter(|((of, _), _)| of == namespace).map(|(_, link)| link);
-        if in_namespace().count() >= self.per_namespace {
-            links.retain(|(of, _), link| of != namespace || is_used(link));
-            if links.keys().filter(|(of, _)| of == namespace).count() >= self.per_namespace {
+        let mut brokers = self.brokers.lock();
+        let has = |broker: &Broker| broker.namespaces.contains(namespace);
+        let count = |brokers: &HashMap<_, Broker>| brokers.values().filter(|broker| has(broker)).count();
+        if !brokers.get(address).is_some_and(has) && count(&brokers) >= self.per_namespace {
+            brokers.retain(|_, broker| !has(broker) || is_used(&broker.link));
+            if count(&brokers) >= self.per_namespace {
                 return Err(QueueError::too_many_brokers(self.per_namespace));
             }
         }
-        Ok(Arc::clone(links.entry(key).or_default()))
+        let broker = brokers.entry(address.clone()).or_default();
+        broker.namespaces.insert(namespace.to_owned());
+        Ok(Arc::clone(&broker.link))
     }
 }
 
@@ -123,10 +128,12 @@ mod tests {
         let refused = connections.link("a", &address(3)).map(drop).unwrap_err();
         assert!(refused.to_string().contains("have 3 brokers"), "{refused}");
         assert!(connections.link("a", &address(0)).is_ok(), "a broker that has a place");
-        assert!(connections.link("b", &address(3)).is_ok());
+        let other = connections.link("b", &address(3)).unwrap();
+        assert!(Arc::ptr_eq(&used[0], &connections.link("b", &address(0)).unwrap()), "namespaces share a broker");
+        drop(other);
         drop(used);
         assert!(connections.link("a", &address(3)).is_ok(), "the others have no connection");
         connections.retain_used();
-        assert_eq!(connections.links.lock().len(), 0);
+        assert_eq!(connections.brokers.lock().len(), 0);
     }
 }

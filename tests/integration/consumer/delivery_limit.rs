@@ -117,7 +117,7 @@ async fn uploads_that_fail_now_and_then_lose_nothing() {
     finishes(&accounted, images.len()).await;
 }
 
-/// The queue takes no copy, so the message can't be renewed.
+/// The queue is full: it takes no copy, so the message can't be renewed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_near_the_limit_that_cannot_be_renewed_is_parked_once() {
     let scene = Scene::new("limit-full", Version::Four).await;
@@ -126,7 +126,8 @@ async fn a_message_near_the_limit_that_cannot_be_renewed_is_parked_once() {
     for _ in 0..12 {
         scene.client.take_and_return(queue).await;
     }
-    let limits = r#"{"max-length": 0, "overflow": "reject-publish"}"#;
+    scene.publish(&samples(8)[1..]).await;
+    let limits = r#"{"max-length": 1, "overflow": "reject-publish"}"#;
     Broker::shared(Version::Four).await.control(&["set_policy", "limit-full", &format!("^{queue}$"), limits]);
     let consumer = Consumer::start(&scene.settings);
     consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;

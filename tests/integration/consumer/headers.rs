@@ -237,6 +237,7 @@ async fn an_unreadable_message_is_kept_from_the_delivery_limit() {
     let reader = BrokerAddress { username: user.clone(), password: user, ..broker.address() };
     scene.settings.write_broker_secret(&reader);
     let consumer = Consumer::start(&scene.settings);
+    consumer.status_is("to report the parking queue", LIMIT, |status| status.parking.fault().is_some()).await;
     // Several holding times pass between so many attempts.
     eventually("ten attempts to park", LIMIT, async || match consumer.counted(PARKING_ATTEMPTS).await {
         attempts if attempts >= 10 => Ok(()),
@@ -247,5 +248,8 @@ async fn an_unreadable_message_is_kept_from_the_delivery_limit() {
     may(".*");
     consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
     scene.ends_with_parked(consumer, 1).await;
-    assert!(done(&scene.settings, &["list"]).contains("MessageUnreadable"));
+    let parked = scene.client.peek(&scene.settings.parking).await;
+    let headers = parked.properties.headers().clone().expect("headers");
+    let unreadable = AMQPValue::LongString("MessageUnreadable".into());
+    assert_eq!(headers.inner()["x-image-pipeline-reason"], unreadable);
 }

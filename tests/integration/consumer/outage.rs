@@ -201,10 +201,11 @@ async fn a_large_image_whose_connections_break_by_chance_is_stored() {
     // An upload that succeeds meanwhile would prove that only the large object is refused.
     let small = samples(3);
     scene.publish(&small).await;
+    let all = [&[large("first.png"), large("second.png")], &small[..]].concat();
     // The client of S3 makes two requests in each attempt: eight attempts.
     broken(16).await;
     faulty.set(Fault::None);
-    scene.stores(&small, LIMIT).await;
+    scene.stores(&all, LIMIT).await;
     consumer.status_is("to store all", LIMIT, |status| status.processed == 5).await;
     scene.ends_with_parked(consumer, 0).await;
 }
