@@ -198,15 +198,19 @@ async fn a_large_image_whose_connections_break_by_chance_is_stored() {
     consumer.status_is("to store the first", LIMIT, |status| status.processed == 1).await;
     scene.publish(&[large("second.png")]).await;
     broken(1).await;
-    // An upload that succeeds meanwhile would prove that only the large object is refused.
-    let small = samples(3);
-    scene.publish(&small).await;
-    let all = [&[large("first.png"), large("second.png")], &small[..]].concat();
-    // The client of S3 makes two requests in each attempt: eight attempts.
-    broken(16).await;
+    // Uploads that succeeded meanwhile would prove that only the large object is refused.
+    let mut small = samples(600).into_iter();
+    let mut published = vec![large("first.png"), large("second.png")];
+    let met = faulty.met();
+    eventually("seven attempts of two requests", LIMIT, async || {
+        published.extend(small.next());
+        scene.publish(&published[published.len() - 1..]).await;
+        if faulty.met() >= met + 14 { Ok(()) } else { Err(faulty.met().to_string()) }
+    })
+    .await;
     faulty.set(Fault::None);
-    scene.stores(&all, LIMIT).await;
-    consumer.status_is("to store all", LIMIT, |status| status.processed == 5).await;
+    scene.stores(&published, LIMIT).await;
+    consumer.status_is("to store all", LIMIT, |status| status.processed == published.len() as u64).await;
     scene.ends_with_parked(consumer, 0).await;
 }
 
