@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(renewals.event("tiles", at(0)), None);
         renewals.count(&[pod("a", Some(3))]);
         let event = renewals.event("tiles", at(0)).unwrap();
-        assert!(event.warning && event.note.contains("1 message of queue \"tiles\""), "{event:?}");
+        assert!(event.warning && event.note.contains("1 message to the end of queue \"tiles\""), "{event:?}");
         assert!(renewals.event("tiles", at(0)).is_some(), "not published yet");
         renewals.reported(at(0));
         renewals.count(&[pod("a", Some(5))]);
