@@ -26,7 +26,7 @@ help:
 
 demo: ## Start a cluster and process 300 images from a queue to a bucket; writes target/demo/report.html
 ifeq ($(origin CLUSTER),undefined)
-	@if $(CLUSTER_SCRIPTS)/kind usable; then \
+	@if PATH='$(USER_PATH)' $(CLUSTER_SCRIPTS)/kind usable; then \
 		echo 'Using a cluster of kind, because docker and kind are installed. CLUSTER=own builds a Kubernetes instead.'; \
 		$(MAKE) demonstration CLUSTER=kind; \
 	else $(MAKE) demonstration; fi
@@ -38,7 +38,7 @@ demonstration: install operator
 	@$(CLUSTER_SCRIPTS)/parts greench
 	@$(BUILT)/demo
 ifneq ($(CLUSTER),current)
-	@echo 'The cluster runs until make down. To use it with kubectl, as in docs/quick-start.md:'
+	@echo 'The cluster runs until make down$(if $(CLUSTER), CLUSTER=$(CLUSTER)). To use it with kubectl, as in docs/quick-start.md:'
 	@echo '  export KUBECONFIG=$(KUBECONFIG) PATH=$(if $(CLUSTER),,$(CLUSTER_BIN):)$(BUILT):$$PATH'
 	@echo '  kubectl get imgp -A -o wide'
 endif

@@ -87,8 +87,8 @@ pub struct Args {
     /// reach; if not set, the operator refuses such an address from a Secret
     #[arg(long, env = "ALLOW_LOCAL_BROKERS")]
     pub allow_local_brokers: bool,
-    /// Brokers, counted by address and user, that the pipelines of one namespace may have. The operator holds one
-    /// connection to each
+    /// Brokers, counted by address, vhost and login, that the pipelines of one namespace may have. The operator holds
+    /// one connection to each
     #[arg(long, env = "BROKERS_PER_NAMESPACE", default_value_t = 20)]
     pub brokers_per_namespace: usize,
 }
@@ -102,7 +102,7 @@ pub struct Settings {
     /// Which addresses the operator may dial. The address comes from a Secret, so anyone who may write a Secret
     /// chooses the address.
     pub dial_policy: DialPolicy,
-    /// Brokers, counted by address and user, to which the pipelines of one namespace may connect the operator.
+    /// Brokers, counted by address, vhost and login, to which the pipelines of one namespace may connect the operator.
     pub brokers_per_namespace: usize,
 }
 

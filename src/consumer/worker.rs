@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use delivery_policy::{Event, Id};
 use jiff::Timestamp;
+use tracing::warn;
 
 use super::acknowledge::Settler;
 use super::breaks::Breaks;
@@ -161,6 +162,10 @@ impl Worker {
                 }
             }
         };
+        // The status names it only if S3 refuses other objects too.
+        if scope.may_be_one_object() && work.failure().is_none() {
+            warn!(pipeline = self.name, reason = %error.reason(), detail = %error, "S3 may refuse this object alone");
+        }
         work.set_failure(error);
         Event::UploadFailed { id, scope, object: work.object() }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connections::Connections;
+use super::connections::{Connections, Place};
 use super::observation::Cause;
 use crate::api::names;
 use crate::api::source::RabbitmqSource;
@@ -49,6 +49,7 @@ struct Reader {
     revision: String,
     channel: Channel,
     _connection: Arc<Connection>,
+    _place: Arc<Place>,
 }
 
 /// A source queue that was found to be a stream, which pipelines do not support.
@@ -84,7 +85,7 @@ impl QueueReads {
         if let Some(stream) = self.stream.as_ref().filter(|stream| stream.is_known(source)) {
             return Err(stream.cause.clone());
         }
-        let connection = connections.open(namespace, &address.await?).await.map_err(cause)?;
+        let (connection, place) = connections.open(namespace, &address.await?).await.map_err(cause)?;
         let channel = connection.channel().await.map_err(cause)?;
         let depth = match channel.depth(&source.queue).await {
             Ok(depth) => depth,
@@ -97,7 +98,7 @@ impl QueueReads {
             return Err(cause);
         }
         let (source, revision) = (source.clone(), revision.to_owned());
-        self.reader = Some(Reader { source, revision, channel, _connection: connection });
+        self.reader = Some(Reader { source, revision, channel, _connection: connection, _place: place });
         Ok(depth)
     }
 
@@ -123,9 +124,9 @@ impl QueueReads {
         self.parked.as_ref()?.messages
     }
 
-    /// Drops the channel; a connection closes with its last channel.
+    /// Drops the channel and what was read; a connection closes with its last channel.
     pub fn close(&mut self) {
-        self.reader = None;
+        *self = Self::default();
     }
 }
 

@@ -63,8 +63,8 @@ fn note(queue: &str, messages: u64) -> String {
     let messages = if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") };
     format!(
         "Consumers moved {messages} to the end of queue {queue:?} by publishing copies: the messages came near the \
-         queue's delivery limit, because consumers crashed or connections closed, or S3 or the parking queue refused \
-         them for longer than failures.holdingTime. No message is lost. To find the cause, check restarts of the pods \
+         queue's delivery limit, because consumers crashed or connections closed; or S3 refused every image that was \
+         tried; or S3 or the parking queue refused them for longer than failures.holdingTime. No message is lost. To find the cause, check restarts of the pods \
          (kubectl get pods), errors in their logs, and the conditions BrokerReachable, StorageAvailable, \
          ParkingAvailable and ConsumersAvailable."
     )

@@ -160,9 +160,10 @@ impl QueueError {
 
     /// The pipelines of one namespace connect the operator to `limit` brokers already.
     pub fn too_many_brokers(limit: usize) -> Self {
-        let found =
-            format!("the pipelines of this namespace have {limit} brokers, counted by address and user: the limit");
-        let advice = "let pipelines of one broker share a user, or raise the chart's value brokersPerNamespace";
+        let found = format!(
+            "the pipelines of this namespace have {limit} brokers, counted by address, vhost and login: the limit"
+        );
+        let advice = "let pipelines share vhost and login, or raise the chart's value brokersPerNamespace";
         Self::new(Reason::ConnectionLimit, found, advice)
     }
 

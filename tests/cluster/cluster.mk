@@ -22,6 +22,7 @@ ifneq ($(filter own,$(CLUSTER)),)
 override CLUSTER :=
 endif
 
+USER_PATH := $(PATH)
 ifeq ($(CLUSTER),)
 override export KUBECONFIG := $(CLUSTER_DIR)/kubeconfig
 export PATH := $(CLUSTER_BIN):$(PATH)
@@ -59,7 +60,6 @@ cluster: ## Build the test cluster, and start it
 	@$(CLUSTER_SCRIPTS)/up
 
 down: ## Stop the test cluster, and remove everything that it created
-	@if $(CLUSTER_SCRIPTS)/kind usable; then $(CLUSTER_SCRIPTS)/kind down; fi
 	@$(CLUSTER_SCRIPTS)/down
 endif
 

@@ -34,7 +34,7 @@ fn source(code: &str) -> Source {
         let begins = |word: &str| statement.rfind(&format!("\n{word}")).map(|at| &statement[at + 1 + word.len()..]);
         let exported = ["pub use ", "pub(super) use ", "pub(crate) use "].iter().find_map(|word| begins(word));
         let Some(tree) = exported.or_else(|| begins("use ")) else { continue };
-        let paths = paths(&tree.split_whitespace().collect::<String>());
+        let paths = paths(&tree.replace(" as ", "@").split_whitespace().collect::<String>());
         if exported.is_some() {
             let name = |path: &Vec<String>| path.last().cloned().unwrap_or_default();
             source.exports.extend(paths.iter().map(|path| (name(path), path.clone())));
@@ -44,13 +44,13 @@ fn source(code: &str) -> Source {
     source
 }
 
-/// The paths in the tree of a `use` without spaces: `a::{b,c::d}` has `a::b` and `a::c::d`.
+/// The paths in the tree of a `use` without spaces and with `@` for `as`: `a::{b,c::d@e}` has `a::b` and `a::c::d`.
 fn paths(tree: &str) -> Vec<Vec<String>> {
     let Some((stem, branches)) = tree.split_once('{') else {
-        return vec![tree.split("::").map(|part| part.split("as").next().unwrap_or(part).to_owned()).collect()];
+        return vec![tree.split("::").map(|part| part.split('@').next().unwrap_or(part).to_owned()).collect()];
     };
     let (mut depth, mut all, mut branch) = (0, Vec::new(), String::new());
-    for character in branches.trim_end_matches('}').chars().chain([',']) {
+    for character in branches.strip_suffix('}').unwrap_or(branches).chars().chain([',']) {
         depth += i32::from(character == '{') - i32::from(character == '}');
         if character == ',' && depth == 0 {
             all.extend(paths(&format!("{stem}{}", std::mem::take(&mut branch))));
@@ -134,11 +134,14 @@ fn a_circle_through_a_reexported_name_is_found() {
     let all = [
         ("a", "//! A\npub use one::One;\n"),
         ("a::one", "//! One\nuse std::io;\nuse super::{two::Two, three};\n"),
-        ("a::two", "//! Two\nuse super::One;\n"),
+        ("a::two", "//! Two\nuse super::One as Other;\n"),
+        ("reason", "//! Reason\nuse crate::a::{b, c::{d, four}};\n"),
+        ("a::c", "//! C\n"),
+        ("a::c::four", "//! Four\nuse crate::reason::Reason;\n"),
         ("a::three", "//! Three\nuse super::super::b::B;\n"),
         ("b", "//! B\nuse crate::a::three;\n"),
         ("c", "//! C\nuse crate::{a::One, b};\n"),
     ];
     let all = all.iter().map(|(name, code)| (module(name), source(code))).collect();
-    assert_eq!(circles(&imports(&all)), ["a::one", "a::three", "a::two", "b"]);
+    assert_eq!(circles(&imports(&all)), ["a::c::four", "a::one", "a::three", "a::two", "b", "reason"]);
 }

@@ -19,7 +19,7 @@ case "$name $1 ${2:-}" in
 esac
 echo "$name $*" >>calls
 case "$name $1" in
-"kind create") echo image-pipeline >>clusters ;;
+"kind create") echo image-pipeline-demo >>clusters; mkdir -p .cache/image-pipeline; : >.cache/image-pipeline/kind.kubeconfig ;;
 "kind delete") : >clusters ;;
 esac
 "#;
@@ -105,13 +105,23 @@ fn a_cluster_of_kind_is_started_once_and_has_a_kubeconfig_of_its_own() {
     let [create, export] = [up(), up()];
     for (calls, call) in [(&create, "kind create cluster"), (&export, "kind export kubeconfig")] {
         assert!(calls.len() == 1 && calls[0].starts_with(call), "{calls:?}");
-        let own = format!("--name image-pipeline --kubeconfig {}", kubeconfig.display());
+        let own = format!("--name image-pipeline-demo --kubeconfig {}", kubeconfig.display());
         assert!(calls[0].contains(&own), "{calls:?}");
     }
     assert!(machine.kind(&["down"]).status.success());
-    assert!(machine.calls()[0].starts_with("kind delete cluster --name image-pipeline"));
+    assert!(machine.calls()[0].starts_with("kind delete cluster --name image-pipeline-demo"));
     assert!(machine.kind(&["down"]).status.success());
     assert_eq!(machine.calls(), [""; 0], "nothing to delete");
+}
+
+#[test]
+fn a_cluster_of_that_name_that_somebody_else_started_is_left_alone() {
+    let machine = Machine::complete();
+    fs::write(machine.file("clusters"), "other\nimage-pipeline-demo\nimage-pipeline\n").unwrap();
+    let refused = machine.kind(&["up"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("exists already"));
+    assert!(machine.kind(&["down"]).status.success());
+    assert_eq!(machine.calls(), [""; 0]);
 }
 
 /// A program of a newer Linux does not start on the base image, which has Debian 12's C library.
@@ -131,6 +141,6 @@ fn the_image_holds_a_program_that_its_base_can_run() {
         let (reference, calls) = image(&binary);
         let [build, load] = &calls[..] else { panic!("{calls:?}") };
         assert!(build.starts_with("docker build") && build.contains(target) && build.contains(&reference), "{build}");
-        assert_eq!(*load, format!("kind load docker-image --name image-pipeline {reference} --quiet"));
+        assert_eq!(*load, format!("kind load docker-image --name image-pipeline-demo {reference} --quiet"));
     }
 }

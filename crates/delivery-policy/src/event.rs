@@ -39,7 +39,7 @@ pub enum Scope {
 
 impl Scope {
     /// Whether S3 may store other objects.
-    pub(crate) fn may_be_one_object(self) -> bool {
+    pub fn may_be_one_object(self) -> bool {
         matches!(self, Self::MaybeObject | Self::MaybeTooLarge)
     }
 }

@@ -99,7 +99,8 @@ impl Policy {
     }
 
     fn next_rotation(&self) -> Option<Time> {
-        let enough = self.held.len() >= self.most_set_aside().min(self.settings.prefetch.into());
+        let most = if self.storage.failing { self.most_set_aside() } else { usize::MAX };
+        let enough = self.held.len() >= most.min(self.settings.prefetch.into());
         let all_refused = self.held.values().all(Held::is_set_aside) && self.held.values().any(Held::is_idle);
         let moving = self.held.values().any(|held| matches!(held.stage, Stage::Renewing(_)));
         (enough && all_refused && !moving && self.storage.scouts == 0).then_some(self.storage.next_rotation)

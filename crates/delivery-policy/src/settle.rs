@@ -49,7 +49,10 @@ impl Policy {
 
     pub(crate) fn stored(&mut self, id: Id, now: Time) {
         let Some(held) = self.in_stage(id, Stage::Uploading) else { return };
-        let began = held.uploading_since;
+        let (began, failed) = (held.uploading_since, held.failure.map(|_| held.object));
+        if let Some(object) = failed {
+            self.refused.remove(&object);
+        }
         self.recovered(began, now);
         self.grow();
         self.held.remove(&id);
@@ -83,7 +86,7 @@ impl Policy {
         let mut failure = Failure::again(held.failure, Some(scope), now, holding_time, pause);
         if scope.may_be_one_object() {
             failure.refused_at = failure.refused_at.or(known.at);
-            if failure.failures == 1 {
+            if failure.breaks == 0 {
                 failure.breaks = known.breaks;
             }
             if scope == Scope::MaybeTooLarge && !is_outage {

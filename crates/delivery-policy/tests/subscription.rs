@@ -77,3 +77,51 @@ fn a_consumer_cancels_its_subscription_when_s3_fails_and_begins_again_with_one_m
         assert_eq!(prefetches(&stored), [2], "{scope:?}: one message was settled");
     }
 }
+
+/// Sends an event to the policy, answers each upload of message 101 and 102 with a broken connection, and returns the
+/// other actions.
+fn broken_off(policy: &mut Policy, event: Event, second: u64) -> Vec<Action> {
+    let (mut events, mut actions) = (vec![event], Vec::new());
+    while let Some(event) = events.pop() {
+        for action in policy.handle(event, Duration::from_secs(second)) {
+            match action {
+                Action::Upload(id @ Id(101 | 102)) => {
+                    events.push(Event::UploadFailed { id, scope: Scope::MaybeTooLarge, object: id.0 });
+                }
+                other => actions.push(other),
+            }
+        }
+    }
+    actions
+}
+
+/// A proxy breaks off two large objects, and S3 stores the others.
+#[test]
+fn objects_that_may_be_too_large_wait_for_the_next_stored_image_and_are_no_outage() {
+    let mut policy = policy();
+    grown(&mut policy);
+    let mut actions = Vec::new();
+    for event in [Event::Subscribed, delivered(101), delivered(102), delivered(103)] {
+        actions.extend(broken_off(&mut policy, event, 1));
+    }
+    for event in [101, 102, 103].map(|id| Event::Converted(Id(id))).into_iter().chain([Event::Stored(Id(103))]) {
+        actions.extend(broken_off(&mut policy, event, 1));
+    }
+    actions.extend(broken_off(&mut policy, Event::Unsubscribed, 2));
+    for second in 3..63 {
+        actions.extend(broken_off(&mut policy, Event::TimePassed, second));
+    }
+    assert_eq!(policy.fault(), None);
+    let moved = |action: &&Action| matches!(action, Action::Renew(_) | Action::HandBack(_) | Action::Park(_));
+    assert_eq!(actions.iter().find(moved), None, "there is room for others");
+
+    let mut actions = Vec::new();
+    for event in [Event::Subscribed, delivered(104), Event::Converted(Id(104)), Event::Stored(Id(104))] {
+        actions.extend(broken_off(&mut policy, event, 64));
+    }
+    for second in 65..75 {
+        actions.extend(broken_off(&mut policy, Event::TimePassed, second));
+    }
+    let parked = |id| actions.contains(&Action::Park(Id(id)));
+    assert!(parked(101) && parked(102), "{actions:?}");
+}

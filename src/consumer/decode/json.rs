@@ -54,12 +54,20 @@ enum Leaf {
 }
 
 impl Texts<'_> {
-    fn into_owned(self) -> Texts<'static> {
-        let owned = |text: Option<Cow<'_, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+    /// The same texts, borrowed from `to`, which has the strings of `from` at the same offsets.
+    fn moved<'to>(self, from: &[u8], to: &'to [u8]) -> Texts<'to> {
+        let text = |text: Cow<'_, str>| {
+            let begin = (text.as_ptr() as usize).wrapping_sub(from.as_ptr() as usize);
+            let same = to.get(begin..begin.wrapping_add(text.len())).filter(|same| *same == text.as_bytes());
+            match (&text, same.map(str::from_utf8)) {
+                (Cow::Borrowed(_), Some(Ok(same))) => Cow::Borrowed(same),
+                _ => Cow::Owned(text.into_owned()),
+            }
+        };
         Texts {
-            image: owned(self.image),
-            name: owned(self.name),
-            metadata: self.metadata.into_iter().map(owned).collect(),
+            image: self.image.map(text),
+            name: self.name.map(text),
+            metadata: self.metadata.into_iter().map(|value| value.map(text)).collect(),
         }
     }
 }
@@ -84,7 +92,7 @@ impl Fields {
             return Err(DecodeError::TooDeep { limit: MAX_DEPTH });
         }
         self.parse(body).or_else(|error| match without_constants(body) {
-            Some(body) => self.parse(&body).map(Texts::into_owned),
+            Some(changed) => self.parse(&changed).map(|texts| texts.moved(&changed, body)),
             None => Err(error),
         })
     }

@@ -20,7 +20,7 @@ use Tried::{AsItStands, By, ByMake, Not};
 
 /// Page, beginning of the block, and what tests it.
 pub const BLOCKS: &[(&str, &str, Tried)] = &[
-    ("README.md", "make demo     #", ByMake),
+    ("README.md", "make demo-local  #", ByMake),
     ("README.md", "make image IMAGE=registry", By("tests/cluster/install")),
     ("README.md", "image-pipeline publish tiles/", By("tests/integration/cli/publish.rs")),
     ("README.md", "kubectl -n greench get imgp forest-tiles", AsItStands),
