@@ -1,6 +1,6 @@
 //! All reasons that conditions, events, metrics, logs, parking headers and `/status` use. A reason carries no data,
-//! since metrics use it as a label: this list bounds the number of series. The pages' tables of reasons are written from
-//! the comments here.
+//! since metrics use it as a label: this list bounds the number of series. The pages' tables of reasons are written
+//! from the comments here.
 
 use prometheus_client::encoding::EncodeLabelValue;
 use serde::{Deserialize, Serialize};

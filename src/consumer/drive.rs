@@ -20,8 +20,8 @@ use super::worker::Worker;
 use crate::rabbitmq::{Channel, Connection, Deliveries, Delivery};
 
 /// If no delivery arrives for this long, none is in flight: a quorum queue sends the delivery that follows an
-/// acknowledgement after one disk write. lapin drops a delivery that arrives after its consumer has ended; that message would stay
-/// unacknowledged until the session ends, and then return to the queue.
+/// acknowledgement after one disk write. lapin drops a delivery that arrives after its consumer has ended; that message
+/// would stay unacknowledged until the session ends, and then return to the queue.
 const QUIET: Duration = Duration::from_millis(250);
 
 pub struct Drive<'a> {

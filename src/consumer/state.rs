@@ -73,8 +73,8 @@ impl State {
         }
     }
 
-    /// Sets the state of a session after its first subscription. `subscribed`: whether it has a subscription now. `fault`: the dependency
-    /// whose failure keeps messages from being finished.
+    /// Sets the state of a session after its first subscription. `subscribed`: whether it has a subscription now.
+    /// `fault`: the dependency whose failure keeps messages from being finished.
     pub fn session(&self, fault: Option<Dependency>, subscribed: bool) {
         let mut status = self.status.lock();
         let after = if fault.is_some() { ConsumerState::Waiting } else { ConsumerState::Running };

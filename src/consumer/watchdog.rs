@@ -46,8 +46,8 @@ impl Watchdog {
         Self { channel, queue, suspicious: false }
     }
 
-    /// Polls, and returns whether the consumer is stalled. `is_silence_expected`: the broker has delivered since the last
-    /// poll, or may not deliver now.
+    /// Polls, and returns whether the consumer is stalled. `is_silence_expected`: the broker has delivered since the
+    /// last poll, or may not deliver now.
     pub async fn poll(&mut self, is_silence_expected: bool) -> bool {
         if is_silence_expected || !self.channel.is_open() {
             self.suspicious = false;

@@ -1,6 +1,6 @@
 //! Foreign consumers: consumers on a pipeline's queue that are not its pods, such as a forgotten script. The pipeline
-//! does not store the images that they take. Pure functions of polls and time. A consumer that may belong to one of the pods does not
-//! count as foreign.
+//! does not store the images that they take. Pure functions of polls and time. A consumer that may belong to one of the
+//! pods does not count as foreign.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,8 +12,8 @@ use crate::pod_status::ConsumerState;
 use crate::rabbitmq::QueueDepth;
 use crate::reason::Reason;
 
-/// At least 3 polls over at least 30 s must agree. RabbitMQ still counts the consumer of a lost pod until two heartbeats
-/// are missed, and counts the consumer of a new pod before the operator sees that pod.
+/// At least 3 polls over at least 30 s must agree. RabbitMQ still counts the consumer of a lost pod until two
+/// heartbeats are missed, and counts the consumer of a new pod before the operator sees that pod.
 const AGREED_FOR: SignedDuration = SignedDuration::from_secs(30);
 const POLLS: u32 = 3;
 
@@ -64,8 +64,9 @@ impl ForeignConsumers {
     }
 }
 
-/// Adds a poll of a pipeline to its memory, and returns the number of foreign consumers to report. Another source starts
-/// from 0. If the status reports foreign consumers, a restarted operator starts from the current poll, at least 1.
+/// Adds a poll of a pipeline to its memory, and returns the number of foreign consumers to report. Another source
+/// starts from 0. If the status reports foreign consumers, a restarted operator starts from the current poll, at least
+/// 1.
 pub fn observe(
     memory: &mut Option<(RabbitmqSource, ForeignConsumers)>,
     pipeline: &ImagePipeline,

@@ -53,8 +53,8 @@ pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<A
     Ok(Action::requeue(decision.check_again_in))
 }
 
-/// Logs an error of [`reconcile`], which no condition can report, and reconciles again after the pipeline's poll interval. No other
-/// code logs such an error.
+/// Logs an error of [`reconcile`], which no condition can report, and reconciles again after the pipeline's poll
+/// interval. No other code logs such an error.
 pub fn error_policy(guarded: Arc<Guarded>, error: &Error, _: Arc<Context>) -> Action {
     let again = match &guarded.0 {
         Ok(pipeline) => pipeline.spec.scaling.poll_interval.into(),

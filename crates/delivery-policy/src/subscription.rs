@@ -97,8 +97,8 @@ impl Policy {
         }
     }
 
-    /// Doubles the window, and cancels the subscription before the settled message is acknowledged: while the window is full, no delivery is in
-    /// flight that could be lost with the subscription. A larger subscription follows.
+    /// Doubles the window, and cancels the subscription before the settled message is acknowledged: while the window is
+    /// full, no delivery is in flight that could be lost with the subscription. A larger subscription follows.
     pub(crate) fn grow(&mut self) {
         self.window = self.window.saturating_mul(2).min(self.settings.prefetch);
         if let State::Active(granted) = self.subscription.state
@@ -114,7 +114,8 @@ impl Policy {
         self.held.values().filter(|held| held.subscription == number).count() >= usize::from(granted)
     }
 
-    /// Whether as many messages are set aside as may be, although S3 stores others: each further message is taken alone.
+    /// Whether as many messages are set aside as may be, although S3 stores others: each further message is taken
+    /// alone.
     fn is_crowded(&self) -> bool {
         let set_aside = self.held.values().filter(|held| held.is_set_aside()).count();
         !self.storage.failing && set_aside >= self.most_set_aside()

@@ -1,5 +1,6 @@
 //! Reads the image, the name and the metadata from a JSON body, and skips all other fields without building them. Skips
-//! `NaN` and `Infinity` too, as Python's `json.loads` does. Pure. Errors never contain text from the body, and nesting is limited.
+//! `NaN` and `Infinity` too, as Python's `json.loads` does. Pure. Errors never contain text from the body, and nesting
+//! is limited.
 
 use std::borrow::Cow;
 use std::fmt;

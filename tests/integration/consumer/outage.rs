@@ -28,8 +28,8 @@ fn is_waiting(status: &PodStatus) -> bool {
     status.state == ConsumerState::Waiting
 }
 
-/// Holding times end repeatedly while `consumers` wait for S3, and no message is returned more than once, as the broker's
-/// deliveries show.
+/// Holding times end repeatedly while `consumers` wait for S3, and no message is returned more than once, as the
+/// broker's deliveries show.
 async fn costs_one_return_at_most(name: &str, version: Version, fault: Fault, consumers: usize, count: u32) {
     let mut accounted = Accounted::new(name, version).await;
     accounted.scene.settings.spec = json!({ "failures": { "holdingTime": "1s" } });

@@ -71,7 +71,8 @@ impl Messages {
         self.publisher.depth(queue).await.expect("a depth").ready
     }
 
-    /// Number of messages in a parking queue; 0 if it is missing. Does not declare it: its type is the consumer's choice.
+    /// Number of messages in a parking queue; 0 if it is missing. Does not declare it: its type is the consumer's
+    /// choice.
     pub async fn parked(&self, queue: &str) -> u32 {
         // A passive declare of a missing queue closes its channel.
         let channel = self.connections.0.channel().await.expect("a channel");

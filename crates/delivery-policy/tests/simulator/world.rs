@@ -152,8 +152,8 @@ impl World {
         self.deliver();
     }
 
-    /// Publishes good messages as long as the object of an unacknowledged message is refused: only stored objects show that S3 refuses it
-    /// alone.
+    /// Publishes good messages as long as the object of an unacknowledged message is refused: only stored objects show
+    /// that S3 refuses it alone.
     fn publish(&mut self) {
         let delivered = self.consumers.iter().flat_map(Consumer::delivered);
         let mut unacknowledged = self.queue.ready.iter().chain(delivered);

@@ -5,8 +5,8 @@ use super::depth::after_text;
 
 const CONSTANTS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
 
-/// The body with an array in place of each constant, so that the constant can be skipped, but is no value of a requested
-/// field. Offsets stay the same. `None`: the body has no constant outside strings.
+/// The body with an array in place of each constant, so that the constant can be skipped, but is no value of a
+/// requested field. Offsets stay the same. `None`: the body has no constant outside strings.
 pub(super) fn without_constants(body: &[u8]) -> Option<Vec<u8>> {
     let mut changed = None;
     let mut rest = body;
