@@ -78,7 +78,7 @@ async fn is_on_the_console() {
         let expected = [
             "<article id=\"end-to-end/burst\"",
             &format!("<b>{TILES} this hour</b>"),
-            "1 message waits in parking queue &quot;burst.parked&quot;",
+            "1 message waits in parking queue &#34;burst.parked&#34;",
             "image-pipeline parked list --queue burst.parked",
         ];
         let missing: Vec<_> = expected.into_iter().filter(|text| !page.contains(*text)).collect();
