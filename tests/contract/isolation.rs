@@ -347,7 +347,7 @@ async fn a_decoder_process_that_takes_too_much_memory_is_the_message() {
     assert_eq!(pids(directory.path()).len(), 1);
 }
 
-/// The process gets what is reserved for the image, and 16 MiB for itself. With more need it would crash.
+/// The process gets what is reserved for the image, and 16 MiB for itself. A process that needed more would crash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_progressive_cmyk_jpeg_fits_into_its_memory() {
     let mut file = include_bytes!("../../fuzz/seeds/image/progressive-cmyk.jpg").to_vec();

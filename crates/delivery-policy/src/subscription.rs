@@ -67,8 +67,7 @@ impl Policy {
         let room = self.settings.prefetch.saturating_sub(u16::try_from(stuck).unwrap_or(u16::MAX));
         match () {
             () if self.stopping => 0,
-            () if self.is_crowded() && self.held.values().any(Held::is_promising) => 0,
-            () if self.is_crowded() => 1.min(room),
+            () if self.is_crowded() => u16::from(!self.held.values().any(Held::is_promising)).min(room),
             () if !self.storage.failing => self.window.min(room),
             () if self.held.is_empty() => 1,
             () if self.storage.scouts > 0 => 1.min(room),

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use lapin::types::AMQPValue;
 use serde_json::json;
 use tokio::time::{Instant, interval_at};
 
 use crate::accounted::Accounted;
+use crate::consumer::poison::header;
 use crate::consumer_process::Consumer;
 use crate::scene::Scene;
 use accounting::account::Account;
@@ -132,8 +132,6 @@ async fn a_message_near_the_limit_that_cannot_be_renewed_is_parked_once() {
     let consumer = Consumer::start(&scene.settings);
     consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
     let parked = scene.client.peek(parking).await;
-    let headers = parked.properties.headers().clone().expect("headers");
-    let text = |text: &str| AMQPValue::LongString(text.into());
-    assert_eq!(headers.inner()["x-image-pipeline-reason"], text("DeliveredTooOften"));
+    assert_eq!(header(&parked, "x-image-pipeline-reason").as_deref(), Some("DeliveredTooOften"));
     scene.ends_with_parked(consumer, 1).await;
 }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::cli::parked::done;
+use crate::consumer::poison::header;
 use crate::consumer_process::Consumer;
 use crate::scene::Scene;
 use servers::broker::{Broker, Version};
@@ -41,16 +42,17 @@ impl Changed<'_> {
         let changing = tokio::spawn(async move {
             let (client, _) = listener.accept().await.expect("a connection");
             let broker = TcpStream::connect(target).await.expect("a broker");
-            let ((mut asks, mut hears), (mut answers, mut told)) = (client.into_split(), broker.into_split());
-            let back = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut hears).await });
+            let ((mut from_client, mut to_client), (mut from_broker, mut to_broker)) =
+                (client.into_split(), broker.into_split());
+            let back = tokio::spawn(async move { tokio::io::copy(&mut from_broker, &mut to_client).await });
             let (mut piece, mut changed) = (vec![0; 1 << 20], false);
-            while let Ok(length @ 1..) = asks.read(&mut piece).await {
+            while let Ok(length @ 1..) = from_client.read(&mut piece).await {
                 let place = piece[..length].windows(from.len()).position(|window| window == from);
                 if let Some(place) = place {
                     piece[place..place + to.len()].copy_from_slice(&to);
                     changed = true;
                 }
-                told.write_all(&piece[..length]).await.expect("passed on");
+                to_broker.write_all(&piece[..length]).await.expect("passed on");
             }
             back.abort();
             assert!(changed, "the bytes to change were not found");
@@ -249,7 +251,5 @@ async fn an_unreadable_message_is_kept_from_the_delivery_limit() {
     consumer.status_is("to have parked it", LIMIT, |status| status.parked == 1).await;
     scene.ends_with_parked(consumer, 1).await;
     let parked = scene.client.peek(&scene.settings.parking).await;
-    let headers = parked.properties.headers().clone().expect("headers");
-    let unreadable = AMQPValue::LongString("MessageUnreadable".into());
-    assert_eq!(headers.inner()["x-image-pipeline-reason"], unreadable);
+    assert_eq!(header(&parked, "x-image-pipeline-reason").as_deref(), Some("MessageUnreadable"));
 }

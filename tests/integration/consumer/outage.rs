@@ -8,10 +8,10 @@ use std::time::Duration;
 use image::{ImageFormat, Rgb, RgbImage};
 use image_pipeline::pod_status::{ConsumerState, PodStatus};
 use image_pipeline::reason::Reason;
-use lapin::types::AMQPValue;
 use serde_json::json;
 
 use crate::accounted::Accounted;
+use crate::consumer::poison::header;
 use crate::consumer::store_answers::scene;
 use crate::consumer_process::Consumer;
 use crate::scene::Scene;
@@ -120,9 +120,7 @@ async fn refused_objects(name: &str, source: impl Into<Source>, fault: Fault, re
     consumer.status_is("to be well", LIMIT, |status| status.storage.fault().is_none()).await;
     let parked = scene.client.take(&scene.settings.parking).await;
     for message in &parked {
-        let headers = message.properties.headers().clone().expect("headers");
-        let named = &headers.inner()["x-image-pipeline-reason"];
-        assert_eq!(named, &AMQPValue::LongString(reason.as_str().into()));
+        assert_eq!(header(message, "x-image-pipeline-reason").as_deref(), Some(reason.as_str()));
     }
     equal(parked.len(), 10).expect("parked");
 }
@@ -234,13 +232,9 @@ async fn a_large_image_that_a_proxy_breaks_off_is_parked_and_storage_stays_avail
     })
     .await;
     let parked = scene.client.peek(&scene.settings.parking).await;
-    let headers = parked.properties.headers().clone().expect("headers");
-    let header = |name: &str| match &headers.inner()[name] {
-        AMQPValue::LongString(text) => text.to_string(),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(header("x-image-pipeline-reason"), Reason::ImageTooLarge.as_str());
-    assert!(header("x-image-pipeline-detail").contains("client_max_body_size"), "{headers:?}");
+    assert_eq!(header(&parked, "x-image-pipeline-reason").as_deref(), Some(Reason::ImageTooLarge.as_str()));
+    let detail = header(&parked, "x-image-pipeline-detail").expect("a detail");
+    assert!(detail.contains("client_max_body_size"), "{detail}");
     scene.stores(&published, LIMIT).await;
     scene.ends_with_parked(consumer, 1).await;
 }

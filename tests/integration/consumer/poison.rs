@@ -83,7 +83,8 @@ fn properties(number: usize) -> BasicProperties {
         .with_user_id("guest".into())
 }
 
-fn header(parked: &Delivery, name: &str) -> Option<String> {
+/// A header of a parked message as text.
+pub fn header(parked: &Delivery, name: &str) -> Option<String> {
     let headers = parked.properties.headers().as_ref()?;
     match headers.inner().get(name)? {
         AMQPValue::LongString(text) => Some(text.to_string()),

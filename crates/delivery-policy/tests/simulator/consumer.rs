@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use delivery_policy::{Dependency, Event, Id, Policy, Scope, Time};
+use delivery_policy::{Dependency, Event, Id, Policy, Time};
 
 use super::plan::Plan;
 use super::queue::Message;
@@ -64,7 +64,7 @@ impl Consumer {
     pub fn hears(&mut self, event: Event) {
         match event {
             Event::UploadFailed { id, scope, .. } => {
-                let may_be_one = matches!(scope, Scope::MaybeObject | Scope::MaybeTooLarge);
+                let may_be_one = scope.may_be_one_object();
                 self.has_refused |= may_be_one;
                 self.stuck.insert(id);
                 match may_be_one {
