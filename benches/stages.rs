@@ -28,12 +28,12 @@ use image_pipeline::consumer::encode::{Png, encode, inspect};
 use image_pipeline::consumer::isolate::Isolation;
 use image_pipeline::consumer::isolate::protocol::Settings;
 use image_pipeline::consumer::metrics::Metrics;
-use image_pipeline::publish::{Format, SampleArgs, Size};
+use image_pipeline::publish::{SampleArgs, Size, TileFormat};
 use image_pipeline::rabbitmq::frame_filter::{FrameFilter, Frames};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
-const FORMATS: [(&str, Format); 2] = [("png", Format::Png), ("jpeg", Format::Jpeg)];
+const FORMATS: [(&str, TileFormat); 2] = [("png", TileFormat::Png), ("jpeg", TileFormat::Jpeg)];
 const SIDES: [u32; 5] = [160, 320, 640, 1280, 1920];
 const MODES: [(&str, PngEncoding, Reencode); 4] = [
     ("Fast", PngEncoding::Fast, Reencode::Always),
@@ -42,7 +42,7 @@ const MODES: [(&str, PngEncoding, Reencode); 4] = [
     ("WhenNotPng", PngEncoding::Fast, Reencode::WhenNotPng),
 ];
 
-fn tile(side: u32, format: Format) -> Bytes {
+fn tile(side: u32, format: TileFormat) -> Bytes {
     let size = Size { width: side, height: side };
     let options = SampleArgs { sample: None, size, format, seed: 1, prefix: String::new() };
     options.file(0).expect("a tile").into()

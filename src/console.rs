@@ -29,7 +29,7 @@ mod plot;
 use entry::{Entry, Flow};
 use history::Look;
 pub use page::About;
-use page::{PageQuery, Work};
+use page::{PageQuery, Role};
 
 /// Namespace and name of a pipeline.
 type Key = (String, String);
@@ -97,9 +97,9 @@ impl Console {
         let all =
             || entries.iter().flatten().map(|((namespace, name), entry)| (namespace.as_str(), name.as_str(), entry));
         let work = match &*entries {
-            None => Work::Waiting,
-            Some(_) if !is_listed => Work::Listing,
-            Some(_) => Work::Leading,
+            None => Role::Waiting,
+            Some(_) if !is_listed => Role::Listing,
+            Some(_) => Role::Leading,
         };
         page::page(about, work, asked, &all().collect::<Vec<_>>(), now)
     }

@@ -30,6 +30,7 @@ pub mod decode;
 mod drive;
 pub mod encode;
 pub mod isolate;
+mod live_status;
 mod message;
 pub mod metrics;
 pub(crate) mod origin;
@@ -37,7 +38,6 @@ mod parking;
 pub mod secrets;
 mod session;
 pub mod settle;
-mod state;
 mod throughput;
 pub mod upload;
 mod watchdog;
@@ -52,11 +52,11 @@ use convert::Converter;
 use decode::{Decoder, InvalidTemplate};
 use isolate::Isolation;
 use isolate::protocol::Settings;
+use live_status::LiveStatus;
 use metrics::Metrics;
 use parking::Parking;
 use secrets::Secrets;
 use session::Sessions;
-use state::State;
 use upload::Store;
 use worker::Worker;
 
@@ -104,7 +104,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let listener = http::listen(address).await.map_err(|source| Error::Listen { address, source })?;
     let mut registry = Registry::with_prefix("image_pipeline");
     let metrics = Metrics::register(&mut registry);
-    let state = State::new(metrics.clone());
+    let state = LiveStatus::new(metrics.clone());
     let sizes = sizes(&args);
     announce(&args, sizes);
     let sessions = sessions(&args, sizes, &state);
@@ -127,7 +127,7 @@ pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     Ok(())
 }
 
-fn routes(registry: Registry, state: &Arc<State>) -> axum::Router {
+fn routes(registry: Registry, state: &Arc<LiveStatus>) -> axum::Router {
     let (ready, status) = (Arc::clone(state), Arc::clone(state));
     http::routes(registry, move || ready.ready()).route("/status", get(move || async move { Json(status.status()) }))
 }
@@ -143,7 +143,7 @@ fn sizes(args: &Args) -> Sizes {
     Sizes::new(asked, cgroup::limits(), u64::try_from(parallelism).unwrap_or(1))
 }
 
-fn sessions(args: &Args, sizes: Sizes, state: &Arc<State>) -> Sessions {
+fn sessions(args: &Args, sizes: Sizes, state: &Arc<LiveStatus>) -> Sessions {
     // In a pod, HOSTNAME is the pod's name.
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "consumer".to_owned());
     let Args { pipeline_namespace, pipeline_name, assignment, secrets, .. } = args;
@@ -171,7 +171,7 @@ async fn worker(
     args: &Args,
     sizes: Sizes,
     broker: &Broker,
-    state: &Arc<State>,
+    state: &Arc<LiveStatus>,
     metrics: Metrics,
 ) -> Result<Worker, Error> {
     let (namespace, name) = (args.pipeline_namespace.clone(), args.pipeline_name.clone());

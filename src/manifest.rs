@@ -45,7 +45,7 @@ pub enum ManifestError {
         /// The invalid values and their limits.
         refusals: String,
     },
-    #[error("the ImagePipeline in {path:?} has unknown fields: {fields}; fix or remove them")]
+    #[error("the ImagePipeline in {path:?} has unknown fields: {fields}; correct or remove them")]
     Unknown {
         path: PathBuf,
         /// Paths of the fields.

@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 use crate::rabbitmq::args::{self, BrokerArgs, BrokerArgsError, queue_name};
 use crate::rabbitmq::{Delivery, QueueError};
 
-mod entry;
 mod filter;
+mod message;
 mod outcome;
 mod pass;
 mod report;
 mod save;
 mod table;
 
-use entry::Entry;
 use filter::FilterArgs;
-use outcome::Outcome;
+use message::ParkedMessage;
+use outcome::Disposal;
 use pass::Pass;
 use report::Report;
 
@@ -55,19 +55,19 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Output::Table)]
         output: Output,
         #[command(flatten)]
-        source: Source,
+        selection: Selection,
     },
     /// Print the first message: properties, headers and the beginning of the body
     Show {
         #[command(flatten)]
-        source: Source,
+        selection: Selection,
     },
     /// Write the body of each message to a file, and its properties and headers to a JSON file
     Save {
         /// Directory for the files; created if it does not exist. Existing files are not replaced
         directory: PathBuf,
         #[command(flatten)]
-        source: Source,
+        selection: Selection,
     },
     /// Publish messages to their source queue again, without the headers of parking
     ///
@@ -85,7 +85,7 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        source: Source,
+        selection: Selection,
     },
     /// Delete messages permanently
     Drop {
@@ -96,12 +96,12 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
-        source: Source,
+        selection: Selection,
     },
 }
 
 #[derive(Clone, Debug, clap::Args)]
-struct Source {
+struct Selection {
     /// The parking queue
     #[arg(long, value_parser = queue_name)]
     queue: String,
@@ -119,7 +119,7 @@ enum Output {
 
 /// The action on selected messages.
 #[derive(Debug)]
-enum Deed {
+enum Operation {
     List(Output),
     Show,
     Save(PathBuf),
@@ -166,31 +166,31 @@ impl From<QueueError> for Error {
 
 /// Runs the command in one pass through the queue.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
-    let (source, deed) = args.command.parts();
-    if matches!(&deed, Deed::Redrive { to: Some(to), .. } if *to == source.queue) {
+    let (selection, operation) = args.command.parts();
+    if matches!(&operation, Operation::Redrive { to: Some(to), .. } if *to == selection.queue) {
         return Err(Error::ToItself);
     }
-    let mut pass = Pass::open(source.broker.address()?, source.queue, stop).await?;
+    let mut pass = Pass::open(selection.broker.address()?, selection.queue, stop).await?;
     let mut report = Report::default();
-    let done = walk(&mut pass, &source.filter, &deed, &mut report).await;
+    let done = walk(&mut pass, &selection.filter, &operation, &mut report).await;
     // Return the messages before printing: a pager may block the output for long.
     pass.end().await;
-    match report.print(&deed) {
+    match report.print(&operation) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(Error::Print(error)),
         _ => done?,
     }
     report.complete()
 }
 
-async fn walk(pass: &mut Pass, filter: &FilterArgs, deed: &Deed, report: &mut Report) -> Result<(), Error> {
-    let limit = filter.limit(matches!(deed, Deed::Show));
+async fn walk(pass: &mut Pass, filter: &FilterArgs, operation: &Operation, report: &mut Report) -> Result<(), Error> {
+    let limit = filter.limit(matches!(operation, Operation::Show));
     while report.meant() < limit {
         let Some(delivery) = pass.next().await? else { break };
         let header = |name: &str| delivery.header(name);
-        let entry = Entry::read(&header, delivery.message_id(), delivery.redriven(), delivery.body());
+        let entry = ParkedMessage::read(&header, delivery.message_id(), delivery.redriven(), delivery.body());
         if filter.matches(&entry) {
-            let outcome = carry_out(pass, &delivery, &entry, deed, report.meant() + 1).await?;
-            report.add(entry, outcome, deed);
+            let outcome = carry_out(pass, &delivery, &entry, operation, report.meant() + 1).await?;
+            report.add(entry, outcome, operation);
         } else {
             pass.keep(&delivery).await?;
         }
@@ -206,36 +206,40 @@ async fn walk(pass: &mut Pass, filter: &FilterArgs, deed: &Deed, report: &mut Re
 async fn carry_out(
     pass: &mut Pass,
     delivery: &Delivery,
-    entry: &Entry,
-    deed: &Deed,
+    entry: &ParkedMessage,
+    operation: &Operation,
     number: u64,
-) -> Result<Outcome, Error> {
-    let outcome = match deed {
-        Deed::List(_) => Outcome::Seen,
-        Deed::Show => Outcome::Shown(table::whole(&delivery.properties_json(), delivery.body())),
-        Deed::Save(directory) => {
+) -> Result<Disposal, Error> {
+    let outcome = match operation {
+        Operation::List(_) => Disposal::Seen,
+        Operation::Show => Disposal::Shown(table::whole(&delivery.properties_json(), delivery.body())),
+        Operation::Save(directory) => {
             save::save(directory, number, entry, delivery)?;
-            Outcome::Seen
+            Disposal::Seen
         }
-        Deed::Drop { .. } => Outcome::Done(None),
-        Deed::Redrive { to, again, .. } => entry.target(pass.queue(), to.as_deref(), *again),
+        Operation::Drop { .. } => Disposal::Done(None),
+        Operation::Redrive { to, again, .. } => entry.target(pass.queue(), to.as_deref(), *again),
     };
-    match (deed, &outcome) {
-        (Deed::Drop { dry_run: false }, _) => delivery.acknowledge().await?,
-        (Deed::Redrive { dry_run: false, .. }, Outcome::Done(Some(queue))) => pass.redrive(delivery, queue).await?,
+    match (operation, &outcome) {
+        (Operation::Drop { dry_run: false }, _) => delivery.acknowledge().await?,
+        (Operation::Redrive { dry_run: false, .. }, Disposal::Done(Some(queue))) => {
+            pass.redrive(delivery, queue).await?
+        }
         _ => pass.keep(delivery).await?,
     }
     Ok(outcome)
 }
 
 impl Command {
-    fn parts(self) -> (Source, Deed) {
+    fn parts(self) -> (Selection, Operation) {
         match self {
-            Command::List { output, source } => (source, Deed::List(output)),
-            Command::Show { source } => (source, Deed::Show),
-            Command::Save { directory, source } => (source, Deed::Save(directory)),
-            Command::Redrive { to, again, dry_run, source } => (source, Deed::Redrive { to, again, dry_run }),
-            Command::Drop { yes: _, dry_run, source } => (source, Deed::Drop { dry_run }),
+            Command::List { output, selection } => (selection, Operation::List(output)),
+            Command::Show { selection } => (selection, Operation::Show),
+            Command::Save { directory, selection } => (selection, Operation::Save(directory)),
+            Command::Redrive { to, again, dry_run, selection } => {
+                (selection, Operation::Redrive { to, again, dry_run })
+            }
+            Command::Drop { yes: _, dry_run, selection } => (selection, Operation::Drop { dry_run }),
         }
     }
 }

@@ -14,8 +14,8 @@ mod files;
 mod sample;
 mod send;
 
-pub use sample::{Format, SampleArgs, Size};
-pub use send::{Body, Outcome, Summary, send};
+pub use sample::{SampleArgs, Size, TileFormat};
+pub use send::{Body, SendResult, Summary, send};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -178,12 +178,12 @@ fn progress_bar(length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn show(outcome: &Outcome, bar: &ProgressBar) {
+fn show(outcome: &SendResult, bar: &ProgressBar) {
     bar.inc(1);
     match outcome {
-        Outcome::Confirmed { .. } => {}
-        Outcome::Unreadable(sentence) => bar.suspend(|| eprintln!("not published: {sentence}")),
-        Outcome::Refused { name, why } => bar.suspend(|| eprintln!("not confirmed: {name:?}: {why}")),
+        SendResult::Confirmed { .. } => {}
+        SendResult::Unreadable(sentence) => bar.suspend(|| eprintln!("not published: {sentence}")),
+        SendResult::Refused { name, why } => bar.suspend(|| eprintln!("not confirmed: {name:?}: {why}")),
     }
 }
 

@@ -29,7 +29,7 @@ Example:
 /// Run one ImagePipeline on this host, without Kubernetes
 ///
 /// One process consumes the queue and stores the images, spec.consumer.concurrency of them in parallel.
-/// Fields that only the operator uses (such as spec.scaling, spec.replicas and spec.paused) have no effect;
+/// Fields that only the operator uses (such as scaling, replicas and paused) have no effect;
 /// the log names those that are set.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -23,7 +23,7 @@ pub enum ClusterError {
     )]
     Nowhere(#[source] kube::Error),
     #[error(
-        "there is no {asked} ({server}); fix the name, or set the namespace with --namespace (`kubectl get imgp -A` \
+        "there is no {asked} ({server}); correct the name, or set the namespace with --namespace (`kubectl get imgp -A` \
          lists all ImagePipelines, if the chart is installed)"
     )]
     NotFound { asked: String, server: String },

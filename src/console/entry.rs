@@ -38,7 +38,7 @@ impl Flow {
 
 /// The state of a pipeline, the most urgent first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum State {
+pub enum Urgency {
     /// `Ready` is `False`.
     Failing,
     /// `Ready` is `True`, but a user should look: parked messages, foreign consumers, or a limited size.
@@ -49,17 +49,17 @@ pub enum State {
     Fine,
 }
 
-impl State {
+impl Urgency {
     /// All states, the most urgent first.
     pub const ALL: [Self; 4] = [Self::Failing, Self::Noticed, Self::Unknown, Self::Fine];
 
     /// The state as the page writes it.
     pub fn words(self) -> &'static str {
         match self {
-            State::Failing => "needs attention",
-            State::Noticed => "worth a look",
-            State::Unknown => "not known yet",
-            State::Fine => "fine",
+            Urgency::Failing => "needs attention",
+            Urgency::Noticed => "worth a look",
+            Urgency::Unknown => "not known yet",
+            Urgency::Fine => "fine",
         }
     }
 }
@@ -77,12 +77,12 @@ impl Entry {
         self.status.conditions.iter().find(|condition| condition.type_ == kind.as_str())
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> Urgency {
         match self.condition(ConditionType::Ready).and_then(|ready| ready.status.parse().ok()) {
-            Some(ConditionStatus::False) => State::Failing,
-            Some(ConditionStatus::True) if self.noticed().next().is_some() || self.is_parked() => State::Noticed,
-            Some(ConditionStatus::True) => State::Fine,
-            _ => State::Unknown,
+            Some(ConditionStatus::False) => Urgency::Failing,
+            Some(ConditionStatus::True) if self.noticed().next().is_some() || self.is_parked() => Urgency::Noticed,
+            Some(ConditionStatus::True) => Urgency::Fine,
+            _ => Urgency::Unknown,
         }
     }
 
@@ -178,15 +178,15 @@ pub mod tests {
         let limited = (ScalingLimited, "True", Reason::AtMaximum, "At the maximum.");
         let fixed = (ScalingActive, "False", Reason::FixedSize, "Fixed.");
         for (conditions, parked, state) in [
-            (vec![], None, State::Unknown),
-            (vec![(Ready, "Unknown", Reason::ConsumersStarting, "They start.")], None, State::Unknown),
-            (vec![(Ready, "False", Reason::AccessDenied, "Denied."), limited], Some(1), State::Failing),
-            (vec![RUNNING], None, State::Fine),
-            (vec![RUNNING, fixed], Some(0), State::Fine),
-            (vec![RUNNING], Some(2), State::Noticed),
-            (vec![RUNNING, others], None, State::Noticed),
-            (vec![RUNNING, held], None, State::Noticed),
-            (vec![RUNNING, limited], None, State::Noticed),
+            (vec![], None, Urgency::Unknown),
+            (vec![(Ready, "Unknown", Reason::ConsumersStarting, "They start.")], None, Urgency::Unknown),
+            (vec![(Ready, "False", Reason::AccessDenied, "Denied."), limited], Some(1), Urgency::Failing),
+            (vec![RUNNING], None, Urgency::Fine),
+            (vec![RUNNING, fixed], Some(0), Urgency::Fine),
+            (vec![RUNNING], Some(2), Urgency::Noticed),
+            (vec![RUNNING, others], None, Urgency::Noticed),
+            (vec![RUNNING, held], None, Urgency::Noticed),
+            (vec![RUNNING, limited], None, Urgency::Noticed),
         ] {
             assert_eq!(entry(&conditions, parked).state(), state, "{conditions:?}");
         }

@@ -4,7 +4,7 @@
 use askama::Template;
 use jiff::Timestamp;
 
-use super::entry::{Advice, Entry, State};
+use super::entry::{Advice, Entry, Urgency};
 use super::history::Point;
 use super::plot::{self, Curve, Series};
 use crate::api::conditions::ConditionType;
@@ -20,7 +20,7 @@ pub const SCRIPT: &str = include_str!("page.js");
 const AT_ONCE: usize = 50;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Work {
+pub enum Role {
     /// Another operator is the leader, or the leader is not known yet.
     Waiting,
     /// This operator is the leader and waits for the first lists.
@@ -107,7 +107,7 @@ struct Minute {
     point: Point,
 }
 
-pub fn page(about: &About, work: Work, asked: &PageQuery, all: &[Shown<'_>], now: Timestamp) -> String {
+pub fn page(about: &About, work: Role, asked: &PageQuery, all: &[Shown<'_>], now: Timestamp) -> String {
     let mut found: Vec<Shown<'_>> = all.iter().copied().filter(|shown| matches(shown, &asked.find)).collect();
     found.sort_by_cached_key(|(namespace, name, entry)| (entry.state(), *namespace, *name));
     let next = asked.from.saturating_add(AT_ONCE);
@@ -133,17 +133,17 @@ fn matches((namespace, name, entry): &Shown<'_>, find: &str) -> bool {
     [*namespace, *name].into_iter().chain(flow).chain(reason).any(|text| text.to_lowercase().contains(&find))
 }
 
-fn summary(work: Work, all: &[Shown<'_>]) -> String {
+fn summary(work: Role, all: &[Shown<'_>]) -> String {
     match work {
-        Work::Waiting => return "This operator waits: it is not the leader.".to_owned(),
-        Work::Listing => return "The operator is reading the pipelines from the API server.".to_owned(),
-        Work::Leading => {}
+        Role::Waiting => return "This operator waits: it is not the leader.".to_owned(),
+        Role::Listing => return "The operator is reading the pipelines from the API server.".to_owned(),
+        Role::Leading => {}
     }
     let count = |state| all.iter().filter(|(.., entry)| entry.state() == state).count();
-    let states = State::ALL.map(|state| (count(state), state));
-    let words = |count: usize, state: State| match (count, state) {
-        (1, _) | (_, State::Noticed | State::Unknown | State::Fine) => state.words(),
-        (_, State::Failing) => "need attention",
+    let states = Urgency::ALL.map(|state| (count(state), state));
+    let words = |count: usize, state: Urgency| match (count, state) {
+        (1, _) | (_, Urgency::Noticed | Urgency::Unknown | Urgency::Fine) => state.words(),
+        (_, Urgency::Failing) => "need attention",
     };
     let parts: Vec<_> = states
         .iter()
@@ -156,19 +156,19 @@ fn summary(work: Work, all: &[Shown<'_>]) -> String {
 }
 
 /// The text in place of the pipelines. `count`: the number of all pipelines.
-fn empty(about: &About, work: Work, count: usize) -> Empty {
+fn empty(about: &About, work: Role, count: usize) -> Empty {
     let About { namespace, lease, .. } = about;
     match work {
-        Work::Waiting => Empty {
+        Role::Waiting => Empty {
             text: "Another operator is the leader, or this operator can't reach the API server. The Lease names the \
                    leader's pod: forward a port to that pod.",
             command: Some(format!("kubectl -n {namespace} get lease {lease}")),
         },
-        Work::Listing => Empty { text: "Waiting for the API server.", command: None },
-        Work::Leading if count > 0 => {
+        Role::Listing => Empty { text: "Waiting for the API server.", command: None },
+        Role::Leading if count > 0 => {
             Empty { text: "No namespace, name, queue, bucket or reason contains this text.", command: None }
         }
-        Work::Leading => Empty {
+        Role::Leading => Empty {
             text: "No ImagePipeline exists in the namespaces that this operator watches. Write a manifest and apply it.",
             command: Some("kubectl explain imgp.spec --recursive".to_owned()),
         },

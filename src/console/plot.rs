@@ -42,15 +42,16 @@ pub fn svg(alternative: &str, series: &[Series]) -> String {
 
 fn curve(series: &Series, highest: f64) -> String {
     let Series { class, curve, values } = series;
-    let line = || format!("<path class=\"line {class}\" d=\"{}\"/>", path(values, highest, false));
+    let line = || format!("<path class=\"line {class}\" d=\"{}\"/>", path(values, highest, Curve::Line));
     match curve {
-        Curve::Area => format!("<path class=\"area {class}\" d=\"{}\"/>{}", path(values, highest, true), line()),
+        Curve::Area => format!("<path class=\"area {class}\" d=\"{}\"/>{}", path(values, highest, Curve::Area), line()),
         Curve::Line => line(),
     }
 }
 
-/// One step per minute. Each run of known minutes is a separate subpath, closed at the bottom if `closed`.
-fn path(values: &[Option<f64>], highest: f64, closed: bool) -> String {
+/// One step per minute. Each run of known minutes is a separate subpath, closed at the bottom if it bounds an area.
+fn path(values: &[Option<f64>], highest: f64, curve: Curve) -> String {
+    let closed = curve == Curve::Area;
     let mut path = String::new();
     let mut open = false;
     let mut left = 0.0;
@@ -81,9 +82,9 @@ mod tests {
     #[test]
     fn each_minute_is_a_step_and_what_is_unknown_is_a_gap() {
         let values = [Some(0.0), Some(4.0), None, Some(2.0), None];
-        assert_eq!(path(&values, 4.0, false), "M0,74.0H5V16.0H10M15,45.0H20");
-        assert_eq!(path(&values, 4.0, true), "M0,74V74.0H5V16.0H10V74ZM15,74V45.0H20V74Z");
-        assert_eq!(path(&[None; MINUTES], 1.0, true), "");
+        assert_eq!(path(&values, 4.0, Curve::Line), "M0,74.0H5V16.0H10M15,45.0H20");
+        assert_eq!(path(&values, 4.0, Curve::Area), "M0,74V74.0H5V16.0H10V74ZM15,74V45.0H20V74Z");
+        assert_eq!(path(&[None; MINUTES], 1.0, Curve::Area), "");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use super::live_status::LiveStatus;
 use super::message::Message;
 use super::metrics::{Metrics, Outcome};
 use super::settle::{Refusal, Settlement};
-use super::state::State;
 use super::work::Work;
 use crate::api::failures::FailurePolicy;
 use crate::rabbitmq::QueueError;
@@ -15,7 +15,7 @@ pub struct Settler {
     /// Namespace and name of the pipeline, for logs.
     pub pipeline: String,
     pub policy: FailurePolicy,
-    pub state: Arc<State>,
+    pub state: Arc<LiveStatus>,
     pub metrics: Metrics,
 }
 

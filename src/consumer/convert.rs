@@ -10,7 +10,7 @@ use super::capacity::{Capacity, Memory};
 use super::decode::{Decoder, Incoming, Job, ObjectKey};
 use super::encode::{Header, Png, encode, inspect};
 use super::isolate::{Decoded, Isolation};
-use super::metrics::{Metrics, Stage};
+use super::metrics::{Metrics, TimedStep};
 use super::settle::Refusal;
 use crate::api::image::ImageSettings;
 use crate::rabbitmq::Delivery;
@@ -47,14 +47,14 @@ impl Converter {
         let this = Arc::clone(&self);
         let (processor, decoded) = processor.run(move || this.decode(&delivery)).await?;
         let (job, header) = decoded?;
-        self.metrics.stage(Stage::Decode, started.elapsed());
+        self.metrics.stage(TimedStep::Decode, started.elapsed());
 
         let started = Instant::now();
         let file_bytes = u64::try_from(job.image.len()).unwrap_or(u64::MAX);
         let memory = self.capacity.memory(header.bytes_needed().saturating_add(file_bytes)).await?;
         let this = Arc::clone(&self);
         let (_, encoded) = processor.run(move || this.encode(&job, &header, memory)).await?;
-        self.metrics.stage(Stage::Encode, started.elapsed());
+        self.metrics.stage(TimedStep::Encode, started.elapsed());
         encoded
     }
 

@@ -34,14 +34,14 @@ pub struct Incoming<'a> {
 /// Decodes messages of one format. Made once per pipeline, and used for every message.
 #[derive(Debug)]
 pub struct Decoder {
-    format: Format,
+    format: BodyFormat,
     places: Places,
     template: Template,
     max_body_bytes: u64,
 }
 
 #[derive(Debug)]
-enum Format {
+enum BodyFormat {
     Json(Fields),
     Raw,
 }
@@ -161,9 +161,9 @@ impl Decoder {
         let places = Places::new(message, &template.metadata)?;
         let format = match message.encoding {
             MessageEncoding::Json => {
-                Format::Json(Fields::new(&message.image_path, &message.name_path, &template.metadata, &places))
+                BodyFormat::Json(Fields::new(&message.image_path, &message.name_path, &template.metadata, &places))
             }
-            MessageEncoding::Raw => Format::Raw,
+            MessageEncoding::Raw => BodyFormat::Raw,
         };
         Ok(Self { format, places, template, max_body_bytes })
     }
@@ -181,8 +181,8 @@ impl Decoder {
         }
         let header = |name: &str| header(name).map(Cow::Owned);
         let Texts { image, name, metadata } = match &self.format {
-            Format::Json(fields) => fields.read(body)?,
-            Format::Raw => Texts {
+            BodyFormat::Json(fields) => fields.read(body)?,
+            BodyFormat::Raw => Texts {
                 image: None,
                 name: header(NAME_HEADER),
                 metadata: self.template.metadata.iter().map(|field| header(field)).collect(),
@@ -190,8 +190,8 @@ impl Decoder {
         };
         let key = self.key(&there(name, &self.places.name)?, metadata, *timestamp)?;
         let image = match &self.format {
-            Format::Json(_) => self.image(&there(image, &self.places.image)?)?,
-            Format::Raw => Bytes::clone(body),
+            BodyFormat::Json(_) => self.image(&there(image, &self.places.image)?)?,
+            BodyFormat::Raw => Bytes::clone(body),
         };
         Ok(Job { image, key })
     }
@@ -199,7 +199,7 @@ impl Decoder {
     /// The names of the headers that `decode` reads.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         let of_raw = std::iter::once(NAME_HEADER).chain(self.template.metadata.iter().map(String::as_str));
-        of_raw.filter(|_| matches!(self.format, Format::Raw))
+        of_raw.filter(|_| matches!(self.format, BodyFormat::Raw))
     }
 
     /// Checks a key that a decoder process made with the same settings.

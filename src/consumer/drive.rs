@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::broker::SessionError;
-use super::state::Dependency;
+use super::live_status::Dependency;
 use super::watchdog::{Patience, Watchdog};
 use super::work::{Step, Work};
 use super::worker::Worker;
@@ -224,8 +224,8 @@ impl<'a> Drive<'a> {
     fn report(&mut self) {
         let state = &self.worker.state;
         let fault = self.policy.fault().map(|fault| match fault {
-            delivery_policy::Dependency::Storage => Dependency::Storage,
-            delivery_policy::Dependency::Parking => Dependency::Parking,
+            delivery_policy::Sink::Storage => Dependency::Storage,
+            delivery_policy::Sink::Parking => Dependency::Parking,
         });
         if fault == Some(Dependency::Storage)
             && let Some(refusal) = self.works.values().find_map(Work::refusal_of_storage)

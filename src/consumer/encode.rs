@@ -32,12 +32,12 @@ const DECODER_BYTES: u64 = 16 << 20;
 /// The header of an image file, checked. Only `inspect` constructs it.
 #[derive(Debug)]
 pub struct Header {
-    format: Format,
+    format: FileFormat,
     bytes_needed: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Format {
+enum FileFormat {
     Png(png_recode::Header),
     Jpeg(jpeg::JpegHeader),
     Tiff(tiff::TiffHeader),
@@ -75,7 +75,7 @@ pub enum EncodeError {
     #[error("the image is {0}; supported are PNG, JPEG, TIFF, WebP and BMP, recognized by content, not by name")]
     UnknownFormat(String),
     #[error(
-        "the image has {width} × {height} pixels, more than {limit}; raise spec.image.maxPixels, or publish smaller \
+        "the image has {width} × {height} pixels, more than {limit}; raise image.maxPixels, or publish smaller \
          images"
     )]
     TooManyPixels {
@@ -137,20 +137,20 @@ pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
         Ok(ImageFormat::Jpeg) => return inspect_jpeg(image, max_pixels),
         Ok(ImageFormat::Tiff) => {
             let tiff = tiff::header(image)?;
-            (Format::Tiff(tiff), tiff.value_bytes)
+            (FileFormat::Tiff(tiff), tiff.value_bytes)
         }
-        Ok(ImageFormat::WebP) => (Format::WebP, 0),
-        Ok(ImageFormat::Bmp) => (Format::Bmp, 0),
+        Ok(ImageFormat::WebP) => (FileFormat::WebP, 0),
+        Ok(ImageFormat::Bmp) => (FileFormat::Bmp, 0),
         _ => return Err(format::refusal(image)),
     };
     let decoder = image_crate::decoder(image, format, DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
     check_pixels(width, height, max_pixels)?;
-    if matches!(format, Format::WebP) {
+    if matches!(format, FileFormat::WebP) {
         webp::check(image, width, height)?;
     }
     let color = decoder.color_type();
-    let is_simple = color.bytes_per_pixel() == color.channel_count() && !matches!(format, Format::WebP);
+    let is_simple = color.bytes_per_pixel() == color.channel_count() && !matches!(format, FileFormat::WebP);
     let pixels = (decoder.total_bytes() + u64::from(height)) * if is_simple { 3 } else { 4 };
     Ok(Header { format, bytes_needed: pixels + image.len() as u64 + values })
 }
@@ -160,7 +160,7 @@ fn inspect_png(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     let layout = header.layout;
     check_pixels(layout.width, layout.height, max_pixels)?;
     let bytes_needed = ((layout.bytes() + layout.height as usize) * 3 + image.len()) as u64;
-    Ok(Header { format: Format::Png(header), bytes_needed })
+    Ok(Header { format: FileFormat::Png(header), bytes_needed })
 }
 
 fn inspect_jpeg(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
@@ -168,7 +168,7 @@ fn inspect_jpeg(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     let Layout { width, height, .. } = header.layout;
     check_pixels(width, height, max_pixels)?;
     let encoding = (header.layout.bytes() as u64 + u64::from(height)) * 3;
-    Ok(Header { format: Format::Jpeg(header), bytes_needed: encoding.max(header.decoding) })
+    Ok(Header { format: FileFormat::Jpeg(header), bytes_needed: encoding.max(header.decoding) })
 }
 
 fn check_pixels(width: u32, height: u32, limit: u32) -> Result<(), EncodeError> {
@@ -185,7 +185,7 @@ fn check_pixels(width: u32, height: u32, limit: u32) -> Result<(), EncodeError> 
 /// The file is damaged, or of a kind that only shows while its pixels are decoded, such as floats beyond 0 to 1.
 pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result<Png, EncodeError> {
     let picture = match header.format {
-        Format::Png(png) => {
+        FileFormat::Png(png) => {
             let found = png_recode::read(&image, png)?;
             if settings.reencode == Reencode::WhenNotPng {
                 if found.followed {
@@ -195,7 +195,7 @@ pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result
             }
             found.picture
         }
-        Format::Jpeg(jpeg) => jpeg::read(&image, jpeg)?,
+        FileFormat::Jpeg(jpeg) => jpeg::read(&image, jpeg)?,
         format => image_crate::decode(&image, format, header.bytes_needed)?,
     };
     let digest = PixelDigest::of(&picture);

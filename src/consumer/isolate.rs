@@ -13,7 +13,7 @@ use super::backoff;
 use super::capacity::{Capacity, Memory};
 use super::decode::{Decoder, Incoming, ObjectKey};
 use super::encode::Png;
-use super::metrics::{Metrics, Stage};
+use super::metrics::{Metrics, TimedStep};
 use super::settle::Refusal;
 
 mod child;
@@ -25,7 +25,7 @@ pub mod protocol;
 pub use child::decode;
 pub use crash::Crash;
 
-use process::{Fault, Process};
+use process::{NoResult, Process};
 use protocol::{Order, SECONDS, Settings};
 
 /// The running program. Works even after the file was replaced or deleted.
@@ -93,13 +93,13 @@ impl Isolation {
             let processor = capacity.processor().await;
             match self.attempt(incoming, decoder, capacity, metrics).await {
                 Ok(decoded) => return Ok(decoded),
-                Err(Fault::Crashed(crash)) if crash.may_be_of_others() && kills + 1 < KILLS => {
+                Err(NoResult::Crashed(crash)) if crash.may_be_of_others() && kills + 1 < KILLS => {
                     kills += 1;
                     warn!(%crash, "a decoder process ended without a result: retrying");
                 }
-                Err(Fault::Crashed(crash)) => return Err(crash.into()),
-                Err(Fault::Refused(refusal)) => return Err(refusal),
-                Err(Fault::NotStarted(error)) => {
+                Err(NoResult::Crashed(crash)) => return Err(crash.into()),
+                Err(NoResult::Refused(refusal)) => return Err(refusal),
+                Err(NoResult::NotStarted(error)) => {
                     warn!(
                         error,
                         "a decoder process can't be started: retrying; check the pod's process limit and memory"
@@ -118,20 +118,20 @@ impl Isolation {
         decoder: &Decoder,
         capacity: &Capacity,
         metrics: &Metrics,
-    ) -> Result<Decoded, Fault> {
+    ) -> Result<Decoded, NoResult> {
         let started = Instant::now();
-        let order = self.order(incoming, decoder).map_err(|error| Fault::NotStarted(error.to_string()))?;
+        let order = self.order(incoming, decoder).map_err(|error| NoResult::NotStarted(error.to_string()))?;
         let mut process =
-            Process::start(&self.program, self.seconds).map_err(|error| Fault::NotStarted(error.to_string()))?;
+            Process::start(&self.program, self.seconds).map_err(|error| NoResult::NotStarted(error.to_string()))?;
         let needs = process.inspect(&order, incoming.body).await?;
-        metrics.stage(Stage::Decode, started.elapsed());
+        metrics.stage(TimedStep::Decode, started.elapsed());
 
         let started = Instant::now();
         let body_bytes = incoming.body.len() as u64;
         let mut memory = capacity.memory_beside(needs, body_bytes + PROCESS_BYTES).await.map_err(Refusal::from)?;
         let (key, png) = process.encode(needs, decoder).await?;
         memory.keep(png.bytes().len());
-        metrics.stage(Stage::Encode, started.elapsed());
+        metrics.stage(TimedStep::Encode, started.elapsed());
         Ok(Decoded { key, png, memory })
     }
 

@@ -41,7 +41,7 @@ impl Outcome {
 
 /// A step of processing, the label `stage`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Stage {
+pub enum TimedStep {
     /// Body to image file.
     Decode,
     /// Image file to PNG, including the wait for memory.
@@ -102,12 +102,12 @@ impl Metrics {
         self.messages.get_or_create(&MessageLabels { outcome: outcome.as_str(), reason }).inc();
     }
 
-    pub fn stage(&self, stage: Stage, took: Duration) {
+    pub fn stage(&self, stage: TimedStep, took: Duration) {
         let stage = match stage {
-            Stage::Decode => "decode",
-            Stage::Encode => "encode",
-            Stage::Upload => "upload",
-            Stage::Settle => "settle",
+            TimedStep::Decode => "decode",
+            TimedStep::Encode => "encode",
+            TimedStep::Upload => "upload",
+            TimedStep::Settle => "settle",
         };
         self.stages.get_or_create(&StageLabels { stage }).observe(took.as_secs_f64());
     }
@@ -143,7 +143,7 @@ mod tests {
         metrics.message(Outcome::Stored, None);
         metrics.message(Outcome::Parked, Some(Reason::InvalidImage));
         metrics.message(Outcome::AcknowledgementLost, None);
-        metrics.stage(Stage::Upload, Duration::from_millis(3));
+        metrics.stage(TimedStep::Upload, Duration::from_millis(3));
         metrics.stored(1000, Some(Duration::from_secs(2)));
         metrics.in_flight(4);
         metrics.redelivered();

@@ -13,7 +13,7 @@ use super::backoff;
 use super::broker::{self, Broker, SessionError};
 use super::capacity::Sizes;
 use super::drive::Drive;
-use super::state::State;
+use super::live_status::LiveStatus;
 use super::watchdog::Patience;
 use super::worker::Worker;
 use crate::rabbitmq::{Channel, Connection, QueueError};
@@ -38,7 +38,7 @@ pub struct Sessions {
     pub policy: Settings,
     /// Time from SIGTERM to the exit of the process.
     pub grace_period: Duration,
-    pub state: Arc<State>,
+    pub state: Arc<LiveStatus>,
 }
 
 struct Session {

@@ -38,7 +38,7 @@ use connection::Connection;
 pub use error::UploadError;
 use existing::Existing;
 use fault::Action;
-pub use fault::{Kind, Scope};
+pub use fault::{Extent, Kind};
 pub use trial::Trial;
 
 /// Object metadata: digest of the pixels.

@@ -37,33 +37,32 @@ impl Patience {
 pub struct Watchdog {
     channel: Channel,
     queue: String,
-    suspicious: bool,
+    /// Messages that were ready at the last poll without a delivery before it.
+    waiting: u32,
 }
 
 impl Watchdog {
     /// `channel` must not be used otherwise: a refused passive declaration closes it.
     pub fn new(channel: Channel, queue: String) -> Self {
-        Self { channel, queue, suspicious: false }
+        Self { channel, queue, waiting: 0 }
     }
 
     /// Polls, and returns whether the consumer is stalled. `is_silence_expected`: the broker has delivered since the
     /// last poll, or may not deliver now.
     pub async fn poll(&mut self, is_silence_expected: bool) -> bool {
         if is_silence_expected || !self.channel.is_open() {
-            self.suspicious = false;
+            self.waiting = 0;
             return false;
         }
         // A failed poll proves no stall; the session itself detects a lost connection.
         let ready = self.channel.depth(&self.queue).await.map_or(0, |depth| depth.ready);
-        let (stalled, suspicious) = judge(self.suspicious, ready);
-        self.suspicious = suspicious;
-        stalled
+        is_stalled(std::mem::replace(&mut self.waiting, ready), ready)
     }
 }
 
-/// Whether the consumer is stalled, and whether the next poll may find it stalled.
-fn judge(suspicious: bool, ready: u32) -> (bool, bool) {
-    (suspicious && ready > 0, ready > 0)
+/// Whether messages were ready at two polls in a row, with no delivery between them.
+fn is_stalled(before: u32, now: u32) -> bool {
+    before > 0 && now > 0
 }
 
 #[cfg(test)]
@@ -71,11 +70,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_look_is_no_proof_and_two_are() {
-        assert_eq!(judge(false, 0), (false, false));
-        assert_eq!(judge(false, 7), (false, true));
-        assert_eq!(judge(true, 7), (true, true));
-        assert_eq!(judge(true, 0), (false, false), "an empty queue clears the suspicion");
+    fn messages_at_one_poll_are_no_stall_and_at_two_polls_are() {
+        for (before, now, expected) in [(0, 0, false), (0, 7, false), (7, 7, true), (9, 7, true), (7, 0, false)] {
+            assert_eq!(is_stalled(before, now), expected, "{before} ready, then {now}");
+        }
     }
 
     #[test]

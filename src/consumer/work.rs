@@ -8,11 +8,11 @@ use tokio::task::AbortHandle;
 
 use super::broker::SessionError;
 use super::convert::Converted;
+use super::live_status::InFlight;
 use super::message::Message;
 use super::parking::Copy;
 use super::settle::{Refusal, Settlement};
-use super::state::InFlight;
-use super::upload::{Scope, Stored, UploadError};
+use super::upload::{Extent, Stored, UploadError};
 use crate::rabbitmq::Delivery;
 
 /// How one step ended.
@@ -105,7 +105,7 @@ impl Work {
 
     /// S3's refusal of this object; a storage fault if S3 refuses every object.
     pub fn refusal_of_storage(&self) -> Option<&UploadError> {
-        self.failure.as_ref().filter(|failure| matches!(failure.scope(), Scope::MaybeObject | Scope::MaybeTooLarge))
+        self.failure.as_ref().filter(|failure| matches!(failure.scope(), Extent::MaybeObject | Extent::MaybeTooLarge))
     }
 
     /// A hash of the object's key and digest, the policy's identifier for the object.

@@ -10,12 +10,12 @@ use tracing::warn;
 use super::acknowledge::Settler;
 use super::breaks::Breaks;
 use super::convert::{Converted, Converter};
+use super::live_status::{Dependency, LiveStatus};
 use super::message::{self, Message};
-use super::metrics::{Metrics, Stage};
+use super::metrics::{Metrics, TimedStep};
 use super::parking::Parking;
 use super::settle::Refusal;
-use super::state::{Dependency, State};
-use super::upload::{Kind, Object, Scope, Store, Stored, UploadError};
+use super::upload::{Extent, Kind, Object, Store, Stored, UploadError};
 use super::work::{Step, Work};
 use crate::api::failures::FailurePolicy;
 use crate::rabbitmq::Parked;
@@ -32,7 +32,7 @@ pub struct Worker {
     pub parking: Parking,
     pub settler: Settler,
     pub breaks: Breaks,
-    pub state: Arc<State>,
+    pub state: Arc<LiveStatus>,
     pub metrics: Metrics,
 }
 
@@ -52,7 +52,7 @@ impl Worker {
             let object = Object { key, png: png.bytes(), digest, origin: message::origin(&delivery) };
             let started = Instant::now();
             let stored = self.store.put(&object).await;
-            self.metrics.stage(Stage::Upload, started.elapsed());
+            self.metrics.stage(TimedStep::Upload, started.elapsed());
             Step::Uploaded(stored)
         })
     }
@@ -79,7 +79,7 @@ impl Worker {
                 first_seen: &first_seen,
             };
             let parked = self.parking.park(&delivery, &copy, &parked).await;
-            self.metrics.stage(Stage::Settle, started.elapsed());
+            self.metrics.stage(TimedStep::Settle, started.elapsed());
             Step::Disposed(parked)
         })
     }
@@ -135,7 +135,7 @@ impl Worker {
     }
 
     fn stored(&self, work: &mut Work, stored: Stored) {
-        if work.failure().is_some_and(|failure| failure.scope() == Scope::MaybeTooLarge) {
+        if work.failure().is_some_and(|failure| failure.scope() == Extent::MaybeTooLarge) {
             self.breaks.recovered();
         }
         let bytes = work.set_stored(stored);
@@ -146,15 +146,15 @@ impl Worker {
     fn upload_failed(&self, id: Id, work: &mut Work, error: UploadError) -> Event {
         let bytes = work.converted().map_or(0, |converted| converted.png.bytes().len());
         let scope = match error.scope() {
-            Scope::Object => {
+            Extent::Object => {
                 let (reason, detail) = (error.reason(), error.to_string());
                 work.refuse(Refusal { reason, detail });
                 return Event::Refused(id);
             }
             // Only uploads of other objects show whether S3 fails: the policy decides.
-            Scope::MaybeObject => delivery_policy::Scope::MaybeObject,
-            Scope::MaybeTooLarge if !self.breaks.is_chance(bytes) => delivery_policy::Scope::MaybeTooLarge,
-            Scope::MaybeTooLarge | Scope::Store => {
+            Extent::MaybeObject => delivery_policy::Scope::MaybeObject,
+            Extent::MaybeTooLarge if !self.breaks.is_chance(bytes) => delivery_policy::Scope::MaybeTooLarge,
+            Extent::MaybeTooLarge | Extent::Store => {
                 self.state.failing(Dependency::Storage, error.reason(), error.to_string());
                 match error.kind() {
                     Kind::Environment => delivery_policy::Scope::Environment,

@@ -24,12 +24,12 @@ pub struct Connections {
     dial_policy: DialPolicy,
     /// Brokers that a namespace may have.
     per_namespace: usize,
-    brokers: parking_lot::Mutex<HashMap<BrokerAddress, Broker>>,
+    brokers: parking_lot::Mutex<HashMap<BrokerAddress, BrokerConnections>>,
 }
 
 /// One broker and user.
 #[derive(Default)]
-struct Broker {
+struct BrokerConnections {
     link: Arc<Mutex<Link>>,
     /// Those whose pipelines use it: they hold the `Place`.
     namespaces: HashMap<String, Weak<Place>>,
@@ -94,7 +94,7 @@ impl Connections {
 
     fn link(&self, namespace: &str, address: &BrokerAddress) -> Result<(Arc<Mutex<Link>>, Arc<Place>), QueueError> {
         let mut brokers = self.brokers.lock();
-        let place = |broker: &Broker| broker.namespaces.get(namespace)?.upgrade();
+        let place = |broker: &BrokerConnections| broker.namespaces.get(namespace)?.upgrade();
         let place = match brokers.get(address).and_then(place) {
             Some(place) => place,
             None if brokers.values().filter(|broker| place(broker).is_some()).count() >= self.per_namespace => {

@@ -14,7 +14,7 @@ use crate::reason::Reason;
 
 mod pace;
 
-use pace::{Pace, Work};
+use pace::{Pace, Progress};
 
 /// Used if the spec sets none and no throughput has been measured.
 const DEFAULT_MESSAGES_PER_REPLICA: i32 = 50;
@@ -45,7 +45,7 @@ pub struct Load {
     pub depth: Option<QueueDepth>,
     /// Unacknowledged messages that the pods report.
     pub in_flight: u64,
-    pub work: Work,
+    pub work: Progress,
     /// Whether any pod reports an open consumer on the queue.
     pub consuming: bool,
     /// Whether a pod did not report, so that it may hold messages that `in_flight` lacks.
@@ -79,10 +79,12 @@ impl Load {
 }
 
 /// The sum over the consuming pods. It falls when a pod goes, so [`Pace`] compares only sums of equally many pods.
-fn work<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Work {
-    reports.filter(|report| report.consuming).fold(Work::default(), |Work { finished, pods }, report| Work {
-        finished: finished.saturating_add(report.processed).saturating_add(report.parked),
-        pods: pods.saturating_add(1),
+fn work<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Progress {
+    reports.filter(|report| report.consuming).fold(Progress::default(), |Progress { finished, pods }, report| {
+        Progress {
+            finished: finished.saturating_add(report.processed).saturating_add(report.parked),
+            pods: pods.saturating_add(1),
+        }
     })
 }
 
@@ -134,11 +136,41 @@ impl Memory {
     }
 }
 
+/// What a size follows from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Basis {
+    /// `replicas`.
+    FixedSize,
+    Paused,
+    /// The size stays, because the backlog is unknown.
+    DepthUnknown,
+    /// The backlog needs more pods, but more would not help.
+    GrowthHeld,
+    ScaledUp,
+    ScaledDown,
+    /// The size fits the backlog, or the time for a smaller one has not come.
+    BacklogCounted,
+}
+
+impl Basis {
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::FixedSize => Reason::FixedSize,
+            Self::Paused => Reason::Paused,
+            Self::DepthUnknown => Reason::DepthUnknown,
+            Self::GrowthHeld => Reason::GrowthHeld,
+            Self::ScaledUp => Reason::ScaledUp,
+            Self::ScaledDown => Reason::ScaledDown,
+            Self::BacklogCounted => Reason::BacklogCounted,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The size to apply.
     pub replicas: i32,
-    pub reason: Reason,
+    pub basis: Basis,
     /// Messages ready or in flight; `None` if the depth is unknown.
     pub backlog: Option<i64>,
     pub messages_per_replica: f64,
@@ -149,14 +181,14 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The reason of the size, for the event of a changed size.
+    /// Why this size, for the event of a changed size.
     pub fn explained(&self) -> String {
         let backlog = self.backlog.map_or_else(|| "unknown".to_owned(), |backlog| backlog.to_string());
-        match self.reason {
-            Reason::FixedSize => "fixed by spec.replicas".to_owned(),
-            Reason::Paused => "spec.paused".to_owned(),
-            Reason::DepthUnknown => "backlog unknown, kept within the limits of spec.scaling".to_owned(),
-            Reason::GrowthHeld => format!("backlog {backlog}, but more pods would not help now"),
+        match self.basis {
+            Basis::FixedSize => "fixed by spec.replicas".to_owned(),
+            Basis::Paused => "spec.paused".to_owned(),
+            Basis::DepthUnknown => "backlog unknown, kept within the limits of scaling".to_owned(),
+            Basis::GrowthHeld => format!("backlog {backlog}, but more pods would not help now"),
             _ => format!("backlog {backlog}, {:.0} messages per pod", self.messages_per_replica),
         }
     }
@@ -173,23 +205,23 @@ pub fn decide(asked: &SizeSpec<'_>, load: &Load, memory: &Memory, now: Timestamp
     let memory = Memory { throughput, ..memory.clone() };
     let messages_per_replica = messages_per_replica(scaling, throughput);
     let poll_interval = Duration::from(scaling.poll_interval);
-    let decision = |replicas, reason, limited| Decision {
+    let decision = |replicas, basis, limited| Decision {
         replicas,
-        reason,
+        basis,
         backlog,
         messages_per_replica,
         limited,
         check_again_in: poll_interval,
     };
     if let Some(replicas) = replicas {
-        return (decision(replicas, Reason::FixedSize, false), memory.without_needs());
+        return (decision(replicas, Basis::FixedSize, false), memory.without_needs());
     }
     if paused {
-        return (decision(load.current.unwrap_or(min), Reason::Paused, false), memory.without_needs());
+        return (decision(load.current.unwrap_or(min), Basis::Paused, false), memory.without_needs());
     }
     let current = load.current.unwrap_or(min).clamp(min, max);
     let Some(backlog) = backlog else {
-        return (decision(current, Reason::DepthUnknown, false), memory.without_needs());
+        return (decision(current, Basis::DepthUnknown, false), memory.without_needs());
     };
     let needed = (backlog as f64 / messages_per_replica).ceil();
     let limited = needed > f64::from(max);
@@ -204,13 +236,13 @@ pub fn decide(asked: &SizeSpec<'_>, load: &Load, memory: &Memory, now: Timestamp
     };
     let memory = memory.with(now, wanted, current, pace, window);
     let most = memory.most();
-    let (replicas, reason) = match () {
-        () if wanted > current && load.held => (current.max(1), Reason::GrowthHeld),
-        () if wanted > current => (wanted, Reason::ScaledUp),
-        () if most < current && !load.unasked => (most, Reason::ScaledDown),
-        () => (current, Reason::BacklogCounted),
+    let (replicas, basis) = match () {
+        () if wanted > current && load.held => (current.max(1), Basis::GrowthHeld),
+        () if wanted > current => (wanted, Basis::ScaledUp),
+        () if most < current && !load.unasked => (most, Basis::ScaledDown),
+        () => (current, Basis::BacklogCounted),
     };
-    (decision(replicas, reason, limited), memory)
+    (decision(replicas, basis, limited), memory)
 }
 
 /// The backlog per pod: `messagesPerReplica`, or what one pod finishes within `drainWithin`.

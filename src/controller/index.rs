@@ -13,10 +13,10 @@ type Key = (String, String);
 
 /// Clones share it.
 #[derive(Clone, Default)]
-pub struct Index(Arc<Mutex<State>>);
+pub struct Index(Arc<Mutex<Edges>>);
 
 #[derive(Default)]
-struct State {
+struct Edges {
     /// The names of the objects that name a key.
     objects: HashMap<Key, BTreeSet<String>>,
     /// The names that each object names.
@@ -54,7 +54,7 @@ impl Index {
     }
 }
 
-impl State {
+impl Edges {
     fn set(&mut self, object: Key, names: Vec<String>) {
         self.unlisted.remove(&object);
         if self.named.get(&object) == Some(&names) {

@@ -86,7 +86,7 @@ impl Metrics {
     /// Counts a decision. `unknown`: why the queue depth could not be read.
     pub fn decided(&self, pipeline: &PipelineLabels, decision: &Decision, unknown: Option<Reason>) {
         self.desired_replicas.get_or_create(pipeline).set(i64::from(decision.replicas));
-        self.decisions.get_or_create(&ReasonLabels { reason: decision.reason }).inc();
+        self.decisions.get_or_create(&ReasonLabels { reason: decision.basis.reason() }).inc();
         match (decision.backlog, unknown) {
             (Some(backlog), _) => drop(self.queue_messages.get_or_create(pipeline).set(backlog)),
             (None, reason) => {

@@ -44,11 +44,8 @@ pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<A
     let decision = context.decide(pipeline, &observation, &mut memory.sizing);
     let desired = build(pipeline, decision.replicas, template);
     let applied = context.writer.apply(pipeline, desired, &observation, &mut memory.applies).await;
-    let previous = memory.status(pipeline);
-    let status = status(&previous, pipeline, &observation, &decision, &applied);
-    context.report(pipeline, &observation, &decision, (&previous, status), &mut memory).await?;
-    // After the report, so that the status is written first.
-    applied.annotation.map_err(Error::Write)?;
+    let status = status(&memory.status(pipeline), pipeline, &observation, &decision, &applied);
+    context.report(pipeline, &observation, &decision, applied, status, &mut memory).await?;
     context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))
 }

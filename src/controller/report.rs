@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::Resource as _;
 use kube::runtime::reflector::ObjectRef;
 
+use super::apply::Applied;
 use super::decide::Decision;
 use super::memory::{PipelineMemory, key_of};
 use super::observation::{Observation, ObservedPod};
@@ -14,13 +15,14 @@ use crate::api::{ImagePipeline, ImagePipelineStatus};
 
 impl Context {
     /// # Errors
-    /// The API server did not accept the status or an event.
+    /// The API server did not accept the status, an event or, before that, an annotation of a pod.
     pub async fn report(
         &self,
         pipeline: &ImagePipeline,
         observation: &Observation,
         decision: &Decision,
-        (previous, status): (&ImagePipelineStatus, ImagePipelineStatus),
+        applied: Applied,
+        status: ImagePipelineStatus,
         memory: &mut PipelineMemory,
     ) -> Result<(), Error> {
         let labels = labels_of(&ObjectRef::from_obj(pipeline));
@@ -29,8 +31,9 @@ impl Context {
         let stored = |pod: &ObservedPod| (pod.name.clone(), pod.report.as_ref().map(|report| report.processed));
         let pods = observation.pods.iter().map(stored).collect();
         self.instruments.console.note(pipeline, &status, pods, observation.at);
-        self.report_status(pipeline, decision, (previous, status), observation.at, memory).await?;
-        self.report_renewals(pipeline, observation.at, memory).await
+        self.report_status(pipeline, decision, status, observation.at, memory).await?;
+        self.report_renewals(pipeline, observation.at, memory).await?;
+        applied.annotation.map_err(Error::Write)
     }
 
     /// Writes the status if it is due, and publishes its changes as events.
@@ -38,18 +41,19 @@ impl Context {
         &self,
         pipeline: &ImagePipeline,
         decision: &Decision,
-        (previous, status): (&ImagePipelineStatus, ImagePipelineStatus),
+        status: ImagePipelineStatus,
         now: Timestamp,
         memory: &mut PipelineMemory,
     ) -> Result<(), Error> {
+        let previous = memory.status(pipeline);
         let written_at = memory.written_status.as_ref().map_or(Timestamp::UNIX_EPOCH, |(_, when)| *when);
-        if !status::is_due(previous, &status, now.duration_since(written_at)) {
+        if !status::is_due(&previous, &status, now.duration_since(written_at)) {
             return Ok(());
         }
         // Until the response arrives, the resource's status is unknown: a write may be applied and still fail here.
         memory.written_status = None;
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
-        let changes = transitions(previous, &status, decision);
+        let changes = transitions(&previous, &status, decision);
         memory.written_status = Some((status, now));
         self.publish(pipeline, &changes, now, memory).await
     }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::apply::Applied;
-use super::decide::Decision;
+use super::decide::{Basis, Decision};
 use super::observation::Observation;
 use crate::api::conditions::ConditionStatus::{self, False, True, Unknown};
 use crate::api::conditions::ConditionType;
@@ -126,10 +126,10 @@ fn ready(parts: &[Finding], observed: &Observation, decision: &Decision) -> Find
     if let Some(others) = named(Reason::ForeignConsumers) {
         return finding(kind, True, others.reason, &others.message);
     }
-    match (decision.replicas, decision.reason) {
-        (0, Reason::FixedSize) => finding(kind, True, Reason::Stopped, "spec.replicas is 0: no consumer runs."),
-        (0, Reason::Paused) => finding(kind, True, Reason::Paused, "spec.paused keeps the size at 0."),
-        (0, Reason::DepthUnknown) => {
+    match (decision.replicas, decision.basis) {
+        (0, Basis::FixedSize) => finding(kind, True, Reason::Stopped, "spec.replicas is 0: no consumer runs."),
+        (0, Basis::Paused) => finding(kind, True, Reason::Paused, "spec.paused keeps the size at 0."),
+        (0, Basis::DepthUnknown) => {
             let why = observed
                 .depth
                 .as_ref()

@@ -2,7 +2,7 @@
 
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
-use super::entry::Entry;
+use super::message::ParkedMessage;
 use crate::reason::Reason;
 
 /// A message must match all filters. Without filters, all messages are selected.
@@ -38,7 +38,7 @@ pub struct Pipeline {
 
 impl FilterArgs {
     /// Whether a message is selected.
-    pub fn matches(&self, entry: &Entry) -> bool {
+    pub fn matches(&self, entry: &ParkedMessage) -> bool {
         let Self { reasons, pipeline, since, until, id, limit: _ } = self;
         let is_one = |reason: &str| reasons.iter().any(|wanted| wanted.as_str() == reason);
         let of = |Pipeline { namespace, name }: &Pipeline| {
@@ -95,14 +95,14 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn entry() -> Entry {
-        Entry {
+    fn entry() -> ParkedMessage {
+        ParkedMessage {
             reason: Some("InvalidImage".to_owned()),
             namespace: Some("greench".to_owned()),
             name: Some("tiles".to_owned()),
             first_seen: Some(time("2026-05-04T08:00:00Z")),
             message_id: Some("id-1".to_owned()),
-            ..Entry::default()
+            ..ParkedMessage::default()
         }
     }
 
@@ -129,7 +129,7 @@ mod tests {
         for (filter, expected) in cases {
             assert_eq!(filter.matches(&entry()), expected, "{filter:?}");
             let asks = format!("{filter:?}") != format!("{:?}", none());
-            assert_eq!(filter.matches(&Entry::default()), !asks, "of a message without headers: {filter:?}");
+            assert_eq!(filter.matches(&ParkedMessage::default()), !asks, "of a message without headers: {filter:?}");
         }
     }
 

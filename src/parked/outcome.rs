@@ -2,7 +2,7 @@
 
 /// The outcome for a selected message.
 #[derive(Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub enum Disposal {
     /// Listed or saved.
     Seen,
     /// The text to print.

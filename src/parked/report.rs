@@ -5,9 +5,9 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use super::entry::Entry;
-use super::outcome::Outcome;
-use super::{Deed, Error, Output, table};
+use super::message::ParkedMessage;
+use super::outcome::Disposal;
+use super::{Error, Operation, Output, table};
 
 /// The outcomes of a pass.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub struct Report {
     counts: BTreeMap<String, u64>,
     unknown: u64,
     too_often: u64,
-    entries: Vec<Entry>,
+    entries: Vec<ParkedMessage>,
     shown: Option<String>,
 }
 
@@ -27,32 +27,32 @@ impl Report {
     }
 
     /// Adds an outcome. The entry is kept only if it will be listed.
-    pub fn add(&mut self, mut entry: Entry, outcome: Outcome, deed: &Deed) {
+    pub fn add(&mut self, mut entry: ParkedMessage, outcome: Disposal, operation: &Operation) {
         match outcome {
-            Outcome::Unknown => return self.unknown += 1,
-            Outcome::TooOften => return self.too_often += 1,
-            Outcome::Shown(text) => self.shown = Some(text),
-            Outcome::Done(Some(queue)) => entry.queue = Some(queue),
-            Outcome::Seen | Outcome::Done(None) => {}
+            Disposal::Unknown => return self.unknown += 1,
+            Disposal::TooOften => return self.too_often += 1,
+            Disposal::Shown(text) => self.shown = Some(text),
+            Disposal::Done(Some(queue)) => entry.queue = Some(queue),
+            Disposal::Seen | Disposal::Done(None) => {}
         }
         *self.counts.entry(entry.reason.clone().unwrap_or_else(|| "no reason".to_owned())).or_default() += 1;
-        if deed.lists() {
+        if operation.lists() {
             self.entries.push(entry);
         }
     }
 
-    pub fn print(&self, deed: &Deed) -> std::io::Result<()> {
+    pub fn print(&self, operation: &Operation) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
-        match deed {
-            Deed::Show => match &self.shown {
+        match operation {
+            Operation::Show => match &self.shown {
                 Some(text) => write!(out, "{text}")?,
                 None => writeln!(out, "no message found")?,
             },
-            Deed::List(Output::Json) => {
+            Operation::List(Output::Json) => {
                 let all = json!({ "messages": self.entries, "reasons": self.counts });
                 writeln!(out, "{}", table::plain_json(&serde_json::to_string_pretty(&all)?))?;
             }
-            _ => write!(out, "{}{}", table::lines(&self.entries), self.summary(deed))?,
+            _ => write!(out, "{}{}", table::lines(&self.entries), self.summary(operation))?,
         }
         out.flush()
     }
@@ -69,14 +69,14 @@ impl Report {
         self.counts.values().sum()
     }
 
-    fn summary(&self, deed: &Deed) -> String {
-        let what = match deed {
-            Deed::List(_) | Deed::Show => "parked",
-            Deed::Save(_) => "saved",
-            Deed::Redrive { dry_run: false, .. } => "redriven",
-            Deed::Redrive { dry_run: true, .. } => "would be redriven (dry run)",
-            Deed::Drop { dry_run: false } => "dropped",
-            Deed::Drop { dry_run: true } => "would be dropped (dry run)",
+    fn summary(&self, operation: &Operation) -> String {
+        let what = match operation {
+            Operation::List(_) | Operation::Show => "parked",
+            Operation::Save(_) => "saved",
+            Operation::Redrive { dry_run: false, .. } => "redriven",
+            Operation::Redrive { dry_run: true, .. } => "would be redriven (dry run)",
+            Operation::Drop { dry_run: false } => "dropped",
+            Operation::Drop { dry_run: true } => "would be dropped (dry run)",
         };
         let counts: String =
             self.counts.iter().map(|(reason, count)| format!("{count:8} {}\n", table::plain(reason))).collect();
@@ -84,9 +84,12 @@ impl Report {
     }
 }
 
-impl Deed {
+impl Operation {
     fn lists(&self) -> bool {
-        matches!(self, Deed::List(_) | Deed::Redrive { dry_run: true, .. } | Deed::Drop { dry_run: true })
+        matches!(
+            self,
+            Operation::List(_) | Operation::Redrive { dry_run: true, .. } | Operation::Drop { dry_run: true }
+        )
     }
 }
 
@@ -108,26 +111,26 @@ pub fn left(unknown: u64, too_often: u64) -> String {
 mod tests {
     use super::*;
 
-    fn entry(reason: Option<&str>) -> Entry {
-        Entry { reason: reason.map(str::to_owned), ..Entry::default() }
+    fn entry(reason: Option<&str>) -> ParkedMessage {
+        ParkedMessage { reason: reason.map(str::to_owned), ..ParkedMessage::default() }
     }
 
     #[test]
     fn what_was_left_is_not_counted_as_done() {
-        let deed = Deed::Redrive { to: None, again: false, dry_run: false };
+        let operation = Operation::Redrive { to: None, again: false, dry_run: false };
         let mut report = Report::default();
-        let to = || Outcome::Done(Some("tiles".to_owned()));
+        let to = || Disposal::Done(Some("tiles".to_owned()));
         for (reason, outcome) in [
             (Some("InvalidImage"), to()),
             (Some("InvalidImage"), to()),
             (None, to()),
-            (Some("InvalidImage"), Outcome::TooOften),
-            (None, Outcome::Unknown),
+            (Some("InvalidImage"), Disposal::TooOften),
+            (None, Disposal::Unknown),
         ] {
-            report.add(entry(reason), outcome, &deed);
+            report.add(entry(reason), outcome, &operation);
         }
         assert_eq!(report.meant(), 5);
-        assert_eq!(report.summary(&deed), "       2 InvalidImage\n       1 no reason\n       3 redriven\n");
+        assert_eq!(report.summary(&operation), "       2 InvalidImage\n       1 no reason\n       3 redriven\n");
         let left = report.complete().expect_err("two were left").to_string();
         assert!(left.contains("1 whose queue") && left.contains("--again"), "{left}");
         assert!(Report::default().complete().is_ok());
@@ -135,10 +138,12 @@ mod tests {
 
     #[test]
     fn a_dry_run_says_that_nothing_was_done() {
-        for deed in [Deed::Drop { dry_run: true }, Deed::Redrive { to: None, again: false, dry_run: true }] {
+        for operation in
+            [Operation::Drop { dry_run: true }, Operation::Redrive { to: None, again: false, dry_run: true }]
+        {
             let mut report = Report::default();
-            report.add(entry(None), Outcome::Done(None), &deed);
-            assert!(report.summary(&deed).ends_with("(dry run)\n"));
+            report.add(entry(None), Disposal::Done(None), &operation);
+            assert!(report.summary(&operation).ends_with("(dry run)\n"));
             assert_eq!(report.entries.len(), 1);
         }
     }

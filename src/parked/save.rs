@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Error;
-use super::entry::Entry;
+use super::message::ParkedMessage;
 use crate::rabbitmq::Delivery;
 
 /// Writes the files of a message.
-pub fn save(directory: &Path, number: u64, entry: &Entry, delivery: &Delivery) -> Result<(), Error> {
+pub fn save(directory: &Path, number: u64, entry: &ParkedMessage, delivery: &Delivery) -> Result<(), Error> {
     let about = json!({ "message": entry, "properties": delivery.properties_json() });
     write(directory, number, delivery.body(), format!("{about:#}\n").as_bytes())
 }

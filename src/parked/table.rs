@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::entry::Entry;
+use super::message::ParkedMessage;
 
 /// Maximum bytes of a body that are shown.
 const HEAD: usize = 400;
@@ -14,7 +14,7 @@ const WIDEST: usize = 60;
 const TITLES: [&str; 8] = ["REASON", "PIPELINE", "FROM", "FIRST SEEN", "ATTEMPTS", "BYTES", "IMAGE", "MESSAGE ID"];
 
 /// A table with one line per message. Empty without messages.
-pub fn lines(entries: &[Entry]) -> String {
+pub fn lines(entries: &[ParkedMessage]) -> String {
     if entries.is_empty() {
         return String::new();
     }
@@ -77,7 +77,7 @@ pub fn plain_json(json: &str) -> String {
     plain
 }
 
-fn row(entry: &Entry) -> [String; 8] {
+fn row(entry: &ParkedMessage) -> [String; 8] {
     let text = |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), cell);
     let pipeline = match (&entry.namespace, &entry.name) {
         (Some(namespace), Some(name)) => cell(&format!("{namespace}/{name}")),
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn messages_are_lines_under_titles() {
-        let known = Entry {
+        let known = ParkedMessage {
             reason: Some("InvalidImage".to_owned()),
             namespace: Some("greench".to_owned()),
             name: Some("tiles".to_owned()),
@@ -120,9 +120,9 @@ mod tests {
             bytes: 510,
             image: Some("north/4.png".to_owned()),
             message_id: Some("id-1".to_owned()),
-            ..Entry::default()
+            ..ParkedMessage::default()
         };
-        let table = lines(&[known, Entry::default()]);
+        let table = lines(&[known, ParkedMessage::default()]);
         let lines: Vec<Vec<&str>> = table
             .lines()
             .map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect())
@@ -148,14 +148,15 @@ mod tests {
     #[test]
     fn nothing_that_a_terminal_obeys_is_printed() {
         let evil = "a\u{1b}]0;x\u{7}\n\u{202e}\u{9b}2J\"b\\\u{e9}";
-        let entry = Entry { image: Some(evil.to_owned()), reason: Some(evil.to_owned()), ..Entry::default() };
+        let entry =
+            ParkedMessage { image: Some(evil.to_owned()), reason: Some(evil.to_owned()), ..ParkedMessage::default() };
         let shown = whole(&json!({ "headers": { evil: evil } }), evil.as_bytes());
         for text in [lines(std::slice::from_ref(&entry)), plain(evil), shown] {
             let obeyed = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
             assert!(!text.contains(obeyed), "{text:?}");
             assert!(text.contains('é') || text.contains("xc3"), "{text}");
         }
-        let long = Entry { image: Some("x".repeat(500)), ..Entry::default() };
+        let long = ParkedMessage { image: Some("x".repeat(500)), ..ParkedMessage::default() };
         assert!(lines(&[long]).lines().all(|line| line.chars().count() < 150));
     }
 

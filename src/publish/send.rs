@@ -43,7 +43,7 @@ pub struct Summary {
 }
 
 /// The outcome for one image.
-pub enum Outcome {
+pub enum SendResult {
     /// The broker confirmed the message.
     Confirmed {
         /// Bytes of the image, before base64.
@@ -94,7 +94,7 @@ pub async fn send<S>(
     sources: Vec<S>,
     in_flight: usize,
     stop: &CancellationToken,
-    mut watch: impl FnMut(&Outcome),
+    mut watch: impl FnMut(&SendResult),
 ) -> Result<Summary, QueueError>
 where
     S: FnOnce() -> Result<Body, String> + Send + 'static,
@@ -124,18 +124,18 @@ where
 }
 
 impl Sender<'_> {
-    async fn one<S>(&self, number: usize, source: S) -> Outcome
+    async fn one<S>(&self, number: usize, source: S) -> SendResult
     where
         S: FnOnce() -> Result<Body, String> + Send + 'static,
     {
         let body = match tokio::task::spawn_blocking(source).await {
             Ok(Ok(body)) => body,
-            Ok(Err(sentence)) => return Outcome::Unreadable(sentence),
-            Err(error) => return Outcome::Unreadable(error.to_string()),
+            Ok(Err(sentence)) => return SendResult::Unreadable(sentence),
+            Err(error) => return SendResult::Unreadable(error.to_string()),
         };
         match self.publish(number, &body).await {
-            Ok(()) => Outcome::Confirmed { bytes: body.image_bytes, at: Timestamp::now() },
-            Err(error) => Outcome::Refused { name: body.name, why: args::explained(&error) },
+            Ok(()) => SendResult::Confirmed { bytes: body.image_bytes, at: Timestamp::now() },
+            Err(error) => SendResult::Refused { name: body.name, why: args::explained(&error) },
         }
     }
 
@@ -166,18 +166,18 @@ impl Sender<'_> {
 }
 
 impl Summary {
-    fn add(&mut self, outcome: &Outcome, elapsed: Duration) {
+    fn add(&mut self, outcome: &SendResult, elapsed: Duration) {
         self.took = elapsed;
         self.left = self.left.saturating_sub(1);
         match outcome {
-            Outcome::Confirmed { bytes, at } => {
+            SendResult::Confirmed { bytes, at } => {
                 self.published += 1;
                 self.confirmed += 1;
                 self.bytes += bytes;
                 self.first_confirm = Some(self.first_confirm.map_or(*at, |first| first.min(*at)));
             }
-            Outcome::Unreadable(_) => self.failed += 1,
-            Outcome::Refused { .. } => {
+            SendResult::Unreadable(_) => self.failed += 1,
+            SendResult::Refused { .. } => {
                 self.published += 1;
                 self.failed += 1;
             }
@@ -223,10 +223,10 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut summary = Summary { id: "19a-4d2".to_owned(), left: 5, ..Summary::default() };
         for outcome in [
-            Outcome::Confirmed { bytes: 510_000, at: at(1_800_000_007) },
-            Outcome::Unreadable("x.png can't be read".to_owned()),
-            Outcome::Refused { name: "y.png".to_owned(), why: "returned".to_owned() },
-            Outcome::Confirmed { bytes: 720_000, at: at(1_800_000_005) },
+            SendResult::Confirmed { bytes: 510_000, at: at(1_800_000_007) },
+            SendResult::Unreadable("x.png can't be read".to_owned()),
+            SendResult::Refused { name: "y.png".to_owned(), why: "returned".to_owned() },
+            SendResult::Confirmed { bytes: 720_000, at: at(1_800_000_005) },
         ] {
             summary.add(&outcome, Duration::from_millis(1540));
         }

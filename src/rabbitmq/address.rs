@@ -60,7 +60,7 @@ pub struct Invalid {
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Problem {
     /// The Secret has none of the listed keys, or does not exist.
-    #[error("is missing, or has none of the keys {0}; create it, or fix the field")]
+    #[error("is missing, or has none of the keys {0}; create it, or correct the field")]
     Absent(String),
     /// The named key is absent or empty.
     #[error("needs the key {0}, which is missing or empty; supported keys: {1}")]

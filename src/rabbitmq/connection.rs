@@ -227,7 +227,7 @@ mod tests {
     }
 
     /// The error of connecting to a peer that sends `answer`.
-    async fn diagnosis(answer: Vec<u8>, look: bool) -> QueueError {
+    async fn diagnosis(answer: Vec<u8>, to_look: bool) -> QueueError {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -240,7 +240,7 @@ mod tests {
         let (host, vhost) = ("127.0.0.1".to_owned(), "/".to_owned());
         let address =
             BrokerAddress { host, port, vhost, username: "u".to_owned(), password: "p".to_owned(), tls: None };
-        let opened = match look {
+        let opened = match to_look {
             true => Connection::open_to_look(DialPolicy::AnyAddress, &address, "test").await,
             false => Connection::open(&address, "test").await,
         };
@@ -276,7 +276,7 @@ mod tests {
                 let error = diagnosis(answer.clone(), look).await;
                 let message = error.to_string();
                 assert_eq!(error.reason(), Reason::BrokerUnreachable, "{message}");
-                assert!(message.contains(expected) && message.contains("fix host and port"), "{message}");
+                assert!(message.contains(expected) && message.contains("correct host and port"), "{message}");
             }
         }
     }

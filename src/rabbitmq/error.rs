@@ -11,10 +11,8 @@ use crate::reason::Reason;
 
 mod connecting;
 
-/// Advice for a refused login, if the Secret is not known.
-const CHECK_LOGIN: &str = "check username and password in the Secret they come from";
-
-const IN_TIME: &str = "did not answer in time";
+/// Part of RabbitMQ 3's reply to the declaration of a quorum queue if the feature flag is missing.
+const FLAG_MISSING: &str = "feature flag is disabled";
 
 /// Parts of RabbitMQ's replies to operations that streams do not support: `basic.consume` with a priority, `basic.get`.
 const STREAM: [&str; 2] = ["of queue type rabbit_stream_queue", "not supported by stream queues"];
@@ -31,7 +29,22 @@ pub struct QueueError {
     found: String,
     /// What to do, in terms of ImagePipeline fields; may be empty.
     advice: String,
-    is_publish_refused: bool,
+    kind: Kind,
+}
+
+/// What callers distinguish beyond the reason.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Other,
+    /// The broker refused username and password.
+    Login,
+    /// The broker did not answer in time.
+    Silence,
+    /// The broker rejected arguments or properties of a declaration (`PRECONDITION_FAILED`).
+    Precondition,
+    NoQuorumQueues,
+    /// The broker rejected a published message.
+    NotConfirmed,
 }
 
 /// The event at which the broker deletes a queue and its messages.
@@ -65,26 +78,26 @@ impl QueueError {
 
     /// Whether the broker rejected a published message, as opposed to not responding.
     pub fn is_publish_refused(&self) -> bool {
-        self.is_publish_refused
+        self.kind == Kind::NotConfirmed || self.reason == Reason::DeclareRefused
     }
 
     pub fn is_queue_not_found(&self) -> bool {
         self.reason == Reason::QueueNotFound
     }
 
-    /// Whether the broker rejected arguments or properties of a declaration (`PRECONDITION_FAILED`).
+    /// Whether the broker rejected arguments or properties of a declaration.
     pub(super) fn is_precondition(&self) -> bool {
-        self.found.contains("PRECONDITION_FAILED")
+        self.kind == Kind::Precondition
     }
 
     pub(super) fn is_timeout(&self) -> bool {
-        self.found.contains(IN_TIME)
+        self.kind == Kind::Silence
     }
 
     /// Whether the broker does not support quorum queues. In RabbitMQ 3 they need a feature flag; without it, RabbitMQ
     /// closes the connection of a client that declares one.
     pub fn is_no_quorum(&self) -> bool {
-        self.found.contains("feature flag is disabled") || self.found.contains("NOT_IMPLEMENTED")
+        self.kind == Kind::NoQuorumQueues
     }
 
     pub(super) fn lacks_permission(&self) -> bool {
@@ -93,19 +106,24 @@ impl QueueError {
 
     /// Adds the name of the Secret that has the login to the advice for a refused login.
     pub fn with_login_secret(mut self, secret: &str) -> Self {
-        if self.advice == CHECK_LOGIN {
+        if self.kind == Kind::Login {
             self.advice = format!("check username and password in Secret {secret:?}");
         }
         self
     }
 
     fn new(reason: Reason, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        let is_publish_refused = reason == Reason::DeclareRefused;
-        Self { reason, found: found.into(), advice: advice.into(), is_publish_refused }
+        Self { reason, found: found.into(), advice: advice.into(), kind: Kind::Other }
+    }
+
+    fn login_refused(found: String) -> Self {
+        let advice = "check username and password in the Secret they come from";
+        Self { kind: Kind::Login, ..Self::new(Reason::AuthenticationFailed, found, advice) }
     }
 
     pub(super) fn timed_out(doing: &str) -> Self {
-        Self::new(Reason::BrokerUnreachable, format!("the broker {IN_TIME} while {doing}"), "")
+        let found = format!("the broker did not answer in time while {doing}");
+        Self { kind: Kind::Silence, ..Self::new(Reason::BrokerUnreachable, found, "") }
     }
 
     pub(super) fn too_long(name: &str) -> Self {
@@ -117,7 +135,7 @@ impl QueueError {
         let found =
             format!("the broker did not accept a message for queue {queue:?}: the queue does not exist, or is full");
         let advice = "create the queue, or allow this user to declare it, or raise its length limit";
-        Self { is_publish_refused: true, ..Self::new(Reason::ParkingRefused, found, advice) }
+        Self { kind: Kind::NotConfirmed, ..Self::new(Reason::ParkingRefused, found, advice) }
     }
 
     pub(super) fn blocked() -> Self {
@@ -181,7 +199,7 @@ impl QueueError {
             Code::NotFound if NODE_DOWN.iter().any(|words| text.contains(words)) => Self::unavailable(queue, text),
             Code::NotFound => {
                 let found = format!("queue {queue:?} does not exist");
-                Self::new(Reason::QueueNotFound, found, "create it, or fix source.rabbitmq.queue")
+                Self::new(Reason::QueueNotFound, found, "create it, or correct source.rabbitmq.queue")
             }
             Code::AccessRefused if text.contains("in exclusive use") => {
                 let found = format!("another consumer uses queue {queue:?} exclusively (it consumes with `exclusive`)");
@@ -217,7 +235,13 @@ impl QueueError {
             ErrorKind::MissingHeartbeatError => "the broker has been silent for two heartbeats".to_owned(),
             _ => error.to_string(),
         };
-        Self::new(Reason::ConnectionLost, found, "")
+        let kind = match code(error) {
+            Some(Code::NotImplemented) => Kind::NoQuorumQueues,
+            _ if found.contains(FLAG_MISSING) => Kind::NoQuorumQueues,
+            Some(Code::PreconditionFailed) => Kind::Precondition,
+            _ => Kind::Other,
+        };
+        Self { kind, ..Self::new(Reason::ConnectionLost, found, "") }
     }
 }
 
@@ -276,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_secret_of_a_refused_user_is_named_and_no_other_advice_changed() {
-        let refused = QueueError::new(Reason::AuthenticationFailed, "refused user \"u\"", CHECK_LOGIN);
+        let refused = QueueError::login_refused("refused user \"u\"".to_owned());
         let named = refused.with_login_secret("rabbit-default-user").to_string();
         assert_eq!(named, "refused user \"u\"; check username and password in Secret \"rabbit-default-user\"");
         let by_certificate = QueueError::new(Reason::AuthenticationFailed, "refused", "create that user");

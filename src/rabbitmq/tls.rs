@@ -51,7 +51,7 @@ pub(super) fn explain(address: &BrokerAddress, error: &io::Error) -> Option<(Str
         }
         rustls::Error::InvalidMessage(_) => (
             "the server does not speak TLS".to_owned(),
-            "fix port in the broker's Secret (with TLS usually 5671), or remove source.rabbitmq.tls",
+            "correct port in the broker's Secret (with TLS usually 5671), or remove source.rabbitmq.tls",
         ),
         rustls::Error::InconsistentKeys(_) => (
             "tls.key is not the key of tls.crt".to_owned(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image::{DynamicImage, ImageFormat};
-use image_pipeline::publish::{Body, Format, SampleArgs, Size};
+use image_pipeline::publish::{Body, SampleArgs, Size, TileFormat};
 
 /// JPEG decoders may differ in the last bits (ISO/IEC 10918-2 allows it), as Pillow's and ours do. A different
 /// image differs by far more.
@@ -28,7 +28,7 @@ pub enum Input {
 
 /// An image file, and its pixels.
 struct Tile {
-    format: Format,
+    format: TileFormat,
     file: Vec<u8>,
     pixels: DynamicImage,
 }
@@ -82,7 +82,7 @@ impl Tiles {
             let name = self.name(number);
             let object = std::fs::read(bucket.join(&name)).map_err(|error| format!("{name}: {error}"))?;
             tile.verify(&object).map_err(|error| format!("{name}: {error}"))?;
-            as_it_came &= tile.format == Format::Jpeg || object == tile.file;
+            as_it_came &= tile.format == TileFormat::Jpeg || object == tile.file;
         }
         Ok(as_it_came)
     }
@@ -93,26 +93,26 @@ impl Tiles {
 
     fn name(&self, number: u32) -> String {
         let ending = match self.tiles[self.index(number)].format {
-            Format::Png => "png",
-            Format::Jpeg => "jpg",
+            TileFormat::Png => "png",
+            TileFormat::Jpeg => "jpg",
         };
         format!("tile-{number:05}.{ending}")
     }
 }
 
 impl Input {
-    fn format(self, index: u32) -> Format {
+    fn format(self, index: u32) -> TileFormat {
         match self {
-            Input::Png => Format::Png,
-            Input::Jpeg => Format::Jpeg,
-            Input::Mixed if index.is_multiple_of(2) => Format::Png,
-            Input::Mixed => Format::Jpeg,
+            Input::Png => TileFormat::Png,
+            Input::Jpeg => TileFormat::Jpeg,
+            Input::Mixed if index.is_multiple_of(2) => TileFormat::Png,
+            Input::Mixed => TileFormat::Jpeg,
         }
     }
 }
 
 impl Tile {
-    fn draw(size: Size, format: Format, index: u32) -> Self {
+    fn draw(size: Size, format: TileFormat, index: u32) -> Self {
         let options = SampleArgs { sample: None, size, format, seed: 1, prefix: String::new() };
         let file = options.file(index).expect("a tile");
         let pixels = image::load_from_memory(&file).expect("an image of our own");
@@ -131,8 +131,8 @@ impl Tile {
         let largest = differences().max().unwrap_or_default();
         let mean = differences().map(f64::from).sum::<f64>() / expected.as_bytes().len() as f64;
         let allowed = match self.format {
-            Format::Png => largest == 0,
-            Format::Jpeg => largest <= JPEG_LARGEST_DIFFERENCE && mean <= JPEG_MEAN_DIFFERENCE,
+            TileFormat::Png => largest == 0,
+            TileFormat::Jpeg => largest <= JPEG_LARGEST_DIFFERENCE && mean <= JPEG_MEAN_DIFFERENCE,
         };
         if allowed { Ok(()) } else { Err(format!("pixels differ by up to {largest}, {mean:.3} on average")) }
     }

@@ -9,6 +9,7 @@ mod circles;
 mod crd;
 mod docs;
 mod examples;
+mod field_paths;
 mod isolation;
 mod kind;
 mod leader;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use image_pipeline::publish::{self, Body, Outcome, SampleArgs};
+use image_pipeline::publish::{self, Body, SampleArgs, SendResult};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ pub async fn publish(messages: &Messages, queue: &str, bodies: Vec<Body>) -> Bur
     let sources: Vec<_> = bodies.into_iter().map(|body| move || Ok(body)).collect();
     let never = CancellationToken::new();
     let summary = publish::send(&messages.address, queue, sources, IN_FLIGHT, &never, |outcome| {
-        if matches!(outcome, Outcome::Confirmed { .. }) {
+        if matches!(outcome, SendResult::Confirmed { .. }) {
             first_confirm.get_or_insert_with(|| (Instant::now(), Timestamp::now()));
         }
     });

@@ -45,7 +45,7 @@ impl Scope {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Dependency {
+pub enum Sink {
     Storage,
     Parking,
 }

@@ -10,7 +10,7 @@ mod retry;
 mod settle;
 mod subscription;
 
-pub use event::{Action, Dependency, Event, Id, Scope, Settings, Time};
+pub use event::{Action, Event, Id, Scope, Settings, Sink, Time};
 
 use backoff::Backoff;
 use held::{Held, Stage};
@@ -136,12 +136,10 @@ impl Policy {
     }
 
     /// The dependency whose failure keeps the consumer from taking messages.
-    pub fn fault(&self) -> Option<Dependency> {
+    pub fn fault(&self) -> Option<Sink> {
         match (self.storage.failing, self.parking_failing) {
-            (true, _) => Some(Dependency::Storage),
-            (false, true) if !self.held.is_empty() && self.held.values().all(Held::is_stuck) => {
-                Some(Dependency::Parking)
-            }
+            (true, _) => Some(Sink::Storage),
+            (false, true) if !self.held.is_empty() && self.held.values().all(Held::is_stuck) => Some(Sink::Parking),
             _ => None,
         }
     }

@@ -7,13 +7,13 @@ use crate::{Action, Held, Policy};
 
 #[derive(Debug, Default)]
 pub struct Subscription {
-    state: State,
+    state: Phase,
     /// Number of the latest subscription.
     number: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum State {
+enum Phase {
     #[default]
     Disconnected,
     None,
@@ -24,22 +24,22 @@ enum State {
 
 impl Subscription {
     pub fn connected(&mut self) {
-        self.state = State::None;
+        self.state = Phase::None;
     }
 
     pub fn disconnected(&mut self) {
-        self.state = State::Disconnected;
+        self.state = Phase::Disconnected;
     }
 
     pub fn begun(&mut self) {
-        if let State::Subscribing(prefetch) = self.state {
-            self.state = State::Active(prefetch);
+        if let Phase::Subscribing(prefetch) = self.state {
+            self.state = Phase::Active(prefetch);
         }
     }
 
     pub fn ended(&mut self) {
-        if self.state != State::Disconnected {
-            self.state = State::None;
+        if self.state != Phase::Disconnected {
+            self.state = Phase::None;
         }
     }
 
@@ -50,13 +50,13 @@ impl Subscription {
     /// The prefetch of a subscription that the broker has confirmed.
     pub fn active(&self) -> Option<u16> {
         match self.state {
-            State::Active(prefetch) => Some(prefetch),
+            Phase::Active(prefetch) => Some(prefetch),
             _ => None,
         }
     }
 
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Disconnected | State::None)
+        matches!(self.state, Phase::Disconnected | Phase::None)
     }
 }
 
@@ -79,17 +79,17 @@ impl Policy {
     pub(crate) fn steer_subscription(&mut self) {
         let target = self.target();
         match self.subscription.state {
-            State::Active(granted) => {
+            Phase::Active(granted) => {
                 let is_full = self.is_full(granted);
                 let all_stuck = self.held.values().all(Held::is_stuck);
                 let is_too_large = granted > target && (self.storage.failing || self.is_crowded());
                 if target == 0 || is_too_large || (is_full && (granted < target || all_stuck)) {
-                    self.unsubscribe(is_full);
+                    self.unsubscribe(granted);
                 }
             }
-            State::None if target > 0 && self.held.len() + usize::from(target) <= self.settings.prefetch.into() => {
+            Phase::None if target > 0 && self.held.len() + usize::from(target) <= self.settings.prefetch.into() => {
                 self.subscription.number += 1;
-                self.subscription.state = State::Subscribing(target);
+                self.subscription.state = Phase::Subscribing(target);
                 self.actions.push(Action::Subscribe { prefetch: target });
             }
             _ => {}
@@ -100,11 +100,11 @@ impl Policy {
     /// full, no delivery is in flight that could be lost with the subscription. A larger subscription follows.
     pub(crate) fn grow(&mut self) {
         self.window = self.window.saturating_mul(2).min(self.settings.prefetch);
-        if let State::Active(granted) = self.subscription.state
+        if let Phase::Active(granted) = self.subscription.state
             && self.is_full(granted)
             && granted < self.target()
         {
-            self.unsubscribe(true);
+            self.unsubscribe(granted);
         }
     }
 
@@ -125,8 +125,9 @@ impl Policy {
         usize::from(self.settings.prefetch / 4).max(2)
     }
 
-    fn unsubscribe(&mut self, is_full: bool) {
-        self.subscription.state = State::Unsubscribing;
+    fn unsubscribe(&mut self, granted: u16) {
+        let is_full = self.is_full(granted);
+        self.subscription.state = Phase::Unsubscribing;
         self.actions.push(Action::Unsubscribe { is_full });
     }
 }

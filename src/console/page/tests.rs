@@ -16,7 +16,7 @@ fn ready(status: &str, reason: Reason, message: &str) -> Entry {
 }
 
 fn whole(asked: &PageQuery, all: &[Shown<'_>]) -> String {
-    page(&about(), Work::Leading, asked, all, now())
+    page(&about(), Role::Leading, asked, all, now())
 }
 
 fn order(page: &str) -> Vec<&str> {
@@ -116,9 +116,9 @@ fn an_hour_is_told_in_words_and_in_a_table_as_well() {
 #[test]
 fn where_there_is_nothing_to_show_the_page_says_why_and_what_to_do() {
     let page = |work| page(&about(), work, &PageQuery::default(), &[], now());
-    assert!(page(Work::Waiting).contains("kubectl -n system get lease lease-1"));
-    assert!(page(Work::Waiting).contains("This operator waits"));
-    assert!(page(Work::Listing).contains("is reading the pipelines"));
-    assert!(page(Work::Leading).contains("No ImagePipeline exists"));
-    assert!(page(Work::Leading).contains(">0 pipelines.</p>"));
+    assert!(page(Role::Waiting).contains("kubectl -n system get lease lease-1"));
+    assert!(page(Role::Waiting).contains("This operator waits"));
+    assert!(page(Role::Listing).contains("is reading the pipelines"));
+    assert!(page(Role::Leading).contains("No ImagePipeline exists"));
+    assert!(page(Role::Leading).contains(">0 pipelines.</p>"));
 }

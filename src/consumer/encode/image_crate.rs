@@ -5,10 +5,10 @@ use std::io::Cursor;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use png_recode::{Color, Layout, Picture, fits};
 
-use super::{DECODER_BYTES, EncodeError, Format, tiff};
+use super::{DECODER_BYTES, EncodeError, FileFormat, tiff};
 
 /// Decodes a TIFF, a WebP or a BMP.
-pub(super) fn decode(image: &[u8], format: Format, bytes_needed: u64) -> Result<Picture, EncodeError> {
+pub(super) fn decode(image: &[u8], format: FileFormat, bytes_needed: u64) -> Result<Picture, EncodeError> {
     let mut decoder = decoder(image, format, bytes_needed + DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
     let (color, depth, float) = match decoder.color_type() {
@@ -25,7 +25,7 @@ pub(super) fn decode(image: &[u8], format: Format, bytes_needed: u64) -> Result<
         other => return Err(EncodeError::UnsupportedImage(format!("its pixels are {other:?}, which PNG lacks"))),
     };
     let profile = match format {
-        Format::Tiff(_) => tiff::profile(image).map(<[u8]>::to_vec),
+        FileFormat::Tiff(_) => tiff::profile(image).map(<[u8]>::to_vec),
         _ => decoder.icc_profile().ok().flatten(),
     };
     let profile = profile.filter(|profile| fits(profile, color));
@@ -33,7 +33,7 @@ pub(super) fn decode(image: &[u8], format: Format, bytes_needed: u64) -> Result<
     let mut pixels = Vec::with_capacity(length + height as usize);
     pixels.resize(length, 0);
     decoder.read_image(&mut pixels).map_err(|error| match format {
-        Format::Tiff(tiff) if tiff.has_odd_lzw_tiles => EncodeError::UnsupportedImage(format!(
+        FileFormat::Tiff(tiff) if tiff.has_odd_lzw_tiles => EncodeError::UnsupportedImage(format!(
             "it is damaged, or a TIFF with LZW tiles that extend beyond the picture, some of which can't be decoded \
              ({error}); publish it with Deflate, or in strips"
         )),
@@ -70,13 +70,13 @@ fn sixteen_bits(floats: &[u8]) -> Result<Vec<u8>, EncodeError> {
 }
 
 /// A decoder that may allocate at most `bytes`.
-pub(super) fn decoder(image: &[u8], format: Format, bytes: u64) -> Result<impl ImageDecoder, EncodeError> {
+pub(super) fn decoder(image: &[u8], format: FileFormat, bytes: u64) -> Result<impl ImageDecoder, EncodeError> {
     let format = match format {
-        Format::Png(_) => ImageFormat::Png,
-        Format::Jpeg(_) => ImageFormat::Jpeg,
-        Format::Tiff(_) => ImageFormat::Tiff,
-        Format::WebP => ImageFormat::WebP,
-        Format::Bmp => ImageFormat::Bmp,
+        FileFormat::Png(_) => ImageFormat::Png,
+        FileFormat::Jpeg(_) => ImageFormat::Jpeg,
+        FileFormat::Tiff(_) => ImageFormat::Tiff,
+        FileFormat::WebP => ImageFormat::WebP,
+        FileFormat::Bmp => ImageFormat::Bmp,
     };
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(bytes);

@@ -12,20 +12,27 @@ pub(super) fn check(file: &[u8], width: u32, height: u32) -> Result<(), &'static
     let chunks = file.get(12..).unwrap_or_default();
     // A file without VP8X has one frame, whose size is the picture's. What follows the frame is not read.
     match chunks.split_first_chunk() {
-        Some((b"VP8X", _)) => check_chunks(chunks, width, height, false),
+        Some((b"VP8X", _)) => check_chunks(chunks, width, height, Level::File),
         Some((b"VP8 ", after)) => check_frame(data(after).1, width, height),
         _ => Ok(()),
     }
 }
 
+/// Where a chunk is: in the file, or in a frame of an animation.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Level {
+    File,
+    Frame,
+}
+
 /// Does not descend into an ANMF chunk within an ANMF chunk: the decoder ignores it, and a file could nest any
 /// number.
-fn check_chunks(mut rest: &[u8], width: u32, height: u32, in_frame: bool) -> Result<(), &'static str> {
+fn check_chunks(mut rest: &[u8], width: u32, height: u32, level: Level) -> Result<(), &'static str> {
     while let Some((kind, after)) = rest.split_first_chunk::<4>() {
         let (length, data) = data(after);
         match kind {
-            b"ANMF" if !in_frame => {
-                check_chunks(data.get(FRAME_HEADER..).unwrap_or_default(), width, height, true)?;
+            b"ANMF" if level == Level::File => {
+                check_chunks(data.get(FRAME_HEADER..).unwrap_or_default(), width, height, Level::Frame)?;
             }
             b"VP8 " => check_frame(data, width, height)?,
             b"ICCP" if data.len() < length => return Err("the profile of the WebP is cut off"),

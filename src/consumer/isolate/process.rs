@@ -25,7 +25,7 @@ const MAPPED: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "4194304");
 const LAST_WORDS: u64 = 4 << 10;
 
 /// Why a decoder process gave no result.
-pub(super) enum Fault {
+pub(super) enum NoResult {
     Refused(Refusal),
     /// The process ended without a result, usually because of the message.
     Crashed(Crash),
@@ -55,7 +55,7 @@ impl Process {
     }
 
     /// Sends the message to the process. Returns the bytes of memory that the image needs.
-    pub async fn inspect(&mut self, order: &[u8], body: &[u8]) -> Result<u64, Fault> {
+    pub async fn inspect(&mut self, order: &[u8], body: &[u8]) -> Result<u64, NoResult> {
         let bytes = body.len() as u64;
         let (seconds, memory) = (self.seconds + seconds_for(bytes), memory_for_body(bytes));
         let Self { stdin, stdout, ready, .. } = self;
@@ -74,17 +74,17 @@ impl Process {
         };
         match within(seconds, join(send, receive)).await {
             Some((_, Ok(Report::Needs(needs)))) => Ok(needs),
-            Some((_, Ok(Report::Refused(refusal)))) => Err(Fault::Refused(refusal)),
-            Some((_, Ok(Report::Panicked))) => Err(Fault::Refused(Panicked.into())),
-            Some((_, Ok(Report::Ready | Report::Done { .. }))) => Err(Fault::Crashed(Crash::Nonsense)),
+            Some((_, Ok(Report::Refused(refusal)))) => Err(NoResult::Refused(refusal)),
+            Some((_, Ok(Report::Panicked))) => Err(NoResult::Refused(Panicked.into())),
+            Some((_, Ok(Report::Ready | Report::Done { .. }))) => Err(NoResult::Crashed(Crash::Nonsense)),
             Some((_, Err(error))) => Err(self.ended(&error, memory, seconds).await),
-            None if !self.ready => Err(Fault::NotStarted(format!("the process was not ready after {seconds} s"))),
-            None => Err(Fault::Crashed(Crash::Deadline(seconds))),
+            None if !self.ready => Err(NoResult::NotStarted(format!("the process was not ready after {seconds} s"))),
+            None => Err(NoResult::Crashed(Crash::Deadline(seconds))),
         }
     }
 
     /// Tells the process to continue, and receives the result.
-    pub async fn encode(&mut self, needs: u64, decoder: &Decoder) -> Result<(ObjectKey, Png), Fault> {
+    pub async fn encode(&mut self, needs: u64, decoder: &Decoder) -> Result<(ObjectKey, Png), NoResult> {
         let (seconds, memory) = (self.seconds + seconds_for(needs), memory_for_image(needs));
         let Self { stdin, stdout, .. } = self;
         let result = async {
@@ -98,25 +98,25 @@ impl Process {
                     if png.len() as u64 != bytes {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    let key = decoder.accept(&key).ok_or(Fault::Crashed(Crash::Nonsense));
+                    let key = decoder.accept(&key).ok_or(NoResult::Crashed(Crash::Nonsense));
                     key.map(|key| (key, Png::of_process(png.into(), digest.into())))
                 }
-                Report::Refused(refusal) => Err(Fault::Refused(refusal)),
-                Report::Panicked => Err(Fault::Refused(Panicked.into())),
-                Report::Ready | Report::Needs(_) | Report::Done { .. } => Err(Fault::Crashed(Crash::Nonsense)),
+                Report::Refused(refusal) => Err(NoResult::Refused(refusal)),
+                Report::Panicked => Err(NoResult::Refused(Panicked.into())),
+                Report::Ready | Report::Needs(_) | Report::Done { .. } => Err(NoResult::Crashed(Crash::Nonsense)),
             })
         };
         match within(seconds, result).await {
             Some(Ok(result)) => result,
             Some(Err(error)) => Err(self.ended(&error, memory, seconds).await),
-            None => Err(Fault::Crashed(Crash::Deadline(seconds))),
+            None => Err(NoResult::Crashed(Crash::Deadline(seconds))),
         }
     }
 
     /// The fault of a process whose report could not be read.
-    async fn ended(&mut self, error: &io::Error, memory: u64, seconds: u64) -> Fault {
+    async fn ended(&mut self, error: &io::Error, memory: u64, seconds: u64) -> NoResult {
         if error.kind() != io::ErrorKind::UnexpectedEof {
-            return Fault::Crashed(Crash::Nonsense);
+            return NoResult::Crashed(Crash::Nonsense);
         }
         let mut stderr = Vec::new();
         let status = async {
@@ -127,20 +127,20 @@ impl Process {
         };
         let status = match within(seconds, status).await {
             Some(Ok(status)) => status,
-            Some(Err(error)) => return Fault::NotStarted(error.to_string()),
-            None => return Fault::Crashed(Crash::Deadline(seconds)),
+            Some(Err(error)) => return NoResult::NotStarted(error.to_string()),
+            None => return NoResult::Crashed(Crash::Deadline(seconds)),
         };
         let stderr = String::from_utf8_lossy(&stderr);
         if !self.ready {
-            return Fault::NotStarted(format!("{status}: {}", stderr.trim()));
+            return NoResult::NotStarted(format!("{status}: {}", stderr.trim()));
         }
-        Fault::Crashed(Crash::judge(status, &stderr, memory, seconds))
+        NoResult::Crashed(Crash::judge(status, &stderr, memory, seconds))
     }
 }
 
-impl From<Refusal> for Fault {
+impl From<Refusal> for NoResult {
     fn from(refusal: Refusal) -> Self {
-        Fault::Refused(refusal)
+        NoResult::Refused(refusal)
     }
 }
 

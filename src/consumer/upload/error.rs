@@ -11,7 +11,7 @@ use super::advice::{self, Answer};
 use super::authority::AuthorityError;
 use super::codes::judge;
 use super::credentials::Unusable;
-use super::fault::{Action, Difference, Kind, Scope, causes};
+use super::fault::{Action, Difference, Extent, Kind, causes};
 use super::{names, network, redirect};
 use crate::api::destination::{OnConflict, S3Destination};
 use crate::reason::Reason;
@@ -21,7 +21,7 @@ use crate::reason::Reason;
 pub struct UploadError {
     reason: Reason,
     kind: Kind,
-    scope: Scope,
+    scope: Extent,
     message: String,
 }
 
@@ -34,7 +34,7 @@ impl UploadError {
         self.kind
     }
 
-    pub fn scope(&self) -> Scope {
+    pub fn scope(&self) -> Extent {
         self.scope
     }
 
@@ -43,7 +43,7 @@ impl UploadError {
     /// `ImageTooLarge`.
     pub fn as_fault_of_object(&self) -> (Reason, String) {
         match self.scope {
-            Scope::MaybeTooLarge => {
+            Extent::MaybeTooLarge => {
                 (Reason::ImageTooLarge, format!("other images are stored, only this one fails: {}", self.message))
             }
             _ => (self.reason, self.message.clone()),
@@ -51,7 +51,7 @@ impl UploadError {
     }
 
     fn new(kind: Kind, reason: Reason, message: String) -> Self {
-        let scope = if kind == Kind::Message { Scope::Object } else { Scope::Store };
+        let scope = if kind == Kind::Message { Extent::Object } else { Extent::Store };
         Self { reason, kind, scope, message }
     }
 
@@ -79,7 +79,7 @@ impl UploadError {
                 Self::new(Kind::Passing, Reason::EndpointUnreachable, network::not_connected(destination))
             }
             SdkError::DispatchFailure(failure) if !failure.is_user() && broke(error) => Self {
-                scope: Scope::MaybeTooLarge,
+                scope: Extent::MaybeTooLarge,
                 ..Self::new(Kind::Passing, Reason::EndpointUnreachable, network::broken(destination, &innermost(error)))
             },
             _ => Self::not_sent(destination, error),
@@ -146,7 +146,7 @@ impl UploadError {
         let error = Self::new(kind, reason, message);
         // A policy may allow only some keys, and S3 may refuse one object for its size, name or metadata.
         let may_be_one = matches!(reason, Reason::AccessDenied | Reason::StorageRefused);
-        if may_be_one { Self { scope: Scope::MaybeObject, ..error } } else { error }
+        if may_be_one { Self { scope: Extent::MaybeObject, ..error } } else { error }
     }
 
     /// The request was not sent: name resolution, connection or TLS failed.

@@ -15,7 +15,7 @@ pub enum Kind {
 
 /// Which objects a failure concerns.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
+pub enum Extent {
     /// Only this object: it can never be stored unchanged.
     Object,
     /// Perhaps only this object: for a policy, a size or a name, S3 can refuse one object and store others. Only an

@@ -68,12 +68,12 @@ pub fn tls(destination: &S3Destination, error: &rustls::Error) -> String {
     );
     let next = match (error, &destination.tls) {
         (_, None) if unknown => {
-            "its certificate comes from no known authority: put that authority's certificate as ca.crt into a Secret \
-             and name it in destination.s3.tls.caSecret"
+            "its certificate comes from an authority that is not trusted: put that authority's certificate as \
+             ca.crt into a Secret and name it in destination.s3.tls.caSecret"
         }
         (_, Some(_)) if unknown => {
-            "its certificate comes from none of the authorities in ca.crt of the Secret in \
-             destination.s3.tls.caSecret: correct that Secret, or the store's certificate"
+            "no authority in ca.crt issued its certificate: correct the Secret of destination.s3.tls.caSecret, or the \
+             store's certificate"
         }
         (rustls::Error::InvalidCertificate(_), _) => {
             "its certificate must name the host in destination.s3.endpoint and be valid now: correct it, the \

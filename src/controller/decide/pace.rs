@@ -12,7 +12,7 @@ const AT_WORK: f64 = 0.9;
 
 /// The work of the consuming pods since they started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Work {
+pub struct Progress {
     /// Messages, over all pods.
     pub finished: u64,
     pub pods: u32,
@@ -20,7 +20,7 @@ pub struct Work {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pace {
-    last: Option<(Timestamp, Work, bool)>,
+    last: Option<(Timestamp, Progress, bool)>,
     /// Messages per second that one pod finishes while more messages wait.
     speed: Option<f64>,
     /// The number of pods that keep up; 0: unknown.
@@ -29,7 +29,7 @@ pub struct Pace {
 
 impl Pace {
     /// Adds a measurement. `waiting`: the queue holds ready messages.
-    pub fn with(&self, now: Timestamp, work: Work, waiting: bool) -> Self {
+    pub fn with(&self, now: Timestamp, work: Progress, waiting: bool) -> Self {
         let last = Some((now, work, waiting));
         let Some((then, before, waited)) = self.last else { return Self { last, ..self.clone() } };
         let seconds = now.duration_since(then).as_secs_f64();
@@ -71,7 +71,7 @@ mod tests {
         for (pods, more, waiting) in looks.iter().copied() {
             now += SignedDuration::from_secs(2);
             finished += more;
-            pace = pace.with(now, Work { finished, pods }, waiting);
+            pace = pace.with(now, Progress { finished, pods }, waiting);
         }
         pace
     }
@@ -102,6 +102,6 @@ mod tests {
         let pace = after(&[(4, 0, true), (4, 200, true), (4, 116, false)]);
         let (then, work, _) = pace.last.unwrap_or_default();
         let soon = then + SignedDuration::from_millis(900);
-        assert_eq!(pace.with(soon, Work { finished: work.finished + 90, ..work }, true), pace);
+        assert_eq!(pace.with(soon, Progress { finished: work.finished + 90, ..work }, true), pace);
     }
 }

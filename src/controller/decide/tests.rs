@@ -25,7 +25,7 @@ fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load 
         current: current.into(),
         depth,
         in_flight: 0,
-        work: Work::default(),
+        work: Progress::default(),
         consuming: false,
         unasked: false,
         held: false,
@@ -85,35 +85,35 @@ fn one_reading_decides() {
     let fixed = |replicas| (Some(replicas), false, scaling(2, 4, 50));
     let paused = (None, true, scaling(2, 4, 50));
     let cases = [
-        ("no deployment, empty", automatic(0, 20), load(None, 0), 0, Reason::BacklogCounted),
-        ("no deployment, backlog", automatic(0, 20), load(None, 101), 3, Reason::ScaledUp),
-        ("no deployment, unknown", automatic(2, 20), load(None, None), 2, Reason::DepthUnknown),
-        ("zero to many in one step", automatic(0, 20), load(0, 1001), 20, Reason::ScaledUp),
-        ("one message is enough", automatic(0, 20), load(0, 1), 1, Reason::ScaledUp),
-        ("exact multiple", automatic(0, 20), load(2, 100), 2, Reason::BacklogCounted),
-        ("unknown keeps the size", automatic(0, 20), load(7, None), 7, Reason::DepthUnknown),
-        ("minimum raised", automatic(4, 20), load(1, 0), 4, Reason::BacklogCounted),
-        ("a lower maximum acts immediately", automatic(0, 3), load(9, 900), 3, Reason::BacklogCounted),
-        ("lower need waits", automatic(0, 20), load(9, 1), 9, Reason::BacklogCounted),
-        ("held does not grow", automatic(0, 20), held(load(3, 900)), 3, Reason::GrowthHeld),
-        ("held, a first pod starts", automatic(0, 20), held(load(0, 900)), 1, Reason::GrowthHeld),
-        ("held, the minimum stays", automatic(2, 20), held(load(None, 900)), 2, Reason::GrowthHeld),
-        ("held, no more pods needed", automatic(0, 20), held(load(3, 150)), 3, Reason::BacklogCounted),
-        ("held at zero, no pod needed", automatic(0, 20), held(load(0, 0)), 0, Reason::BacklogCounted),
-        ("fixed", fixed(7), load(3, 900), 7, Reason::FixedSize),
-        ("fixed, more pods would not help", fixed(7), held(load(3, 900)), 7, Reason::FixedSize),
-        ("fixed at zero", fixed(0), load(3, 900), 0, Reason::FixedSize),
-        ("fixed, unknown", fixed(1), load(3, None), 1, Reason::FixedSize),
-        ("fixed and paused", (Some(7), true, scaling(2, 4, 50)), load(3, 900), 7, Reason::FixedSize),
-        ("paused", paused.clone(), load(3, 900), 3, Reason::Paused),
-        ("paused beyond the limits", paused.clone(), load(9, 0), 9, Reason::Paused),
-        ("paused, unknown", paused.clone(), load(3, None), 3, Reason::Paused),
-        ("paused from the start", paused, load(None, 900), 2, Reason::Paused),
+        ("no deployment, empty", automatic(0, 20), load(None, 0), 0, Basis::BacklogCounted),
+        ("no deployment, backlog", automatic(0, 20), load(None, 101), 3, Basis::ScaledUp),
+        ("no deployment, unknown", automatic(2, 20), load(None, None), 2, Basis::DepthUnknown),
+        ("zero to many in one step", automatic(0, 20), load(0, 1001), 20, Basis::ScaledUp),
+        ("one message is enough", automatic(0, 20), load(0, 1), 1, Basis::ScaledUp),
+        ("exact multiple", automatic(0, 20), load(2, 100), 2, Basis::BacklogCounted),
+        ("unknown keeps the size", automatic(0, 20), load(7, None), 7, Basis::DepthUnknown),
+        ("minimum raised", automatic(4, 20), load(1, 0), 4, Basis::BacklogCounted),
+        ("a lower maximum acts immediately", automatic(0, 3), load(9, 900), 3, Basis::BacklogCounted),
+        ("lower need waits", automatic(0, 20), load(9, 1), 9, Basis::BacklogCounted),
+        ("held does not grow", automatic(0, 20), held(load(3, 900)), 3, Basis::GrowthHeld),
+        ("held, a first pod starts", automatic(0, 20), held(load(0, 900)), 1, Basis::GrowthHeld),
+        ("held, the minimum stays", automatic(2, 20), held(load(None, 900)), 2, Basis::GrowthHeld),
+        ("held, no more pods needed", automatic(0, 20), held(load(3, 150)), 3, Basis::BacklogCounted),
+        ("held at zero, no pod needed", automatic(0, 20), held(load(0, 0)), 0, Basis::BacklogCounted),
+        ("fixed", fixed(7), load(3, 900), 7, Basis::FixedSize),
+        ("fixed, more pods would not help", fixed(7), held(load(3, 900)), 7, Basis::FixedSize),
+        ("fixed at zero", fixed(0), load(3, 900), 0, Basis::FixedSize),
+        ("fixed, unknown", fixed(1), load(3, None), 1, Basis::FixedSize),
+        ("fixed and paused", (Some(7), true, scaling(2, 4, 50)), load(3, 900), 7, Basis::FixedSize),
+        ("paused", paused.clone(), load(3, 900), 3, Basis::Paused),
+        ("paused beyond the limits", paused.clone(), load(9, 0), 9, Basis::Paused),
+        ("paused, unknown", paused.clone(), load(3, None), 3, Basis::Paused),
+        ("paused from the start", paused, load(None, 900), 2, Basis::Paused),
     ];
-    for (name, (replicas, paused, scaling), load, size, reason) in cases {
+    for (name, (replicas, paused, scaling), load, size, basis) in cases {
         let asked = SizeSpec { replicas, paused, scaling: &scaling };
         let (decision, _) = decide(&asked, &load, &Memory::default(), at(0));
-        assert_eq!((decision.replicas, decision.reason), (size, reason), "{name}");
+        assert_eq!((decision.replicas, decision.basis), (size, basis), "{name}");
     }
 }
 
@@ -156,7 +156,7 @@ fn pods_that_keep_up_with_an_even_load_stay_and_the_others_go() {
     for second in (0..600).step_by(2) {
         let ready = if second < 20 { 294 } else { 0 };
         finished += if second < 20 { 300 } else { 125 };
-        let work = Work { finished, pods: current as u32 };
+        let work = Progress { finished, pods: current as u32 };
         let load = Load { work, in_flight: 6, ..load(current, ready) };
         let (decision, next) = decide(&automatic(&scaling(0, 20, 50)), &load, &memory, at(second));
         (current, memory) = (decision.replicas, next);
@@ -234,7 +234,7 @@ fn what_pods_do_while_the_store_is_away_is_no_speed() {
     let mut looks = |range: std::ops::RangeInclusive<i64>, each: u64, ready: u32, away: bool| {
         for second in range.step_by(2) {
             finished += each;
-            let work = Work { finished, pods: 6 };
+            let work = Progress { finished, pods: 6 };
             let load = Load { work, held: away, away, ..load(size, ready) };
             let (decision, next) = decide(&asked, &load, &memory, at(second));
             (size, memory) = (decision.replicas, next);
@@ -343,14 +343,14 @@ fn a_size_that_was_just_written_is_the_present_one_though_the_watch_lags() {
 fn the_work_is_what_the_pods_that_consume_have_finished() {
     let pod = |consuming, processed, parked| PodStatus { consuming, processed, parked, ..crate::pod_status::healthy() };
     let pods = [pod(true, 5, 1), pod(true, 10, 0), pod(false, 100, 100), pod(true, 0, 0)];
-    assert_eq!(work(pods.iter()), Work { finished: 16, pods: 3 });
+    assert_eq!(work(pods.iter()), Progress { finished: 16, pods: 3 });
 }
 
 fn any_load() -> impl Strategy<Value = Load> {
     let depth = (0u32..100_000, 0u32..100).prop_map(|(ready, consumers)| QueueDepth { ready, consumers });
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let throughput = prop::option::of(1e-6f64..1e6);
-    let work = (0u64..100_000, 0u32..5).prop_map(|(finished, pods)| Work { finished, pods });
+    let work = (0u64..100_000, 0u32..5).prop_map(|(finished, pods)| Progress { finished, pods });
     let held_and_done = (0u64..10_000, work);
     (prop::option::of(0i32..2000), prop::option::of(depth), held_and_done, flags, throughput).prop_map(
         |(current, depth, (in_flight, work), (consuming, unasked, held, away), throughput)| Load {

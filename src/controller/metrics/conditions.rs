@@ -15,10 +15,10 @@ use super::PipelineLabels;
 
 /// By pipeline. A family of gauges would keep a series for each earlier status and reason.
 #[derive(Clone, Debug, Default)]
-pub struct Conditions(Arc<Mutex<HashMap<PipelineLabels, Vec<State>>>>);
+pub struct Conditions(Arc<Mutex<HashMap<PipelineLabels, Vec<ConditionLabels>>>>);
 
 #[derive(Debug)]
-struct State {
+struct ConditionLabels {
     condition: String,
     status: String,
     reason: String,
@@ -27,7 +27,7 @@ struct State {
 impl Conditions {
     /// Replaces the conditions of the pipeline.
     pub fn set(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
-        let states = conditions.iter().map(|Condition { type_, status, reason, .. }| State {
+        let states = conditions.iter().map(|Condition { type_, status, reason, .. }| ConditionLabels {
             condition: type_.clone(),
             status: status.clone(),
             reason: reason.clone(),
@@ -50,7 +50,7 @@ impl Collector for Conditions {
         let help = "1 for each condition of a pipeline, with its current status and reason";
         let mut family = encoder.encode_descriptor("condition", help, None, one.metric_type())?;
         for (PipelineLabels { namespace, pipeline }, states) in self.0.lock().iter() {
-            for State { condition, status, reason } in states {
+            for ConditionLabels { condition, status, reason } in states {
                 let labels = [
                     ("namespace", namespace.as_str()),
                     ("pipeline", pipeline),

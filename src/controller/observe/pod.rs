@@ -43,7 +43,7 @@ pub fn cause_of(pod: &Pod) -> Option<Cause> {
         let detail = condition.message.as_deref().unwrap_or("no node fits").trim_end_matches('.');
         let message = format!(
             "a consumer pod can't be scheduled: {detail}; add nodes that fit, or lower \
-             spec.consumer.resources.requests"
+             consumer.resources.requests"
         );
         return Some(Cause::new(Reason::Unschedulable, message));
     }
@@ -71,7 +71,7 @@ fn crashes(pod: &Pod, ended: Option<&ContainerStateTerminated>) -> String {
     match ended.map(|ended| (ended.reason.as_deref().unwrap_or("Error"), ended.exit_code)) {
         Some(("OOMKilled", code)) => format!(
             "the consumer keeps crashing: it exceeded its memory limit (OOMKilled, exit code {code}); raise \
-             spec.consumer.resources.limits.memory, or lower spec.consumer.concurrency or spec.source.rabbitmq.prefetch"
+             consumer.resources.limits.memory, or lower consumer.concurrency or source.rabbitmq.prefetch"
         ),
         Some((reason, code)) => {
             format!("the consumer keeps crashing: it ended with exit code {code} ({reason}); for the cause see {logs}")
@@ -128,7 +128,7 @@ mod tests {
         ] }));
         let message = cause_of(&unschedulable).unwrap().message;
         assert!(
-            message.contains("Insufficient cpu; add nodes") && message.ends_with("spec.consumer.resources.requests"),
+            message.contains("Insufficient cpu; add nodes") && message.ends_with("consumer.resources.requests"),
             "{message}"
         );
     }

@@ -4,18 +4,18 @@ use super::{Finding, finding};
 use crate::api::Scaling;
 use crate::api::conditions::ConditionStatus::{False, True};
 use crate::api::conditions::ConditionType;
-use crate::controller::decide::Decision;
+use crate::controller::decide::{Basis, Decision};
 use crate::controller::observation::{Cause, Observation};
 use crate::reason::Reason;
 
 pub(super) fn active(observed: &Observation, decision: &Decision) -> Finding {
     let kind = ConditionType::ScalingActive;
-    match (decision.reason, &observed.depth, observed.growth_blocker()) {
-        (Reason::FixedSize, ..) => {
+    match (decision.basis, &observed.depth, observed.growth_blocker()) {
+        (Basis::FixedSize, ..) => {
             let message = "spec.replicas sets a fixed size; remove the field to scale by queue depth.";
             finding(kind, False, Reason::FixedSize, message)
         }
-        (Reason::Paused, ..) => {
+        (Basis::Paused, ..) => {
             let message = "spec.paused freezes the size; set the field to false to scale by queue depth.";
             finding(kind, False, Reason::Paused, message)
         }
@@ -25,7 +25,7 @@ pub(super) fn active(observed: &Observation, decision: &Decision) -> Finding {
             Reason::DepthUnknown,
             format!("The size does not change, because the queue depth is unknown: {}", cause.message),
         ),
-        (Reason::DepthUnknown, Ok(_), _) => {
+        (Basis::DepthUnknown, Ok(_), _) => {
             let message =
                 "The size does not change: RabbitMQ reports 0 messages and 0 consumers, but consumers are connected.";
             finding(kind, False, Reason::DepthUnknown, message)
@@ -43,15 +43,18 @@ pub(super) fn limited(decision: &Decision, scaling: &Scaling) -> Finding {
     let kind = ConditionType::ScalingLimited;
     if decision.limited {
         let message = format!(
-            "The backlog needs more pods than spec.scaling.maxReplicas ({}); raise it to grow further.",
+            "The backlog needs more pods than scaling.maxReplicas ({}); raise it to grow further.",
             scaling.max_replicas
         );
         return finding(kind, True, Reason::AtMaximum, message);
     }
-    match decision.reason {
-        Reason::FixedSize | Reason::Paused => {
-            finding(kind, False, decision.reason, "The limits apply only to a size that follows the queue depth.")
-        }
+    match decision.basis {
+        Basis::FixedSize | Basis::Paused => finding(
+            kind,
+            False,
+            decision.basis.reason(),
+            "The limits apply only to a size that follows the queue depth.",
+        ),
         _ => finding(kind, False, Reason::WithinLimits, "The desired size is within the limits."),
     }
 }

@@ -49,7 +49,7 @@ fn applied(cause: Option<Cause>) -> Applied {
 fn decision(replicas: i32) -> Decision {
     Decision {
         replicas,
-        reason: Reason::BacklogCounted,
+        basis: Basis::BacklogCounted,
         backlog: Some(0),
         messages_per_replica: 50.0,
         limited: false,
@@ -211,8 +211,8 @@ fn each_cause_has_its_condition_and_the_whole_names_the_first() {
         ("silent", observed(vec![silent]), 1, "ConsumersAvailable", "Unknown/StatusUnreachable", "True/Running"),
     ];
     for (name, observed, replicas, kind, expected, ready) in cases {
-        let reason = if observed.depth.is_ok() { Reason::BacklogCounted } else { Reason::DepthUnknown };
-        let status = of(&observed, &Decision { reason, ..decision(replicas) });
+        let basis = if observed.depth.is_ok() { Basis::BacklogCounted } else { Basis::DepthUnknown };
+        let status = of(&observed, &Decision { basis, ..decision(replicas) });
         assert_eq!((shown(&status, kind).as_str(), shown(&status, "Ready").as_str()), (expected, ready), "{name}");
         assert_eq!(status.conditions.len(), 8, "{name}");
     }
@@ -325,7 +325,7 @@ fn events_tell_transitions_and_sizes() {
     };
     let counted = Decision { backlog: Some(431), ..decision(9) };
     assert_eq!(notes(counted.clone()), ["Scaled 0 → 9: backlog 431, 50 messages per pod"]);
-    let fixed = Decision { reason: Reason::FixedSize, ..counted };
+    let fixed = Decision { basis: Basis::FixedSize, ..counted };
     assert_eq!(notes(fixed), ["Scaled 0 → 9: fixed by spec.replicas"]);
     assert_eq!(reasons(&scaled, &idle), [(false, Reason::ScaledDown)]);
 }
@@ -351,14 +351,14 @@ fn a_fault_that_a_pod_of_an_earlier_spec_has_met_may_be_mended() {
 #[test]
 fn a_size_that_does_not_follow_the_queue_says_why() {
     let held = || observed(vec![pod(|report| report.storage = failing(Reason::AccessDenied))]);
-    let decided = |replicas, reason| Decision { reason, ..decision(replicas) };
+    let decided = |replicas, basis| Decision { basis, ..decision(replicas) };
     let cases = [
-        (observed(vec![]), decided(3, Reason::ScaledUp), "True/BacklogCounted", "False/WithinLimits"),
-        (held(), decided(3, Reason::GrowthHeld), "False/GrowthHeld", "False/WithinLimits"),
-        (held(), decided(3, Reason::BacklogCounted), "False/GrowthHeld", "False/WithinLimits"),
-        (held(), decided(3, Reason::FixedSize), "False/FixedSize", "False/FixedSize"),
-        (unread(Reason::QueueNotFound), decided(3, Reason::Paused), "False/Paused", "False/Paused"),
-        (unread(Reason::QueueNotFound), decided(3, Reason::DepthUnknown), "False/DepthUnknown", "False/WithinLimits"),
+        (observed(vec![]), decided(3, Basis::ScaledUp), "True/BacklogCounted", "False/WithinLimits"),
+        (held(), decided(3, Basis::GrowthHeld), "False/GrowthHeld", "False/WithinLimits"),
+        (held(), decided(3, Basis::BacklogCounted), "False/GrowthHeld", "False/WithinLimits"),
+        (held(), decided(3, Basis::FixedSize), "False/FixedSize", "False/FixedSize"),
+        (unread(Reason::QueueNotFound), decided(3, Basis::Paused), "False/Paused", "False/Paused"),
+        (unread(Reason::QueueNotFound), decided(3, Basis::DepthUnknown), "False/DepthUnknown", "False/WithinLimits"),
     ];
     for (observed, decision, active, limited) in cases {
         let status = of(&observed, &decision);
@@ -368,9 +368,9 @@ fn a_size_that_does_not_follow_the_queue_says_why() {
         );
     }
     let ready = |reason| shown(&of(&observed(vec![]), &decided(0, reason)), "Ready");
-    assert_eq!(ready(Reason::DepthUnknown), "Unknown/DepthUnknown", "0 messages and 0 consumers is not trusted");
-    assert_eq!(ready(Reason::FixedSize), "True/Stopped");
-    assert_eq!(ready(Reason::Paused), "True/Paused");
+    assert_eq!(ready(Basis::DepthUnknown), "Unknown/DepthUnknown", "0 messages and 0 consumers is not trusted");
+    assert_eq!(ready(Basis::FixedSize), "True/Stopped");
+    assert_eq!(ready(Basis::Paused), "True/Paused");
     let selector = of(&observed(vec![]), &decision(0)).selector;
     assert_eq!(selector, names::selector("forest-tiles"));
 }

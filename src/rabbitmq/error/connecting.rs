@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use lapin::ErrorKind;
 
-use super::{CHECK_LOGIN, Code, QueueError, code, refused};
+use super::{Code, QueueError, code, refused};
 use crate::rabbitmq::address::BrokerAddress;
 use crate::rabbitmq::tls;
 use crate::reason::Reason;
@@ -33,11 +33,11 @@ impl QueueError {
         let user = user(address);
         match (code(error), error.kind()) {
             (Some(Code::AccessRefused), _) => {
-                let advice = match address.username.as_str() {
-                    "" => "create that user, and check ssl_cert_login_from in the broker's configuration",
-                    _ => CHECK_LOGIN,
-                };
                 let found = format!("the broker at {host}:{port} refused {user}");
+                if !address.username.is_empty() {
+                    return Self::login_refused(found);
+                }
+                let advice = "create that user, and check ssl_cert_login_from in the broker's configuration";
                 Self::new(Reason::AuthenticationFailed, found, advice)
             }
             // RabbitMQ's texts: "connection limit (1) is reached", "user connection limit (0) is reached".
@@ -86,7 +86,7 @@ impl QueueError {
 
     fn not_rabbitmq(BrokerAddress { host, port, .. }: &BrokerAddress, detail: &str) -> Self {
         let found = format!("the server at {host}:{port} does not speak plain AMQP 0-9-1: {detail}");
-        let advice = "fix host and port in the broker's Secret, or, if the port uses TLS, set source.rabbitmq.tls";
+        let advice = "correct host and port in the broker's Secret, or, if the port uses TLS, set source.rabbitmq.tls";
         Self::new(Reason::BrokerUnreachable, found, advice)
     }
 

@@ -51,7 +51,7 @@ pub enum Refused {
     #[error("it sent a frame too short for its type")]
     TooShort,
     #[error("the table in its Connection.Start can't be parsed: {0}")]
-    Start(table::Fault),
+    Start(table::TableFault),
     #[error("it sent a method that only clients send ({class}, {method})")]
     OfClients { class: u16, method: u16 },
 }

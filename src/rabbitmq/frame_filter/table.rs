@@ -6,7 +6,7 @@ pub const MOST_LEVELS: usize = 32;
 
 /// Why properties or a table are rejected. `at` is a byte offset from their beginning.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Fault {
+pub enum TableFault {
     /// The parser recurses once per level.
     #[error("tables or arrays nest more than {MOST_LEVELS} deep (byte {at})")]
     TooDeep {
@@ -68,7 +68,7 @@ const PROPERTIES: [(&str, Kind); 14] = [
 ///
 /// # Errors
 /// The first fault.
-pub fn properties(bytes: &[u8], whole: usize) -> Result<(), Fault> {
+pub fn properties(bytes: &[u8], whole: usize) -> Result<(), TableFault> {
     let mut walk = Walk { bytes, at: 0 };
     let flags = u16::from_be_bytes(walk.array(whole)?);
     for (bit, (name, kind)) in (0..16).rev().zip(&PROPERTIES) {
@@ -79,14 +79,14 @@ pub fn properties(bytes: &[u8], whole: usize) -> Result<(), Fault> {
             Kind::Bytes(length) => drop(walk.take(*length, whole)?),
         }
     }
-    if walk.at < whole { Err(Fault::Rest { at: walk.at }) } else { Ok(()) }
+    if walk.at < whole { Err(TableFault::Rest { at: walk.at }) } else { Ok(()) }
 }
 
 /// Validates the table at the beginning of `bytes`.
 ///
 /// # Errors
 /// The first fault.
-pub fn table(bytes: &[u8]) -> Result<(), Fault> {
+pub fn table(bytes: &[u8]) -> Result<(), TableFault> {
     Walk { bytes, at: 0 }.table(bytes.len())
 }
 
@@ -95,47 +95,54 @@ struct Walk<'a> {
     at: usize,
 }
 
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Container {
+    /// Each value follows its name.
+    Table,
+    Array,
+}
+
 /// An open table or array.
 struct Level {
     end: usize,
-    named: bool,
+    container: Container,
 }
 
 impl<'a> Walk<'a> {
-    fn take(&mut self, length: usize, end: usize) -> Result<&'a [u8], Fault> {
-        let cut_off = Fault::CutOff { at: self.at };
+    fn take(&mut self, length: usize, end: usize) -> Result<&'a [u8], TableFault> {
+        let cut_off = TableFault::CutOff { at: self.at };
         let next = self.at.checked_add(length).filter(|next| *next <= end).ok_or(cut_off)?;
         let taken = self.bytes.get(self.at..next).ok_or(cut_off)?;
         self.at = next;
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self, end: usize) -> Result<[u8; N], Fault> {
-        let cut_off = Fault::CutOff { at: self.at };
+    fn array<const N: usize>(&mut self, end: usize) -> Result<[u8; N], TableFault> {
+        let cut_off = TableFault::CutOff { at: self.at };
         self.take(N, end)?.try_into().map_err(|_| cut_off)
     }
 
-    fn length(&mut self, end: usize) -> Result<usize, Fault> {
-        let cut_off = Fault::CutOff { at: self.at };
+    fn length(&mut self, end: usize) -> Result<usize, TableFault> {
+        let cut_off = TableFault::CutOff { at: self.at };
         usize::try_from(u32::from_be_bytes(self.array(end)?)).map_err(|_| cut_off)
     }
 
-    fn text(&mut self, what: &'static str, end: usize) -> Result<(), Fault> {
+    fn text(&mut self, what: &'static str, end: usize) -> Result<(), TableFault> {
         let [length] = self.array(end)?;
         let at = self.at;
         let text = self.take(length.into(), end)?;
-        std::str::from_utf8(text).map(drop).map_err(|_| Fault::NotUtf8 { what, at })
+        std::str::from_utf8(text).map(drop).map_err(|_| TableFault::NotUtf8 { what, at })
     }
 
-    fn table(&mut self, within: usize) -> Result<(), Fault> {
+    fn table(&mut self, within: usize) -> Result<(), TableFault> {
         let mut levels = Vec::with_capacity(4);
-        self.enter(true, within, &mut levels)?;
-        while let Some(&Level { end, named }) = levels.last() {
+        self.enter(Container::Table, within, &mut levels)?;
+        while let Some(&Level { end, container }) = levels.last() {
             if self.at == end {
                 levels.pop();
                 continue;
             }
-            if named {
+            if container == Container::Table {
                 self.text("the name of a header", end)?;
             }
             let at = self.at;
@@ -150,23 +157,23 @@ impl<'a> Walk<'a> {
                     let length = self.length(end)?;
                     self.take(length, end)?;
                 }
-                b'A' => self.enter(false, end, &mut levels)?,
-                b'F' => self.enter(true, end, &mut levels)?,
+                b'A' => self.enter(Container::Array, end, &mut levels)?,
+                b'F' => self.enter(Container::Table, end, &mut levels)?,
                 b'V' => {}
-                byte => return Err(Fault::UnknownType { byte, at }),
+                byte => return Err(TableFault::UnknownType { byte, at }),
             }
         }
         Ok(())
     }
 
-    fn enter(&mut self, named: bool, within: usize, levels: &mut Vec<Level>) -> Result<(), Fault> {
+    fn enter(&mut self, container: Container, within: usize, levels: &mut Vec<Level>) -> Result<(), TableFault> {
         let at = self.at;
         if levels.len() == MOST_LEVELS {
-            return Err(Fault::TooDeep { at });
+            return Err(TableFault::TooDeep { at });
         }
         let length = self.length(within)?;
-        let end = self.at.checked_add(length).filter(|end| *end <= within).ok_or(Fault::CutOff { at })?;
-        levels.push(Level { end, named });
+        let end = self.at.checked_add(length).filter(|end| *end <= within).ok_or(TableFault::CutOff { at })?;
+        levels.push(Level { end, container });
         Ok(())
     }
 }

@@ -61,7 +61,7 @@ pub fn explain(original: &[u8], left_out: usize) -> String {
         );
     };
     let found = match table::properties(&properties, properties.len().saturating_add(left_out)) {
-        Err(table::Fault::CutOff { .. }) if left_out > 0 => {
+        Err(table::TableFault::CutOff { .. }) if left_out > 0 => {
             "they are longer than a frame, or malformed near their end".to_owned()
         }
         Err(fault) => fault.to_string(),

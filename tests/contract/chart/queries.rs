@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
 use image_pipeline::api::conditions::ConditionType;
-use image_pipeline::consumer::metrics::{self as consumer, Outcome, Stage};
-use image_pipeline::controller::decide::Decision;
+use image_pipeline::consumer::metrics::{self as consumer, Outcome, TimedStep};
+use image_pipeline::controller::decide::{Basis, Decision};
 use image_pipeline::controller::metrics::{self as controller, PipelineLabels};
 use image_pipeline::reason::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -47,7 +47,7 @@ fn operators() -> Told {
     let pipeline = PipelineLabels { namespace: "greench".to_owned(), pipeline: "forest".to_owned() };
     let decision = Decision {
         replicas: 1,
-        reason: Reason::BacklogCounted,
+        basis: Basis::BacklogCounted,
         backlog: Some(5),
         messages_per_replica: 50.0,
         limited: false,
@@ -73,7 +73,7 @@ fn consumers() -> Told {
     let mut registry = Registry::with_prefix("image_pipeline");
     let metrics = consumer::Metrics::register(&mut registry);
     metrics.message(Outcome::Parked, Some(Reason::InvalidImage));
-    metrics.stage(Stage::Upload, std::time::Duration::from_millis(3));
+    metrics.stage(TimedStep::Upload, std::time::Duration::from_millis(3));
     scraped(&registry, &[&OF_A_TARGET[..], &[OF_A_CONSUMER]].concat())
 }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use image_pipeline::consumer::metrics::{Metrics as Consumer, Outcome, Stage};
+use image_pipeline::consumer::metrics::{Metrics as Consumer, Outcome, TimedStep};
 use image_pipeline::controller::Metrics as Operator;
-use image_pipeline::controller::decide::Decision;
+use image_pipeline::controller::decide::{Basis, Decision};
 use image_pipeline::controller::metrics::PipelineLabels;
-use image_pipeline::reason::Reason;
 use image_pipeline::version;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -23,7 +22,7 @@ fn exposed() -> [String; 2] {
     operator.register(of_operator);
     let decision = |backlog| Decision {
         replicas: 1,
-        reason: Reason::ScaledUp,
+        basis: Basis::ScaledUp,
         backlog,
         messages_per_replica: 50.0,
         limited: false,
@@ -38,7 +37,7 @@ fn exposed() -> [String; 2] {
     for outcome in OUTCOMES {
         consumer.message(outcome, None);
     }
-    consumer.stage(Stage::Decode, Duration::ZERO);
+    consumer.stage(TimedStep::Decode, Duration::ZERO);
     registries.map(|registry| {
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();

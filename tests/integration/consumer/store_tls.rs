@@ -37,8 +37,8 @@ async fn a_store_that_is_not_known_by_authority_or_name_is_refused() {
 
     scene.settings.endpoint = store.url("localhost");
     let consumer = Consumer::start(&scene.settings);
-    let untold = "its certificate comes from no known authority: put that authority's certificate as ca.crt into a \
-                  Secret and name it in destination.s3.tls.caSecret";
+    let untold = "its certificate comes from an authority that is not trusted: put that authority's certificate as \
+                  ca.crt into a Secret and name it in destination.s3.tls.caSecret";
     assert_eq!(names(&consumer, Reason::TlsFailed, untold).await.processed, 0);
     drop(consumer);
 
@@ -58,7 +58,7 @@ async fn authority(name: &str, version: Version, other: &str) {
     scene.settings.endpoint = store.url("localhost");
     scene.settings.spec = json!({ "destination": { "s3": { "tls": { "caSecret": { "name": "ca" } } } } });
     let images = samples(18);
-    let untrusted = "its certificate comes from none of the authorities in ca.crt of the Secret in \
+    let untrusted = "no authority in ca.crt issued its certificate: correct the Secret of \
                      destination.s3.tls.caSecret";
     scene.publish(&images[..6]).await;
     let consumer = Consumer::start(&scene.settings);

@@ -2,7 +2,7 @@
 //! that a pipeline consumes.
 
 use image_pipeline::message::{ImageMetadata, Message};
-use image_pipeline::publish::{Format, SampleArgs, Size};
+use image_pipeline::publish::{SampleArgs, Size, TileFormat};
 use image_pipeline::rabbitmq::address::BrokerAddress;
 use image_pipeline::rabbitmq::{Channel, Connection, Outgoing};
 use lapin::options::QueueDeclareOptions;
@@ -14,7 +14,7 @@ use super::plainly::plainly;
 /// Options for square sample tiles of a forest.
 pub fn tiles(side: u32) -> SampleArgs {
     let size = Size { width: side, height: side };
-    SampleArgs { sample: None, size, format: Format::Png, seed: 1, prefix: "tile-".to_owned() }
+    SampleArgs { sample: None, size, format: TileFormat::Png, seed: 1, prefix: "tile-".to_owned() }
 }
 
 /// A message as a publisher sends it: a small forest tile as PNG.

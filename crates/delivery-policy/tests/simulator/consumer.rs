@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use delivery_policy::{Dependency, Event, Id, Policy, Time};
+use delivery_policy::{Event, Id, Policy, Sink, Time};
 
 use super::plan::Plan;
 use super::queue::Message;
@@ -83,7 +83,7 @@ impl Consumer {
     /// While S3 fails, a consumer that holds a message takes no other message, which another pod may have returned to
     /// the queue. Refused objects are the exception, since only another object shows whether S3 refuses every object.
     pub fn takes_nothing_in_an_outage(&self) {
-        let is_failing = self.policy.fault() == Some(Dependency::Storage) && !self.stuck.is_empty();
+        let is_failing = self.policy.fault() == Some(Sink::Storage) && !self.stuck.is_empty();
         assert!(!is_failing || self.has_refused || !self.policy.has_room(), "a consumer takes messages in an outage");
     }
 

@@ -21,17 +21,17 @@ pub(super) fn check(directory: &Directory<'_>) -> Result<bool, EncodeError> {
     let colors = colors(directory, samples)?;
     check_samples(directory, colors)?;
     check_bands(directory, samples, colors)?;
-    let is_planar = samples > 1 && directory.number(tag::PLANES)? == Some(PLANES);
-    if is_planar && colors == 4 {
+    let planar = is_planar(directory)?;
+    if planar && colors == 4 {
         return unsupported("planar CMYK; publish it with interleaved samples (PlanarConfiguration 1)".to_owned());
     }
     let has_odd_tiles = has_odd_tiles(directory)?;
-    if is_planar && has_odd_tiles {
+    if planar && has_odd_tiles {
         let found = "planar tiles that extend beyond the picture; publish it with interleaved samples \
                      (PlanarConfiguration 1)";
         return unsupported(found.to_owned());
     }
-    check_chunks(directory, is_planar)?;
+    check_chunks(directory)?;
     Ok(has_odd_tiles && compression == LZW)
 }
 
@@ -53,6 +53,11 @@ fn other_compression(number: u32) -> Option<String> {
         _ => return Some(format!("unknown (number {number})")),
     };
     Some(name.to_owned())
+}
+
+/// Whether the chunks hold one sample each.
+fn is_planar(directory: &Directory<'_>) -> Result<bool, EncodeError> {
+    Ok(directory.number(tag::SAMPLES)?.unwrap_or(1) > 1 && directory.number(tag::PLANES)? == Some(PLANES))
 }
 
 /// The number of color samples per pixel.
@@ -133,7 +138,7 @@ fn has_odd_tiles(directory: &Directory<'_>) -> Result<bool, EncodeError> {
 
 /// Checks that no strip or tile is missing or too short: the decoder would read the bytes at offset 0, or those after
 /// the chunk's end, as pixels.
-fn check_chunks(directory: &Directory<'_>, is_planar: bool) -> Result<(), EncodeError> {
+fn check_chunks(directory: &Directory<'_>) -> Result<(), EncodeError> {
     for (name, offsets, lengths) in
         [("strips", tag::STRIP_OFFSETS, tag::STRIP_BYTES), ("tiles", tag::TILE_OFFSETS, tag::TILE_BYTES)]
     {
@@ -146,21 +151,16 @@ fn check_chunks(directory: &Directory<'_>, is_planar: bool) -> Result<(), Encode
             ));
         }
         if directory.number(tag::COMPRESSION)?.unwrap_or(1) == 1 {
-            check_lengths(directory, is_planar, name, lengths)?;
+            check_lengths(directory, name, lengths)?;
         }
     }
     Ok(())
 }
 
 /// Checks that each uncompressed chunk has at least the bytes of its rows.
-fn check_lengths(
-    directory: &Directory<'_>,
-    is_planar: bool,
-    name: &str,
-    lengths: impl Iterator<Item = u32>,
-) -> Result<(), EncodeError> {
+fn check_lengths(directory: &Directory<'_>, name: &str, lengths: impl Iterator<Item = u32>) -> Result<(), EncodeError> {
     let number = |tag, or: u32| Ok::<_, EncodeError>(u64::from(directory.number(tag)?.unwrap_or(or)));
-    let samples = if is_planar { 1 } else { number(tag::SAMPLES, 1)? };
+    let samples = if is_planar(directory)? { 1 } else { number(tag::SAMPLES, 1)? };
     let pixel = samples * u64::from(same(directory, tag::BITS)?.unwrap_or(1));
     let (width, height) = (number(tag::WIDTH, 0)?, number(tag::HEIGHT, 0)?);
     let is_tiled = name == "tiles";

@@ -149,7 +149,7 @@ async fn a_store_that_ignores_preconditions_replaces_nothing() {
     for _ in 0..3 {
         let error = scene.store.put(&object(&key)).await.unwrap_err();
         assert_eq!((error.reason(), error.kind()), (Reason::StorageRefused, Kind::Environment), "{error}");
-        assert_eq!(error.scope(), Scope::Store);
+        assert_eq!(error.scope(), Extent::Store);
         assert!(error.to_string().contains("ignores If-None-Match, so destination.s3.onConflict Fail"), "{error}");
         assert_eq!(scene.objects().len(), 1);
     }
@@ -200,7 +200,7 @@ async fn an_object_that_may_not_be_read_may_be_the_only_one() {
     let key = key();
     let error = scene.store.put(&object(&key)).await.unwrap_err();
     assert_eq!((error.reason(), error.kind()), (Reason::AccessDenied, Kind::Environment), "{error}");
-    assert_eq!(error.scope(), Scope::MaybeObject);
+    assert_eq!(error.scope(), Extent::MaybeObject);
     assert!(error.to_string().contains("s3:GetObject"), "{error}");
 }
 

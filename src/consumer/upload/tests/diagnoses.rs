@@ -56,7 +56,7 @@ async fn a_redirect_names_where_it_leads() {
     ] {
         let error = refused(json!({}), status, body, headers).await;
         let text = error.to_string();
-        assert_eq!((error.reason(), error.kind(), error.scope()), (reason, kind, Scope::Store), "{status}: {text}");
+        assert_eq!((error.reason(), error.kind(), error.scope()), (reason, kind, Extent::Store), "{status}: {text}");
         assert!(text.contains(says), "{text:?} has {says:?}");
         assert!(!text.contains("tile") && !text.contains("next"), "{text:?} has neither path nor query");
     }

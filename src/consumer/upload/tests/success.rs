@@ -9,7 +9,7 @@ async fn a_success_without_an_etag_is_not_s3s() {
     for headers in [&[][..], &[("etag", "")], &[("etag", "\"\"")], &[("content-type", "text/html")]] {
         let error = refused(json!({}), 200, "<html>Sign in</html>", headers).await;
         assert_eq!((error.reason(), error.kind()), (Reason::StorageRefused, Kind::Environment), "{error}");
-        assert_eq!(error.scope(), Scope::Store);
+        assert_eq!(error.scope(), Extent::Store);
         let says = "answers, but not like S3 (a success without an ETag); check destination.s3.endpoint";
         assert!(error.to_string().contains(says), "{error}");
     }
@@ -48,25 +48,25 @@ async fn a_success_with_another_checksum_than_the_objects_is_not_s3s() {
 #[tokio::test]
 async fn a_refusal_may_concern_one_object_or_every_object() {
     for (status, body, scope) in [
-        (413, "", Scope::Object),
-        (414, "", Scope::Object),
-        (400, xml!("KeyTooLongError"), Scope::Object),
-        (403, xml!("AccessDenied"), Scope::MaybeObject),
-        (403, "", Scope::MaybeObject),
-        (400, xml!("InvalidArgument"), Scope::MaybeObject),
-        (400, "", Scope::MaybeObject),
-        (404, "", Scope::MaybeObject),
-        (405, xml!("MethodNotAllowed"), Scope::MaybeObject),
-        (404, xml!("NoSuchBucket"), Scope::Store),
-        (403, xml!("InvalidAccessKeyId"), Scope::Store),
-        (403, xml!("SignatureDoesNotMatch"), Scope::Store),
-        (400, xml!("ExpiredToken"), Scope::Store),
-        (403, xml!("RequestTimeTooSkewed"), Scope::Store),
-        (400, xml!("AuthorizationHeaderMalformed"), Scope::Store),
-        (507, xml!("XMinioStorageFull"), Scope::Store),
-        (503, xml!("SlowDown"), Scope::Store),
-        (500, xml!("InternalError"), Scope::Store),
-        (302, "", Scope::Store),
+        (413, "", Extent::Object),
+        (414, "", Extent::Object),
+        (400, xml!("KeyTooLongError"), Extent::Object),
+        (403, xml!("AccessDenied"), Extent::MaybeObject),
+        (403, "", Extent::MaybeObject),
+        (400, xml!("InvalidArgument"), Extent::MaybeObject),
+        (400, "", Extent::MaybeObject),
+        (404, "", Extent::MaybeObject),
+        (405, xml!("MethodNotAllowed"), Extent::MaybeObject),
+        (404, xml!("NoSuchBucket"), Extent::Store),
+        (403, xml!("InvalidAccessKeyId"), Extent::Store),
+        (403, xml!("SignatureDoesNotMatch"), Extent::Store),
+        (400, xml!("ExpiredToken"), Extent::Store),
+        (403, xml!("RequestTimeTooSkewed"), Extent::Store),
+        (400, xml!("AuthorizationHeaderMalformed"), Extent::Store),
+        (507, xml!("XMinioStorageFull"), Extent::Store),
+        (503, xml!("SlowDown"), Extent::Store),
+        (500, xml!("InternalError"), Extent::Store),
+        (302, "", Extent::Store),
     ] {
         let error = refused(json!({}), status, body, &[]).await;
         assert_eq!(error.scope(), scope, "{status} {body}: {error}");
@@ -100,7 +100,7 @@ async fn a_connection_that_breaks_under_a_body_may_be_of_one_object() {
     for read in [1, 1 << 10, 1 << 20] {
         let error = breaks_off(read).await;
         assert_eq!((error.reason(), error.kind()), (Reason::EndpointUnreachable, Kind::Passing), "{error}");
-        assert_eq!(error.scope(), Scope::MaybeTooLarge, "{error}");
+        assert_eq!(error.scope(), Extent::MaybeTooLarge, "{error}");
         let (reason, text) = error.as_fault_of_object();
         assert_eq!(reason, Reason::ImageTooLarge);
         assert!(text.contains("client_max_body_size"), "{text}");
@@ -115,6 +115,6 @@ async fn a_connection_that_is_not_made_concerns_every_object() {
     for endpoint in [refusing.as_str(), "http://nowhere.invalid:9000"] {
         let error = put(&destination(endpoint, json!({}))).await.unwrap_err();
         assert_eq!((error.reason(), error.kind()), (Reason::EndpointUnreachable, Kind::Passing), "{error}");
-        assert_eq!(error.scope(), Scope::Store, "{error}");
+        assert_eq!(error.scope(), Extent::Store, "{error}");
     }
 }

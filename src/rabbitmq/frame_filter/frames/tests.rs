@@ -7,7 +7,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use proptest::prelude::*;
 
-use super::super::table::{Fault, MOST_LEVELS};
+use super::super::table::{MOST_LEVELS, TableFault};
 use super::super::unreadable::{LEFT_OUT, PROPERTIES, explain};
 use super::*;
 
@@ -286,10 +286,10 @@ fn what_no_broker_sends_is_refused() {
         (raw(METHOD, &[0, 10]), Refused::TooShort),
         (raw(HEADER, &[0, 60, 0, 0, 0]), Refused::TooShort),
         (raw(METHOD, &[0, 10, 0, 10, 0, 9, 0, 0, 0, 4, 1, b'a', b'z', 0]), {
-            Refused::Start(Fault::UnknownType { byte: b'z', at: 6 })
+            Refused::Start(TableFault::UnknownType { byte: b'z', at: 6 })
         }),
         (raw(METHOD, &[&[0, 10, 0, 10, 0, 9][..], &nested(40)[2..]].concat()), {
-            Refused::Start(Fault::TooDeep { at: 4 + 5 + 31 * 5 + 1 })
+            Refused::Start(TableFault::TooDeep { at: 4 + 5 + 31 * 5 + 1 })
         }),
     ] {
         assert_eq!(passed(&sent), Err(expected), "{sent:?}");

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::MOST_REDRIVES;
-use super::outcome::Outcome;
+use super::outcome::Disposal;
 use crate::message::{ImageMetadata, NAME_HEADER};
 
 /// Suffix of the default name of a parking queue, after the name of the source queue.
@@ -16,7 +16,7 @@ const LONGEST: usize = 512;
 
 /// One message. Fields without a header are `None`.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Entry {
+pub struct ParkedMessage {
     /// Name of the `Reason`.
     pub reason: Option<String>,
     /// The error as a sentence.
@@ -46,7 +46,7 @@ struct Named<'a> {
     image_metadata: ImageMetadata<'a>,
 }
 
-impl Entry {
+impl ParkedMessage {
     pub fn read(header: &dyn Fn(&str) -> Option<String>, message_id: Option<&str>, redriven: u32, body: &[u8]) -> Self {
         let own = |key: &str| header(&format!("x-image-pipeline-{key}"));
         let named = serde_json::from_slice(body).map(|named: Named<'_>| named.image_metadata.image_name.into_owned());
@@ -68,13 +68,13 @@ impl Entry {
 
     /// The redrive target: `to` if set, else the queue that the parking queue's name implies. A header never sets the
     /// target, since a publisher may have written it; if it names another queue, the user must set `--to`.
-    pub fn target(&self, parking: &str, to: Option<&str>, again: bool) -> Outcome {
+    pub fn target(&self, parking: &str, to: Option<&str>, again: bool) -> Disposal {
         let implied = parking.strip_suffix(PARKED).filter(|queue| !queue.is_empty());
         let implied = implied.filter(|implied| self.queue.as_ref().is_none_or(|queue| queue == implied));
         match to.or(implied) {
-            _ if self.redriven >= MOST_REDRIVES && !again => Outcome::TooOften,
-            Some(queue) => Outcome::Done(Some(queue.to_owned())),
-            None => Outcome::Unknown,
+            _ if self.redriven >= MOST_REDRIVES && !again => Disposal::TooOften,
+            Some(queue) => Disposal::Done(Some(queue.to_owned())),
+            None => Disposal::Unknown,
         }
     }
 }
@@ -91,9 +91,9 @@ fn short(mut text: String) -> String {
 mod tests {
     use super::*;
 
-    fn read(headers: &[(&str, &str)], body: &[u8]) -> Entry {
+    fn read(headers: &[(&str, &str)], body: &[u8]) -> ParkedMessage {
         let header = |name: &str| headers.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        Entry::read(&header, Some("id-1"), 0, body)
+        ParkedMessage::read(&header, Some("id-1"), 0, body)
     }
 
     #[test]
@@ -126,22 +126,25 @@ mod tests {
 
     #[test]
     fn a_message_goes_back_where_the_parking_queues_name_says_and_not_for_ever() {
-        let to = |queue: &str| Outcome::Done(Some(queue.to_owned()));
-        let entry =
-            |queue: Option<&str>, redriven| Entry { queue: queue.map(str::to_owned), redriven, ..Entry::default() };
+        let to = |queue: &str| Disposal::Done(Some(queue.to_owned()));
+        let entry = |queue: Option<&str>, redriven| ParkedMessage {
+            queue: queue.map(str::to_owned),
+            redriven,
+            ..ParkedMessage::default()
+        };
         for (queue, redriven, parking, given, again, expected) in [
             (Some("tiles"), 0, "tiles.parked", None, false, to("tiles")),
             (None, 0, "tiles.parked", None, false, to("tiles")),
             (Some("tiles"), 2, "tiles.parked", Some("other"), false, to("other")),
             (None, 0, "dlq", Some("other"), false, to("other")),
-            (Some("tiles"), 3, "tiles.parked", None, false, Outcome::TooOften),
-            (None, 7, "dlq", Some("other"), false, Outcome::TooOften),
+            (Some("tiles"), 3, "tiles.parked", None, false, Disposal::TooOften),
+            (None, 7, "dlq", Some("other"), false, Disposal::TooOften),
             (Some("tiles"), 7, "tiles.parked", None, true, to("tiles")),
             // The publisher may have written the header.
-            (Some("payroll"), 0, "tiles.parked", None, true, Outcome::Unknown),
-            (Some("payroll"), 0, "dlq", None, true, Outcome::Unknown),
-            (Some(""), 0, ".parked", None, true, Outcome::Unknown),
-            (None, 0, "dlq", None, true, Outcome::Unknown),
+            (Some("payroll"), 0, "tiles.parked", None, true, Disposal::Unknown),
+            (Some("payroll"), 0, "dlq", None, true, Disposal::Unknown),
+            (Some(""), 0, ".parked", None, true, Disposal::Unknown),
+            (None, 0, "dlq", None, true, Disposal::Unknown),
         ] {
             let found = entry(queue, redriven).target(parking, given, again);
             assert_eq!(found, expected, "{queue:?} {redriven} {parking:?} {given:?} {again}");

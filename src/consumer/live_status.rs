@@ -22,7 +22,7 @@ pub enum Dependency {
     Parking,
 }
 
-pub struct State {
+pub struct LiveStatus {
     status: Mutex<PodStatus>,
     /// Lock order: only while `status` is locked.
     throughput: Mutex<Throughput>,
@@ -30,9 +30,9 @@ pub struct State {
 }
 
 /// Counts one held message; dropped when the message is settled or its session ends.
-pub struct InFlight(Arc<State>);
+pub struct InFlight(Arc<LiveStatus>);
 
-impl State {
+impl LiveStatus {
     pub fn new(metrics: Metrics) -> Arc<Self> {
         let status = PodStatus {
             state: ConsumerState::Connecting,
@@ -208,11 +208,11 @@ mod tests {
 
     use super::*;
 
-    fn state() -> Arc<State> {
-        State::new(Metrics::register(&mut Registry::default()))
+    fn state() -> Arc<LiveStatus> {
+        LiveStatus::new(Metrics::register(&mut Registry::default()))
     }
 
-    fn unready(state: &State) -> String {
+    fn unready(state: &LiveStatus) -> String {
         state.ready().expect_err("not ready").reason
     }
 
