@@ -33,6 +33,7 @@ mod queue_reads;
 mod reconcile;
 mod renewals;
 mod report;
+mod rollouts;
 mod status;
 mod strip;
 mod timeout;
@@ -91,6 +92,10 @@ pub struct Args {
     /// one connection to each
     #[arg(long, env = "BROKERS_PER_NAMESPACE", default_value_t = 20)]
     pub brokers_per_namespace: usize,
+    /// Pipelines that replace their pods at a time after an upgrade of the operator; the next one begins when the pods
+    /// of one before it are available
+    #[arg(long, env = "ROLLOUTS_AT_ONCE", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rollouts_at_once: u16,
 }
 
 /// The operator's options that hold in every namespace.
@@ -104,6 +109,8 @@ pub struct Settings {
     pub dial_policy: DialPolicy,
     /// Brokers, counted by address, vhost and login, to which the pipelines of one namespace may connect the operator.
     pub brokers_per_namespace: usize,
+    /// Pipelines that replace their pods at a time after an upgrade of the operator.
+    pub rollouts_at_once: usize,
 }
 
 /// Why the operator can't run, or why a reconcile is tried again.
@@ -140,8 +147,13 @@ impl Args {
             pull_secrets: self.consumer_image_pull_secrets.clone(),
         };
         let dial_policy = if self.allow_local_brokers { DialPolicy::AnyAddress } else { DialPolicy::RemoteOnly };
-        let brokers_per_namespace = self.brokers_per_namespace;
-        Settings { image, namespaces: self.namespaces.clone(), dial_policy, brokers_per_namespace }
+        Settings {
+            image,
+            namespaces: self.namespaces.clone(),
+            dial_policy,
+            brokers_per_namespace: self.brokers_per_namespace,
+            rollouts_at_once: self.rollouts_at_once.into(),
+        }
     }
 
     fn about(&self, client: &Client) -> About {

@@ -10,6 +10,7 @@ use kube::runtime::events::Reporter;
 use kube::{Api, Client, Resource as _};
 use serde_json::json;
 
+use super::build::Desired;
 use super::leader::Term;
 use super::observation::{Cause, Observation};
 use super::timeout::with_timeout;
@@ -78,18 +79,17 @@ impl Writer {
     pub async fn apply(
         &self,
         pipeline: &ImagePipeline,
-        mut desired: Deployment,
+        mut desired: Desired,
         observed: &Observation,
         memory: &mut Applies,
     ) -> Applied {
-        let mut size = desired.spec.as_mut().and_then(|spec| spec.replicas.as_mut());
-        let wanted = size.as_deref().copied().unwrap_or(0);
+        let wanted = desired.replicas();
         let annotation = self.annotate_pods(pipeline, observed, wanted, memory).await;
-        if let (Some(size), Err(error)) = (&mut size, &annotation)
+        if let Err(error) = &annotation
             && wanted > 0
             && pods::may_pass(error)
         {
-            **size = wanted.max(observed.size().unwrap_or(0));
+            desired.set_replicas(wanted.max(observed.size().unwrap_or(0)));
         }
         let cause = self.write_deployment(pipeline, &desired, observed.deployment.as_deref(), memory).await.err();
         Applied { cause, annotation }

@@ -14,8 +14,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::Resource;
+use kube::{Resource, ResourceExt as _};
 
+use super::rollouts::Hold;
 use crate::api::ImagePipeline;
 use crate::api::assignment::Assignment;
 use crate::api::destination::AwsIdentity;
@@ -48,6 +49,40 @@ pub struct ConsumerImage {
 pub struct Template {
     pods: PodTemplateSpec,
     digest: String,
+    hold: Option<Hold>,
+    /// Whether it stands for the live template, which stays.
+    is_live: bool,
+}
+
+/// What to write of a Deployment.
+#[derive(Debug)]
+pub enum Desired {
+    Whole(Box<Deployment>),
+    /// Only the size: the pods keep their template.
+    Size {
+        name: String,
+        replicas: i32,
+    },
+}
+
+impl Desired {
+    pub fn replicas(&self) -> i32 {
+        match self {
+            Self::Whole(deployment) => deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0),
+            Self::Size { replicas, .. } => *replicas,
+        }
+    }
+
+    pub fn set_replicas(&mut self, size: i32) {
+        match self {
+            Self::Whole(deployment) => {
+                if let Some(spec) = &mut deployment.spec {
+                    spec.replicas = Some(size);
+                }
+            }
+            Self::Size { replicas, .. } => *replicas = size,
+        }
+    }
 }
 
 impl Template {
@@ -58,28 +93,52 @@ impl Template {
             spec: Some(pod(pipeline, image)),
         };
         let digest = digest(&pods);
-        Self { pods, digest }
+        Self { pods, digest, hold: None, is_live: false }
+    }
+
+    /// A template with the image of the live one.
+    pub fn pinned(self) -> Self {
+        Self { hold: Some(Hold::Pinned), ..self }
+    }
+
+    /// The live template with this digest, which stays for now.
+    pub fn held(self, hold: Hold, digest: &str) -> Self {
+        Self { digest: digest.to_owned(), hold: Some(hold), is_live: true, ..self }
     }
 
     /// Identifies the pods of this template: they carry it as an annotation.
     pub fn digest(&self) -> &str {
         &self.digest
     }
+
+    /// Why the pods do not get this operator's version.
+    pub fn hold(&self) -> Option<Hold> {
+        self.hold
+    }
 }
 
-pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Deployment {
+pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Desired {
+    if template.is_live {
+        return Desired::Size { name: names::deployment(&pipeline.name_any()), replicas };
+    }
+    Desired::Whole(Box::new(deployment(pipeline, replicas, template)))
+}
+
+pub fn deployment(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Deployment {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let labels = names::labels(&name);
-    let Template { pods: mut template, digest } = template;
+    let Template { pods: mut template, digest, .. } = template;
     let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), digest)].into();
     // On the pods too, to tell pods of the current template from pods of a previous template.
     template.metadata.get_or_insert_default().annotations = Some(digest.clone());
+    let generation = names::generation(pipeline).map(|value| (names::GENERATION_ANNOTATION.to_owned(), value));
+    let annotations = digest.into_iter().chain(generation).collect();
     Deployment {
         metadata: ObjectMeta {
             name: Some(names::deployment(&name)),
             namespace: pipeline.metadata.namespace.clone(),
             labels: Some(labels.clone()),
-            annotations: Some(digest),
+            annotations: Some(annotations),
             owner_references: pipeline.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },

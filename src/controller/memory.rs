@@ -33,6 +33,8 @@ pub struct PipelineMemory {
     /// The parse error that the status reports.
     pub invalid: Option<String>,
     pub renewals: Renewals,
+    /// The digest of the template that was held in the last reconcile.
+    pub held: Option<String>,
 }
 
 impl PipelineMemory {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 
+use super::rollouts::Hold;
 use crate::pod_status::{Health, PodStatus};
 use crate::rabbitmq::QueueDepth;
 use crate::reason::Reason;
@@ -19,6 +20,8 @@ pub struct Observation {
     pub deployment: Option<Arc<Deployment>>,
     /// The digest of the current pod template, which its pods carry as an annotation.
     pub spec: String,
+    /// Why the pods do not get the version of this operator.
+    pub hold: Option<Hold>,
     /// The size written last, while `deployment` is still older than that write.
     pub written: Option<i32>,
     pub depth: Result<QueueDepth, Cause>,

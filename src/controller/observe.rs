@@ -22,6 +22,7 @@ use super::initial_lists::Lists;
 use super::memory::PipelineMemory;
 use super::observation::{Cause, Observation, ObservedPod};
 use super::queue_reads::QueueReads;
+use super::rollouts;
 use super::timeout::with_timeout;
 use crate::api::ImagePipeline;
 use crate::api::failures::FailurePolicy;
@@ -86,7 +87,7 @@ impl Sources {
     ) -> Observation {
         let namespace = pipeline.namespace().unwrap_or_default();
         let name = pipeline.name_any();
-        let deployment = self.deployments.get(&ObjectRef::new(&names::deployment(&name)).within(&namespace));
+        let deployment = self.deployment(pipeline);
         let pods = self.pods.of(&namespace, &name);
         let asked = join_all(pods.iter().map(|pod| self.ask(pod)));
         let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace, &mut memory.queues), asked);
@@ -97,6 +98,7 @@ impl Sources {
         Observation {
             at,
             spec: template.digest().to_owned(),
+            hold: template.hold(),
             written: memory.applies.unseen_size(deployment.as_deref()),
             foreign: foreign_consumers::observe(&mut memory.foreign, pipeline, &depth, &pods, at),
             deployment,
@@ -107,6 +109,21 @@ impl Sources {
             pods,
         }
         .without_depth_of_stream()
+    }
+
+    /// The Deployment with the pipeline's Deployment name, whatever its owner.
+    pub fn deployment(&self, pipeline: &ImagePipeline) -> Option<Arc<Deployment>> {
+        let key = ObjectRef::new(&names::deployment(&pipeline.name_any()));
+        self.deployments.get(&key.within(&pipeline.namespace().unwrap_or_default()))
+    }
+
+    /// The pipelines whose Deployments are replacing pods.
+    pub fn replacing(&self) -> impl Iterator<Item = ObjectRef<ImagePipeline>> {
+        let replacing = self.deployments.state().into_iter().filter(|live| rollouts::is_replacing(live));
+        replacing.filter_map(|live| {
+            let name = live.labels().get(names::INSTANCE_LABEL)?;
+            Some(ObjectRef::new(name).within(live.metadata.namespace.as_deref()?))
+        })
     }
 
     /// Starts again when a Secret changes, so that a fixed Secret does not wait for a broker that never answers.

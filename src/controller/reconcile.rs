@@ -1,8 +1,9 @@
 //! The reconcile of one pipeline: accept → observe → decide → build → apply → status → report.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource as _, ResourceExt as _};
@@ -15,9 +16,10 @@ use super::memory::{Memories, PipelineMemory, key_of};
 use super::metrics::PipelineLabels;
 use super::observation::Observation;
 use super::observe::Sources;
+use super::rollouts::{self, Hold, Rollouts};
 use super::status::status;
 use super::{Error, Guarded};
-use crate::api::ImagePipeline;
+use crate::api::{ImagePipeline, names};
 
 /// What the reconciles of a scope share. A scope is one watched namespace, or the whole cluster.
 pub struct Context {
@@ -28,6 +30,9 @@ pub struct Context {
     /// All ImagePipelines of the scope.
     pub pipelines: Store<Guarded>,
     pub memories: Memories,
+    pub rollouts: Arc<Rollouts>,
+    /// Whether the rollouts that run at the start have been counted.
+    pub running_counted: Once,
 }
 
 /// `guarded` is an ImagePipeline, or its parse error and metadata.
@@ -39,7 +44,7 @@ pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<A
     let mut memory = context.memories.of(&guarded).await;
     let Some(pipeline) = context.accept(&guarded, &mut memory).await? else { return Ok(Action::await_change()) };
     let started = Instant::now();
-    let template = Template::new(pipeline, &context.image);
+    let template = context.template(pipeline, &mut memory);
     let observation = context.sources.observe(pipeline, &template, &mut memory).await;
     let decision = context.decide(pipeline, &observation, &mut memory.sizing);
     let desired = build(pipeline, decision.replicas, template);
@@ -90,6 +95,38 @@ impl Context {
         Ok(Some(pipeline))
     }
 
+    /// The template for the pods. After an upgrade of the operator it is the live one until it is the pipeline's turn.
+    fn template(&self, pipeline: &ImagePipeline, memory: &mut PipelineMemory) -> Template {
+        let (live, now) = (self.sources.deployment(pipeline), Timestamp::now());
+        let (key, is_pinned) = (ObjectRef::from_obj(pipeline), names::is_pinned(pipeline));
+        self.running_counted.call_once(|| self.rollouts.count_running(self.sources.replacing(), now));
+        let image = live.as_deref().filter(|_| is_pinned).and_then(rollouts::image);
+        let template = match image.filter(|image| *image != self.image.image) {
+            Some(image) => {
+                let image = ConsumerImage { image: image.to_owned(), ..self.image.clone() };
+                Template::new(pipeline, &image).pinned()
+            }
+            None => Template::new(pipeline, &self.image),
+        };
+        let is_failing = rollouts::is_failing(&memory.status(pipeline).conditions);
+        let Some(live) = live else { return template };
+        let Some(earlier) = rollouts::outdated(&live, pipeline, template.digest(), memory.held.as_deref()) else {
+            self.rollouts.note(&key, rollouts::is_replacing(&live), is_failing);
+            return template;
+        };
+        let has_pods = live.spec.as_ref().and_then(|spec| spec.replicas) != Some(0);
+        let hold = match () {
+            () if is_pinned => Some(Hold::Pinned),
+            () if has_pods && !self.rollouts.begin(&key, is_failing, now) => Some(Hold::Turn),
+            () => None,
+        };
+        memory.held = hold.map(|_| template.digest().to_owned());
+        match hold {
+            Some(hold) => template.held(hold, earlier),
+            None => template,
+        }
+    }
+
     /// Decides the size, and counts the decision in the metrics.
     fn decide(&self, pipeline: &ImagePipeline, observation: &Observation, memory: &mut decide::Memory) -> Decision {
         let (decision, next) = decide(&SizeSpec::from(&pipeline.spec), &Load::of(observation), memory, observation.at);
@@ -110,6 +147,7 @@ impl Context {
         for key in self.memories.forget(lives) {
             self.instruments.console.forget(key.namespace.as_deref().unwrap_or_default(), &key.name);
             self.instruments.metrics.forget(&labels_of(&key));
+            self.rollouts.forget(&key);
         }
         self.sources.connections.retain_used();
     }

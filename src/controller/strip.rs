@@ -23,7 +23,8 @@ const TEXT_BYTES: usize = 1 << 10;
 
 pub fn pipeline(pipeline: &mut Guarded) {
     let meta = pipeline.meta_mut();
-    *meta = ObjectMeta { annotations: None, labels: None, owner_references: None, ..kept(std::mem::take(meta)) };
+    let annotations = only(meta.annotations.take(), |name| name == names::PIN_ANNOTATION);
+    *meta = ObjectMeta { annotations, labels: None, owner_references: None, ..kept(std::mem::take(meta)) };
 }
 
 pub fn deployment(deployment: &mut Deployment) {
@@ -69,7 +70,13 @@ fn kept(meta: ObjectMeta) -> ObjectMeta {
     let labels = names::labels("");
     let is_label = |name: &str| labels.contains_key(name) || name == names::POD_TEMPLATE_HASH_LABEL;
     let is_annotation = |name: &str| {
-        [names::SECRETS_ANNOTATION, names::SPEC_ANNOTATION, names::DELETION_COST_ANNOTATION].contains(&name)
+        [
+            names::SECRETS_ANNOTATION,
+            names::SPEC_ANNOTATION,
+            names::GENERATION_ANNOTATION,
+            names::DELETION_COST_ANNOTATION,
+        ]
+        .contains(&name)
     };
     let mut owners = meta.owner_references;
     owners.iter_mut().for_each(|owners| owners.retain(|owner| owner.controller == Some(true)));
@@ -129,7 +136,7 @@ mod tests {
         json!({
             "name": "tiles-consumer", "namespace": "forest", "uid": "7", "generation": 3, "resourceVersion": "9",
             "labels": { "app.kubernetes.io/instance": "tiles", "pod-template-hash": "5f", "other": "l".repeat(63) },
-            "annotations": { names::SPEC_ANNOTATION: "digest", names::SECRETS_ANNOTATION: flood, "other": flood },
+            "annotations": { names::SPEC_ANNOTATION: "digest", names::GENERATION_ANNOTATION: "3", names::SECRETS_ANNOTATION: flood, "other": flood },
             "managedFields": [{ "manager": "kubectl", "operation": "Apply", "fieldsV1": { "f:spec": {} } }],
             "finalizers": [format!("example.org/{}", "f".repeat(63))],
             "ownerReferences": [{
@@ -153,7 +160,8 @@ mod tests {
         let spec = json!({ "replicas": 4, "selector": {}, "template": template });
         let kept = stripped(json!({ "metadata": metadata(), "spec": spec }), deployment);
         for part in [&kept["metadata"], &kept["spec"]["template"]["metadata"]] {
-            assert_eq!(part["annotations"], json!({ names::SPEC_ANNOTATION: "digest" }));
+            let ours = json!({ names::SPEC_ANNOTATION: "digest", names::GENERATION_ANNOTATION: "3" });
+            assert_eq!(part["annotations"], ours);
             assert_eq!(part["labels"]["app.kubernetes.io/instance"], "tiles");
             assert_eq!(part["ownerReferences"][0]["name"], "tiles-consumer-5f");
         }
@@ -197,13 +205,16 @@ mod tests {
             "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
             "destination": { "s3": { "bucket": "tiles" } },
         });
-        let mut guarded: Guarded = serde_json::from_value(json!({ "metadata": metadata(), "spec": spec })).unwrap();
+        let mut metadata = metadata();
+        metadata["annotations"][names::PIN_ANNOTATION] = json!("true");
+        let mut guarded: Guarded = serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap();
         pipeline(&mut guarded);
-        assert_eq!((guarded.meta().annotations.as_ref(), guarded.meta().generation), (None, Some(3)));
+        let pin = json!({ names::PIN_ANNOTATION: "true" });
+        assert_eq!((json!(guarded.meta().annotations), guarded.meta().generation), (pin, Some(3)));
         assert_eq!(guarded.0.unwrap().spec.source.rabbitmq.queue, "tiles");
 
         let mut partial: PartialObjectMeta<Secret> =
-            serde_json::from_value(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata() })).unwrap();
+            serde_json::from_value(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata })).unwrap();
         secret(&mut partial);
         let expected = json!({ "name": "tiles-consumer", "namespace": "forest", "uid": "7", "resourceVersion": "9" });
         assert_eq!(serde_json::to_value(&partial.metadata).unwrap(), expected);

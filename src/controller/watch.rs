@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -29,6 +29,7 @@ use super::leader::Term;
 use super::memory::Memories;
 use super::observe::{Pods, Sources};
 use super::reconcile::{Context, error_policy, reconcile};
+use super::rollouts::Rollouts;
 use super::strip;
 use super::watch_backoff::{NoBackoff, watch_backoff};
 use super::{Error, Guarded, Settings};
@@ -45,6 +46,7 @@ pub struct Shared {
     instruments: Instruments,
     term: Term,
     connections: Arc<Connections>,
+    rollouts: Arc<Rollouts>,
     http: reqwest::Client,
 }
 
@@ -57,9 +59,10 @@ impl Shared {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Http)?;
-        let Settings { image, namespaces: _, dial_policy, brokers_per_namespace } = settings;
+        let Settings { image, namespaces: _, dial_policy, brokers_per_namespace, rollouts_at_once } = settings;
         let connections = Arc::new(Connections::new(dial_policy, brokers_per_namespace));
-        Ok(Self { client, image, instruments, term, connections, http })
+        let rollouts = Arc::new(Rollouts::new(rollouts_at_once));
+        Ok(Self { client, image, instruments, term, connections, rollouts, http })
     }
 }
 
@@ -139,6 +142,8 @@ impl Shared {
             instruments: self.instruments.clone(),
             pipelines: pipelines.clone(),
             memories: Memories::default(),
+            rollouts: Arc::clone(&self.rollouts),
+            running_counted: Once::new(),
         }
     }
 }

@@ -57,8 +57,13 @@ fn live(gate: &Shared, url: &str, stop: &CancellationToken) {
         let client = kube::Client::try_from(config).expect("a client");
         let image =
             ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
-        let settings =
-            Settings { image, namespaces: vec![], dial_policy: DialPolicy::AnyAddress, brokers_per_namespace: 20 };
+        let settings = Settings {
+            image,
+            namespaces: vec![],
+            dial_policy: DialPolicy::AnyAddress,
+            brokers_per_namespace: 20,
+            rollouts_at_once: 10,
+        };
         let never = CancellationToken::new();
         tokio::select! {
             () = stop.cancelled() => {}

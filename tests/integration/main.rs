@@ -52,5 +52,6 @@ mod consumer {
 mod operator {
     mod console;
     mod controller;
+    mod rollouts;
     mod truth;
 }

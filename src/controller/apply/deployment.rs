@@ -1,12 +1,14 @@
 //! Writes the Deployment of a pipeline, if it differs from the live one and belongs to the pipeline.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Applies, Writer};
 use crate::api::{ImagePipeline, names};
+use crate::controller::build::Desired;
 use crate::controller::observation::Cause;
 use crate::controller::timeout::with_timeout;
 use crate::reason::Reason;
@@ -21,8 +23,25 @@ pub(super) struct LastApply {
 }
 
 impl Writer {
-    /// Applies the Deployment unless the live Deployment already has all desired fields.
+    /// Writes what is desired, unless the live Deployment already has it.
     pub(super) async fn write_deployment(
+        &self,
+        pipeline: &ImagePipeline,
+        desired: &Desired,
+        live: Option<&Deployment>,
+        memory: &mut Applies,
+    ) -> Result<(), Cause> {
+        let name = names::deployment(&pipeline.name_any());
+        if live.is_some_and(|live| !owned_by(live, pipeline)) {
+            return Err(taken(&name));
+        }
+        match desired {
+            Desired::Whole(desired) => self.apply_whole(pipeline, desired, live, memory).await,
+            Desired::Size { replicas, .. } => self.write_size(pipeline, *replicas, live, memory).await,
+        }
+    }
+
+    async fn apply_whole(
         &self,
         pipeline: &ImagePipeline,
         desired: &Deployment,
@@ -30,12 +49,7 @@ impl Writer {
         memory: &mut Applies,
     ) -> Result<(), Cause> {
         let name = desired.name_any();
-        if live.is_some_and(|live| !owned_by(live, pipeline)) {
-            return Err(taken(&name));
-        }
-        let refused = |error: String| {
-            Cause::new(Reason::DeploymentRefused, format!("Deployment {name:?} can't be written: {error}"))
-        };
+        let refused = |error: String| refused(&name, &error);
         let asked = serde_json::to_vec(desired).map_err(|error| refused(error.to_string()))?;
         let digest = blake3::hash(&asked);
         if live.is_some_and(|live| memory.is_as_before(digest, live) || is_as_asked(desired, live)) {
@@ -61,14 +75,43 @@ impl Writer {
             written => written,
         };
         let written = written.map_err(|error| refused(api_message(error)))?;
-        memory.deployment = Some(LastApply {
-            digest,
-            uid: written.metadata.uid,
-            generation: written.metadata.generation,
-            unseen: desired.spec.as_ref().and_then(|spec| spec.replicas),
-        });
+        memory.deployment = Some(LastApply::new(digest, written, desired.spec.as_ref().and_then(|spec| spec.replicas)));
         Ok(())
     }
+
+    /// Changes only the size. An apply would take back all fields that it leaves out.
+    async fn write_size(
+        &self,
+        pipeline: &ImagePipeline,
+        replicas: i32,
+        live: Option<&Deployment>,
+        memory: &mut Applies,
+    ) -> Result<(), Cause> {
+        let name = names::deployment(&pipeline.name_any());
+        let size = json!({ "spec": { "replicas": replicas } });
+        let digest = blake3::hash(size.to_string().as_bytes());
+        let has_size = |live: &Deployment| live.spec.as_ref().and_then(|spec| spec.replicas) == Some(replicas);
+        if live.is_some_and(|live| memory.is_as_before(digest, live) || has_size(live)) {
+            return Ok(());
+        }
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
+        let parameters = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let written = self.send(api.patch(&name, &parameters, &Patch::Merge(size))).await;
+        let written = written.map_err(|error| refused(&name, &api_message(error)))?;
+        memory.deployment = Some(LastApply::new(digest, written, Some(replicas)));
+        Ok(())
+    }
+}
+
+impl LastApply {
+    fn new(digest: blake3::Hash, written: Deployment, size: Option<i32>) -> Self {
+        let ObjectMeta { uid, generation, .. } = written.metadata;
+        Self { digest, uid, generation, unseen: size }
+    }
+}
+
+fn refused(deployment: &str, error: &str) -> Cause {
+    Cause::new(Reason::DeploymentRefused, format!("Deployment {deployment:?} can't be written: {error}"))
 }
 
 fn taken(deployment: &str) -> Cause {

@@ -26,6 +26,7 @@ fn observed() -> Observation {
         at: Timestamp::UNIX_EPOCH,
         deployment: Some(Arc::new(deployment.unwrap())),
         spec: String::new(),
+        hold: None,
         written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 5 }),
         parked: None,
@@ -88,8 +89,12 @@ async fn sends(term: Term) -> Vec<(&'static str, bool)> {
     let transition = Transition { warning: false, reason: Reason::ScaledUp, note: "0 → 1".to_owned() };
     let mut reached = vec![];
     let mut count = |kind| reached.push((kind, sent.swap(0, std::sync::atomic::Ordering::Relaxed) > 0));
-    drop(writer.write_deployment(&pipeline, &deployment, None, &mut Applies::default()).await);
-    count("Deployment");
+    let whole = Desired::Whole(Box::new(deployment));
+    let size = Desired::Size { name: "tiles-consumer".to_owned(), replicas: 3 };
+    for (kind, desired) in [("Deployment", whole), ("size", size)] {
+        drop(writer.write_deployment(&pipeline, &desired, None, &mut Applies::default()).await);
+        count(kind);
+    }
     drop(writer.annotate_pods(&pipeline, &observed, 3, &mut Applies::default()).await);
     count("pod");
     drop(writer.write_status(&pipeline.metadata, &ImagePipelineStatus::default()).await);
@@ -101,7 +106,7 @@ async fn sends(term: Term) -> Vec<(&'static str, bool)> {
 
 #[tokio::test]
 async fn nothing_is_sent_past_the_term() {
-    let kinds = ["Deployment", "pod", "status", "event"];
+    let kinds = ["Deployment", "size", "pod", "status", "event"];
     assert_eq!(sends(Term::unlimited()).await, kinds.map(|kind| (kind, true)));
     assert_eq!(sends(Term::ending(tokio::time::Instant::now())).await, kinds.map(|kind| (kind, false)));
 }

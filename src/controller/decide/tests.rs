@@ -39,6 +39,7 @@ fn observed(pods: Vec<ObservedPod>) -> Observation {
         at: jiff::Timestamp::UNIX_EPOCH,
         deployment: None,
         spec: String::new(),
+        hold: None,
         written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 1 }),
         parked: None,

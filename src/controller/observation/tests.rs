@@ -29,6 +29,7 @@ fn observed(pods: Vec<ObservedPod>) -> Observation {
         at: jiff::Timestamp::UNIX_EPOCH,
         deployment: Some(Arc::new(deployment.unwrap())),
         spec: "present".to_owned(),
+        hold: None,
         written: None,
         depth: Ok(QueueDepth { ready: 0, consumers: 0 }),
         parked: None,

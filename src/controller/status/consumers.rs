@@ -10,6 +10,7 @@ use crate::api::names;
 use crate::controller::apply::Applied;
 use crate::controller::decide::Decision;
 use crate::controller::observation::{Cause, Observation};
+use crate::controller::rollouts::Hold;
 use crate::pod_status::{Fault, Health, PodStatus};
 use crate::reason::Reason;
 
@@ -111,7 +112,21 @@ pub(super) fn available(observed: &Observation, decision: &Decision, applied: &A
                 "No consumer reads the queue yet; if that lasts, see `kubectl logs` of its pods.",
             )
         }
-        () => finding(kind, True, Reason::ConsumersReady, "Consumers read the queue."),
+        () => finding(kind, True, Reason::ConsumersReady, ready(observed.hold)),
+    }
+}
+
+fn ready(hold: Option<Hold>) -> &'static str {
+    match hold {
+        None => "Consumers read the queue.",
+        Some(Hold::Turn) => {
+            "Consumers read the queue. They run an earlier version of the operator until other pipelines have been \
+             upgraded."
+        }
+        Some(Hold::Pinned) => {
+            "Consumers read the queue. The annotation greench.dev/pin-image keeps them at an earlier version of the \
+             operator."
+        }
     }
 }
 

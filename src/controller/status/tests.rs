@@ -28,6 +28,7 @@ fn observed(pods: Vec<ObservedPod>) -> Observation {
         at: at(0),
         deployment: None,
         spec: "present".to_owned(),
+        hold: None,
         written: None,
         depth,
         parked: None,

@@ -17,7 +17,7 @@ fn the_operator_takes_its_command_line() {
         !args.allow_local_brokers
             && arguments(&self::container(&[REPOSITORY, "allowLocalBrokers=true"])).allow_local_brokers
     );
-    assert_eq!(args.brokers_per_namespace, 20);
+    assert_eq!((args.brokers_per_namespace, args.rollouts_at_once), (20, 10));
     assert_eq!(container["ports"], json!([{ "name": "http", "containerPort": args.listen.port() }]));
     for probe in ["livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], "http");

@@ -28,6 +28,7 @@ const EFFECTS: &[Effect] = &[
     ("crd.enabled", &["crd.enabled=false"], "CustomResourceDefinition", "/kind", "null"),
     ("logLevel", &[LEVELS], "Deployment", "{c}/env/2/value", "info,image_pipeline=debug"),
     ("brokersPerNamespace", &["brokersPerNamespace=5"], "Deployment", "{c}/args/8", "--brokers-per-namespace=5"),
+    ("rolloutsAtOnce", &["rolloutsAtOnce=5"], "Deployment", "{c}/args/9", "--rollouts-at-once=5"),
     ("allowLocalBrokers", &["allowLocalBrokers=true"], "Deployment", "{c}/args/8", "--allow-local-brokers"),
     ("resources.requests", &["resources.requests.cpu=2"], "Deployment", "{c}/resources/requests/cpu", "2"),
     ("resources.limits", &["resources.limits.memory=1Gi"], "Deployment", "{c}/resources/limits/memory", "1Gi"),

@@ -18,7 +18,7 @@ pub fn settings(namespaces: &[&str]) -> Settings {
     let image =
         ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
     let namespaces = namespaces.iter().map(|name| (*name).to_owned()).collect();
-    Settings { image, namespaces, dial_policy: DialPolicy::AnyAddress, brokers_per_namespace: 20 }
+    Settings { image, namespaces, dial_policy: DialPolicy::AnyAddress, brokers_per_namespace: 20, rollouts_at_once: 10 }
 }
 
 /// Runs a cluster-wide operator while `happens` runs.

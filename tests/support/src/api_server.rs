@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -264,6 +264,18 @@ impl ApiServer {
         }
     }
 
+    /// Merges a patch into a Deployment. Only the size is merged.
+    fn resize(&self, name: &str, path: &str, patch: &Value) -> Response {
+        let asked = json!({ "metadata": { "namespace": namespace(path), "name": name } });
+        let Some(mut live) = self.list("deployments").into_iter().find(|object| is_same(object, &asked)) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        live["spec"]["replicas"] = patch["spec"]["replicas"].clone();
+        let generation = live["metadata"]["generation"].as_i64().unwrap_or(0);
+        live["metadata"]["generation"] = json!(generation + 1);
+        axum::Json(self.put("deployments", live)).into_response()
+    }
+
     /// Merges a patch into a pod. Only annotations are merged.
     fn annotate(&self, name: &str, patch: &Value) -> Response {
         let Some(mut pod) = self.list("pods").into_iter().find(|pod| pod["metadata"]["name"] == name) else {
@@ -294,6 +306,10 @@ fn conflict() -> Response {
         "details": { "causes": [cause] },
     });
     (StatusCode::CONFLICT, axum::Json(status)).into_response()
+}
+
+fn is_merge(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind == "application/merge-patch+json")
 }
 
 fn namespace(path: &str) -> &str {
@@ -334,6 +350,7 @@ async fn answer(
     let mut applied: Value = serde_json::from_slice(&body).unwrap_or_default();
     let name = uri.path().rsplit('/').next().unwrap_or_default();
     match (method.as_str(), uri.path()) {
+        ("PATCH", path) if path.contains("/deployments/") && is_merge(&headers) => server.resize(name, path, &applied),
         ("PATCH", path) if path.contains("/deployments/") => {
             let before = server.list("deployments").into_iter().find(|before| is_same(before, &applied));
             // A Deployment with this uid was applied here, so its fields belong to the same manager.

@@ -1,0 +1,132 @@
+//! Spreads the rollouts that an upgrade of the operator causes. A limited number of pipelines replace their pods at a
+//! time, and none begins while one of those before it fails. A change of the spec is rolled out immediately. Pure: the
+//! time is an argument.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
+
+use crate::api::conditions::{ConditionStatus, ConditionType};
+use crate::api::{ImagePipeline, names};
+
+/// How long a pipeline counts after its rollout has begun: a namespace without room for its pods, or whose store fails,
+/// does not hold up all others for longer.
+const COUNTS_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// Why the pods of a pipeline keep an earlier template.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hold {
+    /// The annotation `greench.dev/pin-image`.
+    Pinned,
+    /// It is the turn of other pipelines.
+    Turn,
+}
+
+/// A pipeline whose rollout has begun.
+struct Place {
+    began: Timestamp,
+    is_replacing: bool,
+    /// It failed before its rollout, so a failure says nothing of the new version.
+    failed_before: bool,
+    is_failing: bool,
+}
+
+impl Place {
+    fn new(failed_before: bool, now: Timestamp) -> Self {
+        Self { began: now, is_replacing: true, failed_before, is_failing: false }
+    }
+}
+
+/// The rollouts of the last hour.
+pub struct Rollouts {
+    at_once: usize,
+    places: Mutex<HashMap<ObjectRef<ImagePipeline>, Place>>,
+}
+
+impl Rollouts {
+    pub fn new(at_once: usize) -> Self {
+        Self { at_once, places: Mutex::default() }
+    }
+
+    /// Counts rollouts that an operator before this one may have begun.
+    pub fn count_running(&self, pipelines: impl Iterator<Item = ObjectRef<ImagePipeline>>, now: Timestamp) {
+        self.places.lock().extend(pipelines.map(|key| (key, Place::new(false, now))));
+    }
+
+    /// Whether the pipeline may replace its pods now, or has begun to. `failed_before`: it fails already.
+    pub fn begin(&self, key: &ObjectRef<ImagePipeline>, failed_before: bool, now: Timestamp) -> bool {
+        let mut places = self.places.lock();
+        places.retain(|_, place| now.duration_since(place.began) < COUNTS_FOR);
+        if places.contains_key(key) {
+            return true;
+        }
+        let replacing = places.values().filter(|place| place.is_replacing).count();
+        let may = replacing < self.at_once && !places.values().any(|place| place.is_failing);
+        if may {
+            places.insert(key.clone(), Place::new(failed_before, now));
+        }
+        may
+    }
+
+    /// Notes what a pipeline that may replace its pods does now.
+    pub fn note(&self, key: &ObjectRef<ImagePipeline>, is_replacing: bool, is_failing: bool) {
+        if let Some(place) = self.places.lock().get_mut(key) {
+            place.is_replacing = is_replacing;
+            place.is_failing = is_failing && !place.failed_before;
+        }
+    }
+
+    pub fn forget(&self, key: &ObjectRef<ImagePipeline>) {
+        self.places.lock().remove(key);
+    }
+}
+
+/// The digest of the live template, if another operator version than this one wrote it and the spec is still the same.
+/// `held`: the digest of the template that was held before; a change of the spec that leaves it does not count.
+pub fn outdated<'a>(
+    live: &'a Deployment,
+    pipeline: &ImagePipeline,
+    digest: &str,
+    held: Option<&str>,
+) -> Option<&'a str> {
+    let annotations = live.annotations();
+    let before = annotations.get(names::SPEC_ANNOTATION).filter(|before| *before != digest)?;
+    // Operators before this annotation wrote none.
+    let generation = annotations.get(names::GENERATION_ANNOTATION);
+    let of_this_spec = generation.is_none_or(|written| Some(written) == names::generation(pipeline).as_ref());
+    (of_this_spec || held == Some(digest)).then_some(before)
+}
+
+/// The image of the pods.
+pub fn image(live: &Deployment) -> Option<&str> {
+    let pods = live.spec.as_ref()?.template.spec.as_ref()?;
+    let consumer = pods.containers.iter().find(|container| container.name == names::CONTAINER)?;
+    consumer.image.as_deref()
+}
+
+/// Whether a Deployment has pods of an earlier template, or pods that are not available.
+pub fn is_replacing(live: &Deployment) -> bool {
+    let wanted = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let Some(status) = &live.status else { return wanted > 0 };
+    let count = |pods: Option<i32>| pods.unwrap_or(0);
+    status.observed_generation < live.metadata.generation
+        || count(status.updated_replicas) < wanted
+        || count(status.available_replicas) < wanted
+        || count(status.replicas) > count(status.updated_replicas)
+}
+
+/// Whether storage or broker fail, by the conditions of the last reconcile.
+pub fn is_failing(conditions: &[Condition]) -> bool {
+    let kinds = [ConditionType::StorageAvailable.as_str(), ConditionType::BrokerReachable.as_str()];
+    conditions.iter().any(|condition| {
+        kinds.contains(&condition.type_.as_str()) && condition.status == ConditionStatus::False.as_str()
+    })
+}
+
+#[cfg(test)]
+mod tests;

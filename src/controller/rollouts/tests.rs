@@ -1,0 +1,115 @@
+#![allow(clippy::unwrap_used)]
+
+use serde_json::json;
+
+use super::*;
+
+fn at(minutes: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes)
+}
+
+fn key(name: &str) -> ObjectRef<ImagePipeline> {
+    ObjectRef::new(name).within("forest")
+}
+
+/// Whether `name` may begin now.
+fn may(rollouts: &Rollouts, name: &str, minutes: i64) -> bool {
+    rollouts.begin(&key(name), false, at(minutes))
+}
+
+#[test]
+fn a_pipeline_begins_when_one_before_it_is_done() {
+    let rollouts = Rollouts::new(2);
+    assert_eq!(["a", "b", "c"].map(|name| may(&rollouts, name, 0)), [true, true, false]);
+    assert!(may(&rollouts, "a", 0), "it has begun");
+    rollouts.note(&key("a"), true, false);
+    assert!(!may(&rollouts, "c", 1));
+    rollouts.note(&key("a"), false, false);
+    assert_eq!(["c", "d"].map(|name| may(&rollouts, name, 1)), [true, false]);
+    rollouts.forget(&key("b"));
+    assert!(may(&rollouts, "d", 1), "b was deleted");
+}
+
+#[test]
+fn none_begins_while_one_of_those_before_it_fails() {
+    let rollouts = Rollouts::new(10);
+    assert!(may(&rollouts, "a", 0));
+    rollouts.note(&key("a"), false, true);
+    assert!(!may(&rollouts, "b", 59));
+    rollouts.note(&key("a"), false, false);
+    assert!(may(&rollouts, "b", 59), "a works again");
+    rollouts.note(&key("b"), false, true);
+    assert!(!may(&rollouts, "c", 118));
+    assert!(may(&rollouts, "c", 119), "b counts for an hour");
+}
+
+#[test]
+fn a_pipeline_that_failed_before_holds_nobody_up_by_failing() {
+    let rollouts = Rollouts::new(10);
+    assert!(rollouts.begin(&key("a"), true, at(0)));
+    rollouts.note(&key("a"), false, true);
+    assert!(may(&rollouts, "b", 0));
+}
+
+#[test]
+fn a_rollout_that_never_ends_counts_for_an_hour() {
+    let rollouts = Rollouts::new(1);
+    assert!(may(&rollouts, "a", 0));
+    assert_eq!([59, 60].map(|minutes| may(&rollouts, "b", minutes)), [false, true]);
+}
+
+#[test]
+fn rollouts_of_an_operator_before_this_one_count() {
+    let rollouts = Rollouts::new(2);
+    rollouts.count_running([key("x")].into_iter(), at(0));
+    assert_eq!(["a", "b"].map(|name| may(&rollouts, name, 0)), [true, false]);
+    rollouts.note(&key("x"), false, false);
+    assert!(may(&rollouts, "b", 0));
+}
+
+fn pipeline(generation: i64) -> ImagePipeline {
+    let spec = json!({
+        "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
+        "destination": { "s3": { "bucket": "tiles" } },
+    });
+    let mut pipeline = ImagePipeline::new("tiles", serde_json::from_value(spec).unwrap());
+    pipeline.metadata.generation = Some(generation);
+    pipeline
+}
+
+fn deployment(annotations: serde_json::Value) -> Deployment {
+    serde_json::from_value(json!({ "metadata": { "annotations": annotations } })).unwrap()
+}
+
+#[test]
+fn a_template_is_outdated_if_only_the_operator_has_changed() {
+    let (digest, generation) = (names::SPEC_ANNOTATION, names::GENERATION_ANNOTATION);
+    let live = deployment(json!({ digest: "old", generation: "3" }));
+    let found =
+        |live: &Deployment, generation, held| outdated(live, &pipeline(generation), "new", held).map(str::to_owned);
+    assert_eq!(found(&live, 3, None).as_deref(), Some("old"));
+    assert_eq!(found(&live, 4, None), None, "the spec has changed");
+    assert_eq!(found(&live, 4, Some("new")).as_deref(), Some("old"), "the change of the spec leaves the template");
+    assert_eq!(found(&live, 4, Some("other")), None);
+    let earlier = deployment(json!({ digest: "old" }));
+    assert_eq!(found(&earlier, 4, None).as_deref(), Some("old"), "an operator without the annotation wrote it");
+    assert_eq!(found(&deployment(json!({ digest: "new", generation: "3" })), 3, None), None);
+    assert_eq!(found(&deployment(json!({})), 3, None), None, "not ours");
+}
+
+#[test]
+fn a_deployment_replaces_pods_until_all_are_new_and_available() {
+    let replacing = |status: serde_json::Value| {
+        let live = json!({ "metadata": { "generation": 5 }, "spec": {
+            "replicas": 3, "selector": {}, "template": {} }, "status": status });
+        is_replacing(&serde_json::from_value(live).unwrap())
+    };
+    let status = |observed, replicas, updated, available| {
+        json!({ "observedGeneration": observed, "replicas": replicas, "updatedReplicas": updated,
+            "availableReplicas": available })
+    };
+    assert!(!replacing(status(5, 3, 3, 3)));
+    for status in [status(4, 3, 3, 3), status(5, 3, 2, 3), status(5, 4, 3, 3), status(5, 3, 3, 2), json!({})] {
+        assert!(replacing(status.clone()), "{status}");
+    }
+}
