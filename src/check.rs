@@ -9,9 +9,11 @@ use crate::consumer::decode::{Decoder, InvalidTemplate};
 use crate::manifest::{self, ManifestError, secrets};
 
 mod cluster;
+mod job;
 mod preflight;
 
 use cluster::{ClusterError, Namespace};
+use job::JobError;
 use preflight::{Finding, preflight};
 
 const EXAMPLES: &str = "\
@@ -22,17 +24,16 @@ deleted. If destination.s3.onConflict needs conditional writes, S3 must refuse a
 reading the object. ListBucket and DeleteObject are not required; without DeleteObject the object remains,
 and the output says so.
 
-By name: reads the ImagePipeline and its Secrets from the cluster that the process runs in, or from the
-cluster of KUBECONFIG. Secrets are kept in memory only. Service names resolve only inside the cluster, so run
-the command in the operator's pod. Without destination.s3.credentialsSecret the bucket is not tested, because
-consumer pods use the identity of their own ServiceAccount.
+By name: reads the ImagePipeline from the cluster of KUBECONFIG, and runs the checks in a Job in its
+namespace, in a pod like a consumer's: with its image, Secrets, ServiceAccount and network. The Job is
+deleted afterwards. The user needs these rights in the namespace, and none to read Secrets:
+get imagepipelines and deployments; create, list, watch and delete jobs; list pods; get pods/log.
 
 By file: for each Secret that the manifest names, --secrets contains a directory of that name with one file
 per key.
 
 Examples:
-  kubectl -n image-pipeline-system exec deployment/image-pipeline -- \\
-    image-pipeline check forest-tiles --namespace greench
+  image-pipeline check forest-tiles --namespace greench
   image-pipeline check --file pipeline.yaml --secrets /etc/image-pipeline/secrets
   image-pipeline check --file pipeline.yaml --secrets DIR --output json | jq '.[] | select(.passed | not)'
 
@@ -40,13 +41,16 @@ Exit code 0: all checks passed.";
 
 /// Test what an ImagePipeline depends on: Secrets, RabbitMQ, queue, parking queue, bucket
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("which").required(true).args(["name", "file"]))]
+#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("which").required(true).args(["name", "file", "assignment"]))]
 pub struct Args {
     /// Name of an ImagePipeline in the cluster
     pub name: Option<String>,
     /// Namespace of the ImagePipeline [default: the namespace of the kubeconfig or of the pod]
     #[arg(short, long, requires = "name")]
     pub namespace: Option<String>,
+    /// What a consumer of the pipeline would get, as JSON; for the pod of the Job
+    #[arg(long, hide = true, value_parser = |text: &str| text.parse::<Assignment>().map(Box::new))]
+    pub assignment: Option<Box<Assignment>>,
     /// Manifest in YAML with exactly one ImagePipeline
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -75,6 +79,8 @@ pub enum Error {
     Manifest(#[from] ManifestError),
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// `destination.s3.keyTemplate` is invalid.
     #[error(transparent)]
     KeyTemplate(#[from] InvalidTemplate),
@@ -92,6 +98,10 @@ pub enum Error {
 /// # Errors
 /// `Error::Failed` if a check failed; other errors if the checks could not be run.
 pub async fn run(args: Args) -> Result<(), Error> {
+    if let Some(assignment) = args.assignment {
+        println!("{}", serde_json::to_string(&preflight(&assignment, &args.secrets.as_path().into()).await)?);
+        return Ok(());
+    }
     let findings = match (args.name, args.file) {
         (Some(name), _) => by_name(&name, args.namespace).await?,
         (None, Some(file)) => by_file(&file, &args.secrets).await?,
@@ -110,8 +120,8 @@ pub async fn run(args: Args) -> Result<(), Error> {
 async fn by_name(name: &str, namespace: Option<String>) -> Result<Vec<Finding>, Error> {
     let namespace = Namespace::open(namespace).await?;
     let pipeline = namespace.pipeline(name).await?;
-    let assignment = assignment(&pipeline)?;
-    Ok(preflight(&assignment, &namespace.secrets(&pipeline).await?).await)
+    assignment(&pipeline)?;
+    Ok(job::run(&namespace, &pipeline).await?)
 }
 
 async fn by_file(file: &Path, secrets: &Path) -> Result<Vec<Finding>, Error> {

@@ -43,7 +43,8 @@ pub struct Scaling {
     #[schemars(schema_with = "drain_within_schema")]
     pub drain_within: Option<Duration>,
     /// Interval at which the operator reads the depth of the queue: a duration from `500ms` to `5m`, such as
-    /// `2s`.
+    /// `2s`. A queue that has been empty for 30 minutes is read every 5 intervals, but at least every 10
+    /// seconds unless the interval is longer, until it has a message again.
     #[serde(default = "default_poll_interval")]
     #[schemars(schema_with = "poll_interval_schema")]
     pub poll_interval: Duration,

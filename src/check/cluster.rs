@@ -1,15 +1,12 @@
-//! Reads an ImagePipeline and its Secrets from a cluster, for `check`. Read-only; Secrets stay in memory.
+//! One namespace of a cluster, for `check`.
 
 use std::time::Duration;
 
-use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::NamespaceResourceScope;
 use kube::core::DeserializeGuard;
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, Resource};
 
 use crate::api::ImagePipeline;
-use crate::api::names::{self, SecretRole};
-use crate::consumer::secrets::{Held, Secrets};
 
 /// Timeout for the connection to the API server, and for each response.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -17,10 +14,7 @@ const WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// Neither an in-cluster configuration nor a kubeconfig.
-    #[error(
-        "no cluster: run this in a pod that may read ImagePipelines, such as the operator's pod, or set KUBECONFIG to a \
-         kubeconfig file, or use a manifest with --file"
-    )]
+    #[error("no cluster: set KUBECONFIG to a kubeconfig file, or use a manifest with --file")]
     Nowhere(#[source] kube::Error),
     #[error(
         "there is no {asked} ({server}); correct the name, or set the namespace with --namespace (`kubectl get imgp -A` \
@@ -28,10 +22,9 @@ pub enum ClusterError {
     )]
     NotFound { asked: String, server: String },
     #[error(
-        "{server} does not let this user read {asked}; run this as a user who may get imagepipelines and secrets \
-         in the namespace, for example in the operator's pod: {said}"
+        "{server} does not let this user {verb} {asked}; run this as a user who has that right in the namespace: {said}"
     )]
-    Forbidden { asked: String, server: String, said: String },
+    Forbidden { verb: String, asked: String, server: String, said: String },
     /// The resource does not match this version's type.
     #[error("can't parse {asked}: {detail}; compare it with `kubectl explain imgp.spec`")]
     Invalid { asked: String, detail: String },
@@ -79,20 +72,23 @@ impl Namespace {
         }
     }
 
-    /// The Secrets that the pipeline names. A Secret that does not exist has no keys.
-    pub async fn secrets(&self, pipeline: &ImagePipeline) -> Result<Secrets, ClusterError> {
-        let named = names::secrets(&pipeline.spec.source, &pipeline.spec.destination);
-        let held = try_join_all(named.into_iter().map(|(role, name)| self.secret(role, name))).await?;
-        Ok(Secrets::Held(held.into_iter().collect()))
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType: Default>,
+    {
+        Api::namespaced(self.client.clone(), &self.name)
     }
 
-    async fn secret(&self, role: SecretRole, name: String) -> Result<(SecretRole, Held), ClusterError> {
-        let place = self.asked("Secret", &name);
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.name);
-        let found = api.get_opt(&name).await.map_err(|error| self.unread(place.clone(), error))?;
-        let data = found.and_then(|secret| secret.data).unwrap_or_default();
-        let keys = data.into_iter().map(|(key, value)| (key, value.0)).collect();
-        Ok((role, Held { place, keys }))
+    /// The error of a request for objects of a kind. `resource`: their name in rules of a Role.
+    pub fn failed(&self, verb: &str, kind: &str, resource: &str, error: kube::Error) -> ClusterError {
+        let (asked, server) = (format!("{kind} in namespace {:?}", self.name), self.server.clone());
+        match error {
+            kube::Error::Api(status) if status.code == 403 => {
+                let said = format!("{resource}: {}", status.message);
+                ClusterError::Forbidden { verb: verb.to_owned(), asked, server, said }
+            }
+            source => ClusterError::Unanswered { asked, server, source },
+        }
     }
 
     fn asked(&self, kind: &str, name: &str) -> String {
@@ -103,7 +99,7 @@ impl Namespace {
         let server = self.server.clone();
         match error {
             kube::Error::Api(status) if status.code == 403 => {
-                ClusterError::Forbidden { asked, server, said: status.message }
+                ClusterError::Forbidden { verb: "read".to_owned(), asked, server, said: status.message }
             }
             source => ClusterError::Unanswered { asked, server, source },
         }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::api::assignment::Assignment;
 use crate::api::failures::FailurePolicy;
@@ -18,7 +18,7 @@ use crate::consumer::upload::{Object, Store, Trial};
 use crate::rabbitmq::{Connection, QueueDepth, QueueError};
 use crate::reason::Reason;
 
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Finding {
     pub check: Check,
     /// `true` if a consumer could work.
@@ -30,7 +30,7 @@ pub struct Finding {
     pub message: String,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Check {
@@ -125,15 +125,6 @@ async fn lasting(queue: &str, connection: &Connection) -> Result<QueueDepth, Que
 
 async fn of_store(assignment: &Assignment, secrets: &Secrets) -> Finding {
     let s3 = &assignment.destination.s3;
-    // `Held` Secrets were read through the API, outside a consumer pod: this process has another AWS identity.
-    if matches!(secrets, Secrets::Held(_)) && s3.credentials_secret.is_none() {
-        let message = format!(
-            "bucket {:?} was not tried: without destination.s3.credentialsSecret, consumer pods use the AWS identity \
-             of their service account, which this check does not have; see the condition StorageAvailable",
-            s3.bucket
-        );
-        return Finding::passed(Check::Store, message);
-    }
     let sample = match Sample::new(assignment) {
         Ok(sample) => sample,
         Err(error) => return Finding::failed(Check::Store, Reason::InvalidSpec, error),

@@ -106,6 +106,10 @@ impl Template {
         Self { digest: digest.to_owned(), hold: Some(hold), is_live: true, ..self }
     }
 
+    pub fn pods(&self) -> &PodTemplateSpec {
+        &self.pods
+    }
+
     /// Identifies the pods of this template: they carry it as an annotation.
     pub fn digest(&self) -> &str {
         &self.digest
@@ -213,6 +217,16 @@ fn pod(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodSpec {
         priority_class_name: Some(consumer.priority_class_name.clone()).filter(|class| !class.is_empty()),
         ..PodSpec::default()
     }
+}
+
+/// The image of consumer pods, with what a pull of it needs.
+pub fn image_of(pods: &PodSpec) -> Option<ConsumerImage> {
+    let consumer = pods.containers.iter().find(|container| container.name == names::CONTAINER)?;
+    Some(ConsumerImage {
+        image: consumer.image.clone()?,
+        pull_policy: consumer.image_pull_policy.clone()?,
+        pull_secrets: pods.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone()).collect(),
+    })
 }
 
 /// A constraint without a label selector matches no pod, so it gets the labels of this pipeline's pods.

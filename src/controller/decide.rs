@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::observation::Observation;
 use crate::api::{ImagePipelineSpec, Scaling};
@@ -18,6 +18,12 @@ use pace::{Pace, Progress};
 
 /// Used if the spec sets none and no throughput has been measured.
 const DEFAULT_MESSAGES_PER_REPLICA: i32 = 50;
+
+/// A queue that has been empty for longer than this is read less often: every [`SELDOM`] poll intervals, at least every
+/// [`SELDOM_AT_MOST`], unless the poll interval is longer.
+const IDLE_AFTER: SignedDuration = SignedDuration::from_mins(30);
+const SELDOM: u32 = 5;
+const SELDOM_AT_MOST: Duration = Duration::from_secs(10);
 
 /// The part of the spec that decides the size.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +112,8 @@ pub struct Memory {
     /// back: a size that a later one reaches is dropped.
     needs: VecDeque<(Timestamp, i32)>,
     pace: Pace,
+    /// Since when the backlog has been 0; `None`: it is not, or is unknown.
+    empty_since: Option<Timestamp>,
 }
 
 impl Memory {
@@ -202,17 +210,13 @@ pub fn decide(asked: &SizeSpec<'_>, load: &Load, memory: &Memory, now: Timestamp
     let (min, max) = (scaling.min_replicas, scaling.max_replicas.max(scaling.min_replicas));
     let backlog = trusted_backlog(load);
     let throughput = load.throughput.or(memory.throughput);
-    let memory = Memory { throughput, ..memory.clone() };
+    let empty_since = (backlog == Some(0)).then(|| memory.empty_since.unwrap_or(now));
+    let memory = Memory { throughput, empty_since, ..memory.clone() };
     let messages_per_replica = messages_per_replica(scaling, throughput);
     let poll_interval = Duration::from(scaling.poll_interval);
-    let decision = |replicas, basis, limited| Decision {
-        replicas,
-        basis,
-        backlog,
-        messages_per_replica,
-        limited,
-        check_again_in: poll_interval,
-    };
+    let check_again_in = check_again_in(poll_interval, empty_since, now);
+    let decision =
+        |replicas, basis, limited| Decision { replicas, basis, backlog, messages_per_replica, limited, check_again_in };
     if let Some(replicas) = replicas {
         return (decision(replicas, Basis::FixedSize, false), memory.without_needs());
     }
@@ -243,6 +247,15 @@ pub fn decide(asked: &SizeSpec<'_>, load: &Load, memory: &Memory, now: Timestamp
         () => (current, Basis::BacklogCounted),
     };
     (decision(replicas, basis, limited), memory)
+}
+
+fn check_again_in(poll_interval: Duration, empty_since: Option<Timestamp>, now: Timestamp) -> Duration {
+    match empty_since {
+        Some(since) if now.duration_since(since) >= IDLE_AFTER => {
+            poll_interval.max(SELDOM_AT_MOST.min(poll_interval.saturating_mul(SELDOM)))
+        }
+        _ => poll_interval,
+    }
 }
 
 /// The backlog per pod: `messagesPerReplica`, or what one pod finishes within `drainWithin`.

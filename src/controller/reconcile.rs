@@ -9,7 +9,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource as _, ResourceExt as _};
 
 use super::apply::Writer;
-use super::build::{ConsumerImage, Template, build};
+use super::build::{self, ConsumerImage, Template, build};
 use super::decide::{self, Decision, Load, SizeSpec, decide};
 use super::instruments::Instruments;
 use super::memory::{Memories, PipelineMemory, key_of};
@@ -100,12 +100,10 @@ impl Context {
         let (live, now) = (self.sources.deployment(pipeline), Timestamp::now());
         let (key, is_pinned) = (ObjectRef::from_obj(pipeline), names::is_pinned(pipeline));
         self.running_counted.call_once(|| self.rollouts.count_running(self.sources.replacing(), now));
-        let image = live.as_deref().filter(|_| is_pinned).and_then(rollouts::image);
-        let template = match image.filter(|image| *image != self.image.image) {
-            Some(image) => {
-                let image = ConsumerImage { image: image.to_owned(), ..self.image.clone() };
-                Template::new(pipeline, &image).pinned()
-            }
+        let pods = live.as_deref().filter(|_| is_pinned).and_then(|live| live.spec.as_ref()?.template.spec.as_ref());
+        let pinned = pods.and_then(build::image_of).filter(|pinned| pinned.image != self.image.image);
+        let template = match pinned {
+            Some(image) => Template::new(pipeline, &image).pinned(),
             None => Template::new(pipeline, &self.image),
         };
         let is_failing = rollouts::is_failing(&memory.status(pipeline).conditions);

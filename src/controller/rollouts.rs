@@ -102,13 +102,6 @@ pub fn outdated<'a>(
     (of_this_spec || held == Some(digest)).then_some(before)
 }
 
-/// The image of the pods.
-pub fn image(live: &Deployment) -> Option<&str> {
-    let pods = live.spec.as_ref()?.template.spec.as_ref()?;
-    let consumer = pods.containers.iter().find(|container| container.name == names::CONTAINER)?;
-    consumer.image.as_deref()
-}
-
 /// Whether a Deployment has pods of an earlier template, or pods that are not available.
 pub fn is_replacing(live: &Deployment) -> bool {
     let wanted = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);

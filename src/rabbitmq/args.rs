@@ -10,6 +10,9 @@ use crate::reason::Reason;
 /// The environment variable that holds the password.
 const PASSWORD_VARIABLE: &str = "BROKER_PASSWORD";
 
+/// Kubernetes, EKS and AKS mount tokens of ServiceAccounts in directories below these. Docker puts files directly here.
+const TOKENS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
+
 /// Address of RabbitMQ and login. The password comes from --password-file, from the environment variable
 /// BROKER_PASSWORD, or from --broker-secret.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,6 +44,9 @@ pub struct BrokerArgs {
 pub enum BrokerArgsError {
     #[error("{path:?} can't be read: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
+    /// Whoever may start this command in a pod could send the pod's token to a host of their choice.
+    #[error("{0:?} (--password-file) is in a directory for tokens of ServiceAccounts; use a file elsewhere")]
+    Token(PathBuf),
     #[error("no {part} for the connection to RabbitMQ: set {ways}")]
     Missing {
         /// Name of the missing part: host, username or password.
@@ -75,7 +81,7 @@ impl BrokerArgs {
             None => in_secret(key),
         };
         let password = match password_file {
-            Some(file) => Some(read(file)?),
+            Some(file) => Some(read_password(file)?),
             None => given(std::env::var(PASSWORD_VARIABLE).ok(), "password")?,
         };
         let host = given(host.clone(), "host")?;
@@ -106,7 +112,7 @@ pub fn explained(error: &QueueError) -> String {
         Reason::BrokerUnreachable => "check --host and --port",
         Reason::AuthenticationFailed => "check --username and the password",
         Reason::VhostNotFound => "check --vhost and the user's permissions",
-        Reason::QueueNotFound => "create it, or fix --queue",
+        Reason::QueueNotFound => "create it, or correct --queue",
         Reason::DeclareRefused => "check the user's permissions",
         Reason::NameTooLong => "shorten --queue or --vhost",
         Reason::ConnectionLimit | Reason::QueueInUse | Reason::QueueUnavailable | Reason::StreamNotSupported => {
@@ -134,8 +140,18 @@ fn ways_to_give(part: &str) -> &'static str {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, BrokerArgsError> {
-    std::fs::read(path).map_err(|source| BrokerArgsError::Unreadable { path: path.to_owned(), source })
+/// Reads the file that `path` leads to, unless that is a token.
+fn read_password(path: &Path) -> Result<Vec<u8>, BrokerArgsError> {
+    let unreadable = |source| BrokerArgsError::Unreadable { path: path.to_owned(), source };
+    let file = path.canonicalize().map_err(unreadable)?;
+    if is_token(&file) {
+        return Err(BrokerArgsError::Token(path.to_owned()));
+    }
+    std::fs::read(file).map_err(unreadable)
+}
+
+fn is_token(file: &Path) -> bool {
+    TOKENS.iter().filter_map(|directory| file.strip_prefix(directory).ok()).any(|below| below.components().count() > 1)
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, BrokerArgsError> {
@@ -176,6 +192,20 @@ mod tests {
         let elsewhere = BrokerArgs { host: Some("other".to_owned()), port: Some(5672), broker_secret, ..none() };
         let address = elsewhere.address().unwrap();
         assert_eq!((address.host.as_str(), address.port, address.username.as_str()), ("other", 5672, "device"));
+    }
+
+    #[test]
+    fn a_token_of_a_service_account_is_no_password() {
+        for token in [
+            "/run/secrets/kubernetes.io/serviceaccount/..2026_11_30/token",
+            "/var/run/secrets/kubernetes.io/serviceaccount/token",
+            "/var/run/secrets/eks.amazonaws.com/serviceaccount/token",
+        ] {
+            assert!(is_token(Path::new(token)), "{token}");
+        }
+        for password in ["/run/secrets/rabbit", "/etc/image-pipeline/password", "/home/run/secrets/a/b"] {
+            assert!(!is_token(Path::new(password)), "{password}");
+        }
     }
 
     #[test]

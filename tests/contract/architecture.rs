@@ -114,6 +114,7 @@ const BORDERS: &[Border] = &[
             "src/controller/leader.rs",
             "src/controller/watch.rs",
             "src/check/cluster.rs",
+            "src/check/job.rs",
         ],
         forbidden: &["kube::Api", "kube::Client", "Api<", "Api::", "Client::try_default"],
         allowed: &[],

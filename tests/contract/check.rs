@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Output;
 
+use image_pipeline::controller::{ConsumerImage, build};
 use serde_json::{Value, json};
 
 use servers::named::{NAMESPACE, check, check_with};
@@ -16,6 +17,14 @@ fn pipeline(spec: &Value) -> Value {
         "apiVersion": "greench.dev/v1alpha1", "kind": "ImagePipeline",
         "metadata": { "name": "tiles", "namespace": NAMESPACE }, "spec": spec,
     })
+}
+
+/// The Deployment that the operator writes for a pipeline.
+fn deployment(pipeline: &Value) -> Value {
+    let pipeline = serde_json::from_value(pipeline.clone()).unwrap();
+    let image =
+        ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
+    json!(build::deployment(&pipeline, 1, build::Template::new(&pipeline, &image)))
 }
 
 /// Checks that the command failed with this message, before any check ran.
@@ -35,8 +44,13 @@ async fn what_an_api_server_does_not_give_is_named() {
     let said = |arguments: &[&str], expected: &str| says(&check(PROGRAM, &server.uri, arguments), expected);
     said(&["nobody"], "there is no ImagePipeline \"nobody\" in namespace \"forest\"");
     said(&["tiles", "-n", "meadow"], "there is no ImagePipeline \"tiles\" in namespace \"meadow\"");
-    server.forbid("/secrets/");
-    said(&["tiles"], "does not let this user read Secret \"rabbit-default-user\" in namespace \"forest\"");
+    said(&["tiles"], "there is no Deployment \"tiles-consumer\" to take the consumers' image from");
+    server.forbid("/deployments/");
+    said(&["tiles"], "does not let this user read Deployments in namespace \"forest\"");
+    server.allow();
+    server.put("deployments", deployment(&pipeline(&spec)));
+    server.forbid("/jobs");
+    said(&["tiles"], "does not let this user create Jobs in namespace \"forest\"");
     server.forbid("/imagepipelines/");
     said(&["tiles"], "does not let this user read ImagePipeline \"tiles\" in namespace \"forest\"");
     server.allow();
@@ -50,5 +64,5 @@ fn an_api_server_that_is_not_there_is_named() {
     let output = check(PROGRAM, &format!("http://{free}").parse().unwrap(), &["tiles"]);
     says(&output, &format!("no usable response from the API server at http://{free}/"));
     says(&output, "Connection refused");
-    says(&check_with(PROGRAM, Path::new("/nonexistent"), &["tiles"]), "no cluster: run this in a pod");
+    says(&check_with(PROGRAM, Path::new("/nonexistent"), &["tiles"]), "no cluster: set KUBECONFIG");
 }

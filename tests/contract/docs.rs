@@ -42,6 +42,8 @@ const OF_OTHERS: &[&str] = &[
     "image_metadata",
     "image_name",
     "list_consumers",
+    "maxSurge",
+    "maxUnavailable",
     "max_message_size",
     "message_id",
     "nack_reject_patterns",

@@ -86,7 +86,7 @@ async fn what_the_pages_tell_to_type_works() {
     pipeline.shows("Ready", "True", "Idle", LIMIT).await;
     let reader = Reader::new(&messages);
 
-    let checked = reader.types("docs/troubleshooting.md", "kubectl -n image-pipeline-system exec", "");
+    let checked = reader.types("docs/troubleshooting.md", "image-pipeline check forest-tiles", "");
     assert!(checked.contains("ok     store") && !checked.contains("FAILED"), "{checked}");
     let shown = reader.types("README.md", "kubectl get imgp -A -o wide", "");
     assert!(shown.contains("StorageAvailable") && shown.contains("ok     store"), "{shown}");

@@ -1,20 +1,21 @@
 //! Typical mistakes: the status names each one, and recovers without a restart once it is fixed.
 
+use std::process::Command;
+
 use servers::bucket::Storage;
-use servers::cluster::{Namespace, kubectl};
+use servers::cluster::{Namespace, own_kubeconfig};
 use servers::messages::{self, Messages};
 use servers::pipeline::{NAMED_WITHIN, Pipeline};
 use support::eventually::{LIMIT, eventually};
 
 const GOOD_S3: &str = "bucket: forest, credentialsSecret: {name: s3-user}";
 
-/// Runs `image-pipeline check` in the operator's pod, whose file system is read-only. Returns whether it succeeded,
-/// and its output.
+/// Runs `image-pipeline check` in a pod like a consumer's. Returns whether it succeeded, and its output.
 fn check(pipeline: &Pipeline<'_>) -> (bool, String) {
-    let mut command = kubectl();
-    command.args(["--namespace", "image-pipeline-system", "exec", "deployment/image-pipeline", "--"]);
-    command.args(["image-pipeline", "check", pipeline.name, "--namespace", &pipeline.namespace.name]);
-    let output = command.output().expect("kubectl");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_image-pipeline"));
+    command.args(["check", pipeline.name, "--namespace", &pipeline.namespace.name]);
+    command.envs(own_kubeconfig().map(|path| ("KUBECONFIG", path)));
+    let output = command.output().expect("the program");
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
@@ -75,6 +76,7 @@ async fn every_trouble_is_named_and_mended_without_a_restart() {
     pipeline.shows("QueueFound", "False", "QueueNotFound", NAMED_WITHIN).await;
     let (well, said) = check(&pipeline);
     assert!(!well && said.contains("\nFAILED queue    QueueNotFound: "), "{said}");
+    assert_eq!(namespace.kubectl(&["get", "jobs", "--output=name"]), "", "the Job is deleted");
     assert!(said.contains("\nFAILED store    SecretNotFound: ") && said.contains("\"s3-user\""), "{said}");
 
     messages.declare("trouble").await;

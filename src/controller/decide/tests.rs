@@ -247,6 +247,30 @@ fn what_pods_do_while_the_store_is_away_is_no_speed() {
     assert_eq!(looks(62..=200, 10, 0, false), 0, "no message waits at any poll");
 }
 
+/// Seconds until the next reading, after readings every ten minutes.
+fn pauses(poll_interval: Duration, readings: &[Load]) -> Vec<f64> {
+    let scaling = Scaling { poll_interval: poll_interval.into(), ..scaling(0, 20, 50) };
+    let mut memory = Memory::default();
+    let step = |(number, load): (i64, &Load)| {
+        let (decision, next) = decide(&automatic(&scaling), load, &memory, at(number * 600));
+        memory = next;
+        decision.check_again_in.as_secs_f64()
+    };
+    (0..).zip(readings).map(step).collect()
+}
+
+#[test]
+fn a_queue_that_is_empty_for_half_an_hour_is_read_less_often() {
+    let (empty, full, unknown) = (load(0, 0), load(0, 1), load(0, None));
+    let readings = [vec![empty; 5], vec![full, unknown]].concat();
+    let seconds = |poll| pauses(poll, &readings);
+    assert_eq!(seconds(Duration::from_secs(2)), [2., 2., 2., 10., 10., 2., 2.]);
+    assert_eq!(seconds(Duration::from_millis(500)), [0.5, 0.5, 0.5, 2.5, 2.5, 0.5, 0.5]);
+    assert_eq!(seconds(Duration::from_secs(60)), [60.; 7]);
+    let busy = vec![Load { in_flight: 1, ..load(1, 0) }; 5];
+    assert_eq!(pauses(Duration::from_secs(2), &busy), [2.; 5], "a pod works on a message");
+}
+
 #[test]
 fn the_maximum_is_told_when_it_binds() {
     let scaling = scaling(0, 6, 50);

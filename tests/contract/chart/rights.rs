@@ -7,7 +7,7 @@ use super::{REPOSITORY, arguments, chart, container, kinds, render, rendered, ya
 
 /// The operator's complete rights: group, resource, verbs.
 const RIGHTS: [(&str, &str, &[&str]); 6] = [
-    ("greench.dev", "imagepipelines", &["get", "list", "watch"]),
+    ("greench.dev", "imagepipelines", &["list", "watch"]),
     ("greench.dev", "imagepipelines/status", &["patch"]),
     ("apps", "deployments", &["list", "watch", "create", "patch"]),
     ("", "pods", &["list", "watch", "patch"]),

@@ -1,12 +1,11 @@
 //! `image-pipeline check` against a real RabbitMQ and a real S3 server. A failed check has the reason that the
 //! pipeline's status would show.
 
-use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::consumer::store_answers;
 use crate::recorder::Recorder;
@@ -14,10 +13,7 @@ use crate::scene::Scene;
 use accounting::store_faults::{Fault, Faults};
 use servers::broker::{Broker, Version};
 use servers::host::Host;
-use servers::named::{self, NAMESPACE};
-use servers::operator;
 use servers::plainly::plainly;
-use support::api_server::ApiServer;
 
 const ALL: [&str; 4] = ["broker", "queue", "parking", "store"];
 
@@ -146,74 +142,4 @@ async fn a_server_that_is_no_store_fails_and_so_does_one_that_ignores_conditions
     assert_eq!(failed(&output), one("store", "StorageRefused"));
     assert!(said(&output).contains("ignores If-None-Match"), "{}", said(&output));
     assert_eq!(objects.lock().unwrap().len(), 0);
-}
-
-/// The manifest of a host's folder, as the API server stores it.
-fn pipeline(host: &Host) -> Value {
-    let manifest = std::fs::read_to_string(host.manifest()).expect("a file");
-    let mut pipeline: Value = serde_yaml::from_str(&manifest).expect("YAML");
-    pipeline["metadata"]["namespace"] = json!(NAMESPACE);
-    pipeline
-}
-
-/// A Secret made from a host's folder, with some keys replaced.
-fn secret(host: &Host, name: &str, changed: &[(&str, &str)]) -> Value {
-    let files = std::fs::read_dir(host.secret_directory(name)).expect("a directory").map(|file| file.expect("a file"));
-    let read = |file: std::fs::DirEntry| {
-        (file.file_name().into_string().expect("a name"), std::fs::read_to_string(file.path()).expect("text"))
-    };
-    let mut keys: BTreeMap<String, String> = files.map(read).collect();
-    keys.extend(changed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-    for value in keys.values_mut() {
-        *value = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &*value);
-    }
-    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": NAMESPACE }, "data": keys })
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_name_in_a_cluster_needs_is_tried_without_a_file() {
-    let scene = Scene::new("check-by-name", Version::Four).await;
-    let (broker, settings) = (Broker::shared(Version::Four).await.address(), &scene.settings);
-    let host = Host::new(&broker, &settings.queue, &settings.endpoint, &scene.store.root(), &settings.bucket);
-    let secrets = ["rabbit-default-user", "s3"].map(|name| secret(&host, name, &[]));
-    let (server, _) = ApiServer::start(vec![pipeline(&host)], secrets.to_vec(), vec![]).await;
-    let check = || named::check(env!("CARGO_BIN_EXE_image-pipeline"), &server.uri, &["tiles", "--output", "json"]);
-    let output = check();
-    assert_eq!(checks(&output), ALL);
-    assert_eq!(failed(&output), []);
-    assert_eq!(scene.store.objects(&settings.bucket).len(), 0, "what was stored is deleted");
-
-    server.put("secrets", secret(&host, "rabbit-default-user", &[("password", "wrong-password")]));
-    server.put("secrets", secret(&host, "s3", &[("AWS_SECRET_ACCESS_KEY", "wrong-key")]));
-    let output = check();
-    assert_eq!(failed(&output), [one("broker", "AuthenticationFailed"), one("store", "CredentialsInvalid")].concat());
-    assert!(!said(&output).contains("wrong-"), "{}", said(&output));
-
-    server.put("secrets", secret(&host, "rabbit-default-user", &[("password", "")]));
-    server.put("secrets", secret(&host, "s3", &[("AWS_SECRET_ACCESS_KEY", "")]));
-    let output = check();
-    assert_eq!(failed(&output), [one("broker", "SecretInvalid"), one("store", "CredentialsMissing")].concat());
-    let place = json!("(Secret \"rabbit-default-user\" in namespace \"forest\")").to_string();
-    assert!(said(&output).contains(place.trim_matches('"')), "{}", said(&output));
-
-    for secret in &secrets {
-        server.delete("secrets", secret);
-    }
-    assert_eq!(failed(&check()), [one("broker", "SecretNotFound"), one("store", "SecretNotFound")].concat());
-    operator::has_leave_for(&server.transcript());
-}
-
-/// The credentials of this process say nothing about the identity of the pods.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_identity_of_pods_is_not_tried_from_elsewhere() {
-    let scene = Scene::new("check-identity", Version::Four).await;
-    let (broker, settings) = (Broker::shared(Version::Four).await.address(), &scene.settings);
-    let host = Host::new(&broker, &settings.queue, &settings.endpoint, &scene.store.root(), &settings.bucket);
-    host.edit(", credentialsSecret: {name: s3}", "");
-    let secrets = vec![secret(&host, "rabbit-default-user", &[])];
-    let (server, _) = ApiServer::start(vec![pipeline(&host)], secrets, vec![]).await;
-    let output = named::check(env!("CARGO_BIN_EXE_image-pipeline"), &server.uri, &["tiles", "--output", "json"]);
-    assert_eq!((checks(&output), failed(&output)), (ALL.map(str::to_owned).to_vec(), vec![]));
-    assert!(said(&output).contains("was not tried"), "{}", said(&output));
-    assert_eq!(scene.store.objects(&settings.bucket).len(), 0);
 }

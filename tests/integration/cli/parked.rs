@@ -324,7 +324,7 @@ async fn what_can_not_be_redriven_stays_and_is_said() {
 
     scene.settings.parking = "no-such-queue".to_owned();
     let said = refused(&scene.settings, &["list"]);
-    assert!(said.contains("queue \"no-such-queue\" does not exist; create it, or fix --queue"), "{said}");
+    assert!(said.contains("queue \"no-such-queue\" does not exist; create it, or correct --queue"), "{said}");
     let said = refused(&scene.settings, &["list", "--reason", "Bad", "--since", "soon"]);
     assert!(said.contains("parked list counts"), "{said}");
 }

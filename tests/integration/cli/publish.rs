@@ -86,7 +86,7 @@ async fn what_cannot_be_published_is_said() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("/nonexistent"));
 
     let queue = std::mem::replace(&mut scene.settings.queue, "no-such-queue".to_owned());
-    refused(&scene.settings, "queue \"no-such-queue\" does not exist; create it, or fix --queue");
+    refused(&scene.settings, "queue \"no-such-queue\" does not exist; create it, or correct --queue");
     scene.settings.queue = queue;
     let wrong = image_pipeline::rabbitmq::address::BrokerAddress {
         password: "guest-password".to_owned(),

@@ -391,6 +391,7 @@ async fn answer(
             axum::Json(applied).into_response()
         }
         ("GET", path) if path.contains("/secrets/") => server.get("secrets", path, name),
+        ("GET", path) if path.contains("/deployments/") => server.get("deployments", path, name),
         ("GET", path) if path.contains("/imagepipelines/") => server.get("imagepipelines", path, name),
         _ => StatusCode::NOT_FOUND.into_response(),
     }

@@ -53,7 +53,7 @@ pub const BLOCKS: &[(&str, &str, Tried)] = &[
     ("docs/quick-start.md", "kubectl apply -f pipeline.yaml", Not("EKS")),
     ("docs/quick-start.md", "image-pipeline publish --sample 1", Not("EKS")),
     ("docs/sizing.md", "kubectl -n greench port-forward deployment/forest-tiles-consumer", AsItStands),
-    ("docs/troubleshooting.md", "kubectl -n image-pipeline-system exec", AsItStands),
+    ("docs/troubleshooting.md", "image-pipeline check forest-tiles", AsItStands),
     ("docs/troubleshooting.md", "$ image-pipeline check", By("tests/integration/cli/check.rs")),
     ("docs/troubleshooting.md", "kubectl -n greench scale", By("tests/crash/fields.rs")),
     ("docs/troubleshooting.md", "$ aws s3api head-object", By("tests/integration/consumer/trace.rs")),
