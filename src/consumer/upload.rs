@@ -112,12 +112,33 @@ impl Store {
     /// # Errors
     /// S3 did not answer with success in time; it may have stored the object nevertheless.
     pub async fn put(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
-        if self.is_conditional() && !self.honors_preconditions.load(Ordering::Relaxed) {
-            return self.put_and_repeat(object).await;
+        let put = if !self.is_conditional() || self.honors_preconditions.load(Ordering::Relaxed) {
+            self.put_once(object).await
+        } else {
+            self.put_and_repeat(object).await
+        };
+        match put {
+            Err(broken) if self.is_conditional() && broken.scope() == Extent::MaybeTooLarge => {
+                self.after_break(object, broken).await
+            }
+            put => put,
         }
+    }
+
+    async fn put_once(&self, object: &Object<'_>) -> Result<Stored, UploadError> {
         match self.write(object).await? {
             Written::Taken => Ok(Stored::New),
             Written::KeyTaken => self.existing(object).await?.stored(),
+        }
+    }
+
+    /// A store that answers 412 before it has read the body closes the connection (RFC 9112, section 9.6), and the
+    /// answer may be lost: then only the object shows why the connection broke.
+    async fn after_break(&self, object: &Object<'_>, broken: UploadError) -> Result<Stored, UploadError> {
+        match self.existing(object).await {
+            Ok(Existing::Same) => Ok(Stored::AlreadyThere),
+            Ok(Existing::Other(exists)) => Err(exists),
+            Ok(Existing::Unseen(_)) | Err(_) => Err(broken),
         }
     }
 

@@ -27,6 +27,7 @@ mod consumer {
     mod broker_faults;
     mod cluster_limit;
     mod delivery_limit;
+    mod early_answers;
     mod happy_path;
     mod headers;
     mod hostile;

@@ -26,6 +26,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 
 /// Header with the product's reason for parking a message.
 const REASON: &str = "x-image-pipeline-reason";
+/// Header with its explanation for people.
+pub const DETAIL: &str = "x-image-pipeline-detail";
 /// Header with the broker's reason for dead-lettering a message.
 const BROKERS_REASON: &str = "x-first-death-reason";
 

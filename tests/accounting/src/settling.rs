@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::account::Account;
 use super::ledger::{Attempt, Digest, Expectation, Id, Key};
-use super::read_back::{Found, Queued, Stored};
+use super::read_back::{DETAIL, Found, Queued, Stored};
 use super::wire::{Event, Object};
 
 /// An upload that S3 accepted, or refused because the key has an object (412).
@@ -127,7 +127,8 @@ impl<'a> Settling<'a> {
         let name = title(attempt);
         if !right.contains(&reason) {
             let right = if right.is_empty() { "parked".to_owned() } else { right.join(" or ") };
-            self.account.wrongly_parked.push(format!("{name}: {reason}, not {right}"));
+            let detail = parked.headers.get(DETAIL).map_or("", String::as_str);
+            self.account.wrongly_parked.push(format!("{name}: {reason}, not {right}: {detail}"));
         } else if parked.body != attempt.body {
             self.account.wrongly_parked.push(format!("{name}: with another body"));
         }

@@ -268,3 +268,49 @@ async fn a_trial_without_the_right_to_delete_says_so() {
     let error = trial.left_behind.unwrap();
     assert!(error.to_string().contains("denies s3:DeleteObject"), "{error}");
 }
+
+/// The result of a conditional upload of 4 MiB to a store that closes the connection under the body, and then answers
+/// HEAD with this head.
+async fn after_a_break(head: String) -> Result<Stored, UploadError> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut part = [0; 4];
+            connection.read_exact(&mut part).await.unwrap();
+            if part == *b"HEAD" {
+                connection.write_all(head.as_bytes()).await.unwrap();
+            }
+            // Unread data makes the kernel reset the connection.
+            connection.shutdown().await.unwrap();
+        }
+    });
+    let secrets = tempfile::tempdir().unwrap();
+    credentials(secrets.path());
+    let store = Store::new(&destination(&endpoint, json!({ "onConflict": "Fail" })), &secrets.path().into()).await;
+    // As after the first image.
+    store.honors_preconditions.store(true, Ordering::Relaxed);
+    let large = Bytes::from(vec![7; 4 << 20]);
+    let key = key();
+    let result = store.put(&Object { png: &large, ..object(&key) }).await;
+    server.abort();
+    result
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_because_the_object_exists_is_told_from_one_that_breaks_for_its_size() {
+    let md5: String = md5::Digest::finalize(<md5::Md5 as md5::Digest>::new_with_prefix(vec![7; 4 << 20]))
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let head =
+        |code: &str, etag: &str| format!("HTTP/1.1 {code}\r\netag: \"{etag}\"\r\ncontent-length: 4194304\r\n\r\n");
+    assert_eq!(after_a_break(head("200 OK", &md5)).await.unwrap(), Stored::AlreadyThere);
+    let other = head("200 OK", "0").replace("4194304", "4194305");
+    assert_eq!(after_a_break(other).await.unwrap_err().reason(), Reason::ObjectExists);
+    for unseen in ["404 Not Found", "403 Forbidden", "503 Slow Down"] {
+        let error = after_a_break(format!("HTTP/1.1 {unseen}\r\ncontent-length: 0\r\n\r\n")).await.unwrap_err();
+        assert_eq!(error.scope(), Extent::MaybeTooLarge, "{unseen}: {error}");
+    }
+}
