@@ -10,6 +10,7 @@ use clap::Parser;
 use image_pipeline::{controller, probe};
 use serde_json::Value;
 
+mod admission;
 mod files;
 mod network;
 mod objects;

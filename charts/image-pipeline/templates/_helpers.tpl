@@ -7,6 +7,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The start of the policies' names. With the namespace, because releases of one name may be in two namespaces. */}}
+{{- define "image-pipeline.policyName" -}}
+{{ include "image-pipeline.fullname" . }}.{{ .Release.Namespace }}
+{{- end -}}
+
 {{/* The selector labels of the operator's pod. Immutable in a Deployment: don't add labels that change. */}}
 {{- define "image-pipeline.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}

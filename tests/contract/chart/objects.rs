@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -33,6 +34,8 @@ fn typed(object: &Value) -> Option<Value> {
         "RoleBinding" => again::<RoleBinding>(object),
         "Service" => again::<Service>(object),
         "ServiceAccount" => again::<ServiceAccount>(object),
+        "ValidatingAdmissionPolicy" => again::<ValidatingAdmissionPolicy>(object),
+        "ValidatingAdmissionPolicyBinding" => again::<ValidatingAdmissionPolicyBinding>(object),
         "CustomResourceDefinition" | "ServiceMonitor" | "PodMonitor" | "PrometheusRule" => return None,
         other => panic!("{other} needs a type or an exception here"),
     })
@@ -43,7 +46,9 @@ fn are_in_order(objects: &[Value], namespaces: &[&str]) {
     for object in objects {
         let (kind, metadata) = (object["kind"].as_str().unwrap(), &object["metadata"]);
         let namespace = metadata["namespace"].as_str();
-        let cluster_wide = kind.starts_with("Cluster") || kind == "CustomResourceDefinition";
+        let cluster_wide = kind.starts_with("Cluster")
+            || kind.starts_with("ValidatingAdmissionPolicy")
+            || kind == "CustomResourceDefinition";
         assert_eq!(namespace.is_none(), cluster_wide, "{object}");
         assert!(namespace.is_none_or(|namespace| namespaces.contains(&namespace)), "{object}");
         assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], "image-pipeline", "{object}");
@@ -73,6 +78,8 @@ fn whatever_is_chosen_the_objects_are_in_order() {
             "podLabels.team=north",
             "nodeSelector.disk=ssd",
             "tolerations[0].operator=Exists",
+            "consumers.serviceAccounts={tiles}",
+            "consumers.priorityClasses={batch}",
         ],
     ];
     for chosen in 0..1_u32 << choices.len() {

@@ -40,10 +40,14 @@ fn the_rights_go_to_the_account_that_the_pod_runs_as() {
             "RoleBinding",
             "Service",
             "Deployment",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+            "ValidatingAdmissionPolicyBinding",
             "Pod"
         ]
     );
-    let [account, _, role, binding, leader, leads, _, deployment, _] = &objects[..] else { panic!("{objects:?}") };
+    let [account, _, role, binding, leader, leads, _, deployment, ..] = &objects[..] else { panic!("{objects:?}") };
     let name = &account["metadata"]["name"];
     assert_eq!(deployment["spec"]["template"]["spec"]["serviceAccountName"], *name);
     assert_eq!(role["rules"], rights());

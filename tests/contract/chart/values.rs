@@ -29,6 +29,21 @@ const EFFECTS: &[Effect] = &[
     ("logLevel", &[LEVELS], "Deployment", "{c}/env/2/value", "info,image_pipeline=debug"),
     ("brokersPerNamespace", &["brokersPerNamespace=5"], "Deployment", "{c}/args/8", "--brokers-per-namespace=5"),
     ("rolloutsAtOnce", &["rolloutsAtOnce=5"], "Deployment", "{c}/args/9", "--rollouts-at-once=5"),
+    ("admissionPolicy.enabled", &["admissionPolicy.enabled=false"], "ValidatingAdmissionPolicy", "/kind", "null"),
+    (
+        "consumers.serviceAccounts",
+        &[LIMITLESS, ACCOUNTS],
+        "ValidatingAdmissionPolicy",
+        "/spec/variables/1/name",
+        "account",
+    ),
+    (
+        "consumers.priorityClasses",
+        &[LIMITLESS, CLASSES],
+        "ValidatingAdmissionPolicy",
+        "/spec/variables/1/name",
+        "class",
+    ),
     ("allowLocalBrokers", &["allowLocalBrokers=true"], "Deployment", "{c}/args/8", "--allow-local-brokers"),
     ("resources.requests", &["resources.requests.cpu=2"], "Deployment", "{c}/resources/requests/cpu", "2"),
     ("resources.limits", &["resources.limits.memory=1Gi"], "Deployment", "{c}/resources/limits/memory", "1Gi"),
@@ -74,6 +89,9 @@ const DIGEST: &str = "image.digest=sha256:00000000000000000000000000000000000000
 const PINNED: &str = "registry.example:5000/team/image-pipeline@sha256:\
                       00000000000000000000000000000000000000000000000000000000000000aa";
 const NORTH: &str = "{matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [north]}]}";
+const LIMITLESS: &str = "admissionPolicy.enabled=false";
+const ACCOUNTS: &str = "consumers.serviceAccounts={tiles}";
+const CLASSES: &str = "consumers.priorityClasses={batch}";
 const ANNOTATIONS: &str = "/metadata/annotations";
 const FOLDER: &str = "{grafana_folder: b}";
 const POLICY: &str = "networkPolicy.enabled=true";
@@ -125,7 +143,8 @@ fn every_value_has_a_row() {
 
 #[test]
 fn lint_is_clean() {
-    let all = [REPOSITORY, "replicas=2", "namespaces={north}", POLICY, SERVICE, MONITOR, RULE, BOARD];
+    let all =
+        [REPOSITORY, "replicas=2", "namespaces={north}", POLICY, SERVICE, MONITOR, RULE, BOARD, ACCOUNTS, CLASSES];
     for values in [&[][..], &[REPOSITORY], &all] {
         let output = run_helm(&["lint", "--strict"], values);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -165,6 +184,11 @@ fn what_is_missing_or_unknown_is_named() {
         ("serviceMonitor.interval=soon", "interval"),
         ("podMonitor.label=a", "label"),
         ("prometheusRule.rules=a", "rules"),
+        ("admissionPolicy.enable=false", "enable"),
+        ("admissionPolicy.enabled=no", "enabled"),
+        ("consumers.serviceAccount={a}", "serviceAccount"),
+        ("consumers.serviceAccounts={No Name}", "serviceAccounts"),
+        ("consumers.priorityClasses={batch,batch}", "priorityClasses"),
         ("networkPolicy.enabled=yes", "enabled"),
         ("serviceMonitor.enabled=yes", "enabled"),
         ("podMonitor.enabled=yes", "enabled"),
