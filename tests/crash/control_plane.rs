@@ -5,23 +5,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use image_pipeline::api::ImagePipeline;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::PostParams;
 use kube::config::Kubeconfig;
 use kube::{Api, CustomResourceExt as _};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use crate::chart::{OPERATOR, limits, rendered};
+use crate::kubectl::Kubectl;
 use support::certificates::Authority;
 use support::eventually::{LIMIT, eventually};
 use support::port::Port;
 use support::process::{Process, directory, run, write};
 
-/// Controllers that create pods for Deployments and delete objects without an owner.
+/// Controllers that create pods for Deployments, delete objects without an owner, and check the types of expressions.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,garbage-collector-controller,\
-                           namespace-controller,serviceaccount-controller";
+                           namespace-controller,serviceaccount-controller,validatingadmissionpolicy-status-controller";
 
 pub struct ControlPlane {
-    api_server: ApiServer,
+    pub api_server: ApiServer,
     _manager: Process,
 }
 
@@ -49,6 +53,7 @@ impl ControlPlane {
     async fn start() -> Self {
         let api_server = ApiServer::start(&programs().join("kube-apiserver"));
         install(&api_server).await;
+        limit(&api_server).await;
         // Started after the CRD exists: the garbage collector looks for new kinds only twice a minute.
         let manager = Process::start("kube-controller-manager", &directory("kube-controller-manager"), |command| {
             let kubeconfig = &api_server.kubeconfig;
@@ -85,13 +90,26 @@ impl ApiServer {
         assert!(self.process.is_running(), "kube-apiserver has ended:\n{}", self.process.log());
     }
 
-    /// The client does not retry, so the test sees every answer of the API server.
-    async fn client(&self) -> kube::Client {
+    /// A client with all rights.
+    pub async fn client(&self) -> kube::Client {
+        let config = self.config().await;
+        kube::Client::try_from(config).expect("a client")
+    }
+
+    /// A client with the rights of a user, or of the ServiceAccount of a token.
+    pub async fn client_as(&self, change: impl FnOnce(&mut kube::config::AuthInfo)) -> kube::Client {
+        let mut config = self.config().await;
+        change(&mut config.auth_info);
+        kube::Client::try_from(config).expect("a client")
+    }
+
+    /// Without retries, so that the test sees every answer of the API server.
+    async fn config(&self) -> kube::Config {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await;
         let mut config = config.expect("a configuration");
         config.default_retry = false;
-        kube::Client::try_from(config).expect("a client")
+        config
     }
 }
 
@@ -132,7 +150,8 @@ fn api_server(command: &mut Command, pki: &Path, store: &str, port: u16) {
     command.args(["--service-cluster-ip-range=10.0.0.0/24", "--service-account-issuer=https://kubernetes.default.svc"]);
     command.arg("--tls-cert-file").arg(&certificate).arg("--tls-private-key-file").arg(&key);
     command.arg("--service-account-key-file").arg(&certificate).arg("--service-account-signing-key-file").arg(&key);
-    command.arg("--token-auth-file").arg(pki.join("tokens"));
+    // Otherwise validation refuses privileged containers before the admission policies do.
+    command.arg("--allow-privileged").arg("--token-auth-file").arg(pki.join("tokens"));
 }
 
 /// Writes the server's certificate and the only token, and returns the token.
@@ -171,6 +190,33 @@ async fn install(api_server: &ApiServer) {
         }
         let pipelines: Api<ImagePipeline> = Api::all(client.clone());
         pipelines.list(&Default::default()).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// Puts the limits of the chart on the operator, and waits until the API server enforces them: it reads roles and
+/// policies from caches.
+async fn limit(api_server: &ApiServer) {
+    let kubectl = Kubectl { api_server, home: directory("limits") };
+    kubectl.applies(&limits(&rendered(&kubectl.version(), &[])), &[]);
+    let operator = api_server.client_as(|user| user.impersonate = Some(OPERATOR.to_owned())).await;
+    let deployments: Api<Deployment> = Api::namespaced(operator, "default");
+    let foreign = json!({
+        "metadata": { "name": "foreign" },
+        "spec": {
+            "selector": { "matchLabels": { "app": "foreign" } },
+            "template": {
+                "metadata": { "labels": { "app": "foreign" } },
+                "spec": { "containers": [{ "name": "foreign", "image": "foreign" }] },
+            },
+        },
+    });
+    let foreign = serde_json::from_value(foreign).expect("a Deployment");
+    eventually("the operator's limits", LIMIT, async || {
+        match deployments.create(&PostParams { dry_run: true, ..Default::default() }, &foreign).await {
+            Err(kube::Error::Api(status)) if status.message.contains("ValidatingAdmissionPolicy") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
 }

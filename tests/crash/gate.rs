@@ -1,5 +1,5 @@
-//! A proxy between one operator and the API server: it limits the operator to one namespace, records its writes,
-//! and injects a fault into one of them. It changes nothing else.
+//! A proxy between one operator and the API server: it limits the operator to one namespace and to the rights of the
+//! chart, records its writes, and injects a fault into one of them. It changes nothing else.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -9,12 +9,13 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::chart::OPERATOR;
 use crate::fault::{Fault, Write};
 
 /// Paths of the cluster-wide lists and watches of the operator.
@@ -153,6 +154,7 @@ impl Shared {
         let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         parts.uri = format!("{path}{query}").parse().expect("a path");
         parts.headers.remove(header::HOST);
+        parts.headers.insert("Impersonate-User", HeaderValue::from_static(OPERATOR));
         let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
         match self.client.send(request).await {
             Ok(answer) => {

@@ -9,6 +9,7 @@ use image_pipeline::controller::{self, ConsumerImage, Settings};
 use image_pipeline::rabbitmq::DialPolicy;
 use tokio_util::sync::CancellationToken;
 
+use crate::chart::IMAGE;
 use crate::gate::Shared;
 
 /// An operator that is started again after each kill, while this value lives.
@@ -56,7 +57,7 @@ fn live(gate: &Shared, url: &str, stop: &CancellationToken) {
         let config = kube::Config::new(url.parse().expect("a URL"));
         let client = kube::Client::try_from(config).expect("a client");
         let image =
-            ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
+            ConsumerImage { image: IMAGE.to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
         let settings = Settings {
             image,
             namespaces: vec![],
