@@ -1,5 +1,6 @@
-//! Compares the operator's API requests during the other tests with its roles: no request was refused, and every
-//! right was used. It reads the audit log of the tests' own cluster, so it runs last, and never on another cluster.
+//! Compares the operator's API requests during the other tests with its roles: no request was refused, also by no
+//! admission policy, and every right was used. It reads the audit log of the tests' own cluster, so it runs last, and
+//! never on another cluster.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -72,6 +73,10 @@ fn the_operator_used_all_of_its_rights_and_was_refused_nothing() {
     let decision = |request: &Value| text(&request["annotations"]["authorization.k8s.io/decision"]);
     let refused: Vec<_> = requests.iter().filter(|request| decision(request) != "allow").collect();
     assert!(refused.is_empty(), "{refused:#?}");
+    let message = |request: &Value| text(&request["responseStatus"]["message"]);
+    let by_policy = |request: &&Value| message(request).contains("ValidatingAdmissionPolicy");
+    let refused: Vec<_> = requests.iter().filter(by_policy).collect();
+    assert!(refused.is_empty(), "refused by an admission policy: {refused:#?}");
     let (used, granted): (BTreeSet<_>, _) = (requests.iter().flat_map(needed).collect(), granted());
     let unused: Vec<_> = granted.difference(&used).collect();
     let beyond: Vec<_> = used.difference(&granted).collect();
