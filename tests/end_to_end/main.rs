@@ -12,4 +12,5 @@ mod refused;
 mod release;
 mod rights;
 mod scale;
+mod stolen_token;
 mod trouble;
