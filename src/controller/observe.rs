@@ -117,10 +117,10 @@ impl Sources {
         self.deployments.get(&key.within(&pipeline.namespace().unwrap_or_default()))
     }
 
-    /// The pipelines whose Deployments are replacing pods.
-    pub fn replacing(&self) -> impl Iterator<Item = ObjectRef<ImagePipeline>> {
-        let replacing = self.deployments.state().into_iter().filter(|live| rollouts::is_replacing(live));
-        replacing.filter_map(|live| {
+    /// The pipelines whose rollouts have begun.
+    pub fn rolling_out(&self) -> impl Iterator<Item = ObjectRef<ImagePipeline>> {
+        let begun = self.deployments.state().into_iter().filter(|live| rollouts::has_earlier_pods(live));
+        begun.filter_map(|live| {
             let name = live.labels().get(names::INSTANCE_LABEL)?;
             Some(ObjectRef::new(name).within(live.metadata.namespace.as_deref()?))
         })

@@ -99,7 +99,7 @@ impl Context {
     fn template(&self, pipeline: &ImagePipeline, memory: &mut PipelineMemory) -> Template {
         let (live, now) = (self.sources.deployment(pipeline), Timestamp::now());
         let (key, is_pinned) = (ObjectRef::from_obj(pipeline), names::is_pinned(pipeline));
-        self.running_counted.call_once(|| self.rollouts.count_running(self.sources.replacing(), now));
+        self.running_counted.call_once(|| self.rollouts.count_running(self.sources.rolling_out(), now));
         let pods = live.as_deref().filter(|_| is_pinned).and_then(|live| live.spec.as_ref()?.template.spec.as_ref());
         let pinned = pods.and_then(build::image_of).filter(|pinned| pinned.image != self.image.image);
         let template = match pinned {
@@ -110,12 +110,15 @@ impl Context {
         let Some(live) = live else { return template };
         let Some(earlier) = rollouts::outdated(&live, pipeline, template.digest(), memory.held.as_deref()) else {
             self.rollouts.note(&key, rollouts::is_replacing(&live), is_failing);
+            memory.held = None;
             return template;
         };
         let has_pods = live.spec.as_ref().and_then(|spec| spec.replicas) != Some(0);
         let hold = match () {
             () if is_pinned => Some(Hold::Pinned),
-            () if has_pods && !self.rollouts.begin(&key, is_failing, now) => Some(Hold::Turn),
+            () if has_pods && !self.rollouts.begin(&key, is_failing || rollouts::is_replacing(&live), now) => {
+                Some(Hold::Turn)
+            }
             () => None,
         };
         memory.held = hold.map(|_| template.digest().to_owned());

@@ -15,8 +15,9 @@ use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::api::{ImagePipeline, names};
 
 /// How long a pipeline counts after its rollout has begun: a namespace without room for its pods, or whose store fails,
-/// does not hold up all others for longer.
+/// does not hold up all others for longer. A pipeline that did not work before counts for the shorter time.
 const COUNTS_FOR: SignedDuration = SignedDuration::from_hours(1);
+const FAILED_COUNTS_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 /// Why the pods of a pipeline keep an earlier template.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,16 +30,18 @@ pub enum Hold {
 
 /// A pipeline whose rollout has begun.
 struct Place {
-    began: Timestamp,
+    counts_until: Timestamp,
     is_replacing: bool,
-    /// It failed before its rollout, so a failure says nothing of the new version.
+    /// It did not work before its rollout, so a failure says nothing of the new version.
     failed_before: bool,
     is_failing: bool,
 }
 
 impl Place {
     fn new(failed_before: bool, now: Timestamp) -> Self {
-        Self { began: now, is_replacing: true, failed_before, is_failing: false }
+        let counts_for = if failed_before { FAILED_COUNTS_FOR } else { COUNTS_FOR };
+        let counts_until = now.checked_add(counts_for).unwrap_or(Timestamp::MAX);
+        Self { counts_until, is_replacing: true, failed_before, is_failing: false }
     }
 }
 
@@ -58,10 +61,10 @@ impl Rollouts {
         self.places.lock().extend(pipelines.map(|key| (key, Place::new(false, now))));
     }
 
-    /// Whether the pipeline may replace its pods now, or has begun to. `failed_before`: it fails already.
+    /// Whether the pipeline may replace its pods now, or has begun to. `failed_before`: it does not work already.
     pub fn begin(&self, key: &ObjectRef<ImagePipeline>, failed_before: bool, now: Timestamp) -> bool {
         let mut places = self.places.lock();
-        places.retain(|_, place| now.duration_since(place.began) < COUNTS_FOR);
+        places.retain(|_, place| now < place.counts_until);
         if places.contains_key(key) {
             return true;
         }
@@ -102,15 +105,17 @@ pub fn outdated<'a>(
     (of_this_spec || held == Some(digest)).then_some(before)
 }
 
-/// Whether a Deployment has pods of an earlier template, or pods that are not available.
+/// Whether a Deployment has pods of an earlier template, or too few that are available.
 pub fn is_replacing(live: &Deployment) -> bool {
     let wanted = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let Some(status) = &live.status else { return wanted > 0 };
-    let count = |pods: Option<i32>| pods.unwrap_or(0);
-    status.observed_generation < live.metadata.generation
-        || count(status.updated_replicas) < wanted
-        || count(status.available_replicas) < wanted
-        || count(status.replicas) > count(status.updated_replicas)
+    let available = live.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
+    has_earlier_pods(live) || available < wanted
+}
+
+/// Whether a Deployment has pods of an earlier template, or has not been seen by its controller.
+pub fn has_earlier_pods(live: &Deployment) -> bool {
+    let Some(status) = &live.status else { return true };
+    status.observed_generation < live.metadata.generation || status.replicas > status.updated_replicas
 }
 
 /// Whether storage or broker fail, by the conditions of the last reconcile.

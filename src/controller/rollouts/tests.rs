@@ -49,6 +49,9 @@ fn a_pipeline_that_failed_before_holds_nobody_up_by_failing() {
     assert!(rollouts.begin(&key("a"), true, at(0)));
     rollouts.note(&key("a"), false, true);
     assert!(may(&rollouts, "b", 0));
+    let rollouts = Rollouts::new(1);
+    assert!(rollouts.begin(&key("a"), true, at(0)));
+    assert_eq!([9, 10].map(|minutes| may(&rollouts, "b", minutes)), [false, true], "nor long by not getting ready");
 }
 
 #[test]
@@ -102,14 +105,16 @@ fn a_deployment_replaces_pods_until_all_are_new_and_available() {
     let replacing = |status: serde_json::Value| {
         let live = json!({ "metadata": { "generation": 5 }, "spec": {
             "replicas": 3, "selector": {}, "template": {} }, "status": status });
-        is_replacing(&serde_json::from_value(live).unwrap())
+        let live = serde_json::from_value(live).unwrap();
+        [is_replacing(&live), has_earlier_pods(&live)]
     };
     let status = |observed, replicas, updated, available| {
         json!({ "observedGeneration": observed, "replicas": replicas, "updatedReplicas": updated,
             "availableReplicas": available })
     };
-    assert!(!replacing(status(5, 3, 3, 3)));
-    for status in [status(4, 3, 3, 3), status(5, 3, 2, 3), status(5, 4, 3, 3), status(5, 3, 3, 2), json!({})] {
-        assert!(replacing(status.clone()), "{status}");
+    assert_eq!(replacing(status(5, 3, 3, 3)), [false; 2]);
+    assert_eq!(replacing(status(5, 3, 3, 2)), [true, false], "a pod is not available");
+    for status in [status(4, 3, 3, 3), status(5, 3, 2, 3), status(5, 4, 3, 3), json!({})] {
+        assert_eq!(replacing(status.clone()), [true; 2], "{status}");
     }
 }
