@@ -17,8 +17,6 @@ pub const FIELD_MANAGER: &str = "image-pipeline";
 pub const SECRETS_ANNOTATION: &str = "greench.dev/secrets";
 /// Annotation on the Deployment and its pods: the digest of the desired pod template.
 pub const SPEC_ANNOTATION: &str = "greench.dev/spec-digest";
-/// Annotation on the Deployment: the `metadata.generation` of the ImagePipeline that it was last written for.
-pub const GENERATION_ANNOTATION: &str = "greench.dev/generation";
 /// Annotation on an ImagePipeline. With `true`, an upgrade of the operator leaves its pods as they are.
 pub const PIN_ANNOTATION: &str = "greench.dev/pin-image";
 /// Annotation on pods that Kubernetes reads when a ReplicaSet shrinks: it deletes the pod with the lowest cost first.
@@ -52,11 +50,6 @@ pub fn labels(pipeline: &str) -> BTreeMap<String, String> {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into()
-}
-
-/// The value of [`GENERATION_ANNOTATION`].
-pub fn generation(pipeline: &ImagePipeline) -> Option<String> {
-    pipeline.metadata.generation.map(|generation| generation.to_string())
 }
 
 pub fn is_pinned(pipeline: &ImagePipeline) -> bool {

@@ -135,14 +135,12 @@ pub fn deployment(pipeline: &ImagePipeline, replicas: i32, template: Template) -
     let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), digest)].into();
     // On the pods too, to tell pods of the current template from pods of a previous template.
     template.metadata.get_or_insert_default().annotations = Some(digest.clone());
-    let generation = names::generation(pipeline).map(|value| (names::GENERATION_ANNOTATION.to_owned(), value));
-    let annotations = digest.into_iter().chain(generation).collect();
     Deployment {
         metadata: ObjectMeta {
             name: Some(names::deployment(&name)),
             namespace: pipeline.metadata.namespace.clone(),
             labels: Some(labels.clone()),
-            annotations: Some(annotations),
+            annotations: Some(digest),
             owner_references: pipeline.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },

@@ -13,6 +13,7 @@ use super::apply::{Applies, PublishedEvents};
 use super::foreign_consumers::ForeignConsumers;
 use super::queue_reads::QueueReads;
 use super::renewals::Renewals;
+use super::rollouts::Verdict;
 use super::{Guarded, decide};
 use crate::api::source::RabbitmqSource;
 use crate::api::{ImagePipeline, ImagePipelineStatus};
@@ -33,8 +34,8 @@ pub struct PipelineMemory {
     /// The parse error that the status reports.
     pub invalid: Option<String>,
     pub renewals: Renewals,
-    /// The digest of the template that was held in the last reconcile.
-    pub held: Option<String>,
+    /// Whether the template of the last reconcile was held.
+    pub template: Option<Verdict>,
 }
 
 impl PipelineMemory {

@@ -16,7 +16,7 @@ use super::memory::{Memories, PipelineMemory, key_of};
 use super::metrics::PipelineLabels;
 use super::observation::Observation;
 use super::observe::Sources;
-use super::rollouts::{self, Hold, Rollouts};
+use super::rollouts::{self, Hold, Rollouts, Verdict};
 use super::status::status;
 use super::{Error, Guarded};
 use crate::api::{ImagePipeline, names};
@@ -106,11 +106,17 @@ impl Context {
             Some(image) => Template::new(pipeline, &image).pinned(),
             None => Template::new(pipeline, &self.image),
         };
-        let is_failing = rollouts::is_failing(&memory.status(pipeline).conditions);
+        let status = memory.status(pipeline);
+        let is_failing = rollouts::is_failing(&status.conditions);
         let Some(live) = live else { return template };
-        let Some(earlier) = rollouts::outdated(&live, pipeline, template.digest(), memory.held.as_deref()) else {
-            self.rollouts.note(&key, rollouts::is_replacing(&live), is_failing);
-            memory.held = None;
+        let (generation, observed) = (pipeline.metadata.generation, status.observed_generation);
+        let digest = template.digest().to_owned();
+        let Some(earlier) = rollouts::outdated(&live, generation, observed, &digest, memory.template.as_ref()) else {
+            // The watch may not have delivered the last write.
+            if rollouts::has_template(&live, &digest) {
+                self.rollouts.note(&key, rollouts::is_replacing(&live), is_failing);
+            }
+            memory.template = Some(Verdict { digest, is_held: false });
             return template;
         };
         let has_pods = live.spec.as_ref().and_then(|spec| spec.replicas) != Some(0);
@@ -121,7 +127,7 @@ impl Context {
             }
             () => None,
         };
-        memory.held = hold.map(|_| template.digest().to_owned());
+        memory.template = Some(Verdict { digest, is_held: hold.is_some() });
         match hold {
             Some(hold) => template.held(hold, earlier),
             None => template,

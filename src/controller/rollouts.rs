@@ -89,20 +89,33 @@ impl Rollouts {
     }
 }
 
-/// The digest of the live template, if another operator version than this one wrote it and the spec is still the same.
-/// `held`: the digest of the template that was held before; a change of the spec that leaves it does not count.
+/// What an earlier reconcile decided about a template.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    pub digest: String,
+    pub is_held: bool,
+}
+
+/// The digest of the live template, if another version of the operator wrote it for the present spec. `observed`: the
+/// generation that the status names, so the one that the operator has built a template for. `before`: the verdict of
+/// the last reconcile. It stands while the digest does, also if the spec changes or a write fails.
 pub fn outdated<'a>(
     live: &'a Deployment,
-    pipeline: &ImagePipeline,
+    generation: Option<i64>,
+    observed: Option<i64>,
     digest: &str,
-    held: Option<&str>,
+    before: Option<&Verdict>,
 ) -> Option<&'a str> {
-    let annotations = live.annotations();
-    let before = annotations.get(names::SPEC_ANNOTATION).filter(|before| *before != digest)?;
-    // Operators before this annotation wrote none.
-    let generation = annotations.get(names::GENERATION_ANNOTATION);
-    let of_this_spec = generation.is_none_or(|written| Some(written) == names::generation(pipeline).as_ref());
-    (of_this_spec || held == Some(digest)).then_some(before)
+    let earlier = live.annotations().get(names::SPEC_ANNOTATION).filter(|earlier| *earlier != digest)?;
+    let is_held = match before.filter(|before| before.digest == digest) {
+        Some(before) => before.is_held,
+        None => observed.is_none() || observed == generation,
+    };
+    is_held.then_some(earlier)
+}
+
+pub fn has_template(live: &Deployment, digest: &str) -> bool {
+    live.annotations().get(names::SPEC_ANNOTATION).is_some_and(|found| found == digest)
 }
 
 /// Whether a Deployment has pods of an earlier template, or too few that are available.

@@ -70,13 +70,7 @@ fn kept(meta: ObjectMeta) -> ObjectMeta {
     let labels = names::labels("");
     let is_label = |name: &str| labels.contains_key(name) || name == names::POD_TEMPLATE_HASH_LABEL;
     let is_annotation = |name: &str| {
-        [
-            names::SECRETS_ANNOTATION,
-            names::SPEC_ANNOTATION,
-            names::GENERATION_ANNOTATION,
-            names::DELETION_COST_ANNOTATION,
-        ]
-        .contains(&name)
+        [names::SECRETS_ANNOTATION, names::SPEC_ANNOTATION, names::DELETION_COST_ANNOTATION].contains(&name)
     };
     let mut owners = meta.owner_references;
     owners.iter_mut().for_each(|owners| owners.retain(|owner| owner.controller == Some(true)));
@@ -136,7 +130,7 @@ mod tests {
         json!({
             "name": "tiles-consumer", "namespace": "forest", "uid": "7", "generation": 3, "resourceVersion": "9",
             "labels": { "app.kubernetes.io/instance": "tiles", "pod-template-hash": "5f", "other": "l".repeat(63) },
-            "annotations": { names::SPEC_ANNOTATION: "digest", names::GENERATION_ANNOTATION: "3", names::SECRETS_ANNOTATION: flood, "other": flood },
+            "annotations": { names::SPEC_ANNOTATION: "digest", names::SECRETS_ANNOTATION: flood, "other": flood },
             "managedFields": [{ "manager": "kubectl", "operation": "Apply", "fieldsV1": { "f:spec": {} } }],
             "finalizers": [format!("example.org/{}", "f".repeat(63))],
             "ownerReferences": [{
@@ -160,7 +154,7 @@ mod tests {
         let spec = json!({ "replicas": 4, "selector": {}, "template": template });
         let kept = stripped(json!({ "metadata": metadata(), "spec": spec }), deployment);
         for part in [&kept["metadata"], &kept["spec"]["template"]["metadata"]] {
-            let ours = json!({ names::SPEC_ANNOTATION: "digest", names::GENERATION_ANNOTATION: "3" });
+            let ours = json!({ names::SPEC_ANNOTATION: "digest", });
             assert_eq!(part["annotations"], ours);
             assert_eq!(part["labels"]["app.kubernetes.io/instance"], "tiles");
             assert_eq!(part["ownerReferences"][0]["name"], "tiles-consumer-5f");

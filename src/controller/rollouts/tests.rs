@@ -70,34 +70,26 @@ fn rollouts_of_an_operator_before_this_one_count() {
     assert!(may(&rollouts, "b", 0));
 }
 
-fn pipeline(generation: i64) -> ImagePipeline {
-    let spec = json!({
-        "source": { "rabbitmq": { "queue": "tiles", "rabbitmqClusterReference": { "name": "rabbit" } } },
-        "destination": { "s3": { "bucket": "tiles" } },
-    });
-    let mut pipeline = ImagePipeline::new("tiles", serde_json::from_value(spec).unwrap());
-    pipeline.metadata.generation = Some(generation);
-    pipeline
-}
-
 fn deployment(annotations: serde_json::Value) -> Deployment {
     serde_json::from_value(json!({ "metadata": { "annotations": annotations } })).unwrap()
 }
 
 #[test]
 fn a_template_is_outdated_if_only_the_operator_has_changed() {
-    let (digest, generation) = (names::SPEC_ANNOTATION, names::GENERATION_ANNOTATION);
-    let live = deployment(json!({ digest: "old", generation: "3" }));
-    let found =
-        |live: &Deployment, generation, held| outdated(live, &pipeline(generation), "new", held).map(str::to_owned);
-    assert_eq!(found(&live, 3, None).as_deref(), Some("old"));
-    assert_eq!(found(&live, 4, None), None, "the spec has changed");
-    assert_eq!(found(&live, 4, Some("new")).as_deref(), Some("old"), "the change of the spec leaves the template");
-    assert_eq!(found(&live, 4, Some("other")), None);
-    let earlier = deployment(json!({ digest: "old" }));
-    assert_eq!(found(&earlier, 4, None).as_deref(), Some("old"), "an operator without the annotation wrote it");
-    assert_eq!(found(&deployment(json!({ digest: "new", generation: "3" })), 3, None), None);
-    assert_eq!(found(&deployment(json!({})), 3, None), None, "not ours");
+    let live = deployment(json!({ names::SPEC_ANNOTATION: "old" }));
+    let verdict = |digest: &str, is_held| Some(Verdict { digest: digest.to_owned(), is_held });
+    let found = |generation, observed, before: Option<Verdict>| {
+        outdated(&live, Some(generation), observed, "new", before.as_ref()).is_some()
+    };
+    assert!(found(3, Some(3), None), "the operator before this one has built a template for this spec");
+    assert!(!found(4, Some(3), None), "the spec has changed");
+    assert!(found(4, None, None), "nothing is known");
+    assert!(found(4, Some(3), verdict("new", true)), "the change of the spec leaves the template");
+    assert!(!found(4, Some(4), verdict("new", false)), "the write for the changed spec has failed");
+    assert!(!found(4, Some(3), verdict("other", true)), "the spec has changed the template that was held");
+    assert_eq!(outdated(&live, Some(3), Some(3), "new", None), Some("old"));
+    assert_eq!(outdated(&live, Some(3), Some(3), "old", None), None);
+    assert_eq!(outdated(&deployment(json!({})), Some(3), Some(3), "new", None), None, "not ours");
 }
 
 #[test]
