@@ -17,20 +17,18 @@ use job::JobError;
 use preflight::{Finding, preflight};
 
 const EXAMPLES: &str = "\
-The output has one line per check: the result and, for a failed check, the reason that the ImagePipeline's
-status would have, and what to do. The bucket is tested with an image of one pixel, named
-image-pipeline-check-NUMBER.png. It is uploaded like any image, with the pipeline's key template, and then
-deleted. If destination.s3.onConflict needs conditional writes, S3 must refuse a second upload and allow
-reading the object. ListBucket and DeleteObject are not required; without DeleteObject the object remains,
-and the output says so.
+The output has one line per check: the result and, for a failed check, the reason that the ImagePipeline's status \
+would have, and what to do. The bucket is tested with an image of one pixel, named image-pipeline-check-NUMBER.png. \
+It is uploaded like any image, with the pipeline's key template, and then deleted. If destination.s3.onConflict needs \
+conditional writes, S3 must refuse a second upload and allow reading the object. ListBucket and DeleteObject are not \
+required; without DeleteObject the object remains, and the output says so.
 
-By name: reads the ImagePipeline from the cluster of KUBECONFIG, and runs the checks in a Job in its
-namespace, in a pod like a consumer's: with its image, Secrets, ServiceAccount and network. The Job is
-deleted afterwards. The user needs these rights in the namespace, and none to read Secrets:
-get imagepipelines and deployments; create, list, watch and delete jobs; list pods; get pods/log.
+By name: reads the ImagePipeline from the cluster of KUBECONFIG, and runs the checks in a Job in its namespace, in a \
+pod like a consumer's: with its image, Secrets, ServiceAccount and network. The Job is deleted afterwards. The user \
+needs these rights in the namespace, and none to read Secrets: get imagepipelines and deployments; create, list, watch \
+and delete jobs; list pods; get pods/log.
 
-By file: for each Secret that the manifest names, --secrets contains a directory of that name with one file
-per key.
+By file: for each Secret that the manifest names, --secrets contains a directory of that name with one file per key.
 
 Examples:
   image-pipeline check forest-tiles --namespace greench
@@ -41,7 +39,10 @@ Exit code 0: all checks passed.";
 
 /// Test what an ImagePipeline depends on: Secrets, RabbitMQ, queue, parking queue, bucket
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("which").required(true).args(["name", "file", "assignment"]))]
+#[command(
+    after_help = EXAMPLES,
+    override_usage = "image-pipeline check [OPTIONS] <NAME|--file <FILE>>",
+    group = clap::ArgGroup::new("which").required(true).args(["name", "file", "assignment"]))]
 pub struct Args {
     /// Name of an ImagePipeline in the cluster
     pub name: Option<String>,

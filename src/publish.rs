@@ -31,7 +31,7 @@ Examples:
   Write 5 tiles to a directory, without publishing:
     image-pipeline publish --sample 5 --save /tmp/tiles
 
-Exit code 0: the broker has confirmed every image. Standard error names the images that were not confirmed.
+Exit code 0: the broker has confirmed every image. Standard error names the images that were not confirmed. \
 Publishing an image again is safe: the same name stores the same object again.";
 
 /// Publish image files or synthetic tiles to a queue

@@ -16,11 +16,11 @@ use crate::manifest::{self, ManifestError, secrets};
 use crate::version;
 
 const EXAMPLES: &str = "\
-Secrets: for each Secret that the manifest names, --secrets contains a directory of that name with one
-file per key, as Kubernetes mounts it. Changed files are read at the next use. Without
-destination.s3.credentialsSecret the S3 credentials come from AWS_ACCESS_KEY_ID and related variables, from
-the shared AWS config files, or from the identity of the host. If BROKER_HOST is set, BROKER_HOST,
-BROKER_PORT, BROKER_USERNAME and BROKER_PASSWORD replace the Secret with the RabbitMQ address.
+Secrets: for each Secret that the manifest names, --secrets contains a directory of that name with one file per key, \
+as Kubernetes mounts it. Changed files are read at the next use. Without destination.s3.credentialsSecret the S3 \
+credentials come from AWS_ACCESS_KEY_ID and related variables, from the shared AWS config files, or from the identity \
+of the host. If BROKER_HOST is set, BROKER_HOST, BROKER_PORT, BROKER_USERNAME and BROKER_PASSWORD replace the Secret \
+with the RabbitMQ address.
 
 Example:
   image-pipeline run --file pipeline.yaml --secrets /etc/image-pipeline/secrets
@@ -28,7 +28,7 @@ Example:
 
 /// Run one ImagePipeline on this host, without Kubernetes
 ///
-/// One process consumes the queue and stores the images, spec.consumer.concurrency of them in parallel.
+/// One process consumes the queue and stores the images, consumer.concurrency of them in parallel.
 /// Fields that only the operator uses (such as scaling, replicas and paused) have no effect;
 /// the log names those that are set.
 #[derive(Clone, Debug, clap::Args)]
