@@ -4,6 +4,7 @@
 //! - S3 accepted an upload with the message's id and its pixels, to its key, and the consumer received the answer;
 //! - S3 refused such an upload because the key has an object (412), the object has the same bytes, and the consumer
 //!   received the answer to a HEAD for the object;
+//! - S3 accepted such an upload, its answer was lost, and the consumer received the answer to a HEAD for the object;
 //! - the broker confirmed a copy of the message in another queue, or a renewed copy in its own queue.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,7 +16,9 @@ use super::wire::{Event, Object};
 /// What a consumer has learned about an object that already has its message's key.
 #[derive(Default)]
 struct Comparison {
+    /// An upload was refused because the object has its bytes.
     refused: bool,
+    /// The consumer received the answer to a HEAD.
     seen: bool,
 }
 
@@ -28,11 +31,19 @@ pub struct Proofs<'s, 'a> {
     /// Digests of all uploads that S3 accepted. A 412 is never earlier than the upload that it refers to, but its
     /// answer may be recorded before that upload's answer.
     taken: HashMap<&'a Object, HashSet<Digest>>,
+    /// Messages of which S3 has accepted an upload, whether the consumer received the answer or not.
+    stored: HashSet<Id>,
 }
 
 impl<'s, 'a> Proofs<'s, 'a> {
     pub fn new(settling: &'s mut Settling<'a>) -> Self {
-        Self { settling, open: HashMap::new(), delivered: HashMap::new(), taken: HashMap::new() }
+        Self {
+            settling,
+            open: HashMap::new(),
+            delivered: HashMap::new(),
+            taken: HashMap::new(),
+            stored: HashSet::new(),
+        }
     }
 
     /// Follows all recorded events.
@@ -54,8 +65,11 @@ impl<'s, 'a> Proofs<'s, 'a> {
                 Event::Put { object, id, pixels, status: 200..300, told, .. } => {
                     let own =
                         self.own(*id, object).filter(|own| own.entry.pixels().is_some_and(|own| Some(own) == *pixels));
-                    if let Some(attempt) = own.filter(|_| *told) {
-                        self.open.remove(&attempt.id);
+                    if let Some(attempt) = own {
+                        self.stored.insert(attempt.id);
+                        if *told {
+                            self.open.remove(&attempt.id);
+                        }
                     }
                 }
                 Event::Put { object, id, body, status: 412, told: true, .. } => {
@@ -65,7 +79,12 @@ impl<'s, 'a> Proofs<'s, 'a> {
                     self.compare(own, |comparison| comparison.refused = true);
                 }
                 Event::Head { object, status: 200 } if self.taken.contains_key(object) => {
-                    let owners = self.settling.owners(object);
+                    let owners: Vec<_> = self.settling.owners(object).into_iter().collect();
+                    for owner in &owners {
+                        if self.stored.contains(&owner.id) {
+                            self.open.remove(&owner.id);
+                        }
+                    }
                     self.compare(owners, |comparison| comparison.seen = true);
                 }
                 Event::Confirmed { id: Some(id), queue, renewed } if *renewed || self.is_moved(*id, queue) => {

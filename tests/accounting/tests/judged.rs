@@ -67,6 +67,9 @@ fn an_honest_history_has_no_fault_and_its_counts() {
         ("killed before the upload", |history| stored(history, &[Deliver, Deliver, Put, Acknowledge])),
         ("killed after the upload", |history| stored(history, &[Deliver, Put, Deliver, Put, Acknowledge])),
         ("the answer was lost", |history| stored(history, &[Deliver, PutUntold, Put, Acknowledge])),
+        ("the answer was lost, and the object is there", |history| {
+            stored(history, &[Deliver, PutUntold, Head, Acknowledge])
+        }),
         ("the answer was lost, and the object seen", |history| {
             stored(history, &[Deliver, PutUntold, PutKeyTaken, Head, Acknowledge])
         }),
@@ -187,9 +190,9 @@ fn each_fault_is_named_under_its_own_heading() {
         ("early_ack", |history| stored(history, &[Deliver, PutRefused, Acknowledge, Deliver, Put])),
         ("early_ack", |history| stored(history, &[Deliver, PutUntold, Acknowledge])),
         ("early_ack", |history| stored(history, &[Deliver, Head, Acknowledge, Put])),
-        ("early_ack", |history| stored(history, &[Deliver, PutUntold, Head, Acknowledge])),
+        ("early_ack", |history| stored(history, &[Deliver, Head, PutUntold, Acknowledge])),
         ("early_ack", |history| stored(history, &[Deliver, PutUntold, PutKeyTaken, Acknowledge])),
-        ("early_ack", |history| stored(history, &[Deliver, PutUntold, PutKeyTaken, Deliver, Head, Acknowledge])),
+        ("early_ack", |history| stored(history, &[Deliver, PutUntold, Head, Deliver, Acknowledge])),
         ("early_ack", |history| stored(history, &[Deliver, Put, Deliver, Acknowledge])),
         ("early_ack", |history| {
             let id = history.publish(bad("x.png"));
