@@ -59,16 +59,18 @@ impl Namespace {
     }
 
     pub async fn pipeline(&self, name: &str) -> Result<ImagePipeline, ClusterError> {
-        let asked = self.asked("ImagePipeline", name);
-        let api: Api<DeserializeGuard<ImagePipeline>> = Api::namespaced(self.client.clone(), &self.name);
+        let asked = format!("ImagePipeline {name:?}");
+        let api: Api<DeserializeGuard<ImagePipeline>> = self.api();
         match api.get(name).await {
             Ok(DeserializeGuard(Ok(pipeline))) => Ok(pipeline),
-            Ok(DeserializeGuard(Err(invalid))) => Err(ClusterError::Invalid { asked, detail: invalid.error }),
+            Ok(DeserializeGuard(Err(invalid))) => {
+                Err(ClusterError::Invalid { asked: self.within(&asked), detail: invalid.error })
+            }
             // By the code: without the CRD, the API server's 404 has no `Status` body.
             Err(kube::Error::Api(status)) if status.code == 404 => {
-                Err(ClusterError::NotFound { asked, server: self.server.clone() })
+                Err(ClusterError::NotFound { asked: self.within(&asked), server: self.server.clone() })
             }
-            Err(error) => Err(self.unread(asked, error)),
+            Err(error) => Err(self.failed("read", &asked, error)),
         }
     }
 
@@ -79,29 +81,18 @@ impl Namespace {
         Api::namespaced(self.client.clone(), &self.name)
     }
 
-    /// The error of a request for objects of a kind. `resource`: their name in rules of a Role.
-    pub fn failed(&self, verb: &str, kind: &str, resource: &str, error: kube::Error) -> ClusterError {
-        let (asked, server) = (format!("{kind} in namespace {:?}", self.name), self.server.clone());
+    /// The error of a request. `asked`: a kind, or one object of it.
+    pub fn failed(&self, verb: &str, asked: &str, error: kube::Error) -> ClusterError {
+        let (asked, server) = (self.within(asked), self.server.clone());
         match error {
             kube::Error::Api(status) if status.code == 403 => {
-                let said = format!("{resource}: {}", status.message);
-                ClusterError::Forbidden { verb: verb.to_owned(), asked, server, said }
+                ClusterError::Forbidden { verb: verb.to_owned(), asked, server, said: status.message }
             }
             source => ClusterError::Unanswered { asked, server, source },
         }
     }
 
-    fn asked(&self, kind: &str, name: &str) -> String {
-        format!("{kind} {name:?} in namespace {:?}", self.name)
-    }
-
-    fn unread(&self, asked: String, error: kube::Error) -> ClusterError {
-        let server = self.server.clone();
-        match error {
-            kube::Error::Api(status) if status.code == 403 => {
-                ClusterError::Forbidden { verb: "read".to_owned(), asked, server, said: status.message }
-            }
-            source => ClusterError::Unanswered { asked, server, source },
-        }
+    fn within(&self, asked: &str) -> String {
+        format!("{asked} in namespace {:?}", self.name)
     }
 }

@@ -50,12 +50,12 @@ pub async fn run(namespace: &Namespace, pipeline: &ImagePipeline) -> Result<Vec<
     let jobs: Api<Job> = namespace.api();
     let job = job(pipeline, &image(namespace, pipeline).await?);
     let created = jobs.create(&PostParams::default(), &job).await;
-    let created = created.map_err(|error| namespace.failed("create", "Jobs", "jobs", error))?;
+    let created = created.map_err(|error| namespace.failed("create", "Jobs", error))?;
     let (name, uid) = (created.name_any(), created.uid().unwrap_or_default());
     let log = log(namespace, &name).await;
     let deleted = jobs.delete(&name, &DeleteParams::foreground()).await;
     let findings = findings(&name, &log?)?;
-    deleted.map_err(|error| namespace.failed("delete", "Jobs", "jobs", error))?;
+    deleted.map_err(|error| namespace.failed("delete", "Jobs", error))?;
     // Kubernetes finishes the deletion even if this process does not wait for it.
     let gone = await_condition(jobs, &name, conditions::is_deleted(&uid));
     drop(tokio::time::timeout(GONE_WITHIN, gone).await);
@@ -69,7 +69,7 @@ async fn image(namespace: &Namespace, pipeline: &ImagePipeline) -> Result<Consum
     let pods = match deployments.get(&name).await {
         Ok(found) => found.spec.and_then(|spec| spec.template.spec),
         Err(kube::Error::Api(status)) if status.code == 404 => None,
-        Err(error) => return Err(namespace.failed("read", "Deployments", "deployments", error).into()),
+        Err(error) => return Err(namespace.failed("read", "Deployments", error).into()),
     };
     pods.as_ref().and_then(build::image_of).ok_or(JobError::NoImage(name))
 }
@@ -117,12 +117,12 @@ async fn log(namespace: &Namespace, job: &str) -> Result<String, JobError> {
     let ended = await_condition(namespace.api(), job, has_ended);
     let ended = tokio::time::timeout(WITHIN, ended).await.is_ok_and(|ended| ended.is_ok());
     let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
-    let found = pods.list(&of_job).await.map_err(|error| namespace.failed("list", "pods", "pods", error))?;
+    let found = pods.list(&of_job).await.map_err(|error| namespace.failed("list", "pods", error))?;
     let pod = found.items.first();
     match pod.map(|pod| pod.name_any()) {
         Some(pod) if ended => {
             let log = pods.logs(&pod, &LogParams::default()).await;
-            Ok(log.map_err(|error| namespace.failed("read the log of", "pods", "pods/log", error))?)
+            Ok(log.map_err(|error| namespace.failed("read the log of", "pods", error))?)
         }
         _ => {
             Err(JobError::Unfinished { job: job.to_owned(), found: pod.map_or_else(|| "no pod".to_owned(), waits_for) })
@@ -188,15 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pod_waits_for_is_told() {
-        let told = |status: Value| waits_for(&serde_json::from_value(json!({ "status": status })).unwrap());
+    fn what_a_pod_waits_for_is_named() {
+        let shown = |status: Value| waits_for(&serde_json::from_value(json!({ "status": status })).unwrap());
         let waiting = json!({ "reason": "ErrImagePull", "message": "not found" });
         let pulled = json!({ "containerStatuses": [{ "name": "c", "image": "", "imageID": "", "ready": false,
             "restartCount": 0, "state": { "waiting": waiting } }] });
-        assert_eq!(told(pulled), "ErrImagePull: not found");
+        assert_eq!(shown(pulled), "ErrImagePull: not found");
         let unscheduled = json!({ "type": "PodScheduled", "status": "False", "message": "no node" });
-        assert_eq!(told(json!({ "phase": "Pending", "conditions": [unscheduled] })), "PodScheduled: no node");
-        assert_eq!(told(json!({ "phase": "Running" })), "Running");
+        assert_eq!(shown(json!({ "phase": "Pending", "conditions": [unscheduled] })), "PodScheduled: no node");
+        assert_eq!(shown(json!({ "phase": "Running" })), "Running");
     }
 
     #[test]

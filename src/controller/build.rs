@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::{Resource, ResourceExt as _};
+use kube::Resource;
 
 use super::rollouts::Hold;
 use crate::api::ImagePipeline;
@@ -59,17 +59,14 @@ pub struct Template {
 pub enum Desired {
     Whole(Box<Deployment>),
     /// Only the size: the pods keep their template.
-    Size {
-        name: String,
-        replicas: i32,
-    },
+    Size(i32),
 }
 
 impl Desired {
     pub fn replicas(&self) -> i32 {
         match self {
             Self::Whole(deployment) => deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0),
-            Self::Size { replicas, .. } => *replicas,
+            Self::Size(replicas) => *replicas,
         }
     }
 
@@ -80,7 +77,7 @@ impl Desired {
                     spec.replicas = Some(size);
                 }
             }
-            Self::Size { replicas, .. } => *replicas = size,
+            Self::Size(replicas) => *replicas = size,
         }
     }
 }
@@ -123,7 +120,7 @@ impl Template {
 
 pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Desired {
     if template.is_live {
-        return Desired::Size { name: names::deployment(&pipeline.name_any()), replicas };
+        return Desired::Size(replicas);
     }
     Desired::Whole(Box::new(deployment(pipeline, replicas, template)))
 }

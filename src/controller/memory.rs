@@ -40,9 +40,9 @@ pub struct PipelineMemory {
 
 impl PipelineMemory {
     /// The status of the previous reconcile.
-    pub fn status(&self, pipeline: &ImagePipeline) -> ImagePipelineStatus {
+    pub fn status<'a>(&'a self, pipeline: &'a ImagePipeline) -> Option<&'a ImagePipelineStatus> {
         let written = self.written_status.as_ref().map(|(status, _)| status);
-        written.or(pipeline.status.as_ref()).cloned().unwrap_or_default()
+        written.or(pipeline.status.as_ref())
     }
 }
 

@@ -19,7 +19,7 @@ use super::observe::Sources;
 use super::rollouts::{self, Hold, Rollouts, Verdict};
 use super::status::status;
 use super::{Error, Guarded};
-use crate::api::{ImagePipeline, names};
+use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 
 /// What the reconciles of a scope share. A scope is one watched namespace, or the whole cluster.
 pub struct Context {
@@ -49,7 +49,9 @@ pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<A
     let decision = context.decide(pipeline, &observation, &mut memory.sizing);
     let desired = build(pipeline, decision.replicas, template);
     let applied = context.writer.apply(pipeline, desired, &observation, &mut memory.applies).await;
-    let status = status(&memory.status(pipeline), pipeline, &observation, &decision, &applied);
+    let none = ImagePipelineStatus::default();
+    let previous = memory.status(pipeline).unwrap_or(&none);
+    let status = status(previous, pipeline, &observation, &decision, &applied);
     context.report(pipeline, &observation, &decision, applied, status, &mut memory).await?;
     context.instruments.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     Ok(Action::requeue(decision.check_again_in))
@@ -106,10 +108,11 @@ impl Context {
             Some(image) => Template::new(pipeline, &image).pinned(),
             None => Template::new(pipeline, &self.image),
         };
-        let status = memory.status(pipeline);
-        let is_failing = rollouts::is_failing(&status.conditions);
         let Some(live) = live else { return template };
-        let (generation, observed) = (pipeline.metadata.generation, status.observed_generation);
+        let status = memory.status(pipeline);
+        let is_failing = status.is_some_and(|status| rollouts::is_failing(&status.conditions));
+        let observed = status.and_then(|status| status.observed_generation);
+        let generation = pipeline.metadata.generation;
         let digest = template.digest().to_owned();
         let Some(earlier) = rollouts::outdated(&live, generation, observed, &digest, memory.template.as_ref()) else {
             // The watch may not have delivered the last write.

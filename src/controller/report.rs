@@ -45,7 +45,7 @@ impl Context {
         now: Timestamp,
         memory: &mut PipelineMemory,
     ) -> Result<(), Error> {
-        let previous = memory.status(pipeline);
+        let previous = memory.status(pipeline).cloned().unwrap_or_default();
         let written_at = memory.written_status.as_ref().map_or(Timestamp::UNIX_EPOCH, |(_, when)| *when);
         if !status::is_due(&previous, &status, now.duration_since(written_at)) {
             return Ok(());

@@ -44,7 +44,7 @@ pub struct BrokerArgs {
 pub enum BrokerArgsError {
     #[error("{path:?} can't be read: {source}")]
     Unreadable { path: PathBuf, source: std::io::Error },
-    /// Whoever may start this command in a pod could send the pod's token to a host of their choice.
+    /// A user who may start this command in a pod could send the pod's token to any host.
     #[error("{0:?} (--password-file) is in a directory for tokens of ServiceAccounts; use a file elsewhere")]
     Token(PathBuf),
     #[error("no {part} for the connection to RabbitMQ: set {ways}")]

@@ -20,7 +20,7 @@ const LIMITS: [&str; 4] =
     ["ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
 
 pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    support::repository().join(path)
 }
 
 /// The manifests of `helm install` for this version of Kubernetes, with `IMAGE`.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use servers::cluster::{kubectl, run};
 
-const OPERATOR: &str = "system:serviceaccount:image-pipeline-system:image-pipeline";
+pub const OPERATOR: &str = "system:serviceaccount:image-pipeline-system:image-pipeline";
 
 /// Group, resource and verb.
 type Right = (String, String, String);

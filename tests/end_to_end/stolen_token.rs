@@ -6,9 +6,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::rights::OPERATOR;
 use servers::cluster::{Namespace, client};
-
-const OPERATOR: &str = "system:serviceaccount:image-pipeline-system:image-pipeline";
 
 /// Sends a request as the operator, and checks that an admission policy refuses it.
 async fn refused(client: &kube::Client, method: &str, path: &str, body: &Value) {

@@ -35,78 +35,60 @@ impl Writer {
         if live.is_some_and(|live| !owned_by(live, pipeline)) {
             return Err(taken(&name));
         }
-        match desired {
-            Desired::Whole(desired) => self.apply_whole(pipeline, desired, live, memory).await,
-            Desired::Size { replicas, .. } => self.write_size(pipeline, *replicas, live, memory).await,
-        }
-    }
-
-    async fn apply_whole(
-        &self,
-        pipeline: &ImagePipeline,
-        desired: &Deployment,
-        live: Option<&Deployment>,
-        memory: &mut Applies,
-    ) -> Result<(), Cause> {
-        let name = desired.name_any();
         let refused = |error: String| refused(&name, &error);
-        let asked = serde_json::to_vec(desired).map_err(|error| refused(error.to_string()))?;
-        let digest = blake3::hash(&asked);
-        if live.is_some_and(|live| memory.is_as_before(digest, live) || is_as_asked(desired, live)) {
+        let asked = match desired {
+            Desired::Whole(deployment) => serde_json::to_value(deployment),
+            Desired::Size(replicas) => Ok(json!({ "spec": { "replicas": replicas } })),
+        };
+        let asked = asked.map_err(|error| refused(error.to_string()))?;
+        let digest = blake3::hash(asked.to_string().as_bytes());
+        if live.is_some_and(|live| memory.is_as_before(digest, live) || is_as_asked(&asked, live)) {
             return Ok(());
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
+        let written = match desired {
+            Desired::Whole(deployment) => self.apply_whole(&api, &name, pipeline, deployment, live.is_some()).await?,
+            // An apply would take back all fields that it leaves out.
+            Desired::Size(_) => {
+                let field_manager = Some(names::FIELD_MANAGER.to_owned());
+                let parameters = PatchParams { field_manager, ..PatchParams::default() };
+                let written = self.send(api.patch(&name, &parameters, &Patch::Merge(asked))).await;
+                written.map_err(|error| refused(api_message(error)))?
+            }
+        };
+        let ObjectMeta { uid, generation, .. } = written.metadata;
+        memory.deployment = Some(LastApply { digest, uid, generation, unseen: Some(desired.replicas()) });
+        Ok(())
+    }
+
+    /// A Deployment without our labels is not watched, so it is not `seen`: the first apply is not forced, and a
+    /// conflict shows that the Deployment exists.
+    async fn apply_whole(
+        &self,
+        api: &Api<Deployment>,
+        name: &str,
+        pipeline: &ImagePipeline,
+        desired: &Deployment,
+        seen: bool,
+    ) -> Result<Deployment, Cause> {
+        let refused = |error: kube::Error| refused(name, &api_message(error));
         let patch = Patch::Apply(desired);
         let apply = async |force| {
             let parameters = PatchParams { force, ..PatchParams::apply(names::FIELD_MANAGER) };
-            self.send(api.patch(&name, &parameters, &patch)).await
+            self.send(api.patch(name, &parameters, &patch)).await
         };
-        // A Deployment without our labels is not watched, so `live` is `None`: the first apply is not forced, and a
-        // conflict shows that the Deployment exists.
-        let written = match apply(live.is_some()).await {
+        let written = match apply(seen).await {
             Err(error) if is_of_others(&error) => {
                 let named = ListParams::default().fields(&format!("metadata.name={name}"));
-                let found = with_timeout(api.list(&named)).await.map_err(|error| refused(api_message(error)))?;
+                let found = with_timeout(api.list(&named)).await.map_err(refused)?;
                 if !found.iter().any(|found| found.name_any() == name && owned_by(found, pipeline)) {
-                    return Err(taken(&name));
+                    return Err(taken(name));
                 }
                 apply(true).await
             }
             written => written,
         };
-        let written = written.map_err(|error| refused(api_message(error)))?;
-        memory.deployment = Some(LastApply::new(digest, written, desired.spec.as_ref().and_then(|spec| spec.replicas)));
-        Ok(())
-    }
-
-    /// Changes only the size. An apply would take back all fields that it leaves out.
-    async fn write_size(
-        &self,
-        pipeline: &ImagePipeline,
-        replicas: i32,
-        live: Option<&Deployment>,
-        memory: &mut Applies,
-    ) -> Result<(), Cause> {
-        let name = names::deployment(&pipeline.name_any());
-        let size = json!({ "spec": { "replicas": replicas } });
-        let digest = blake3::hash(size.to_string().as_bytes());
-        let has_size = |live: &Deployment| live.spec.as_ref().and_then(|spec| spec.replicas) == Some(replicas);
-        if live.is_some_and(|live| memory.is_as_before(digest, live) || has_size(live)) {
-            return Ok(());
-        }
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        let parameters = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let written = self.send(api.patch(&name, &parameters, &Patch::Merge(size))).await;
-        let written = written.map_err(|error| refused(&name, &api_message(error)))?;
-        memory.deployment = Some(LastApply::new(digest, written, Some(replicas)));
-        Ok(())
-    }
-}
-
-impl LastApply {
-    fn new(digest: blake3::Hash, written: Deployment, size: Option<i32>) -> Self {
-        let ObjectMeta { uid, generation, .. } = written.metadata;
-        Self { digest, uid, generation, unseen: size }
+        written.map_err(refused)
     }
 }
 
@@ -141,9 +123,8 @@ fn api_message(error: kube::Error) -> String {
     }
 }
 
-fn is_as_asked(desired: &Deployment, live: &Deployment) -> bool {
-    let asked = serde_json::to_value(desired);
-    asked.is_ok_and(|asked| serde_json::to_value(live).is_ok_and(|live| contains(&live, &asked)))
+fn is_as_asked(asked: &Value, live: &Deployment) -> bool {
+    serde_json::to_value(live).is_ok_and(|live| contains(&live, asked))
 }
 
 /// Whether `live` has every field of `asked`; further fields do not count.

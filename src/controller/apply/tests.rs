@@ -90,7 +90,7 @@ async fn sends(term: Term) -> Vec<(&'static str, bool)> {
     let mut reached = vec![];
     let mut count = |kind| reached.push((kind, sent.swap(0, std::sync::atomic::Ordering::Relaxed) > 0));
     let whole = Desired::Whole(Box::new(deployment));
-    let size = Desired::Size { name: "tiles-consumer".to_owned(), replicas: 3 };
+    let size = Desired::Size(3);
     for (kind, desired) in [("Deployment", whole), ("size", size)] {
         drop(writer.write_deployment(&pipeline, &desired, None, &mut Applies::default()).await);
         count(kind);
