@@ -354,11 +354,17 @@ async fn answer(
         ("PATCH", path) if path.contains("/deployments/") => {
             let before = server.list("deployments").into_iter().find(|before| is_same(before, &applied));
             // A Deployment with this uid was applied here, so its fields belong to the same manager.
-            if !query.contains("force=true") && before.is_some_and(|before| before["metadata"]["uid"] != APPLIED) {
+            if !query.contains("force=true")
+                && before.as_ref().is_some_and(|before| before["metadata"]["uid"] != APPLIED)
+            {
                 return conflict();
             }
-            applied["metadata"]["generation"] = json!(1);
+            let before = before.unwrap_or_default();
+            let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
+            let is_change = before["spec"] != applied["spec"];
+            applied["metadata"]["generation"] = json!(generation + i64::from(is_change));
             applied["metadata"]["uid"] = json!(APPLIED);
+            applied["status"] = before["status"].clone();
             axum::Json(server.put("deployments", applied)).into_response()
         }
         ("PATCH", path) if path.contains("/pods/") && name == REFUSED => StatusCode::FORBIDDEN.into_response(),
