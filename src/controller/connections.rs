@@ -15,9 +15,9 @@ use crate::rabbitmq::{Connection, DialPolicy, QueueError};
 /// How long a failed connection attempt counts for all pipelines before the next attempt.
 const RETRY_AFTER: Duration = Duration::from_secs(3);
 
-/// Channels per connection: half of RabbitMQ's default limit of 2,047. Each pipeline has one channel, and briefly a
-/// second one while it is opened again.
-const CHANNELS: usize = 1_000;
+/// Channels that a pipeline may open on a connection that it was given: its own, one to look for a stream, one to
+/// explain a timeout.
+const CHANNELS_PER_READER: usize = 3;
 
 pub struct Connections {
     /// Limits the addresses that a Secret may name.
@@ -42,8 +42,10 @@ pub struct Place;
 /// The connections to a broker. A connection stays open while a channel holds it.
 #[derive(Default)]
 struct Link {
-    /// The latest one has room for channels; earlier ones are full.
-    connections: Vec<Weak<Connection>>,
+    /// The connection that is given to pipelines. Earlier ones stay open for the pipelines that were given them.
+    connection: Weak<Connection>,
+    /// How often it was given.
+    given: usize,
     failed: Option<(Instant, QueueError)>,
 }
 
@@ -64,7 +66,8 @@ impl Connections {
     ) -> Result<(Arc<Connection>, Arc<Place>), QueueError> {
         let (link, place) = self.link(namespace, address)?;
         let mut link = link.lock().await;
-        if let Some(connection) = with_room(&link.connections, Connection::is_open) {
+        if let Some(connection) = link.connection.upgrade().filter(|one| one.is_open() && link.has_room(one)) {
+            link.given += 1;
             return Ok((connection, place));
         }
         if let Some((when, error)) = &link.failed
@@ -75,9 +78,7 @@ impl Connections {
         match Connection::open_to_look(self.dial_policy, address, "image-pipeline controller").await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
-                link.connections.retain(|earlier| earlier.strong_count() > 0);
-                link.connections.push(Arc::downgrade(&connection));
-                link.failed = None;
+                *link = Link { connection: Arc::downgrade(&connection), given: 1, failed: None };
                 Ok((connection, place))
             }
             Err(error) => {
@@ -87,9 +88,10 @@ impl Connections {
         }
     }
 
-    /// Drops the state of brokers without a connection.
+    /// Drops the state of brokers that no pipeline uses.
     pub fn retain_used(&self) {
-        self.brokers.lock().retain(|_, broker| is_used(&broker.link));
+        let is_used = |broker: &BrokerConnections| broker.namespaces.values().any(|place| place.strong_count() > 0);
+        self.brokers.lock().retain(|_, broker| is_used(broker));
     }
 
     fn link(&self, namespace: &str, address: &BrokerAddress) -> Result<(Arc<Mutex<Link>>, Arc<Place>), QueueError> {
@@ -108,17 +110,10 @@ impl Connections {
     }
 }
 
-/// The last connection, if it has room for another channel; each channel holds its connection.
-fn with_room<C>(connections: &[Weak<C>], is_open: impl Fn(&C) -> bool) -> Option<Arc<C>> {
-    let channels = connections.last()?.strong_count();
-    let last = connections.last()?.upgrade()?;
-    (channels < CHANNELS && is_open(&last)).then_some(last)
-}
-
-/// A task that holds the link may be about to connect.
-fn is_used(link: &Arc<Mutex<Link>>) -> bool {
-    let is_open = |link: &Link| link.connections.iter().any(|connection| connection.strong_count() > 0);
-    Arc::strong_count(link) > 1 || link.try_lock().is_ok_and(|link| is_open(&link))
+impl Link {
+    fn has_room(&self, connection: &Connection) -> bool {
+        (self.given + 1) * CHANNELS_PER_READER <= connection.channel_max()
+    }
 }
 
 #[cfg(test)]
@@ -129,20 +124,6 @@ mod tests {
     fn address(vhost: usize) -> BrokerAddress {
         let [host, username, password] = ["127.0.0.1", "u", "p"].map(str::to_owned);
         BrokerAddress { host, port: 1, vhost: vhost.to_string(), username, password, tls: None }
-    }
-
-    #[test]
-    fn a_connection_that_is_full_or_closed_is_not_used_again() {
-        let (full, last) = (Arc::new(1), Arc::new(2));
-        let channels = vec![Arc::clone(&full); CHANNELS - 1];
-        let connections = [Arc::downgrade(&full), Arc::downgrade(&last)];
-        assert!(with_room(&connections[..1], |_| true).is_none(), "{} channels", channels.len() + 1);
-        assert_eq!(with_room(&connections, |_| true), Some(Arc::clone(&last)));
-        assert_eq!(with_room(&connections, |_| false), None);
-        drop((channels, last));
-        assert!(with_room(&connections[..1], |_| true).is_some(), "channels were closed");
-        assert_eq!(with_room(&connections, |_| true), None, "the connection is gone");
-        assert_eq!(with_room::<i32>(&[], |_| true), None);
     }
 
     #[test]

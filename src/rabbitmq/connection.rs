@@ -1,5 +1,6 @@
 //! Connections: TLS, authentication, frame sizes and heartbeats.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Connection {
     inner: lapin::Connection,
     blocked: watch::Receiver<bool>,
     version: Arc<OnceLock<Version>>,
+    /// Channel numbers used so far.
+    channels: AtomicUsize,
 }
 
 impl Connection {
@@ -92,10 +95,19 @@ impl Connection {
         given_up.disarm();
         attempt.made.cancel();
         let blocked = follow(&inner);
-        Ok(Self { inner, blocked, version })
+        Ok(Self { inner, blocked, version, channels: AtomicUsize::new(0) })
     }
 
+    /// Opens a channel with a number that no channel of this connection has had. lapin 4.12 would use the numbers
+    /// again. But once the broker has closed a channel with an error, as it does for a missing queue, lapin answers
+    /// every request on its number with that error, whatever queue the later channel asks for.
+    ///
+    /// # Errors
+    /// The connection is lost or has no number left, or a timeout.
     pub async fn channel(&self) -> Result<Channel, QueueError> {
+        if self.channels.fetch_add(1, Ordering::Relaxed) >= self.channel_max() {
+            return Err(QueueError::connection_lost("all channel numbers of the connection have been used"));
+        }
         let inner = within("opening a channel", async {
             self.inner.create_channel().await.map_err(|error| QueueError::from_lapin(&error))
         })
@@ -120,9 +132,18 @@ impl Connection {
         if error.is_timeout() && answers.await { QueueError::unavailable(queue, "it does not answer") } else { error }
     }
 
-    /// Whether the connection is open, as far as the client knows.
+    /// Whether the connection is open, as far as the client knows, and has channel numbers left.
     pub fn is_open(&self) -> bool {
-        self.inner.status().connected()
+        self.inner.status().connected() && self.channels.load(Ordering::Relaxed) < self.channel_max()
+    }
+
+    /// How many channels can be opened in all; the limit that the broker has set, by default 2,047.
+    pub fn channel_max(&self) -> usize {
+        match self.inner.configuration().channel_max() {
+            // AMQP 0-9-1, connection.tune: no limit.
+            0 => usize::from(u16::MAX),
+            limit => usize::from(limit),
+        }
     }
 
     /// Whether the broker blocks this connection because of a memory or disk alarm (`connection.blocked`). It does so

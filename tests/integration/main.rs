@@ -51,6 +51,7 @@ mod consumer {
 
 /// The operator, with an API server in memory.
 mod operator {
+    mod channels;
     mod console;
     mod controller;
     mod rollouts;

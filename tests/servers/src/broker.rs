@@ -126,6 +126,15 @@ impl Broker {
         broker
     }
 
+    /// As `own`, with these lines in its configuration.
+    pub async fn own_with(version: Version, settings: &str) -> Self {
+        let home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
+        home.configure(settings, "[].");
+        let broker = Self::of(home);
+        broker.ready().await;
+        broker
+    }
+
     /// As `own`, with all optional feature flags disabled.
     pub async fn own_without_features(version: Version) -> Self {
         let mut home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
@@ -242,6 +251,11 @@ impl Broker {
 
     pub fn is_running(&self) -> bool {
         self.process.is_running()
+    }
+
+    /// The broker's log so far.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// Returns once the broker accepts connections.
