@@ -18,6 +18,7 @@ use crate::version;
 
 mod apply;
 pub mod build;
+mod cause;
 mod connections;
 pub mod decide;
 mod foreign_consumers;
@@ -25,18 +26,19 @@ mod index;
 mod initial_lists;
 mod instruments;
 mod leader;
+mod live;
 mod memory;
 pub mod metrics;
 mod observation;
 mod observe;
+mod open_files;
 mod queue_reads;
 mod reconcile;
 mod renewals;
 mod report;
+mod requests;
 mod rollouts;
 mod status;
-mod strip;
-mod timeout;
 mod transitions;
 mod watch;
 mod watch_backoff;
@@ -175,6 +177,9 @@ impl Args {
 /// No cluster is configured, `listen` or `console` can't be bound, or the watches ended without `stop`.
 pub async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let (settings, listen, console) = (args.settings(), args.listen, args.console);
+    if let Err(error) = open_files::raise_limit() {
+        tracing::warn!(%error, "the limit of open files stays as it is; with many pods, polls may fail");
+    }
     let client = client().await?;
     let about = args.about(&client);
     let instruments = Instruments::default();

@@ -2,7 +2,6 @@
 //! sent only if something differs. A Deployment that does not belong to the pipeline is never written.
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
@@ -11,9 +10,11 @@ use kube::{Api, Client, Resource as _};
 use serde_json::json;
 
 use super::build::Desired;
+use super::cause::Cause;
 use super::leader::Term;
-use super::observation::{Cause, Observation};
-use super::timeout::with_timeout;
+use super::live::LiveDeployment;
+use super::observation::Observation;
+use super::requests::{turn, with_timeout};
 use super::transitions::Transition;
 use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 
@@ -51,18 +52,17 @@ pub struct Applied {
 
 impl Applies {
     /// The size written last, while `live` is older than that write because the watch lags.
-    pub fn unseen_size(&mut self, live: Option<&Deployment>) -> Option<i32> {
+    pub fn unseen_size(&mut self, live: Option<&LiveDeployment>) -> Option<i32> {
         let last = self.deployment.as_mut()?;
-        let brought =
-            live.is_some_and(|live| live.metadata.uid != last.uid || live.metadata.generation >= last.generation);
+        let brought = live.is_some_and(|live| live.meta().uid != last.uid || live.meta().generation >= last.generation);
         last.unseen = last.unseen.filter(|_| !brought);
         last.unseen
     }
 
-    fn is_as_before(&self, digest: blake3::Hash, live: &Deployment) -> bool {
+    fn is_as_before(&self, digest: blake3::Hash, live: &LiveDeployment) -> bool {
         self.deployment.as_ref().is_some_and(|before| {
             // At or below: the watch may lag.
-            before.digest == digest && live.metadata.generation <= before.generation
+            before.digest == digest && before.uid == live.meta().uid && live.meta().generation <= before.generation
         })
     }
 }
@@ -130,6 +130,7 @@ impl Writer {
     /// Sends a write, unless the term has ended. A future does nothing before its first poll, so a write that is
     /// refused here is never sent.
     async fn send<T>(&self, write: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+        let _turn = turn().await;
         if !self.term.is_valid() {
             return Err(kube::Error::Service("another operator may be the leader by now".into()));
         }

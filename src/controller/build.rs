@@ -2,21 +2,19 @@
 //! spec reaches the container's command line only as the value of an argument (`build/tests.rs`).
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-    TopologySpreadConstraint, Volume, VolumeMount,
+    Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 
-use super::rollouts::Hold;
 use crate::api::ImagePipeline;
 use crate::api::assignment::Assignment;
 use crate::api::destination::AwsIdentity;
@@ -24,6 +22,10 @@ use crate::api::names::{self, SecretRole};
 use crate::api::pods::Resources;
 use crate::api::quantities;
 use crate::consumer;
+
+mod template;
+
+pub use template::{Desired, Template};
 
 /// User and group id of the pods, the same as the image's user.
 const USER: i64 = 65532;
@@ -45,81 +47,8 @@ pub struct ConsumerImage {
     pub pull_secrets: Vec<String>,
 }
 
-/// The pod template and its digest.
-pub struct Template {
-    pods: PodTemplateSpec,
-    digest: String,
-    hold: Option<Hold>,
-    /// Whether it stands for the live template, which stays.
-    is_live: bool,
-}
-
-/// What to write of a Deployment.
-#[derive(Debug)]
-pub enum Desired {
-    Whole(Box<Deployment>),
-    /// Only the size: the pods keep their template.
-    Size(i32),
-}
-
-impl Desired {
-    pub fn replicas(&self) -> i32 {
-        match self {
-            Self::Whole(deployment) => deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0),
-            Self::Size(replicas) => *replicas,
-        }
-    }
-
-    pub fn set_replicas(&mut self, size: i32) {
-        match self {
-            Self::Whole(deployment) => {
-                if let Some(spec) = &mut deployment.spec {
-                    spec.replicas = Some(size);
-                }
-            }
-            Self::Size(replicas) => *replicas = size,
-        }
-    }
-}
-
-impl Template {
-    pub fn new(pipeline: &ImagePipeline, image: &ConsumerImage) -> Self {
-        let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
-        let pods = PodTemplateSpec {
-            metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-            spec: Some(pod(pipeline, image)),
-        };
-        let digest = digest(&pods);
-        Self { pods, digest, hold: None, is_live: false }
-    }
-
-    /// A template with the image of the live one.
-    pub fn pinned(self) -> Self {
-        Self { hold: Some(Hold::Pinned), ..self }
-    }
-
-    /// The live template with this digest, which stays for now.
-    pub fn held(self, hold: Hold, digest: &str) -> Self {
-        Self { digest: digest.to_owned(), hold: Some(hold), is_live: true, ..self }
-    }
-
-    pub fn pods(&self) -> &PodTemplateSpec {
-        &self.pods
-    }
-
-    /// Identifies the pods of this template: they carry it as an annotation.
-    pub fn digest(&self) -> &str {
-        &self.digest
-    }
-
-    /// Why the pods do not get this operator's version.
-    pub fn hold(&self) -> Option<Hold> {
-        self.hold
-    }
-}
-
 pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Desired {
-    if template.is_live {
+    if template.is_live() {
         return Desired::Size(replicas);
     }
     Desired::Whole(Box::new(deployment(pipeline, replicas, template)))
@@ -128,8 +57,8 @@ pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Des
 pub fn deployment(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Deployment {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let labels = names::labels(&name);
-    let Template { pods: mut template, digest, .. } = template;
-    let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), digest)].into();
+    let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), template.digest().to_owned())].into();
+    let mut template = template.into_pods();
     // On the pods too, to tell pods of the current template from pods of a previous template.
     template.metadata.get_or_insert_default().annotations = Some(digest.clone());
     Deployment {
@@ -321,14 +250,6 @@ fn resources(resources: &Resources) -> ResourceRequirements {
         Some(given.iter().map(|(name, value)| (name.clone(), Quantity(value.to_string()))).collect())
     };
     ResourceRequirements { requests: given(&resources.requests), limits: given(&resources.limits), claims: None }
-}
-
-/// A digest of the pod template. It makes a removed field visible as a difference. `DefaultHasher::new` has fixed keys;
-/// if a later Rust version hashes differently, each Deployment is applied once.
-fn digest(template: &PodTemplateSpec) -> String {
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_string(template).unwrap_or_default().hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
 }
 
 #[cfg(test)]

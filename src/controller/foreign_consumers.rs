@@ -4,7 +4,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::observation::{Cause, ObservedPod};
+use super::cause::Cause;
+use super::observation::ObservedPod;
 use crate::api::ImagePipeline;
 use crate::api::conditions::ConditionType;
 use crate::api::source::RabbitmqSource;

@@ -29,8 +29,9 @@ pub struct PipelineMemory {
     pub queues: QueueReads,
     pub applies: Applies,
     pub events: PublishedEvents,
-    /// The status written last, and when; the watch may not have delivered it yet.
-    pub written_status: Option<(ImagePipelineStatus, Timestamp)>,
+    /// The status written last, until the watch has delivered it.
+    pub written_status: Option<ImagePipelineStatus>,
+    pub status_written_at: Option<Timestamp>,
     /// The parse error that the status reports.
     pub invalid: Option<String>,
     pub renewals: Renewals,
@@ -41,8 +42,14 @@ pub struct PipelineMemory {
 impl PipelineMemory {
     /// The status of the previous reconcile.
     pub fn status<'a>(&'a self, pipeline: &'a ImagePipeline) -> Option<&'a ImagePipelineStatus> {
-        let written = self.written_status.as_ref().map(|(status, _)| status);
-        written.or(pipeline.status.as_ref())
+        self.written_status.as_ref().or(pipeline.status.as_ref())
+    }
+
+    /// Drops the copy of the status that the watch has delivered.
+    pub fn see(&mut self, pipeline: &ImagePipeline) {
+        if self.written_status == pipeline.status {
+            self.written_status = None;
+        }
     }
 }
 

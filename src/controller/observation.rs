@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 
+use super::cause::Cause;
+use super::live::LiveDeployment;
 use super::rollouts::Hold;
 use crate::pod_status::{Health, PodStatus};
 use crate::rabbitmq::QueueDepth;
@@ -17,7 +18,7 @@ pub struct Observation {
     /// When the queue depth and the pods had been read: the time of everything that follows in this reconcile.
     pub at: Timestamp,
     /// The Deployment with the pipeline's Deployment name, whatever its owner.
-    pub deployment: Option<Arc<Deployment>>,
+    pub deployment: Option<Arc<LiveDeployment>>,
     /// The digest of the current pod template, which its pods carry as an annotation.
     pub spec: String,
     /// Why the pods do not get the version of this operator.
@@ -58,20 +59,6 @@ pub struct ObservedPod {
     pub deletion_cost: Option<String>,
 }
 
-/// The reason and message of a condition that reports a fault.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Cause {
-    pub reason: Reason,
-    /// One or two sentences.
-    pub message: String,
-}
-
-impl Cause {
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
-}
-
 impl Observation {
     /// Without the depth if a pod reports that the queue is a stream: the depth of a stream never falls, so it must not
     /// set the size. An operator whose user may not configure the queue can't see its type.
@@ -84,10 +71,9 @@ impl Observation {
         self
     }
 
-    /// The Deployment's size; `None` without a Deployment. The default of `spec.replicas` is 1.
+    /// The Deployment's size; `None` without a Deployment.
     pub fn size(&self) -> Option<i32> {
-        let seen = || Some(self.deployment.as_ref()?.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1));
-        self.written.or_else(seen)
+        self.written.or_else(|| Some(self.deployment.as_ref()?.replicas))
     }
 
     /// The reports that count: those from pods of the current spec, once one of them has reported. A rollout keeps pods
@@ -106,10 +92,7 @@ impl Observation {
 
     /// Why the Deployment's ReplicaSet can't create pods, such as quota, Pod Security or an admission webhook.
     pub fn replica_failure(&self) -> Option<Cause> {
-        let conditions = self.deployment.as_ref()?.status.as_ref()?.conditions.as_ref()?;
-        let failure =
-            conditions.iter().find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
-        let detail = failure.message.as_deref().unwrap_or("no detail given");
+        let detail = self.deployment.as_ref()?.status.as_ref()?.replica_failure.as_ref()?;
         Some(Cause::new(Reason::PodsRefused, format!("Kubernetes refuses to create consumer pods: {detail}")))
     }
 

@@ -8,22 +8,24 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use reqwest::header::CONNECTION;
 
 use super::build::Template;
+use super::cause::Cause;
 use super::connections::Connections;
 use super::foreign_consumers;
 use super::index::Index;
 use super::initial_lists::Lists;
+use super::live::{LiveDeployment, LivePod};
 use super::memory::PipelineMemory;
-use super::observation::{Cause, Observation, ObservedPod};
+use super::observation::{Observation, ObservedPod};
 use super::queue_reads::QueueReads;
+use super::requests::{turn, with_timeout};
 use super::rollouts;
-use super::timeout::with_timeout;
 use crate::api::ImagePipeline;
 use crate::api::failures::FailurePolicy;
 use crate::api::names::{self, SecretRole};
@@ -32,13 +34,13 @@ use crate::rabbitmq::QueueDepth;
 use crate::rabbitmq::address::BrokerAddress;
 use crate::reason::Reason;
 
-mod pod;
-
-use pod::{cause_of, is_consumer_of, running_at};
-
 /// Limits of a pod's `/status` response: time and bytes.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 const STATUS_LIMIT: usize = 64 * 1024;
+
+/// How long a connection to a pod is kept for the next poll. A consumer closes it after ten seconds without a request,
+/// and a request at that moment would fail. Where polls are further apart, none is kept.
+pub const KEPT_FOR: Duration = Duration::from_secs(5);
 
 /// How often the Secrets are checked for a change while RabbitMQ has not answered.
 const LOOK_AT_SECRETS_EVERY: Duration = Duration::from_millis(250);
@@ -50,7 +52,7 @@ type Data = BTreeMap<String, ByteString>;
 pub struct Sources {
     /// Reads the data of Secrets: the stores hold only their metadata.
     pub client: Client,
-    pub deployments: Store<Deployment>,
+    pub deployments: Store<LiveDeployment>,
     pub pods: Pods,
     /// Existence and resource version of Secrets.
     pub secrets: Store<PartialObjectMeta<Secret>>,
@@ -63,17 +65,16 @@ pub struct Sources {
 
 /// All pods with the labels of consumers.
 pub struct Pods {
-    pub store: Store<Pod>,
+    pub store: Store<LivePod>,
     /// Pods by the pipeline in their label.
     pub by_pipeline: Index,
 }
 
 impl Pods {
     /// The consumer pods of a pipeline.
-    fn of(&self, namespace: &str, pipeline: &str) -> Vec<Arc<Pod>> {
+    fn of(&self, namespace: &str, pipeline: &str) -> Vec<Arc<LivePod>> {
         let pods = self.by_pipeline.naming(namespace, pipeline);
-        let pods = pods.iter().filter_map(|pod| self.store.get(&ObjectRef::new(pod).within(namespace)));
-        pods.filter(|pod| is_consumer_of(pod, pipeline)).collect()
+        pods.iter().filter_map(|pod| self.store.get(&ObjectRef::new(pod).within(namespace))).collect()
     }
 }
 
@@ -89,7 +90,8 @@ impl Sources {
         let name = pipeline.name_any();
         let deployment = self.deployment(pipeline);
         let pods = self.pods.of(&namespace, &name);
-        let asked = join_all(pods.iter().map(|pod| self.ask(pod)));
+        let every = pipeline.spec.scaling.poll_interval.into();
+        let asked = join_all(pods.iter().map(|pod| self.ask(pod, every)));
         let (depth, pods) = tokio::join!(self.depth(pipeline, &namespace, &mut memory.queues), asked);
         let revision = |secret: &String| self.revision(&namespace, secret).unwrap_or_else(|| "absent".to_owned());
         let parked = self.parked(pipeline, &pods, &mut memory.queues).await;
@@ -112,7 +114,7 @@ impl Sources {
     }
 
     /// The Deployment with the pipeline's Deployment name, whatever its owner.
-    pub fn deployment(&self, pipeline: &ImagePipeline) -> Option<Arc<Deployment>> {
+    pub fn deployment(&self, pipeline: &ImagePipeline) -> Option<Arc<LiveDeployment>> {
         let key = ObjectRef::new(&names::deployment(&pipeline.name_any()));
         self.deployments.get(&key.within(&pipeline.namespace().unwrap_or_default()))
     }
@@ -122,7 +124,7 @@ impl Sources {
         let begun = self.deployments.state().into_iter().filter(|live| rollouts::has_earlier_pods(live));
         begun.filter_map(|live| {
             let name = live.labels().get(names::INSTANCE_LABEL)?;
-            Some(ObjectRef::new(name).within(live.metadata.namespace.as_deref()?))
+            Some(ObjectRef::new(name).within(live.meta().namespace.as_deref()?))
         })
     }
 
@@ -203,6 +205,7 @@ impl Sources {
 
     async fn data(&self, namespace: &str, role: SecretRole, secret: &str) -> Result<(SecretRole, Data), Cause> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let _turn = turn().await;
         match with_timeout(api.get_opt(secret)).await {
             Ok(Some(found)) => Ok((role, found.data.unwrap_or_default())),
             Ok(None) => Err(secret_not_found(secret, role.field())),
@@ -226,35 +229,32 @@ impl Sources {
         self.secrets.get(&ObjectRef::new(secret).within(namespace))?.resource_version()
     }
 
-    async fn ask(&self, pod: &Pod) -> ObservedPod {
-        let condition = |kind: &str| {
-            pod.status
-                .iter()
-                .flat_map(|status| status.conditions.iter().flatten())
-                .find(|condition| condition.type_ == kind)
-        };
-        let address = running_at(pod);
-        let report = match &address {
-            Some(address) => self.report(address).await,
+    async fn ask(&self, pod: &LivePod, every: Duration) -> ObservedPod {
+        let report = match &pod.address {
+            Some(address) => self.report(address, every).await,
             None => None,
         };
         ObservedPod {
             name: pod.name_any(),
-            ready: condition("Ready").is_some_and(|ready| ready.status == "True"),
-            running: address.is_some(),
-            ending: pod.metadata.deletion_timestamp.is_some(),
-            cause: cause_of(pod),
+            ready: pod.is_ready,
+            running: pod.address.is_some(),
+            ending: pod.meta().deletion_timestamp.is_some(),
+            cause: pod.cause.clone(),
             report,
-            secrets: pod.annotations().get(names::SECRETS_ANNOTATION).cloned(),
-            spec: pod.annotations().get(names::SPEC_ANNOTATION).cloned(),
-            deletion_cost: pod.annotations().get(names::DELETION_COST_ANNOTATION).cloned(),
+            secrets: pod.secrets.clone(),
+            spec: pod.spec.clone(),
+            deletion_cost: pod.deletion_cost.clone(),
         }
     }
 
     /// Pods are not trusted: the response is limited in time and size, and parsed as one known type.
-    async fn report(&self, address: &str) -> Option<PodStatus> {
+    async fn report(&self, address: &str, every: Duration) -> Option<PodStatus> {
         let url = format!("http://{address}:{}/status", names::HTTP_PORT);
-        let mut response = self.http.get(url).timeout(STATUS_TIMEOUT).send().await.ok()?;
+        let mut request = self.http.get(url).timeout(STATUS_TIMEOUT);
+        if every >= KEPT_FOR {
+            request = request.header(CONNECTION, "close");
+        }
+        let mut response = request.send().await.ok()?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.ok()? {
             body.extend_from_slice(&chunk);

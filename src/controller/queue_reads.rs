@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cause::Cause;
 use super::connections::{Connections, Place};
-use super::observation::Cause;
 use crate::api::names;
 use crate::api::source::RabbitmqSource;
 use crate::rabbitmq::address::BrokerAddress;

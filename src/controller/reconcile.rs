@@ -12,6 +12,7 @@ use super::apply::Writer;
 use super::build::{self, ConsumerImage, Template, build};
 use super::decide::{self, Decision, Load, SizeSpec, decide};
 use super::instruments::Instruments;
+use super::live::LiveDeployment;
 use super::memory::{Memories, PipelineMemory, key_of};
 use super::metrics::PipelineLabels;
 use super::observation::Observation;
@@ -90,6 +91,7 @@ impl Context {
             }
         };
         memory.invalid = None;
+        memory.see(pipeline);
         if pipeline.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }
@@ -102,8 +104,8 @@ impl Context {
         let (live, now) = (self.sources.deployment(pipeline), Timestamp::now());
         let (key, is_pinned) = (ObjectRef::from_obj(pipeline), names::is_pinned(pipeline));
         self.running_counted.call_once(|| self.rollouts.count_running(self.sources.rolling_out(), now));
-        let pods = live.as_deref().filter(|_| is_pinned).and_then(|live| live.spec.as_ref()?.template.spec.as_ref());
-        let pinned = pods.and_then(build::image_of).filter(|pinned| pinned.image != self.image.image);
+        let pods = live.as_deref().filter(|_| is_pinned).and_then(LiveDeployment::pods);
+        let pinned = pods.as_ref().and_then(build::image_of).filter(|pinned| pinned.image != self.image.image);
         let template = match pinned {
             Some(image) => Template::new(pipeline, &image).pinned(),
             None => Template::new(pipeline, &self.image),
@@ -122,7 +124,7 @@ impl Context {
             memory.template = Some(Verdict { digest, is_held: false });
             return template;
         };
-        let has_pods = live.spec.as_ref().and_then(|spec| spec.replicas) != Some(0);
+        let has_pods = live.replicas != 0;
         let hold = match () {
             () if is_pinned => Some(Hold::Pinned),
             () if has_pods && !self.rollouts.begin(&key, is_failing || rollouts::is_replacing(&live), now) => {

@@ -46,15 +46,15 @@ impl Context {
         memory: &mut PipelineMemory,
     ) -> Result<(), Error> {
         let previous = memory.status(pipeline).cloned().unwrap_or_default();
-        let written_at = memory.written_status.as_ref().map_or(Timestamp::UNIX_EPOCH, |(_, when)| *when);
+        let written_at = memory.status_written_at.unwrap_or(Timestamp::UNIX_EPOCH);
         if !status::is_due(&previous, &status, now.duration_since(written_at)) {
             return Ok(());
         }
         // Until the response arrives, the resource's status is unknown: a write may be applied and still fail here.
-        memory.written_status = None;
+        (memory.written_status, memory.status_written_at) = (None, None);
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;
         let changes = transitions(&previous, &status, decision);
-        memory.written_status = Some((status, now));
+        (memory.written_status, memory.status_written_at) = (Some(status), Some(now));
         self.publish(pipeline, &changes, now, memory).await
     }
 
@@ -108,7 +108,8 @@ impl Context {
         self.instruments.metrics.set_conditions(&labels_of(&key), &status.conditions);
         self.instruments.console.note_invalid(meta, &status);
         self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
-        (memory.invalid, memory.written_status) = (Some(detail.to_owned()), None);
+        memory.invalid = Some(detail.to_owned());
+        (memory.written_status, memory.status_written_at) = (None, None);
         Ok(())
     }
 }

@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 
+use super::live::LiveDeployment;
 use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::api::{ImagePipeline, names};
 
@@ -100,7 +100,7 @@ pub struct Verdict {
 /// generation that the status names, so the one that the operator has built a template for. `before`: the verdict of
 /// the last reconcile. It stands while the digest does, also if the spec changes or a write fails.
 pub fn outdated<'a>(
-    live: &'a Deployment,
+    live: &'a LiveDeployment,
     generation: Option<i64>,
     observed: Option<i64>,
     digest: &str,
@@ -114,21 +114,20 @@ pub fn outdated<'a>(
     is_held.then_some(earlier)
 }
 
-pub fn has_template(live: &Deployment, digest: &str) -> bool {
+pub fn has_template(live: &LiveDeployment, digest: &str) -> bool {
     live.annotations().get(names::SPEC_ANNOTATION).is_some_and(|found| found == digest)
 }
 
 /// Whether a Deployment has pods of an earlier template, or too few that are available.
-pub fn is_replacing(live: &Deployment) -> bool {
-    let wanted = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let available = live.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-    has_earlier_pods(live) || available < wanted
+pub fn is_replacing(live: &LiveDeployment) -> bool {
+    let available = live.status.as_ref().map_or(0, |status| status.available);
+    has_earlier_pods(live) || available < live.replicas
 }
 
 /// Whether a Deployment has pods of an earlier template, or has not been seen by its controller.
-pub fn has_earlier_pods(live: &Deployment) -> bool {
+pub fn has_earlier_pods(live: &LiveDeployment) -> bool {
     let Some(status) = &live.status else { return true };
-    status.observed_generation < live.metadata.generation || status.replicas > status.updated_replicas
+    status.observed_generation < live.meta().generation || status.replicas > status.updated
 }
 
 /// Whether storage or broker fail, by the conditions of the last reconcile.

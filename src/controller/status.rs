@@ -41,7 +41,8 @@ pub fn status(
     decision: &Decision,
     applied: &Applied,
 ) -> ImagePipelineStatus {
-    let now = observed.at;
+    // In whole seconds, as Kubernetes writes times: the status that the watch delivers is equal to this one.
+    let now = Timestamp::from_second(observed.at.as_second()).unwrap_or(observed.at);
     let live = observed.deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     let generation = pipeline.metadata.generation;
     let starting = consumers::is_starting(&previous.conditions, now);
@@ -49,9 +50,9 @@ pub fn status(
     let resized = previous.desired_replicas != decision.replicas;
     ImagePipelineStatus {
         observed_generation: generation,
-        replicas: live.and_then(|status| status.replicas).unwrap_or(0),
+        replicas: live.map_or(0, |status| status.replicas),
         selector: names::selector(pipeline.metadata.name.as_deref().unwrap_or_default()),
-        ready_replicas: live.and_then(|status| status.ready_replicas).unwrap_or(0),
+        ready_replicas: live.map_or(0, |status| status.ready),
         desired_replicas: decision.replicas,
         backlog: decision.backlog,
         parked: observed.parked.map(i64::from),

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -26,16 +25,16 @@ use super::index::Index;
 use super::initial_lists::Lists;
 use super::instruments::Instruments;
 use super::leader::Term;
+use super::live::{self, LiveDeployment, LivePod};
 use super::memory::Memories;
-use super::observe::{Pods, Sources};
+use super::observe::{KEPT_FOR, Pods, Sources};
 use super::reconcile::{Context, error_policy, reconcile};
 use super::rollouts::Rollouts;
-use super::strip;
 use super::watch_backoff::{NoBackoff, watch_backoff};
 use super::{Error, Guarded, Settings};
 use crate::api::names;
 
-/// Objects in one answer to a list. An answer is parsed before its objects are stripped, and an object may have 1.5 MiB.
+/// Objects in one answer to a list. An answer is parsed before its objects are reduced, and an object may have 1.5 MiB.
 const PAGE: u32 = 50;
 
 /// The parts of the operator that all scopes share.
@@ -56,6 +55,7 @@ impl Shared {
     pub fn new(client: Client, settings: Settings, instruments: Instruments, term: Term) -> Result<Self, Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
+            .pool_idle_timeout(KEPT_FOR)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Http)?;
@@ -86,27 +86,26 @@ pub async fn run(
     let (by_secret, by_pipeline) = (Index::default(), Index::default());
 
     let all = watcher::Config::default().page_size(PAGE);
-    let pipeline_events = watched(api::<Guarded>(client, namespace), all.clone(), strip::pipeline, pipeline_writer)
+    let pipeline_events = watched(api::<Guarded>(client, namespace), all.clone(), live::pipeline, pipeline_writer)
         .inspect(lists.pipelines())
         .inspect(by_secret.follow(secrets_of))
         .applied_objects()
         .predicate_filter(predicates::generation, Default::default());
-    let deployment_events =
-        watched(api::<Deployment>(client, namespace), ours.clone(), strip::deployment, deployment_writer)
-            .inspect(lists.deployments())
-            .touched_objects();
-    let pod_events = watched(api::<Pod>(client, namespace), ours, strip::pod, pod_writer)
-        .inspect(lists.pods())
-        .inspect(by_pipeline.follow(pipelines_in_label))
+    let deployment_events = watched(api::<LiveDeployment>(client, namespace), ours.clone(), |_| {}, deployment_writer)
+        .inspect(lists.deployments())
         .touched_objects();
-    let secret_events = watched(api::<PartialObjectMeta<Secret>>(client, namespace), all, strip::secret, secret_writer)
+    let pod_events = watched(api::<LivePod>(client, namespace), ours, |_| {}, pod_writer)
+        .inspect(lists.pods())
+        .inspect(by_pipeline.follow(|pod: &LivePod| pod.pipeline.iter().cloned().collect()))
+        .touched_objects();
+    let secret_events = watched(api::<PartialObjectMeta<Secret>>(client, namespace), all, live::secret, secret_writer)
         .inspect(lists.secrets())
         .touched_objects();
 
     let context = Arc::new(shared.context(&pipelines, deployments, Pods { store: pods, by_pipeline }, secrets, lists));
     let controller = Controller::for_stream(pipeline_events, pipelines)
         .owns_stream(deployment_events)
-        .watches_stream(pod_events, |pod: Pod| pipeline_of_pod(&pod))
+        .watches_stream(pod_events, |pod: LivePod| pipeline_of_pod(&pod))
         .watches_stream(secret_events, move |secret: PartialObjectMeta<Secret>| {
             pipelines_of_secret(&by_secret, &secret)
         })
@@ -126,7 +125,7 @@ impl Shared {
     fn context(
         &self,
         pipelines: &Store<Guarded>,
-        deployments: Store<Deployment>,
+        deployments: Store<LiveDeployment>,
         pods: Pods,
         secrets: Store<PartialObjectMeta<Secret>>,
         lists: Lists,
@@ -170,26 +169,21 @@ async fn drive<T>(controller: impl Stream<Item = T>, context: &Context) {
     }
 }
 
-/// The events of a watch, with the fields that `strip` leaves; its objects are kept in the store of `writer`.
+/// The events of a watch, with what `reduce` leaves of its objects, which are kept in the store of `writer`.
 fn watched<K>(
     api: Api<K>,
     config: watcher::Config,
-    strip: fn(&mut K),
+    reduce: fn(&mut K),
     writer: reflector::store::Writer<K>,
 ) -> impl Stream<Item = watcher::Result<watcher::Event<K>>>
 where
     K: Resource<DynamicType: Clone + Default + Eq + Hash> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watcher(api, config).backoff(watch_backoff()).modify(strip).reflect(writer)
+    watcher(api, config).backoff(watch_backoff()).modify(reduce).reflect(writer)
 }
 
-fn pipeline_of_pod(pod: &Pod) -> Option<ObjectRef<Guarded>> {
-    let name = pod.labels().get(names::INSTANCE_LABEL)?;
-    Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
-}
-
-fn pipelines_in_label(pod: &Pod) -> Vec<String> {
-    pod.labels().get(names::INSTANCE_LABEL).cloned().into_iter().collect()
+fn pipeline_of_pod(pod: &LivePod) -> Option<ObjectRef<Guarded>> {
+    Some(ObjectRef::new(pod.pipeline.as_ref()?).within(pod.meta().namespace.as_deref()?))
 }
 
 /// The names of the Secrets of a pipeline.

@@ -3,14 +3,15 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::{Applies, Writer};
 use crate::api::{ImagePipeline, names};
 use crate::controller::build::Desired;
-use crate::controller::observation::Cause;
-use crate::controller::timeout::with_timeout;
+use crate::controller::cause::Cause;
+use crate::controller::live::LiveDeployment;
+use crate::controller::requests::{turn, with_timeout};
 use crate::reason::Reason;
 
 /// The last apply of a Deployment: a digest of what was sent, and the result.
@@ -28,7 +29,7 @@ impl Writer {
         &self,
         pipeline: &ImagePipeline,
         desired: &Desired,
-        live: Option<&Deployment>,
+        live: Option<&LiveDeployment>,
         memory: &mut Applies,
     ) -> Result<(), Cause> {
         let name = names::deployment(&pipeline.name_any());
@@ -42,8 +43,15 @@ impl Writer {
         };
         let asked = asked.map_err(|error| refused(error.to_string()))?;
         let digest = blake3::hash(asked.to_string().as_bytes());
-        if live.is_some_and(|live| memory.is_as_before(digest, live) || is_as_asked(&asked, live)) {
-            return Ok(());
+        if let Some(live) = live {
+            if memory.is_as_before(digest, live) {
+                return Ok(());
+            }
+            if contains(&live.json(), &asked) {
+                let ObjectMeta { uid, generation, .. } = live.meta().clone();
+                memory.deployment = Some(LastApply { digest, uid, generation, unseen: None });
+                return Ok(());
+            }
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
         let written = match desired {
@@ -80,7 +88,9 @@ impl Writer {
         let written = match apply(seen).await {
             Err(error) if is_of_others(&error) => {
                 let named = ListParams::default().fields(&format!("metadata.name={name}"));
+                let turn = turn().await;
                 let found = with_timeout(api.list(&named)).await.map_err(refused)?;
+                drop(turn);
                 if !found.iter().any(|found| found.name_any() == name && owned_by(found, pipeline)) {
                     return Err(taken(name));
                 }
@@ -104,7 +114,7 @@ fn taken(deployment: &str) -> Cause {
     Cause::new(Reason::NameTaken, message)
 }
 
-fn owned_by(deployment: &Deployment, pipeline: &ImagePipeline) -> bool {
+fn owned_by(deployment: &impl kube::Resource, pipeline: &ImagePipeline) -> bool {
     let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
     deployment.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
@@ -121,10 +131,6 @@ fn api_message(error: kube::Error) -> String {
         kube::Error::Api(status) => status.message,
         other => other.to_string(),
     }
-}
-
-fn is_as_asked(asked: &Value, live: &Deployment) -> bool {
-    serde_json::to_value(live).is_ok_and(|live| contains(&live, asked))
 }
 
 /// Whether `live` has every field of `asked`; further fields do not count.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use k8s_openapi::api::apps::v1::Deployment;
+
 use super::deployment::contains;
 use super::pods::{annotations, holds, shrinks};
 use super::*;

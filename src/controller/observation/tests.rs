@@ -42,10 +42,11 @@ fn observed(pods: Vec<ObservedPod>) -> Observation {
 
 fn refused() -> Observation {
     let mut observed = observed(vec![pod(|_| {})]);
-    let status = serde_json::json!({ "conditions": [{ "type": "ReplicaFailure", "status": "True" }] });
-    let mut deployment = Deployment::clone(observed.deployment.as_ref().unwrap());
-    deployment.status = Some(serde_json::from_value(status).unwrap());
-    observed.deployment = Some(Arc::new(deployment));
+    let deployment = serde_json::from_value(serde_json::json!({
+        "spec": { "replicas": 3, "selector": {}, "template": {} },
+        "status": { "conditions": [{ "type": "ReplicaFailure", "status": "True" }] },
+    }));
+    observed.deployment = Some(Arc::new(deployment.unwrap()));
     observed
 }
 

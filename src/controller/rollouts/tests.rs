@@ -70,7 +70,7 @@ fn rollouts_of_an_operator_before_this_one_count() {
     assert!(may(&rollouts, "b", 0));
 }
 
-fn deployment(annotations: serde_json::Value) -> Deployment {
+fn deployment(annotations: serde_json::Value) -> LiveDeployment {
     serde_json::from_value(json!({ "metadata": { "annotations": annotations } })).unwrap()
 }
 

@@ -4,7 +4,8 @@ use super::{Finding, finding};
 use crate::api::ImagePipeline;
 use crate::api::conditions::ConditionStatus::{False, True, Unknown};
 use crate::api::conditions::ConditionType;
-use crate::controller::observation::{Cause, Observation};
+use crate::controller::cause::Cause;
+use crate::controller::observation::Observation;
 use crate::reason::Reason;
 
 pub(super) fn reachable(observed: &Observation) -> Finding {

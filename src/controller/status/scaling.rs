@@ -4,8 +4,9 @@ use super::{Finding, finding};
 use crate::api::Scaling;
 use crate::api::conditions::ConditionStatus::{False, True};
 use crate::api::conditions::ConditionType;
+use crate::controller::cause::Cause;
 use crate::controller::decide::{Basis, Decision};
-use crate::controller::observation::{Cause, Observation};
+use crate::controller::observation::Observation;
 use crate::reason::Reason;
 
 pub(super) fn active(observed: &Observation, decision: &Decision) -> Finding {

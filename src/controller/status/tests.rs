@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::controller::observation::{Cause, ObservedPod};
+use crate::controller::cause::Cause;
+use crate::controller::observation::ObservedPod;
 use crate::controller::transitions::{Transition, transitions};
 use crate::pod_status::{Fault, Health, PodStatus, healthy};
 use crate::rabbitmq::QueueDepth;

@@ -1,16 +1,72 @@
-//! What Kubernetes reports about a pod: its owner, its address, why it does not run. Pure functions.
+//! What Kubernetes reports about a pod: its owner, its address, why it does not run. Pure.
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
+use serde::Deserialize;
 
+use super::identity;
 use crate::api::names;
-use crate::controller::observation::Cause;
+use crate::controller::cause::Cause;
 use crate::reason::Reason;
+
+/// The longest annotation that is kept, in bytes. Those that the operator writes are shorter.
+const ANNOTATION_BYTES: usize = 1 << 10;
+
+/// The longest message that is kept, in bytes.
+const MESSAGE_BYTES: usize = 2 << 10;
+
+/// A pod with the labels of a consumer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Pod")]
+pub struct LivePod {
+    /// Only what identifies the object and its version.
+    pub(super) metadata: ObjectMeta,
+    /// The pipeline whose consumer the pod is; `None`: it only has the labels of one.
+    pub pipeline: Option<String>,
+    /// As [`running_at`].
+    pub address: Option<String>,
+    /// The condition `Ready`.
+    pub is_ready: bool,
+    /// As [`cause_of`].
+    pub cause: Option<Cause>,
+    /// The annotation with the Secrets' versions.
+    pub secrets: Option<String>,
+    /// The annotation with the digest of its pod template.
+    pub spec: Option<String>,
+    /// The annotation `pod-deletion-cost`.
+    pub deletion_cost: Option<String>,
+}
+
+impl From<Pod> for LivePod {
+    fn from(pod: Pod) -> Self {
+        let named = pod.labels().get(names::INSTANCE_LABEL).cloned();
+        let conditions = || pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let annotation = |name: &str| {
+            let found = pod.annotations().get(name).filter(|text| text.len() <= ANNOTATION_BYTES);
+            found.cloned()
+        };
+        let mut cause = cause_of(&pod);
+        if let Some(Cause { message, .. }) = &mut cause {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+        }
+        Self {
+            pipeline: named.filter(|pipeline| is_consumer_of(&pod, pipeline)),
+            address: running_at(&pod),
+            is_ready: conditions().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            cause,
+            secrets: annotation(names::SECRETS_ANNOTATION),
+            spec: annotation(names::SPEC_ANNOTATION),
+            deletion_cost: annotation(names::DELETION_COST_ANNOTATION),
+            metadata: identity(&pod.metadata),
+        }
+    }
+}
 
 /// Whether a pod belongs to a ReplicaSet of the pipeline's Deployment, by the ReplicaSet's name. A user who may create
 /// pods can forge labels and owner, but gains nothing: the request to a pod carries no credentials. Pods on the host
 /// network, which consumers never use, do not count: a request to their address would reach the node.
-pub fn is_consumer_of(pod: &Pod, pipeline: &str) -> bool {
+fn is_consumer_of(pod: &Pod, pipeline: &str) -> bool {
     let Some(hash) = pod.labels().get(names::POD_TEMPLATE_HASH_LABEL) else { return false };
     let replica_set = format!("{}-{hash}", names::deployment(pipeline));
     let owned = pod
@@ -22,7 +78,7 @@ pub fn is_consumer_of(pod: &Pod, pipeline: &str) -> bool {
 }
 
 /// The pod's IP address if its consumer container runs; IPv6 in brackets, as in a URL.
-pub fn running_at(pod: &Pod) -> Option<String> {
+fn running_at(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let running = status.container_statuses.iter().flatten().any(|container| {
         container.name == names::CONTAINER && container.state.as_ref().is_some_and(|state| state.running.is_some())
@@ -32,7 +88,7 @@ pub fn running_at(pod: &Pod) -> Option<String> {
 }
 
 /// Why the pod does not run, as Kubernetes reports it.
-pub fn cause_of(pod: &Pod) -> Option<Cause> {
+fn cause_of(pod: &Pod) -> Option<Cause> {
     let status = pod.status.as_ref()?;
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
         condition.type_ == "PodScheduled"
