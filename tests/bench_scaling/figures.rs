@@ -1,9 +1,11 @@
-//! The figures and their targets: pure functions of the measurements, for the table and target/bench/scaling.json.
+//! The figures and their targets: pure functions of the measurements, for the table and the record.
 //! A figure without a value never meets its target.
+
+pub const MIB: f64 = (1 << 20) as f64;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// Key in target/bench/scaling.json.
+    /// Key in the record.
     pub key: &'static str,
     /// Description for the table.
     pub meaning: &'static str,

@@ -42,6 +42,11 @@ impl Operator {
         Self { processes, user, audit: PathBuf::from(directory).join("audit.log") }
     }
 
+    /// A process whose requests, as this user, are in the log `audit`.
+    pub fn of(process: u32, user: &str, audit: PathBuf) -> Self {
+        Self { processes: vec![process], user: user.to_owned(), audit }
+    }
+
     /// Resident bytes of the largest process.
     pub fn rss(&self) -> f64 {
         self.processes.iter().map(|process| usage::rss(*process)).max().expect("a process") as f64

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::figures::Figure;
-
-const MIB: f64 = (1 << 20) as f64;
+use super::figures::{Figure, MIB};
 
 /// The table of all figures.
 pub fn table(figures: &[Figure]) -> String {
@@ -35,9 +33,9 @@ pub fn record(figures: &[Figure], circumstances: &[(&str, Value)]) -> Value {
     Value::Object(circumstances.chain(figures).collect::<Map<_, _>>())
 }
 
-/// Writes the record and returns the path of the file.
-pub fn write(record: &Value) -> PathBuf {
-    let file = support::repository().join("target/bench/scaling.json");
+/// Writes the record to target/bench/NAME.json and returns the path of the file.
+pub fn write(name: &str, record: &Value) -> PathBuf {
+    let file = support::repository().join(format!("target/bench/{name}.json"));
     std::fs::create_dir_all(file.parent().expect("a directory")).expect("target/bench");
     let text = serde_json::to_string_pretty(record).expect("JSON");
     std::fs::write(&file, text + "\n").expect("the results");

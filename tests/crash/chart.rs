@@ -6,7 +6,7 @@ use std::process::Command;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use crate::control_plane::programs;
+use servers::control_plane::programs;
 use support::process::{directory, write};
 
 /// The user of the operator, for a release image-pipeline in namespace operators.

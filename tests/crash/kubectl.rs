@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::control_plane::{ApiServer, programs};
+use servers::control_plane::{ApiServer, programs};
 use support::eventually::{LIMIT, eventually};
 
 /// Runs `kubectl`: standard output, or standard error.

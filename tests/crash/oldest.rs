@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::chart::{rendered, repository};
-use crate::control_plane::{ApiServer, oldest_api_server};
 use crate::kubectl::Kubectl;
+use servers::control_plane::{ApiServer, oldest_api_server};
 use support::process::{directory, write};
 
 const CRD: &str = "crds/imagepipelines.yaml";
@@ -45,7 +45,7 @@ fn doubled(directory: &Path) -> PathBuf {
 
 #[tokio::test]
 async fn the_oldest_kubernetes_takes_definition_chart_and_examples_without_a_warning() {
-    let (api_server, home) = (ApiServer::start(&oldest_api_server()), directory("oldest"));
+    let (api_server, home) = (ApiServer::start(&oldest_api_server(), &[]), directory("oldest"));
     let kubectl = Kubectl { api_server: &api_server, home: home.clone() };
     kubectl.is_ready().await;
     let version = kubectl.version();

@@ -9,8 +9,9 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::Api;
 
 use crate::chart::{list, policies, rendered, repository};
-use crate::control_plane::{ApiServer, ControlPlane, oldest_api_server, programs};
+use crate::control_plane::ControlPlane;
 use crate::kubectl::Kubectl;
+use servers::control_plane::{ApiServer, oldest_api_server, programs};
 use support::eventually::{LIMIT, eventually};
 use support::process::directory;
 
@@ -114,7 +115,7 @@ async fn roles_refuse(stage: &Stage) {
 }
 
 async fn a_stolen_token_is_refused(program: &Path) {
-    let api_server = ApiServer::start(program);
+    let api_server = ApiServer::start(program, &[]);
     let stage = Stage::start(&api_server).await;
     deployments::what_the_operator_writes_passes(&stage).await;
     deployments::each_rule_refuses(&stage).await;

@@ -6,6 +6,7 @@ pub mod broker_cluster;
 pub mod bucket;
 pub mod client;
 pub mod cluster;
+pub mod control_plane;
 pub mod host;
 pub mod loopback;
 pub mod messages;
