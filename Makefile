@@ -105,6 +105,7 @@ else
 	@$(MAKE) demo-local
 	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) demonstration && $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
 endif
+	@$(MAKE) sbom
 
 # Sequentially the cases would take an hour; the test runs many in parallel.
 test-crash: ## Crash the operator at every write to a real API server, in six ways, and compare the final states
@@ -144,16 +145,12 @@ check: $(CARGO_DENY) ## Formatting, lints, allowed crates and licenses, and the 
 
 shellcheck: ## Lint the shell scripts
 	@command -v shellcheck >/dev/null || $(CLUSTER_SCRIPTS)/packages shellcheck
-	shellcheck --external-sources $(filter-out %.c %.mk %/go %/manifests,$(wildcard tests/cluster/*)) tests/servers/server tests/accounting/python .ci/run
+	shellcheck --external-sources $(filter-out %.c %.mk %/go %/manifests,$(wildcard tests/cluster/* supply-chain/*)) tests/servers/server tests/accounting/python .ci/run
 
-# sbom and licenses cover this machine's platform, without dev and build dependencies. cargo-cyclonedx also lists some
-# optional crates that no feature enables, because cargo metadata does not distinguish them.
-sbom: $(CARGO_CYCLONEDX) ## Software bill of materials in CycloneDX format: target/sbom/image-pipeline.cdx.json
-	@mkdir -p target/sbom
-	@$(CARGO_CYCLONEDX) cyclonedx --describe binaries --no-build-deps --format json --spec-version 1.5
-	@sed 's|file://$(CURDIR)|file://|' image-pipeline_bin.cdx.json > target/sbom/image-pipeline.cdx.json
-	@rm image-pipeline_bin.cdx.json
+sbom: $(CARGO_CYCLONEDX) ## Software bill of materials in CycloneDX format: target/sbom/image-pipeline-linux-amd64.cdx.json, and arm64
+	@supply-chain/sbom $(CARGO_CYCLONEDX)
 
+# For this machine's platform, without dev and build dependencies, but with procedural macros.
 licenses: ## Dependencies with their licenses: target/sbom/licenses.txt
 	@mkdir -p target/sbom
 	@cargo tree --locked --edges normal --prefix none --format '{p}: {l}' | \
