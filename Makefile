@@ -14,7 +14,7 @@ BUILT = $(TARGET_DIR)/$(PROFILE)
 OPERATOR = $(BUILT)/image-pipeline
 bench scaling: PROFILE := release
 
-.PHONY: help demo demonstration demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories install operator
+.PHONY: help demo demonstration demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories base-images install operator
 
 help:
 	@echo 'make TARGET'
@@ -161,6 +161,9 @@ licenses: ## Dependencies with their licenses: target/sbom/licenses.txt
 # Not part of check: the advisory database is remote and changes daily.
 advisories: $(CARGO_DENY) ## Check Cargo.lock against the RustSec advisory database, or the snapshot of it in the cache
 	@supply-chain/advisories $(CARGO_DENY)
+
+base-images: ## Renew the digests of the images that the Dockerfile starts from
+	@supply-chain/base-images
 
 # Without the address sanitizer: it needs a nightly compiler, and this code has no unsafe block.
 fuzz: SECONDS := 60
