@@ -14,11 +14,11 @@ BUILT = $(TARGET_DIR)/$(PROFILE)
 OPERATOR = $(BUILT)/image-pipeline
 bench scaling: PROFILE := release
 
-.PHONY: help demo demonstration demo-local bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories base-images install operator
+.PHONY: help demo demonstration demo-local arm64 bench bench-scaling scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories base-images install operator
 
 help:
 	@echo 'make TARGET'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
 		END { for (i = 1; i <= n; i++) printf "  %-15s%s\n", order[i], does[order[i]] }' $(MAKEFILE_LIST)
 	@echo 'demo uses kind if docker, kind, kubectl and helm are installed, and else starts a cluster of its own;'
 	@echo 'CLUSTER=own or CLUSTER=kind selects one. With CLUSTER=current IMAGE=<an image that the cluster can'
@@ -47,6 +47,18 @@ demo-local: ## Process 100 images without Kubernetes: RabbitMQ, an S3 server and
 	@$(CLUSTER_SCRIPTS)/build one-host
 	@cargo build --profile $(PROFILE) --locked --bins --package image-pipeline --package demo-local
 	@$(BUILT)/demo-local --program $(OPERATOR)
+
+ARM64 := $(TARGET_DIR)/aarch64-unknown-linux-gnu/$(PROFILE)
+
+arm64: ## Cross-compile for linux/arm64; run unit tests and demo-local with qemu
+	@supply-chain/arm64 test --profile $(PROFILE) --locked --package image-pipeline --package delivery-policy --package png-recode --lib
+	@supply-chain/arm64 test --profile $(PROFILE) --locked --package png-recode --test files
+	@supply-chain/arm64 build --profile $(PROFILE) --locked --bin image-pipeline
+	@$(CLUSTER_SCRIPTS)/build one-host
+	@cargo build --profile $(PROFILE) --locked --package demo-local
+	@printf '#!/bin/sh\nexec "$(CURDIR)/supply-chain/emulated" "$(ARM64)/image-pipeline" "$$@"\n' >$(ARM64)/emulated
+	@chmod +x $(ARM64)/emulated
+	@$(BUILT)/demo-local --program $(ARM64)/emulated
 
 # The name has the hash of the requirements. Outside the tree, like all caches.
 BENCH_PYTHON := $(CLUSTER_CACHE)/bench-python-$(shell sha256sum tests/bench/requirements.txt | cut -c1-12)
