@@ -6,8 +6,11 @@
 # compiles the binary from the sources, which without REVISION don't know their commit: the build
 # context has no .git. `--target prebuilt` takes it instead as the
 # file image-pipeline from a build context that holds just that.
-ARG BUILDER=docker.io/library/rust:1-bookworm
-ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+#
+# `make base-images` renews the digests, and takes only an index with an image for linux/amd64
+# and one for linux/arm64.
+ARG BUILDER=docker.io/library/rust:1-bookworm@sha256:593db038d36ea0d2e5b22a2e095eb95dbec607d88d658c2f35f65ee880b4f93a
+ARG BASE=gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57b217585af0786db3845d1f0ec1a0dd182f
 ARG REVISION=unknown
 
 FROM ${BUILDER} AS builder

@@ -14,11 +14,11 @@ BUILT = $(TARGET_DIR)/$(PROFILE)
 OPERATOR = $(BUILT)/image-pipeline
 bench bench-fleet scaling: PROFILE := release
 
-.PHONY: help demo demonstration demo-local bench bench-scaling bench-fleet scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories install operator
+.PHONY: help demo demonstration demo-local arm64 bench bench-scaling bench-fleet scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories base-images install operator
 
 help:
 	@echo 'make TARGET'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { if (!($$1 in does)) order[++n] = $$1; does[$$1] = $$2 } \
 		END { for (i = 1; i <= n; i++) printf "  %-15s%s\n", order[i], does[order[i]] }' $(MAKEFILE_LIST)
 	@echo 'demo uses kind if docker, kind, kubectl and helm are installed, and else starts a cluster of its own;'
 	@echo 'CLUSTER=own or CLUSTER=kind selects one. With CLUSTER=current IMAGE=<an image that the cluster can'
@@ -47,6 +47,18 @@ demo-local: ## Process 100 images without Kubernetes: RabbitMQ, an S3 server and
 	@$(CLUSTER_SCRIPTS)/build one-host
 	@cargo build --profile $(PROFILE) --locked --bins --package image-pipeline --package demo-local
 	@$(BUILT)/demo-local --program $(OPERATOR)
+
+ARM64 := $(TARGET_DIR)/aarch64-unknown-linux-gnu/$(PROFILE)
+
+arm64: ## Cross-compile for linux/arm64; run unit tests and demo-local with qemu
+	@supply-chain/arm64 test --profile $(PROFILE) --locked --package image-pipeline --package delivery-policy --package png-recode --lib
+	@supply-chain/arm64 test --profile $(PROFILE) --locked --package png-recode --test files
+	@supply-chain/arm64 build --profile $(PROFILE) --locked --bin image-pipeline
+	@$(CLUSTER_SCRIPTS)/build one-host
+	@cargo build --profile $(PROFILE) --locked --package demo-local
+	@printf '#!/bin/sh\nexec "$(CURDIR)/supply-chain/emulated" "$(ARM64)/image-pipeline" "$$@"\n' >$(ARM64)/emulated
+	@chmod +x $(ARM64)/emulated
+	@$(BUILT)/demo-local --program $(ARM64)/emulated
 
 # The name has the hash of the requirements. Outside the tree, like all caches.
 BENCH_PYTHON := $(CLUSTER_CACHE)/bench-python-$(shell sha256sum tests/bench/requirements.txt | cut -c1-12)
@@ -112,6 +124,9 @@ else
 	@$(MAKE) demo-local
 	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) demonstration && $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
 endif
+	@$(MAKE) sbom
+# A fault fails the test. A database that is missing or old fails no code: the last line says so.
+	@supply-chain/advisories $(CARGO_DENY) || (($$? >= 3))
 
 # Sequentially the cases would take an hour; the test runs many in parallel.
 test-crash: ## Crash the operator at every write to a real API server, in six ways, and compare the final states
@@ -151,24 +166,23 @@ check: $(CARGO_DENY) ## Formatting, lints, allowed crates and licenses, and the 
 
 shellcheck: ## Lint the shell scripts
 	@command -v shellcheck >/dev/null || $(CLUSTER_SCRIPTS)/packages shellcheck
-	shellcheck --external-sources $(filter-out %.c %.mk %/go %/manifests,$(wildcard tests/cluster/*)) tests/servers/server tests/accounting/python .ci/run
+	shellcheck --external-sources $(filter-out %.c %.mk %/go %/manifests,$(wildcard tests/cluster/* supply-chain/*)) tests/servers/server tests/accounting/python .ci/run
 
-# sbom and licenses cover this machine's platform, without dev and build dependencies. cargo-cyclonedx also lists some
-# optional crates that no feature enables, because cargo metadata does not distinguish them.
-sbom: $(CARGO_CYCLONEDX) ## Software bill of materials in CycloneDX format: target/sbom/image-pipeline.cdx.json
-	@mkdir -p target/sbom
-	@$(CARGO_CYCLONEDX) cyclonedx --describe binaries --no-build-deps --format json --spec-version 1.5
-	@sed 's|file://$(CURDIR)|file://|' image-pipeline_bin.cdx.json > target/sbom/image-pipeline.cdx.json
-	@rm image-pipeline_bin.cdx.json
+sbom: $(CARGO_CYCLONEDX) ## Software bill of materials in CycloneDX format: target/sbom/image-pipeline-linux-amd64.cdx.json, and arm64
+	@supply-chain/sbom $(CARGO_CYCLONEDX)
 
+# For this machine's platform, without dev and build dependencies, but with procedural macros.
 licenses: ## Dependencies with their licenses: target/sbom/licenses.txt
 	@mkdir -p target/sbom
 	@cargo tree --locked --edges normal --prefix none --format '{p}: {l}' | \
 		sed 's/ (\*)$$//; s/ (proc-macro)//' | sort -u | grep -v '^image-pipeline ' > target/sbom/licenses.txt
 
 # Not part of check: the advisory database is remote and changes daily.
-advisories: $(CARGO_DENY) ## Check Cargo.lock against the RustSec advisory database
-	$(CARGO_DENY) --locked check advisories
+advisories: $(CARGO_DENY) ## Check Cargo.lock against the RustSec advisory database, or the snapshot of it in the cache
+	@supply-chain/advisories $(CARGO_DENY)
+
+base-images: ## Renew the digests of the images that the Dockerfile starts from
+	@supply-chain/base-images
 
 # Without the address sanitizer: it needs a nightly compiler, and this code has no unsafe block.
 fuzz: SECONDS := 60

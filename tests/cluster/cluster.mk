@@ -63,5 +63,5 @@ down: ## Stop the test cluster, and remove everything that it created
 	@$(CLUSTER_SCRIPTS)/down
 endif
 
-image: ## Build the operator's image: IMAGE=registry/name:tag [BINARY=prebuilt] [BASE=...] [BUILDER=...]
-	@IMAGE='$(IMAGE)' BINARY='$(BINARY)' BASE='$(BASE)' BUILDER='$(BUILDER)' $(CLUSTER_SCRIPTS)/make-image
+image: ## Build the operator's image: IMAGE=registry/name:tag [PLATFORM=linux/arm64] [BINARY=prebuilt] [BASE=...] [BUILDER=...]
+	@IMAGE='$(IMAGE)' PLATFORM='$(PLATFORM)' BINARY='$(BINARY)' BASE='$(BASE)' BUILDER='$(BUILDER)' $(CLUSTER_SCRIPTS)/make-image

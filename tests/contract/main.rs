@@ -19,3 +19,4 @@ mod reconcile;
 mod reference;
 mod renewals;
 mod secrets;
+mod supply_chain;

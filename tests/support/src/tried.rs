@@ -27,6 +27,12 @@ pub const BLOCKS: &[(&str, &str, Tried)] = &[
     ("README.md", "kubectl get imgp -A -o wide", AsItStands),
     ("docs/install.md", "helm upgrade --install", By("tests/cluster/install")),
     ("docs/install.md", "cargo build --release", ByMake),
+    (
+        "docs/install.md",
+        "make image IMAGE=registry.example/image-pipeline:0.1.0-amd64",
+        By("tests/contract/supply_chain.rs"),
+    ),
+    ("docs/install.md", "docker buildx imagetools create", Not("docker and a registry")),
     ("docs/metrics-and-alerts.md", "helm upgrade image-pipeline", By("tests/end_to_end/release.rs")),
     ("docs/metrics-and-alerts.md", "kubectl get imgp -A -o custom-columns", AsItStands),
     ("docs/metrics-and-alerts.md", "kubectl -n image-pipeline-system port-forward", AsItStands),
