@@ -82,13 +82,14 @@ impl Store {
         std::fs::create_dir(self.bucket(bucket)).expect("a new bucket");
     }
 
-    /// The objects of a bucket, by key.
+    /// The objects of a bucket, by key. One that the server replaces at this moment is missing: it removes the file
+    /// before it puts the new one in its place.
     pub fn objects(&self, bucket: &str) -> BTreeMap<String, Vec<u8>> {
-        let read = |key: String| {
-            let object = std::fs::read(self.bucket(bucket).join(&key)).expect("an object");
-            (key, object)
+        let read = |key: String| match std::fs::read(self.bucket(bucket).join(&key)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            object => Some((key, object.expect("an object"))),
         };
-        self.keys(bucket).into_iter().map(read).collect()
+        self.keys(bucket).into_iter().filter_map(read).collect()
     }
 
     /// The keys of a bucket's objects.
