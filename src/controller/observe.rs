@@ -24,7 +24,7 @@ use super::live::{LiveDeployment, LivePod};
 use super::memory::PipelineMemory;
 use super::observation::{Observation, ObservedPod};
 use super::queue_reads::QueueReads;
-use super::requests::{turn, with_timeout};
+use super::requests;
 use super::rollouts;
 use crate::api::ImagePipeline;
 use crate::api::failures::FailurePolicy;
@@ -66,7 +66,7 @@ pub struct Sources {
 /// All pods with the labels of consumers.
 pub struct Pods {
     pub store: Store<LivePod>,
-    /// Pods by the pipeline in their label.
+    /// Pods by the pipeline whose consumers they are.
     pub by_pipeline: Index,
 }
 
@@ -205,8 +205,7 @@ impl Sources {
 
     async fn data(&self, namespace: &str, role: SecretRole, secret: &str) -> Result<(SecretRole, Data), Cause> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let _turn = turn().await;
-        match with_timeout(api.get_opt(secret)).await {
+        match requests::read(api.get_opt(secret)).await {
             Ok(Some(found)) => Ok((role, found.data.unwrap_or_default())),
             Ok(None) => Err(secret_not_found(secret, role.field())),
             Err(error) => {

@@ -45,11 +45,13 @@ impl Context {
         now: Timestamp,
         memory: &mut PipelineMemory,
     ) -> Result<(), Error> {
-        let previous = memory.status(pipeline).cloned().unwrap_or_default();
+        let none = ImagePipelineStatus::default();
+        let previous = memory.status(pipeline).unwrap_or(&none);
         let written_at = memory.status_written_at.unwrap_or(Timestamp::UNIX_EPOCH);
-        if !status::is_due(&previous, &status, now.duration_since(written_at)) {
+        if !status::is_due(previous, &status, now.duration_since(written_at)) {
             return Ok(());
         }
+        let previous = previous.clone();
         // Until the response arrives, the resource's status is unknown: a write may be applied and still fail here.
         (memory.written_status, memory.status_written_at) = (None, None);
         self.writer.write_status(&pipeline.metadata, &status).await.map_err(Error::Write)?;

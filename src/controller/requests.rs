@@ -19,6 +19,15 @@ pub async fn turn() -> Option<SemaphorePermit<'static>> {
     TURNS.acquire().await.ok()
 }
 
+/// Sends a read when it is its turn.
+///
+/// # Errors
+/// As [`with_timeout`].
+pub async fn read<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    let _turn = turn().await;
+    with_timeout(request).await
+}
+
 /// Sends the request. kube would wait for a response without limit, so a lost response would block the reconcile of a
 /// pipeline forever.
 ///

@@ -11,7 +11,7 @@ use crate::api::{ImagePipeline, names};
 use crate::controller::build::Desired;
 use crate::controller::cause::Cause;
 use crate::controller::live::LiveDeployment;
-use crate::controller::requests::{turn, with_timeout};
+use crate::controller::requests;
 use crate::reason::Reason;
 
 /// The last apply of a Deployment: a digest of what was sent, and the result.
@@ -38,20 +38,19 @@ impl Writer {
         }
         let refused = |error: String| refused(&name, &error);
         let asked = match desired {
-            Desired::Whole(deployment) => serde_json::to_value(deployment),
-            Desired::Size(replicas) => Ok(json!({ "spec": { "replicas": replicas } })),
+            Desired::Whole(deployment) => serde_json::to_vec(deployment),
+            Desired::Size(replicas) => serde_json::to_vec(&json!({ "spec": { "replicas": replicas } })),
         };
         let asked = asked.map_err(|error| refused(error.to_string()))?;
-        let digest = blake3::hash(asked.to_string().as_bytes());
-        if let Some(live) = live {
-            if memory.is_as_before(digest, live) {
-                return Ok(());
-            }
-            if contains(&live.json(), &asked) {
-                let ObjectMeta { uid, generation, .. } = live.meta().clone();
-                memory.deployment = Some(LastApply { digest, uid, generation, unseen: None });
-                return Ok(());
-            }
+        let digest = blake3::hash(&asked);
+        if live.is_some_and(|live| memory.is_as_before(digest, live)) {
+            return Ok(());
+        }
+        let asked: Value = serde_json::from_slice(&asked).map_err(|error| refused(error.to_string()))?;
+        if let Some(live) = live.filter(|live| contains(&live.json(), &asked)) {
+            let ObjectMeta { uid, generation, .. } = live.meta().clone();
+            memory.deployment = Some(LastApply { digest, uid, generation, unseen: None });
+            return Ok(());
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
         let written = match desired {
@@ -88,9 +87,7 @@ impl Writer {
         let written = match apply(seen).await {
             Err(error) if is_of_others(&error) => {
                 let named = ListParams::default().fields(&format!("metadata.name={name}"));
-                let turn = turn().await;
-                let found = with_timeout(api.list(&named)).await.map_err(refused)?;
-                drop(turn);
+                let found = requests::read(api.list(&named)).await.map_err(refused)?;
                 if !found.iter().any(|found| found.name_any() == name && owned_by(found, pipeline)) {
                     return Err(taken(name));
                 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::deployment::contains;
