@@ -1,5 +1,5 @@
-//! Watched objects, reduced to what the operator reads as soon as they are parsed. Users who may create objects decide how
-//! large they are: a Deployment with our labels may carry 256 KiB of annotations. Also without that, a pod as the API
+//! Watched objects, reduced to what the operator reads as soon as they are parsed. Users who may create objects decide
+//! how large they are: a Deployment with our labels may carry 256 KiB of annotations. Also without that, a pod as the API
 //! server sends it takes ten times the memory of what is read of it.
 
 use std::borrow::Cow;
@@ -98,6 +98,11 @@ fn only(texts: Option<BTreeMap<String, String>>, reads: impl Fn(&str) -> bool) -
     let mut texts = texts?;
     texts.retain(|name, text| reads(name) && text.len() <= ANNOTATION_BYTES);
     Some(texts)
+}
+
+fn shortened(mut text: String, bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes));
+    text
 }
 
 #[cfg(test)]

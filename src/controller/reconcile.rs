@@ -118,7 +118,7 @@ impl Context {
         let digest = template.digest().to_owned();
         let Some(earlier) = rollouts::outdated(&live, generation, observed, &digest, memory.template.as_ref()) else {
             // The watch may not have delivered the last write.
-            if rollouts::has_template(&live, &digest) {
+            if live.digest() == Some(digest.as_str()) {
                 self.rollouts.note(&key, rollouts::is_replacing(&live), is_failing);
             }
             memory.template = Some(Verdict { digest, is_held: false });

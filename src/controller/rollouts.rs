@@ -6,13 +6,13 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource as _;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource as _, ResourceExt as _};
 use parking_lot::Mutex;
 
 use super::live::LiveDeployment;
+use crate::api::ImagePipeline;
 use crate::api::conditions::{ConditionStatus, ConditionType};
-use crate::api::{ImagePipeline, names};
 
 /// How long a pipeline counts after its rollout has begun: a namespace without room for its pods, or whose store fails,
 /// does not hold up all others for longer. A pipeline that did not work before counts for the shorter time.
@@ -106,16 +106,12 @@ pub fn outdated<'a>(
     digest: &str,
     before: Option<&Verdict>,
 ) -> Option<&'a str> {
-    let earlier = live.annotations().get(names::SPEC_ANNOTATION).filter(|earlier| *earlier != digest)?;
+    let earlier = live.digest().filter(|earlier| *earlier != digest)?;
     let is_held = match before.filter(|before| before.digest == digest) {
         Some(before) => before.is_held,
         None => observed.is_none() || observed == generation,
     };
     is_held.then_some(earlier)
-}
-
-pub fn has_template(live: &LiveDeployment, digest: &str) -> bool {
-    live.annotations().get(names::SPEC_ANNOTATION).is_some_and(|found| found == digest)
 }
 
 /// Whether a Deployment has pods of an earlier template, or too few that are available.

@@ -3,10 +3,12 @@
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::kept;
+use super::{kept, shortened};
+use crate::api::names;
 
 /// The largest `spec` that is kept, as JSON in bytes. A larger one is none that the operator wrote.
 const SPEC_BYTES: usize = 64 << 10;
@@ -60,9 +62,7 @@ impl From<DeploymentStatus> for LiveStatus {
         let conditions = status.conditions.unwrap_or_default();
         let failure = conditions.into_iter().find(|condition| failure(&condition.type_, &condition.status));
         let replica_failure = failure.map(|condition| {
-            let mut message = condition.message.unwrap_or_else(|| "no detail given".to_owned());
-            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
-            message
+            shortened(condition.message.unwrap_or_else(|| "no detail given".to_owned()), MESSAGE_BYTES)
         });
         Self {
             observed_generation: status.observed_generation,
@@ -76,6 +76,11 @@ impl From<DeploymentStatus> for LiveStatus {
 }
 
 impl LiveDeployment {
+    /// The digest of its pod template, as the operator wrote it.
+    pub fn digest(&self) -> Option<&str> {
+        self.annotations().get(names::SPEC_ANNOTATION).map(String::as_str)
+    }
+
     /// The object as JSON, without what the operator never writes.
     pub fn json(&self) -> Value {
         let spec: Value = self.spec.as_ref().and_then(|spec| serde_json::from_str(spec).ok()).unwrap_or_default();

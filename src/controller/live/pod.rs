@@ -5,13 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use serde::Deserialize;
 
-use super::identity;
+use super::{ANNOTATION_BYTES, identity, shortened};
 use crate::api::names;
 use crate::controller::cause::Cause;
 use crate::reason::Reason;
-
-/// The longest annotation that is kept, in bytes. Those that the operator writes are shorter.
-const ANNOTATION_BYTES: usize = 1 << 10;
 
 /// The longest message that is kept, in bytes.
 const MESSAGE_BYTES: usize = 2 << 10;
@@ -42,19 +39,14 @@ impl From<Pod> for LivePod {
     fn from(pod: Pod) -> Self {
         let named = pod.labels().get(names::INSTANCE_LABEL).cloned();
         let conditions = || pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let annotation = |name: &str| {
-            let found = pod.annotations().get(name).filter(|text| text.len() <= ANNOTATION_BYTES);
-            found.cloned()
-        };
-        let mut cause = cause_of(&pod);
-        if let Some(Cause { message, .. }) = &mut cause {
-            message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
-        }
+        let annotation =
+            |name: &str| pod.annotations().get(name).filter(|text| text.len() <= ANNOTATION_BYTES).cloned();
+        let cause = cause_of(&pod);
         Self {
             pipeline: named.filter(|pipeline| is_consumer_of(&pod, pipeline)),
             address: running_at(&pod),
             is_ready: conditions().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
-            cause,
+            cause: cause.map(|cause| Cause { message: shortened(cause.message, MESSAGE_BYTES), ..cause }),
             secrets: annotation(names::SECRETS_ANNOTATION),
             spec: annotation(names::SPEC_ANNOTATION),
             deletion_cost: annotation(names::DELETION_COST_ANNOTATION),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::names;
 
 fn at(minutes: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes)
