@@ -90,7 +90,11 @@ pub async fn measure(amounts: &Amounts, say: impl Fn(&str)) -> Vec<Figure> {
     let redelivered = scene.broker.redelivered() - redelivered;
     figures.extend(of_sizes(&steady, redelivered as f64 / (drained.scale_ins + steady.scale_ins) as f64));
     let peak = scene.operator.peak_rss();
-    figures.push(Figure::told("operator_peak_rss_bytes", "operator, all of the above: peak resident memory", peak));
+    figures.push(Figure::without_target(
+        "operator_peak_rss_bytes",
+        "operator, all of the above: peak resident memory",
+        peak,
+    ));
     say("idle consumers");
     figures.extend(consumers::consumers(&scene.broker, amounts.waiting).await);
     say("many pipelines");
@@ -122,16 +126,16 @@ fn of_bursts(rounds: &[Round], with_pods: &[Round]) -> Vec<Figure> {
         Figure::within("decision_p50_s", "1,000 messages: first confirm to a size of 20, median", median, 1.5),
         Figure::within("decision_p99_s", "  99 of 100", most, 3.0),
         Figure::within("patches_per_scale_up", "  most writes to the size in a round", writes, 1.0),
-        Figure::told("pods_ready_p50_s", "  first confirm to 20 pods ready, median", ready),
+        Figure::without_target("pods_ready_p50_s", "  first confirm to 20 pods ready, median", ready),
     ]
 }
 
 fn of_backlog(drained: &Drained) -> Vec<Figure> {
     let Drained { seconds, of_ideal, peak_backlog, idle_pod_seconds: idle, .. } = *drained;
     vec![
-        Figure::told("drain_s", "a backlog of images: until the queue is empty", seconds),
-        Figure::told("drain_of_ideal", "  relative to the ideal at the pods' reported speed", of_ideal),
-        Figure::told("peak_backlog", "  peak of ready messages, with 10 more per second", peak_backlog),
+        Figure::without_target("drain_s", "a backlog of images: until the queue is empty", seconds),
+        Figure::without_target("drain_of_ideal", "  relative to the ideal at the pods' reported speed", of_ideal),
+        Figure::without_target("peak_backlog", "  peak of ready messages, with 10 more per second", peak_backlog),
         Figure::within("idle_pod_seconds_per_replica", "  empty queue to a pod's end, scaleDownAfter 60s", idle, 75.0),
     ]
 }
@@ -151,7 +155,7 @@ fn of_crowd(crowd: &Crowd) -> Vec<Figure> {
     vec![
         Figure::within("thousand_ready_s", "many pipelines: first creation to all ready", ready, 120.0),
         Figure::within("thousand_rss_bytes", "  operator: resident memory", rss, 60.0 * MIB),
-        Figure::told("thousand_idle_cpu_percent", "  CPU use in percent of one core, idle", cpu),
+        Figure::without_target("thousand_idle_cpu_percent", "  CPU use in percent of one core, idle", cpu),
         Figure::within("thousand_broker_connections", "  the operator's connections to the broker", connections, 2.0),
         Figure::within("idle_api_writes", "  writes to the API server without Leases, idle", writes, 0.0),
         Figure::within("neighbours_decision_ratio", "  decision with 8 broken neighbors, to before", ratio, 1.2),

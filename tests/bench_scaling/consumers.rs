@@ -34,9 +34,9 @@ pub async fn consumers(broker: &Broker, time: Duration) -> Vec<Figure> {
         tokio::time::sleep(time).await;
         let percent = (broker.busy() - used).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
         figures.extend([
-            Figure::told(bytes, meaning(count), broker.memory() - before),
-            Figure::told(cpu, "  CPU use in percent of one core, idle", percent),
-            Figure::told(depth, "  to read the queue's depth, median", read_depth(broker).await),
+            Figure::without_target(bytes, meaning(count), broker.memory() - before),
+            Figure::without_target(cpu, "  CPU use in percent of one core, idle", percent),
+            Figure::without_target(depth, "  to read the queue's depth, median", read_depth(broker).await),
         ]);
     }
     futures::future::join_all(sessions.iter().map(|(connection, ..)| connection.close())).await;

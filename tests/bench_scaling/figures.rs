@@ -22,7 +22,7 @@ impl Figure {
     }
 
     /// A figure without a target.
-    pub fn told(key: &'static str, meaning: &'static str, value: f64) -> Self {
+    pub fn without_target(key: &'static str, meaning: &'static str, value: f64) -> Self {
         Self { key, meaning, value, at_most: None }
     }
 
@@ -116,6 +116,6 @@ mod tests {
     fn a_figure_is_met_up_to_its_target_and_never_without_a_value() {
         let met = |value| Figure::within("k", "m", value, 2.0).is_met();
         assert_eq!([met(2.0), met(2.001), met(f64::NAN)], [true, false, false]);
-        assert!(Figure::told("k", "m", 7.0).is_met());
+        assert!(Figure::without_target("k", "m", 7.0).is_met());
     }
 }

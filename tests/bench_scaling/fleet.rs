@@ -88,15 +88,19 @@ pub async fn measure(amounts: &Amounts, say: impl Fn(&str)) -> Vec<Figure> {
     let writes = writes.values().sum::<usize>() as f64;
     let poll = POLL_INTERVAL.as_secs_f64();
     vec![
-        Figure::told("fleet_created_s", "first pipeline to the last Deployment", created),
+        Figure::without_target("fleet_created_s", "first pipeline to the last Deployment", created),
         Figure::within("fleet_rss_bytes", "operator: resident memory", rss, amounts.most_rss),
-        Figure::told("fleet_peak_rss_bytes", "  peak", peak),
+        Figure::without_target("fleet_peak_rss_bytes", "  peak", peak),
         Figure::within("fleet_cpu_percent", "  CPU use in percent of one core", cpu, amounts.most_cpu_percent),
         Figure::within("fleet_idle_api_writes", "  writes to the API server without Leases", writes, 0.0),
-        Figure::told("fleet_answers_per_second", "  answers of pods per second", answered),
-        Figure::told("fleet_gap_p50_s", "  from one read of a pod to the next, median", percentile(&gaps, 50)),
+        Figure::without_target("fleet_answers_per_second", "  answers of pods per second", answered),
+        Figure::without_target(
+            "fleet_gap_p50_s",
+            "  from one read of a pod to the next, median",
+            percentile(&gaps, 50),
+        ),
         Figure::within("fleet_gap_p99_s", "    99 of 100", percentile(&gaps, 99), poll + 1.0),
-        Figure::told(
+        Figure::without_target(
             "fleet_decision_p50_s",
             "100 messages: first confirm to a size of 20, median",
             percentile(&decisions, 50),

@@ -62,7 +62,7 @@ mod tests {
         [
             Figure::within("decision_p50_s", "median", 1.5, 1.5),
             Figure::within("operator_rss_bytes", "memory", 32.0 * MIB, 30.0 * MIB),
-            Figure::told("peak_backlog", "most", 400.0),
+            Figure::without_target("peak_backlog", "most", 400.0),
         ]
     }
 
@@ -81,7 +81,7 @@ mod tests {
             "quick": true, "decision_p50_s": 1.5, "operator_rss_bytes": 32.0 * MIB, "peak_backlog": 400.0,
         });
         assert_eq!(record(&figures(), &[("quick", true.into())]), expected);
-        let missing = [Figure::told("peak_backlog", "most", f64::NAN)];
+        let missing = [Figure::without_target("peak_backlog", "most", f64::NAN)];
         assert_eq!(record(&missing, &[]), serde_json::json!({ "peak_backlog": null }));
     }
 }

@@ -1,13 +1,14 @@
 //! The API server, RabbitMQ with a queue for each pipeline, the operator, and the pipelines.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use image_pipeline::api::ImagePipeline;
+use image_pipeline::api::{ImagePipeline, ImagePipelineStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{ListParams, PostParams};
-use kube::core::PartialObjectMeta;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -64,8 +65,8 @@ impl Scene {
         let api_server = ApiServer::start(&programs().join("kube-apiserver"), &arguments(&home, &audit));
         api_server.install_crd().await;
         let client = api_server.client().await;
-        let scene_of = |number: usize| namespace(&client, number, address.port);
-        stream::iter(0..pipelines.div_ceil(OF_A_NAMESPACE)).map(scene_of).buffer_unordered(AT_ONCE).count().await;
+        let create = |number: usize| namespace(&client, number, address.port);
+        stream::iter(0..pipelines.div_ceil(OF_A_NAMESPACE)).map(create).buffer_unordered(AT_ONCE).count().await;
         let port = Port::reserve();
         let process = controller(&api_server, &port);
         let operator = Operator::of(process.id(), USER, audit);
@@ -92,28 +93,17 @@ impl Scene {
         eventually("a Deployment for each pipeline", LIMIT, async || {
             assert!(self.process.is_running(), "the operator has ended:\n{}", self.process.log());
             let page = api.list_metadata(&first).await.map_err(|error| error.to_string())?;
-            let found: &[PartialObjectMeta<Deployment>] = &page.items;
-            equal(found.len() + page.metadata.remaining_item_count.unwrap_or_default() as usize, self.pipelines)
+            equal(page.items.len() + page.metadata.remaining_item_count.unwrap_or_default() as usize, self.pipelines)
         })
         .await;
-        let mut pages = ListParams::default().limit(500);
-        let mut deployments = Vec::new();
-        loop {
-            let page = api.list(&pages).await.expect("Deployments");
-            deployments.extend(page.items);
-            match page.metadata.continue_.filter(|next| !next.is_empty()) {
-                Some(next) => pages = pages.continue_token(&next),
-                None => return deployments,
-            }
-        }
+        api.list(&ListParams::default()).await.expect("Deployments").items
     }
 
     /// Waits until every pipeline is ready, with all its pods.
     pub async fn all_ready(&self) {
-        let is_ready = |status: &image_pipeline::api::ImagePipelineStatus| {
-            status.ready_replicas as usize == PODS && has(status, "Ready", "True", None)
-        };
-        let all = |statuses: &std::collections::HashMap<_, (i64, _)>| {
+        let is_ready =
+            |status: &ImagePipelineStatus| status.ready_replicas as usize == PODS && has(status, "Ready", "True", None);
+        let all = |statuses: &HashMap<_, (i64, _)>| {
             let ready = statuses.values().filter(|(_, status)| is_ready(status)).count();
             (ready == self.pipelines).then_some(())
         };
@@ -159,7 +149,7 @@ async fn namespace(client: &Client, number: usize, port: u16) {
 }
 
 /// Settings of the API server: no ServiceAccounts, because nothing creates them, and a log of all writes.
-fn arguments(home: &std::path::Path, audit: &std::path::Path) -> [String; 3] {
+fn arguments(home: &Path, audit: &Path) -> [String; 3] {
     let policy = home.join("audit-policy.yaml");
     let rule = json!({ "level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"] });
     let rules = json!({

@@ -121,16 +121,12 @@ impl Broker {
 
     /// A broker for one test, which may stop it.
     pub async fn own(version: Version) -> Self {
-        let broker = Self::start(version);
-        broker.ready().await;
-        broker
+        Self::own_with(version, "").await
     }
 
     /// As `own`, with these lines in its configuration.
     pub async fn own_with(version: Version, settings: &str) -> Self {
-        let home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
-        home.configure(settings, "[].");
-        let broker = Self::of(home);
+        let broker = Self::start_with(version, settings, None);
         broker.ready().await;
         broker
     }
@@ -147,7 +143,7 @@ impl Broker {
 
     /// As `own`, with TLS.
     pub async fn own_with_tls(version: Version, tls: &Tls<'_>) -> Self {
-        let broker = Self::start_with(version, Some(tls));
+        let broker = Self::start_with(version, "", Some(tls));
         broker.ready().await;
         broker
     }
@@ -223,12 +219,12 @@ impl Broker {
     }
 
     fn start(version: Version) -> Self {
-        Self::start_with(version, None)
+        Self::start_with(version, "", None)
     }
 
-    fn start_with(version: Version, tls: Option<&Tls<'_>>) -> Self {
+    fn start_with(version: Version, settings: &str, tls: Option<&Tls<'_>>) -> Self {
         let home = Home::new(version, "rabbit@localhost", Arc::new(Port::reserve()));
-        let (mut settings, mut plugins) = (String::new(), "[].");
+        let (mut settings, mut plugins) = (settings.to_owned(), "[].");
         if let Some(Tls { certificate, authority, demanding }) = tls {
             write(&home.directory.join("ca.crt"), &authority.certificate);
             write(&home.directory.join("tls.crt"), &certificate.chain);
