@@ -54,7 +54,7 @@ impl Console {
     pub fn note(
         &self,
         pipeline: &ImagePipeline,
-        status: &ImagePipelineStatus,
+        status: Arc<ImagePipelineStatus>,
         pods: Vec<(String, Option<u64>)>,
         now: Timestamp,
     ) {
@@ -68,15 +68,13 @@ impl Console {
         self.change(key_of(&pipeline.metadata), |entry| {
             entry.history.add(&look, now);
             entry.flow = Some(Flow::of(pipeline));
-            if entry.status != *status {
-                entry.status = status.clone();
-            }
+            entry.status = status;
         });
     }
 
     /// Stores the status of a resource that can't be parsed.
-    pub fn note_invalid(&self, metadata: &ObjectMeta, status: &ImagePipelineStatus) {
-        self.change(key_of(metadata), |entry| (entry.flow, entry.status) = (None, status.clone()));
+    pub fn note_invalid(&self, metadata: &ObjectMeta, status: Arc<ImagePipelineStatus>) {
+        self.change(key_of(metadata), |entry| (entry.flow, entry.status) = (None, status));
     }
 
     /// Removes a deleted pipeline.

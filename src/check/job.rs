@@ -15,7 +15,7 @@ use super::cluster::{ClusterError, Namespace};
 use super::preflight::Finding;
 use crate::api::{ImagePipeline, names};
 use crate::controller::ConsumerImage;
-use crate::controller::build::{self, Template};
+use crate::controller::build;
 
 /// Time for the pod to be scheduled, to start and to end.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -77,7 +77,7 @@ async fn image(namespace: &Namespace, pipeline: &ImagePipeline) -> Result<Consum
 /// The Job of a pipeline: one pod, tried once, deleted ten minutes after its end at the latest. The pod has the labels
 /// of consumers, for network policies; the operator counts only pods that a ReplicaSet owns.
 fn job(pipeline: &ImagePipeline, image: &ConsumerImage) -> Job {
-    let PodTemplateSpec { metadata, spec } = Template::new(pipeline, image).pods().clone();
+    let PodTemplateSpec { metadata, spec } = build::pods(pipeline, image);
     let (meta, spec) = (metadata.unwrap_or_default(), spec.unwrap_or_default());
     Job {
         metadata: ObjectMeta { generate_name: Some(format!("{}-check-", pipeline.name_any())), ..meta.clone() },

@@ -1,5 +1,7 @@
 //! One pipeline as the console shows it: its state, the causes, and what to do. Pure functions of the status.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::history::History;
@@ -13,7 +15,7 @@ pub struct Entry {
     /// `None` if the resource can't be parsed.
     pub flow: Option<Flow>,
     /// The status after the last reconcile; the resource may receive it later.
-    pub status: ImagePipelineStatus,
+    pub status: Arc<ImagePipelineStatus>,
     pub history: History,
 }
 
@@ -165,7 +167,7 @@ pub mod tests {
         let flow =
             Flow { queue: "tiles".to_owned(), parking_queue: "tiles.parked".to_owned(), bucket: "forest".to_owned() };
         let status = ImagePipelineStatus { conditions, parked, ..ImagePipelineStatus::default() };
-        Entry { flow: Some(flow), status, history: History::default() }
+        Entry { flow: Some(flow), status: Arc::new(status), history: History::default() }
     }
 
     const RUNNING: (ConditionType, &str, Reason, &str) = (ConditionType::Ready, "True", Reason::Running, "It runs.");

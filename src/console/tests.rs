@@ -48,16 +48,16 @@ async fn it_knows_pipelines_while_this_operator_leads() {
     let metadata =
         ObjectMeta { namespace: Some("forest".to_owned()), name: Some("tiles".to_owned()), ..ObjectMeta::default() };
     let shows = async || answer("127.0.0.1:8081", Some("localhost"), &console).await.2.contains("id=\"forest/tiles\"");
-    console.note_invalid(&metadata, &ImagePipelineStatus::default());
+    console.note_invalid(&metadata, Arc::default());
     assert!(!shows().await, "this operator is not the leader");
     console.begin();
-    console.note_invalid(&metadata, &ImagePipelineStatus::default());
+    console.note_invalid(&metadata, Arc::default());
     assert!(shows().await);
     console.forget("forest", "others");
     assert!(shows().await);
     console.forget("forest", "tiles");
     assert!(!shows().await, "the pipeline is deleted");
-    console.note_invalid(&metadata, &ImagePipelineStatus::default());
+    console.note_invalid(&metadata, Arc::default());
     console.end();
     assert!(!shows().await, "another operator is the leader");
 }

@@ -59,10 +59,10 @@ impl Applies {
         last.unseen
     }
 
-    fn is_as_before(&self, digest: blake3::Hash, live: &LiveDeployment) -> bool {
+    fn is_as_before(&self, desired: &Desired, live: &LiveDeployment) -> bool {
         self.deployment.as_ref().is_some_and(|before| {
             // At or below: the watch may lag.
-            before.digest == digest && before.uid == live.meta().uid && live.meta().generation <= before.generation
+            before.desired == *desired && before.uid == live.meta().uid && live.meta().generation <= before.generation
         })
     }
 }
@@ -83,13 +83,13 @@ impl Writer {
         observed: &Observation,
         memory: &mut Applies,
     ) -> Applied {
-        let wanted = desired.replicas();
+        let wanted = desired.replicas;
         let annotation = self.annotate_pods(pipeline, observed, wanted, memory).await;
         if let Err(error) = &annotation
             && wanted > 0
             && pods::may_pass(error)
         {
-            desired.set_replicas(wanted.max(observed.size().unwrap_or(0)));
+            desired.replicas = wanted.max(observed.size().unwrap_or(0));
         }
         let cause = self.write_deployment(pipeline, &desired, observed.deployment.as_deref(), memory).await.err();
         Applied { cause, annotation }

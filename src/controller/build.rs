@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference, PodSecurityContext, PodSpec,
-    Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume,
-    VolumeMount,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+    TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -38,7 +38,7 @@ pub const MEMORY: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "8388608")];
 
 /// The image of the consumer pods; an option of the operator, not a field of the spec.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConsumerImage {
     pub image: String,
     /// `Always`, `IfNotPresent` or `Never`.
@@ -47,20 +47,13 @@ pub struct ConsumerImage {
     pub pull_secrets: Vec<String>,
 }
 
-pub fn build(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Desired {
-    if template.is_live() {
-        return Desired::Size(replicas);
-    }
-    Desired::Whole(Box::new(deployment(pipeline, replicas, template)))
-}
-
-pub fn deployment(pipeline: &ImagePipeline, replicas: i32, template: Template) -> Deployment {
+pub fn deployment(pipeline: &ImagePipeline, replicas: i32, template: &Template) -> Deployment {
     let name = pipeline.metadata.name.clone().unwrap_or_default();
     let labels = names::labels(&name);
     let digest: BTreeMap<_, _> = [(names::SPEC_ANNOTATION.to_owned(), template.digest().to_owned())].into();
-    let mut template = template.into_pods();
+    let mut pods = pods(pipeline, template.image());
     // On the pods too, to tell pods of the current template from pods of a previous template.
-    template.metadata.get_or_insert_default().annotations = Some(digest.clone());
+    pods.metadata.get_or_insert_default().annotations = Some(digest.clone());
     Deployment {
         metadata: ObjectMeta {
             name: Some(names::deployment(&name)),
@@ -81,10 +74,19 @@ pub fn deployment(pipeline: &ImagePipeline, replicas: i32, template: Template) -
                     max_unavailable: Some(IntOrString::Int(0)),
                 }),
             }),
-            template,
+            template: pods,
             ..DeploymentSpec::default()
         }),
         status: None,
+    }
+}
+
+/// The template of the consumer pods, without the annotation that has its digest.
+pub fn pods(pipeline: &ImagePipeline, image: &ConsumerImage) -> PodTemplateSpec {
+    let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+        spec: Some(pod(pipeline, image)),
     }
 }
 

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use super::apply::{Applies, PublishedEvents};
+use super::build::{ConsumerImage, Template};
 use super::foreign_consumers::ForeignConsumers;
 use super::queue_reads::QueueReads;
 use super::renewals::Renewals;
@@ -30,11 +31,13 @@ pub struct PipelineMemory {
     pub applies: Applies,
     pub events: PublishedEvents,
     /// The status written last, until the watch has delivered it.
-    pub written_status: Option<ImagePipelineStatus>,
+    pub written_status: Option<Arc<ImagePipelineStatus>>,
     pub status_written_at: Option<Timestamp>,
     /// The parse error that the status reports.
     pub invalid: Option<String>,
     pub renewals: Renewals,
+    /// The generation of the spec for which the template was built last, and the digest of the template.
+    pub built: Option<(i64, String)>,
     /// Whether the template of the last reconcile was held.
     pub template: Option<Verdict>,
 }
@@ -42,12 +45,26 @@ pub struct PipelineMemory {
 impl PipelineMemory {
     /// The status of the previous reconcile.
     pub fn status<'a>(&'a self, pipeline: &'a ImagePipeline) -> Option<&'a ImagePipelineStatus> {
-        self.written_status.as_ref().or(pipeline.status.as_ref())
+        self.written_status.as_deref().or(pipeline.status.as_ref())
+    }
+
+    /// The template of the pods with the operator's own image, built once for each generation of the spec.
+    pub fn template_of(&mut self, pipeline: &ImagePipeline, image: &Arc<ConsumerImage>) -> Template {
+        let image = Arc::clone(image);
+        let generation = pipeline.metadata.generation;
+        match &self.built {
+            Some((built, digest)) if Some(*built) == generation => Template::of_digest(digest.clone(), image),
+            _ => {
+                let template = Template::new(pipeline, image);
+                self.built = generation.map(|generation| (generation, template.digest().to_owned()));
+                template
+            }
+        }
     }
 
     /// Drops the copy of the status that the watch has delivered.
     pub fn see(&mut self, pipeline: &ImagePipeline) {
-        if self.written_status == pipeline.status {
+        if self.written_status.as_deref() == pipeline.status.as_ref() {
             self.written_status = None;
         }
     }

@@ -1,7 +1,8 @@
 //! The operator's metrics. Labels are enumerations and the names of pipelines; the series of a deleted pipeline are
 //! removed.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::decide::Decision;
+use crate::api::ImagePipelineStatus;
 use crate::reason::Reason;
 use crate::version;
 
@@ -109,9 +111,9 @@ impl Metrics {
         self.renewed_messages.get_or_create(pipeline).inc_by(messages);
     }
 
-    /// Sets the current conditions of a pipeline.
-    pub fn set_conditions(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
-        self.conditions.set(pipeline, conditions);
+    /// Sets the status whose conditions are a metric.
+    pub fn set_status(&self, pipeline: &PipelineLabels, status: Arc<ImagePipelineStatus>) {
+        self.conditions.set(pipeline, status);
     }
 
     /// Ends the series of all pipelines: another operator is the leader now.

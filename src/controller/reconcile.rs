@@ -9,7 +9,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Resource as _, ResourceExt as _};
 
 use super::apply::Writer;
-use super::build::{self, ConsumerImage, Template, build};
+use super::build::{self, ConsumerImage, Desired, Template};
 use super::decide::{self, Decision, Load, SizeSpec, decide};
 use super::instruments::Instruments;
 use super::live::LiveDeployment;
@@ -26,7 +26,7 @@ use crate::api::{ImagePipeline, ImagePipelineStatus, names};
 pub struct Context {
     pub sources: Sources,
     pub writer: Writer,
-    pub image: ConsumerImage,
+    pub image: Arc<ConsumerImage>,
     pub instruments: Instruments,
     /// All ImagePipelines of the scope.
     pub pipelines: Store<Guarded>,
@@ -48,7 +48,7 @@ pub async fn reconcile(guarded: Arc<Guarded>, context: Arc<Context>) -> Result<A
     let template = context.template(pipeline, &mut memory);
     let observation = context.sources.observe(pipeline, &template, &mut memory).await;
     let decision = context.decide(pipeline, &observation, &mut memory.sizing);
-    let desired = build(pipeline, decision.replicas, template);
+    let desired = Desired::new(decision.replicas, template);
     let applied = context.writer.apply(pipeline, desired, &observation, &mut memory.applies).await;
     let none = ImagePipelineStatus::default();
     let previous = memory.status(pipeline).unwrap_or(&none);
@@ -107,8 +107,8 @@ impl Context {
         let pods = live.as_deref().filter(|_| is_pinned).and_then(LiveDeployment::pods);
         let pinned = pods.as_ref().and_then(build::image_of).filter(|pinned| pinned.image != self.image.image);
         let template = match pinned {
-            Some(image) => Template::new(pipeline, &image).pinned(),
-            None => Template::new(pipeline, &self.image),
+            Some(image) => Template::new(pipeline, image).pinned(),
+            None => memory.template_of(pipeline, &self.image),
         };
         let Some(live) = live else { return template };
         let status = memory.status(pipeline);

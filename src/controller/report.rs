@@ -1,5 +1,7 @@
 //! Reports a reconcile: metrics, console, status and events. The status is written only if it is due.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use kube::Resource as _;
 use kube::runtime::reflector::ObjectRef;
@@ -27,10 +29,11 @@ impl Context {
     ) -> Result<(), Error> {
         let labels = labels_of(&ObjectRef::from_obj(pipeline));
         self.instruments.metrics.renewed(&labels, memory.renewals.count(&observation.pods));
-        self.instruments.metrics.set_conditions(&labels, &status.conditions);
+        let status = Arc::new(status);
+        self.instruments.metrics.set_status(&labels, Arc::clone(&status));
         let stored = |pod: &ObservedPod| (pod.name.clone(), pod.report.as_ref().map(|report| report.processed));
         let pods = observation.pods.iter().map(stored).collect();
-        self.instruments.console.note(pipeline, &status, pods, observation.at);
+        self.instruments.console.note(pipeline, Arc::clone(&status), pods, observation.at);
         self.report_status(pipeline, decision, status, observation.at, memory).await?;
         self.report_renewals(pipeline, observation.at, memory).await?;
         applied.annotation.map_err(Error::Write)
@@ -41,7 +44,7 @@ impl Context {
         &self,
         pipeline: &ImagePipeline,
         decision: &Decision,
-        status: ImagePipelineStatus,
+        status: Arc<ImagePipelineStatus>,
         now: Timestamp,
         memory: &mut PipelineMemory,
     ) -> Result<(), Error> {
@@ -106,9 +109,9 @@ impl Context {
             return Ok(());
         }
         tracing::warn!(pipeline = shown(&key), detail, "ImagePipeline can't be read; its Deployment stays unchanged");
-        let status = status::invalid(meta.generation, detail, Timestamp::now());
-        self.instruments.metrics.set_conditions(&labels_of(&key), &status.conditions);
-        self.instruments.console.note_invalid(meta, &status);
+        let status = Arc::new(status::invalid(meta.generation, detail, Timestamp::now()));
+        self.instruments.metrics.set_status(&labels_of(&key), Arc::clone(&status));
+        self.instruments.console.note_invalid(meta, Arc::clone(&status));
         self.writer.write_status(meta, &status).await.map_err(Error::Write)?;
         memory.invalid = Some(detail.to_owned());
         (memory.written_status, memory.status_written_at) = (None, None);

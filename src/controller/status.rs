@@ -68,12 +68,31 @@ pub fn status(
 pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, since_written: SignedDuration) -> bool {
     let counts = |status: &ImagePipelineStatus| [status.backlog, status.parked];
     let any = |status: &ImagePipelineStatus| counts(status).map(|count| count.map(|count| count > 0));
-    let still = ImagePipelineStatus { backlog: previous.backlog, parked: previous.parked, ..current.clone() };
     match () {
-        () if still != *previous => true,
+        () if !is_equal_but_counts(previous, current) => true,
         () if any(current) != any(previous) => since_written >= REFRESH_ZERO_AFTER,
         () => counts(current) != counts(previous) && since_written >= REFRESH_AFTER,
     }
+}
+
+fn is_equal_but_counts(one: &ImagePipelineStatus, other: &ImagePipelineStatus) -> bool {
+    let ImagePipelineStatus {
+        observed_generation,
+        replicas,
+        selector,
+        ready_replicas,
+        desired_replicas,
+        backlog: _,
+        parked: _,
+        last_scale_time,
+        conditions,
+    } = one;
+    let sizes = |status: &ImagePipelineStatus| [status.replicas, status.ready_replicas, status.desired_replicas];
+    *observed_generation == other.observed_generation
+        && [*replicas, *ready_replicas, *desired_replicas] == sizes(other)
+        && *selector == other.selector
+        && *last_scale_time == other.last_scale_time
+        && *conditions == other.conditions
 }
 
 /// The status of a resource that does not parse as an ImagePipeline.

@@ -41,7 +41,7 @@ const PAGE: u32 = 50;
 #[derive(Clone)]
 pub struct Shared {
     client: Client,
-    image: ConsumerImage,
+    image: Arc<ConsumerImage>,
     instruments: Instruments,
     term: Term,
     connections: Arc<Connections>,
@@ -62,7 +62,7 @@ impl Shared {
         let Settings { image, namespaces: _, dial_policy, brokers_per_namespace, rollouts_at_once } = settings;
         let connections = Arc::new(Connections::new(dial_policy, brokers_per_namespace));
         let rollouts = Arc::new(Rollouts::new(rollouts_at_once));
-        Ok(Self { client, image, instruments, term, connections, rollouts, http })
+        Ok(Self { client, image: Arc::new(image), instruments, term, connections, rollouts, http })
     }
 }
 
@@ -137,7 +137,7 @@ impl Shared {
         Context {
             sources: Sources { client: client.clone(), deployments, pods, secrets, connections, http, lists },
             writer: Writer::new(client, reporter, self.term.clone()),
-            image: self.image.clone(),
+            image: Arc::clone(&self.image),
             instruments: self.instruments.clone(),
             pipelines: pipelines.clone(),
             memories: Memories::default(),

@@ -24,7 +24,7 @@ fn deployment(pipeline: &Value) -> Value {
     let pipeline = serde_json::from_value(pipeline.clone()).unwrap();
     let image =
         ConsumerImage { image: "image:1".to_owned(), pull_policy: "IfNotPresent".to_owned(), pull_secrets: vec![] };
-    json!(build::deployment(&pipeline, 1, build::Template::new(&pipeline, &image)))
+    json!(build::deployment(&pipeline, 1, &build::Template::new(&pipeline, image)))
 }
 
 /// Checks that the command failed with this message, before any check ran.

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::super::entry::tests::entry;
 use super::super::history::Look;
 use super::*;
@@ -29,7 +31,7 @@ fn what_needs_attention_comes_first_and_the_summary_counts() {
         (ready("True", Reason::Idle, "Empty."), ready("False", Reason::AccessDenied, "Denied: allow it."));
     let (starting, parked) = (ready("Unknown", Reason::ConsumersStarting, "They start."), {
         let mut parked = ready("True", Reason::Running, "It runs.");
-        parked.status.parked = Some(4);
+        Arc::make_mut(&mut parked.status).parked = Some(4);
         parked
     });
     let all =
@@ -100,7 +102,8 @@ fn an_hour_is_told_in_words_and_in_a_table_as_well() {
     for (minutes, look) in [(9, look(Some(300), 0)), (8, look(Some(200), 40)), (0, look(None, 100))] {
         entry.history.add(&look, now() - jiff::SignedDuration::from_mins(minutes));
     }
-    (entry.status.ready_replicas, entry.status.desired_replicas) = (4, 6);
+    let status = Arc::make_mut(&mut entry.status);
+    (status.ready_replicas, status.desired_replicas) = (4, 6);
     let page = whole(&PageQuery::default(), &[("a", "tiles", &entry)]);
     for expected in [
         "aria-label=\"Waiting over the last hour: unknown; at most 300; known for 2 of 60 minutes\"",

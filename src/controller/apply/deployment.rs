@@ -14,9 +14,9 @@ use crate::controller::live::LiveDeployment;
 use crate::controller::requests;
 use crate::reason::Reason;
 
-/// The last apply of a Deployment: a digest of what was sent, and the result.
+/// The last apply of a Deployment, and its result.
 pub(super) struct LastApply {
-    pub digest: blake3::Hash,
+    pub desired: Desired,
     pub uid: Option<String>,
     pub generation: Option<i64>,
     /// The size, until the watch has delivered it.
@@ -37,26 +37,25 @@ impl Writer {
             return Err(taken(&name));
         }
         let refused = |error: String| refused(&name, &error);
-        let asked = match desired {
-            Desired::Whole(deployment) => serde_json::to_vec(deployment),
-            Desired::Size(replicas) => serde_json::to_vec(&json!({ "spec": { "replicas": replicas } })),
-        };
-        let asked = asked.map_err(|error| refused(error.to_string()))?;
-        let digest = blake3::hash(&asked);
-        if live.is_some_and(|live| memory.is_as_before(digest, live)) {
+        if live.is_some_and(|live| memory.is_as_before(desired, live)) {
             return Ok(());
         }
-        let asked: Value = serde_json::from_slice(&asked).map_err(|error| refused(error.to_string()))?;
+        let deployment = desired.deployment(pipeline);
+        let asked = match &deployment {
+            Some(deployment) => serde_json::to_value(deployment).map_err(|error| refused(error.to_string()))?,
+            None => json!({ "spec": { "replicas": desired.replicas } }),
+        };
+        let desired = desired.clone();
         if let Some(live) = live.filter(|live| contains(&live.json(), &asked)) {
             let ObjectMeta { uid, generation, .. } = live.meta().clone();
-            memory.deployment = Some(LastApply { digest, uid, generation, unseen: None });
+            memory.deployment = Some(LastApply { desired, uid, generation, unseen: None });
             return Ok(());
         }
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &pipeline.namespace().unwrap_or_default());
-        let written = match desired {
-            Desired::Whole(deployment) => self.apply_whole(&api, &name, pipeline, deployment, live.is_some()).await?,
+        let written = match &deployment {
+            Some(deployment) => self.apply_whole(&api, &name, pipeline, deployment, live.is_some()).await?,
             // An apply would take back all fields that it leaves out.
-            Desired::Size(_) => {
+            None => {
                 let field_manager = Some(names::FIELD_MANAGER.to_owned());
                 let parameters = PatchParams { field_manager, ..PatchParams::default() };
                 let written = self.send(api.patch(&name, &parameters, &Patch::Merge(asked))).await;
@@ -64,7 +63,8 @@ impl Writer {
             }
         };
         let ObjectMeta { uid, generation, .. } = written.metadata;
-        memory.deployment = Some(LastApply { digest, uid, generation, unseen: Some(desired.replicas()) });
+        let unseen = Some(desired.replicas);
+        memory.deployment = Some(LastApply { desired, uid, generation, unseen });
         Ok(())
     }
 

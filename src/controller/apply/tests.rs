@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use k8s_openapi::api::apps::v1::Deployment;
 
 use super::deployment::contains;
 use super::pods::{annotations, holds, shrinks};
 use super::*;
+use crate::controller::build::{ConsumerImage, Template};
 use crate::controller::observation::ObservedPod;
+use crate::controller::rollouts::Hold;
 use crate::pod_status::{PodStatus, healthy};
 use crate::rabbitmq::QueueDepth;
 use crate::reason::Reason;
@@ -86,12 +87,13 @@ async fn sends(term: Term) -> Vec<(&'static str, bool)> {
     );
     let pod = ObservedPod { name: "tiles-1".to_owned(), ..pod(Some(7), None) };
     let observed = Observation { pods: vec![pod], ..observed() };
-    let deployment: Deployment = serde_json::from_value(json!({ "metadata": { "name": "tiles-consumer" } })).unwrap();
+    let image = ConsumerImage { image: "image:1".to_owned(), pull_policy: "Always".to_owned(), pull_secrets: vec![] };
+    let template = Template::new(&pipeline, image);
     let transition = Transition { warning: false, reason: Reason::ScaledUp, note: "0 → 1".to_owned() };
     let mut reached = vec![];
     let mut count = |kind| reached.push((kind, sent.swap(0, std::sync::atomic::Ordering::Relaxed) > 0));
-    let whole = Desired::Whole(Box::new(deployment));
-    let size = Desired::Size(3);
+    let whole = Desired::new(3, template.clone());
+    let size = Desired::new(3, template.held(Hold::Turn, "an earlier digest"));
     for (kind, desired) in [("Deployment", whole), ("size", size)] {
         drop(writer.write_deployment(&pipeline, &desired, None, &mut Applies::default()).await);
         count(kind);

@@ -1,60 +1,52 @@
-//! The template of a pipeline's pods, with its digest, and what is written of the Deployment around it.
+//! The template of a pipeline's pods, and what is written of the Deployment around it. Both are identified by the
+//! template's digest, so that a reconcile that changes nothing builds no pods.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{ConsumerImage, pod};
-use crate::api::{ImagePipeline, names};
+use super::{ConsumerImage, deployment, pods};
+use crate::api::ImagePipeline;
 use crate::controller::rollouts::Hold;
 
-/// The pod template and its digest.
+/// The pod template of a pipeline, by its digest.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Template {
-    pods: PodTemplateSpec,
     digest: String,
+    image: Arc<ConsumerImage>,
     hold: Option<Hold>,
     is_live: bool,
 }
 
-/// What to write of a Deployment.
-#[derive(Debug)]
-pub enum Desired {
-    Whole(Box<Deployment>),
-    /// Only the size: the pods keep their template.
-    Size(i32),
+/// What to write of a Deployment. For one resource, equal values stand for equal writes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Desired {
+    pub replicas: i32,
+    template: Template,
 }
 
 impl Desired {
-    pub fn replicas(&self) -> i32 {
-        match self {
-            Self::Whole(deployment) => deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0),
-            Self::Size(replicas) => *replicas,
-        }
+    pub fn new(replicas: i32, template: Template) -> Self {
+        Self { replicas, template }
     }
 
-    pub fn set_replicas(&mut self, size: i32) {
-        match self {
-            Self::Whole(deployment) => {
-                if let Some(spec) = &mut deployment.spec {
-                    spec.replicas = Some(size);
-                }
-            }
-            Self::Size(replicas) => *replicas = size,
-        }
+    /// The whole Deployment; `None`: only the size is written, because the pods keep their template.
+    pub fn deployment(&self, pipeline: &ImagePipeline) -> Option<Deployment> {
+        (!self.template.is_live).then(|| deployment(pipeline, self.replicas, &self.template))
     }
 }
 
 impl Template {
-    pub fn new(pipeline: &ImagePipeline, image: &ConsumerImage) -> Self {
-        let labels = names::labels(pipeline.metadata.name.as_deref().unwrap_or_default());
-        let pods = PodTemplateSpec {
-            metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-            spec: Some(pod(pipeline, image)),
-        };
-        let digest = digest(&pods);
-        Self { pods, digest, hold: None, is_live: false }
+    pub fn new(pipeline: &ImagePipeline, image: impl Into<Arc<ConsumerImage>>) -> Self {
+        let image = image.into();
+        Self::of_digest(digest(&pods(pipeline, &image)), image)
+    }
+
+    /// The template that had this digest when it was built for the same spec and image.
+    pub fn of_digest(digest: String, image: Arc<ConsumerImage>) -> Self {
+        Self { digest, image, hold: None, is_live: false }
     }
 
     /// A template with the image of the live one.
@@ -67,22 +59,13 @@ impl Template {
         Self { digest: digest.to_owned(), hold: Some(hold), is_live: true, ..self }
     }
 
-    pub fn pods(&self) -> &PodTemplateSpec {
-        &self.pods
-    }
-
-    pub fn into_pods(self) -> PodTemplateSpec {
-        self.pods
+    pub fn image(&self) -> &ConsumerImage {
+        &self.image
     }
 
     /// Identifies the pods of this template: they carry it as an annotation.
     pub fn digest(&self) -> &str {
         &self.digest
-    }
-
-    /// Whether it stands for the live template, which stays.
-    pub fn is_live(&self) -> bool {
-        self.is_live
     }
 
     /// Why the pods do not get this operator's version.

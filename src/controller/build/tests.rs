@@ -30,7 +30,7 @@ fn pipeline(spec: &str) -> ImagePipeline {
 
 fn built(spec: &str, replicas: i32, image: &ConsumerImage) -> Deployment {
     let pipeline = pipeline(spec);
-    deployment(&pipeline, replicas, Template::new(&pipeline, image))
+    deployment(&pipeline, replicas, &Template::new(&pipeline, image.clone()))
 }
 
 const SMALLEST: &str = "
@@ -154,7 +154,7 @@ proptest! {
         s3.metadata.insert("text".to_owned(), metadata);
 
         let expected = consumer_args(&pipeline);
-        let deployment = deployment(&pipeline, 1, Template::new(&pipeline, &image()));
+        let deployment = deployment(&pipeline, 1, &Template::new(&pipeline, image()));
         let container = deployment.spec.unwrap().template.spec.unwrap().containers.remove(0);
         let environment = container.env.unwrap();
         let variable = |variable: &'_ EnvVar| (variable.name.clone(), variable.value.clone().unwrap());

@@ -12,27 +12,20 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::PipelineLabels;
+use crate::api::ImagePipelineStatus;
 
 /// By pipeline. A family of gauges would keep a series for each earlier status and reason.
 #[derive(Clone, Debug, Default)]
-pub struct Conditions(Arc<Mutex<HashMap<PipelineLabels, Vec<ConditionLabels>>>>);
-
-#[derive(Debug)]
-struct ConditionLabels {
-    condition: String,
-    status: String,
-    reason: String,
-}
+pub struct Conditions(Arc<Mutex<HashMap<PipelineLabels, Arc<ImagePipelineStatus>>>>);
 
 impl Conditions {
-    /// Replaces the conditions of the pipeline.
-    pub fn set(&self, pipeline: &PipelineLabels, conditions: &[Condition]) {
-        let states = conditions.iter().map(|Condition { type_, status, reason, .. }| ConditionLabels {
-            condition: type_.clone(),
-            status: status.clone(),
-            reason: reason.clone(),
-        });
-        self.0.lock().insert(pipeline.clone(), states.collect());
+    /// Replaces the status of the pipeline.
+    pub fn set(&self, pipeline: &PipelineLabels, status: Arc<ImagePipelineStatus>) {
+        let mut statuses = self.0.lock();
+        match statuses.get_mut(pipeline) {
+            Some(present) => *present = status,
+            None => drop(statuses.insert(pipeline.clone(), status)),
+        }
     }
 
     pub fn remove(&self, pipeline: &PipelineLabels) {
@@ -49,12 +42,12 @@ impl Collector for Conditions {
         let one = ConstGauge::new(1_i64);
         let help = "1 for each condition of a pipeline, with its current status and reason";
         let mut family = encoder.encode_descriptor("condition", help, None, one.metric_type())?;
-        for (PipelineLabels { namespace, pipeline }, states) in self.0.lock().iter() {
-            for ConditionLabels { condition, status, reason } in states {
+        for (PipelineLabels { namespace, pipeline }, present) in self.0.lock().iter() {
+            for Condition { type_, status, reason, .. } in &present.conditions {
                 let labels = [
                     ("namespace", namespace.as_str()),
                     ("pipeline", pipeline),
-                    ("condition", condition),
+                    ("condition", type_),
                     ("status", status),
                     ("reason", reason),
                 ];
@@ -107,10 +100,12 @@ mod tests {
         let labels = |pipeline: &str| PipelineLabels { namespace: "greench".to_owned(), pipeline: pipeline.to_owned() };
         let (forest, tiles) = (labels("forest"), labels("tiles"));
 
-        conditions.set(&forest, &[condition("Ready", "True", "Running")]);
-        conditions.set(&tiles, &[condition("Ready", "True", "Idle")]);
+        let status = |conditions| Arc::new(ImagePipelineStatus { conditions, ..ImagePipelineStatus::default() });
+        conditions.set(&forest, status(vec![condition("Ready", "True", "Running")]));
+        conditions.set(&tiles, status(vec![condition("Ready", "True", "Idle")]));
         let failing = [("Ready", "AccessDenied"), ("StorageAvailable", "AccessDenied")];
-        conditions.set(&forest, &failing.map(|(kind, reason)| condition(kind, "False", reason)));
+        let failing = failing.map(|(kind, reason)| condition(kind, "False", reason)).to_vec();
+        conditions.set(&forest, status(failing));
         let expected = [
             line("forest", "Ready", "False", "AccessDenied"),
             line("forest", "StorageAvailable", "False", "AccessDenied"),

@@ -28,7 +28,7 @@ fn consumers_are_scraped_and_named_by_their_pipeline() {
     let pipeline: ImagePipeline = serde_json::from_value(example).unwrap();
     let image = ConsumerImage { image: "image:1".to_owned(), pull_policy: "Never".to_owned(), pull_secrets: vec![] };
     let template =
-        json!(build::deployment(&pipeline, 1, build::Template::new(&pipeline, &image)).spec.unwrap().template);
+        json!(build::deployment(&pipeline, 1, &build::Template::new(&pipeline, image)).spec.unwrap().template);
 
     let selector: Vec<_> = names::CONSUMER_SELECTOR.split(',').map(|label| label.split_once('=').unwrap()).collect();
     let selects = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();

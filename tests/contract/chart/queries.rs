@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::sync::Arc;
 
+use image_pipeline::api::ImagePipelineStatus;
 use image_pipeline::api::conditions::ConditionType;
 use image_pipeline::consumer::metrics::{self as consumer, Outcome, TimedStep};
 use image_pipeline::controller::decide::{Basis, Decision};
@@ -65,7 +67,8 @@ fn operators() -> Told {
         observed_generation: None,
         last_transition_time: Time(jiff::Timestamp::UNIX_EPOCH),
     };
-    metrics.set_conditions(&pipeline, &[condition]);
+    let status = ImagePipelineStatus { conditions: vec![condition], ..ImagePipelineStatus::default() };
+    metrics.set_status(&pipeline, Arc::new(status));
     scraped(&registry, &OF_A_TARGET)
 }
 

@@ -23,8 +23,8 @@ fn deployment(name: &str, changes: &Value) -> Value {
     let pipeline: ImagePipeline = serde_json::from_value(pipeline).expect("a pipeline");
     let (image, pull_policy) = (IMAGE.to_owned(), "IfNotPresent".to_owned());
     let template =
-        Template::new(&pipeline, &ConsumerImage { image, pull_policy, pull_secrets: vec!["east".to_owned()] });
-    serde_json::to_value(build::deployment(&pipeline, 1, template)).expect("JSON")
+        Template::new(&pipeline, ConsumerImage { image, pull_policy, pull_secrets: vec!["east".to_owned()] });
+    serde_json::to_value(build::deployment(&pipeline, 1, &template)).expect("JSON")
 }
 
 /// A pipeline that names what the lists allow.
