@@ -43,8 +43,13 @@ ifneq ($(CLUSTER),current)
 	@echo '  kubectl get imgp -A -o wide'
 endif
 
+# Says why nothing happens for minutes: cargo compiles 340 crates before the programs.
+first_build = @[ -e '$(BUILT)/.fingerprint' ] || \
+	echo 'Compiling the programs into $(BUILT): about 11 minutes on two cores, only the first time.'
+
 demo-local: ## Process 100 images without Kubernetes: RabbitMQ, an S3 server and one process; 1 minute
 	@$(CLUSTER_SCRIPTS)/build one-host
+	$(first_build)
 	@cargo build --profile $(PROFILE) --locked --bins --package image-pipeline --package demo-local
 	@$(BUILT)/demo-local --program $(OPERATOR)
 
@@ -199,4 +204,5 @@ install: $(if $(filter current,$(CLUSTER)),,operator) cluster ## Install the ope
 
 # Builds the demo too: in separate builds, cargo would compile some shared dependencies twice.
 operator:
+	$(first_build)
 	cargo build --profile $(PROFILE) --locked --bins --package image-pipeline --package demo
