@@ -12,7 +12,7 @@ use crate::reason::Reason;
 pub struct Parking {
     broker: Broker,
     queue: String,
-    session: Mutex<Option<PublishConnection>>,
+    connection: Mutex<Option<PublishConnection>>,
     quorum: Mutex<QuorumQueues>,
 }
 
@@ -41,7 +41,7 @@ struct PublishConnection {
 impl Parking {
     /// Opens no connection.
     pub fn new(broker: Broker, queue: String) -> Self {
-        Self { broker, queue, session: Mutex::default(), quorum: Mutex::default() }
+        Self { broker, queue, connection: Mutex::default(), quorum: Mutex::default() }
     }
 
     /// Publishes a delivery to the parking queue, and declares the queue if it doesn't exist. Returns within about ten
@@ -73,8 +73,8 @@ impl Parking {
     }
 
     pub async fn close(&self) {
-        if let Some(session) = self.session.lock().await.take() {
-            broker::close(&session.connection).await;
+        if let Some(publishing) = self.connection.lock().await.take() {
+            broker::close(&publishing.connection).await;
         }
     }
 
@@ -105,27 +105,27 @@ impl Parking {
     }
 
     async fn give_back(&self, channel: Channel) {
-        if let Some(session) = &mut *self.session.lock().await {
-            session.idle.push(channel);
+        if let Some(publishing) = &mut *self.connection.lock().await {
+            publishing.idle.push(channel);
         }
     }
 
     async fn look_again(&self) {
-        if let Some(session) = &mut *self.session.lock().await {
-            session.found = false;
+        if let Some(publishing) = &mut *self.connection.lock().await {
+            publishing.found = false;
         }
     }
 
     /// A channel in confirm mode; declares `queue` first if needed.
     async fn channel(&self, queue: Option<&str>) -> Result<Channel, SessionError> {
-        let mut slot = self.session.lock().await;
-        let session = match slot.take().filter(|session| session.connection.is_open()) {
-            Some(session) => slot.insert(session),
+        let mut slot = self.connection.lock().await;
+        let publishing = match slot.take().filter(|publishing| publishing.connection.is_open()) {
+            Some(publishing) => slot.insert(publishing),
             None => slot.insert(PublishConnection::new(self.broker.connect("parking").await?)),
         };
-        if let Some(queue) = queue.filter(|_| !session.found && !session.connection.is_blocked()) {
+        if let Some(queue) = queue.filter(|_| !publishing.found && !publishing.connection.is_blocked()) {
             let mut quorum = self.quorum.lock().await;
-            match session.connection.ensure_queue(queue, *quorum).await {
+            match publishing.connection.ensure_queue(queue, *quorum).await {
                 Ok(()) => {}
                 // The refused declaration closed the connection. The next attempt opens a new one.
                 Err(error) if error.is_no_quorum() => {
@@ -137,14 +137,14 @@ impl Parking {
                 Err(error) if error.reason() == Reason::DeclareRefused => {}
                 Err(error) => return Err(error.into()),
             }
-            session.found = true;
+            publishing.found = true;
         }
-        while let Some(channel) = session.idle.pop() {
-            if channel.is_open() && !session.connection.is_blocked() {
+        while let Some(channel) = publishing.idle.pop() {
+            if channel.is_open() && !publishing.connection.is_blocked() {
                 return Ok(channel);
             }
         }
-        Ok(session.connection.publishing_channel().await?)
+        Ok(publishing.connection.publishing_channel().await?)
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Load {
     pub depth: Option<QueueDepth>,
     /// Unacknowledged messages that the pods report.
     pub in_flight: u64,
-    pub work: Progress,
+    pub progress: Progress,
     /// Whether any pod reports an open consumer on the queue.
     pub consuming: bool,
     /// Whether a pod did not report, so that it may hold messages that `in_flight` lacks.
@@ -72,7 +72,7 @@ impl Load {
             current: observed.size(),
             depth: observed.depth.as_ref().ok().copied(),
             in_flight: reports().map(|report| report.in_flight).fold(0, u64::saturating_add),
-            work: work(reports()),
+            progress: progress(reports()),
             consuming: reports().any(|report| report.consuming),
             // A pod that is not ready may hold messages too, for example while S3 fails. A terminating pod on a lost
             // node may stay forever, so it does not count.
@@ -85,7 +85,7 @@ impl Load {
 }
 
 /// The sum over the consuming pods. It falls when a pod goes, so [`Pace`] compares only sums of equally many pods.
-fn work<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Progress {
+fn progress<'a>(reports: impl Iterator<Item = &'a PodStatus>) -> Progress {
     reports.filter(|report| report.consuming).fold(Progress::default(), |Progress { finished, pods }, report| {
         Progress {
             finished: finished.saturating_add(report.processed).saturating_add(report.parked),
@@ -236,7 +236,7 @@ pub fn decide(asked: &SizeSpec<'_>, load: &Load, memory: &Memory, now: Timestamp
     // the number of finished messages says nothing about the pods' speed.
     let pace = match load.away {
         true => Pace::default(),
-        false => memory.pace.with(now, load.work, load.depth.is_some_and(|depth| depth.ready > 0)),
+        false => memory.pace.with(now, load.progress, load.depth.is_some_and(|depth| depth.ready > 0)),
     };
     let memory = memory.with(now, wanted, current, pace, window);
     let most = memory.most();

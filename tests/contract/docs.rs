@@ -66,6 +66,14 @@ pub fn read(path: &str) -> String {
     std::fs::read_to_string(root(path)).unwrap()
 }
 
+/// Checks that a page has this text, which is generated. With `RENEW` in the environment, writes it.
+pub fn is_current(page: &str, text: &str) {
+    if std::env::var_os("RENEW").is_some() {
+        std::fs::write(root(page), text).unwrap();
+    }
+    assert!(read(page) == text, "{page} is stale: RENEW=1 cargo test --test contract -- reference reasons");
+}
+
 /// The entries of `named` that are not `known`.
 fn unknown(what: &str, named: impl IntoIterator<Item = String>, known: impl Fn(&str) -> bool) -> Vec<String> {
     named.into_iter().filter(|name| !known(name)).map(|name| format!("{what}: {name}")).collect()

@@ -4,8 +4,7 @@ use image_pipeline::api::ImagePipeline;
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");
-const RENEW: &str = "RENEW=1 cargo test --test contract reference";
+use super::docs::is_current;
 
 const INTRODUCTION: &str = "\
 Written from the definition (`crds/imagepipelines.yaml`) by `RENEW=1 cargo test --test contract reference`: change \
@@ -143,12 +142,7 @@ fn page() -> String {
 
 #[test]
 fn the_file_is_what_the_definition_says() {
-    let rendered = page();
-    if std::env::var_os("RENEW").is_some() {
-        std::fs::write(FILE, &rendered).unwrap();
-    }
-    let file = std::fs::read_to_string(FILE).unwrap_or_default();
-    assert!(file == rendered, "docs/reference.md is stale: {RENEW}");
+    is_current("docs/reference.md", &page());
 }
 
 #[test]

@@ -56,8 +56,14 @@ pub struct Failure {
     /// Scope of the last failed upload; `None`: parking failed.
     pub scope: Option<Scope>,
     pub next_try: Time,
-    /// When S3 first refused the object. A broken connection counts as a refusal after several `breaks`.
-    pub refused_at: Option<Time>,
+    pub refusals: Refusals,
+}
+
+/// How often S3 may have refused one object.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Refusals {
+    /// The first refusal. A broken connection counts as a refusal after several `breaks`.
+    pub first: Option<Time>,
     /// Failures of scope [`Scope::MaybeTooLarge`] in a row, without those while S3 failed.
     pub breaks: u32,
 }
@@ -72,14 +78,15 @@ impl Failure {
             failed_at: now,
             scope,
             next_try: now,
-            refused_at: None,
-            breaks: 0,
+            refusals: Refusals::default(),
         };
         let before = before.unwrap_or(first);
         let failures = before.failures.saturating_add(1);
-        let refused_at = before.refused_at.filter(|_| scope.is_some_and(Scope::may_be_one_object));
-        let breaks = if scope == Some(Scope::MaybeTooLarge) { before.breaks } else { 0 };
-        Self { failures, failed_at: now, scope, next_try: now + pause, refused_at, breaks, ..before }
+        let refusals = Refusals {
+            first: before.refusals.first.filter(|_| scope.is_some_and(Scope::may_be_one_object)),
+            breaks: if scope == Some(Scope::MaybeTooLarge) { before.refusals.breaks } else { 0 },
+        };
+        Self { failures, failed_at: now, scope, next_try: now + pause, refusals, ..before }
     }
 
     pub fn is_over(&self, now: Time) -> bool {

@@ -13,7 +13,7 @@ mod subscription;
 pub use event::{Action, Event, Id, Scope, Settings, Sink, Time};
 
 use backoff::Backoff;
-use held::{Held, Stage};
+use held::{Held, Refusals, Stage};
 use subscription::Subscription;
 
 /// The policy of one consumer process, over all its sessions with the broker.
@@ -25,19 +25,12 @@ pub struct Policy {
     storage: Storage,
     parking_failing: bool,
     /// Objects that S3 refused before their messages were renewed.
-    refused: BTreeMap<u64, Refused>,
+    refused: BTreeMap<u64, Refusals>,
     /// Messages that may be unacknowledged: 1 after a start or a fault, doubled by each settled message.
     window: u16,
     backoff: Backoff,
     actions: Vec<Action>,
     stopping: bool,
-}
-
-/// What is remembered of an object; see [`held::Failure`].
-#[derive(Clone, Copy, Debug, Default)]
-struct Refused {
-    at: Option<Time>,
-    breaks: u32,
 }
 
 /// The state of S3, as far as the uploads have shown.

@@ -1,7 +1,7 @@
 //! The next step of a message after each event.
 
 use crate::held::{Failure, Held, Otherwise, Stage};
-use crate::{Action, Id, Policy, Refused, Scope, Settings, Storage, Time};
+use crate::{Action, Id, Policy, Scope, Settings, Storage, Time};
 
 /// Maximum number of refused objects to remember.
 const MOST_REFUSED: usize = 4096;
@@ -85,20 +85,21 @@ impl Policy {
         held.object = object;
         let mut failure = Failure::again(held.failure, Some(scope), now, holding_time, pause);
         if scope.may_be_one_object() {
-            failure.refused_at = failure.refused_at.or(known.at);
-            if failure.breaks == 0 {
-                failure.breaks = known.breaks;
+            let refusals = &mut failure.refusals;
+            refusals.first = refusals.first.or(known.first);
+            if refusals.breaks == 0 {
+                refusals.breaks = known.breaks;
             }
             if scope == Scope::MaybeTooLarge && !is_outage {
-                failure.breaks = failure.breaks.saturating_add(1);
+                refusals.breaks = refusals.breaks.saturating_add(1);
             }
-            if scope == Scope::MaybeObject || failure.breaks >= BREAKS {
-                if parks && failure.refused_at.is_some_and(|refused_at| stored_at > Some(refused_at)) {
+            if scope == Scope::MaybeObject || refusals.breaks >= BREAKS {
+                if parks && refusals.first.is_some_and(|first| stored_at > Some(first)) {
                     held.failure = None;
                     self.refused.remove(&object);
                     return self.park(id);
                 }
-                failure.refused_at = failure.refused_at.or(Some(now));
+                refusals.first = refusals.first.or(Some(now));
             }
             if !was_set_aside {
                 self.storage.refused_in_a_row = self.storage.refused_in_a_row.saturating_add(1);
@@ -172,7 +173,7 @@ impl Policy {
             if self.refused.len() >= MOST_REFUSED {
                 self.refused.clear();
             }
-            self.refused.insert(held.object, Refused { at: failure.refused_at, breaks: failure.breaks });
+            self.refused.insert(held.object, failure.refusals);
         }
         self.held.remove(&id);
         self.actions.push(Action::Acknowledge(id));

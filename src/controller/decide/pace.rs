@@ -29,20 +29,21 @@ pub struct Pace {
 
 impl Pace {
     /// Adds a measurement. `waiting`: the queue holds ready messages.
-    pub fn with(&self, now: Timestamp, work: Progress, waiting: bool) -> Self {
-        let last = Some((now, work, waiting));
+    pub fn with(&self, now: Timestamp, progress: Progress, waiting: bool) -> Self {
+        let last = Some((now, progress, waiting));
         let Some((then, before, waited)) = self.last else { return Self { last, ..self.clone() } };
         let seconds = now.duration_since(then).as_secs_f64();
         if seconds < SHORTEST_SECONDS {
             return self.clone();
         }
         // After a pod has come or gone, the sums can't be compared.
-        let finished = work.finished.checked_sub(before.finished).filter(|_| work.pods > 0 && work.pods == before.pods);
+        let is_comparable = progress.pods > 0 && progress.pods == before.pods;
+        let finished = progress.finished.checked_sub(before.finished).filter(|_| is_comparable);
         let Some(finished) = finished else { return Self { last, pods: 0, ..self.clone() } };
         let rate = finished as f64 / seconds;
         // By the speed before this measurement: a single message in the queue now must not change the result now.
         let needed = self.speed.filter(|speed| *speed > 0.0).map_or(0.0, |speed| (rate / speed / AT_WORK).ceil());
-        let seen = rate / f64::from(work.pods);
+        let seen = rate / f64::from(progress.pods);
         let speed = match self.speed {
             _ if !(waiting && waited) => self.speed,
             Some(speed) => Some((speed + seen) / 2.0),
@@ -100,8 +101,8 @@ mod tests {
     #[test]
     fn a_look_too_soon_after_the_last_changes_nothing() {
         let pace = after(&[(4, 0, true), (4, 200, true), (4, 116, false)]);
-        let (then, work, _) = pace.last.unwrap_or_default();
+        let (then, progress, _) = pace.last.unwrap_or_default();
         let soon = then + SignedDuration::from_millis(900);
-        assert_eq!(pace.with(soon, Progress { finished: work.finished + 90, ..work }, true), pace);
+        assert_eq!(pace.with(soon, Progress { finished: progress.finished + 90, ..progress }, true), pace);
     }
 }

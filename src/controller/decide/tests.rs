@@ -25,7 +25,7 @@ fn load(current: impl Into<Option<i32>>, ready: impl Into<Option<u32>>) -> Load 
         current: current.into(),
         depth,
         in_flight: 0,
-        work: Progress::default(),
+        progress: Progress::default(),
         consuming: false,
         unasked: false,
         held: false,
@@ -157,8 +157,8 @@ fn pods_that_keep_up_with_an_even_load_stay_and_the_others_go() {
     for second in (0..600).step_by(2) {
         let ready = if second < 20 { 294 } else { 0 };
         finished += if second < 20 { 300 } else { 125 };
-        let work = Progress { finished, pods: current as u32 };
-        let load = Load { work, in_flight: 6, ..load(current, ready) };
+        let progress = Progress { finished, pods: current as u32 };
+        let load = Load { progress, in_flight: 6, ..load(current, ready) };
         let (decision, next) = decide(&automatic(&scaling(0, 20, 50)), &load, &memory, at(second));
         (current, memory) = (decision.replicas, next);
         if sizes.last() != Some(&current) {
@@ -235,8 +235,8 @@ fn what_pods_do_while_the_store_is_away_is_no_speed() {
     let mut looks = |range: std::ops::RangeInclusive<i64>, each: u64, ready: u32, away: bool| {
         for second in range.step_by(2) {
             finished += each;
-            let work = Progress { finished, pods: 6 };
-            let load = Load { work, held: away, away, ..load(size, ready) };
+            let progress = Progress { finished, pods: 6 };
+            let load = Load { progress, held: away, away, ..load(size, ready) };
             let (decision, next) = decide(&asked, &load, &memory, at(second));
             (size, memory) = (decision.replicas, next);
         }
@@ -368,21 +368,21 @@ fn a_size_that_was_just_written_is_the_present_one_though_the_watch_lags() {
 fn the_work_is_what_the_pods_that_consume_have_finished() {
     let pod = |consuming, processed, parked| PodStatus { consuming, processed, parked, ..crate::pod_status::healthy() };
     let pods = [pod(true, 5, 1), pod(true, 10, 0), pod(false, 100, 100), pod(true, 0, 0)];
-    assert_eq!(work(pods.iter()), Progress { finished: 16, pods: 3 });
+    assert_eq!(progress(pods.iter()), Progress { finished: 16, pods: 3 });
 }
 
 fn any_load() -> impl Strategy<Value = Load> {
     let depth = (0u32..100_000, 0u32..100).prop_map(|(ready, consumers)| QueueDepth { ready, consumers });
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let throughput = prop::option::of(1e-6f64..1e6);
-    let work = (0u64..100_000, 0u32..5).prop_map(|(finished, pods)| Progress { finished, pods });
-    let held_and_done = (0u64..10_000, work);
+    let progress = (0u64..100_000, 0u32..5).prop_map(|(finished, pods)| Progress { finished, pods });
+    let held_and_done = (0u64..10_000, progress);
     (prop::option::of(0i32..2000), prop::option::of(depth), held_and_done, flags, throughput).prop_map(
-        |(current, depth, (in_flight, work), (consuming, unasked, held, away), throughput)| Load {
+        |(current, depth, (in_flight, progress), (consuming, unasked, held, away), throughput)| Load {
             current,
             depth,
             in_flight,
-            work,
+            progress,
             consuming,
             unasked,
             held,
