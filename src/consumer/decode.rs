@@ -123,7 +123,7 @@ pub enum DecodeError {
     /// The key template has a date field, and the timestamp is out of range.
     #[error("the AMQP property timestamp is {0}; expected seconds since 1970, up to the year 9999")]
     UnusableTimestamp(u64),
-    #[error("{field} is not base64 (RFC 4648, standard alphabet, padded): {problem}")]
+    #[error("{field} is not base64 (RFC 4648): {problem}")]
     InvalidBase64 { field: String, problem: String },
     /// The name, a metadata value or the whole key breaks the rule for keys.
     #[error(
@@ -168,8 +168,8 @@ impl Decoder {
         Ok(Self { format, places, template, max_body_bytes })
     }
 
-    /// Decodes a message. In JSON, the image is base64 (RFC 4648, section 4: standard alphabet, padded) with optional
-    /// line breaks. A raw body is the image itself, and is not copied.
+    /// Decodes a message. In JSON, the image is base64 (RFC 4648) in any of the usual forms. A raw body is the image
+    /// itself, and is not copied.
     ///
     /// # Errors
     /// The body is too large or not JSON, a required field or header is missing, or a value breaks its rule.

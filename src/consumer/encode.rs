@@ -74,6 +74,8 @@ impl Png {
 pub enum EncodeError {
     #[error("the image is {0}; supported are PNG, JPEG, TIFF, WebP and BMP, recognized by content, not by name")]
     UnknownFormat(String),
+    #[error("the image is empty (0 bytes): the publisher sent no file; check what it reads")]
+    Empty,
     #[error(
         "the image has {width} × {height} pixels, more than {limit}; raise image.maxPixels, or publish smaller \
          images"
@@ -107,7 +109,7 @@ pub enum EncodeError {
 impl EncodeError {
     pub fn reason(&self) -> Reason {
         match self {
-            EncodeError::UnknownFormat(_) => Reason::UnknownFormat,
+            EncodeError::UnknownFormat(_) | EncodeError::Empty => Reason::UnknownFormat,
             EncodeError::TooManyPixels { .. } | EncodeError::TooMuchMemory { .. } | EncodeError::OverLimits => {
                 Reason::ImageTooLarge
             }

@@ -54,6 +54,7 @@ const OF_OTHERS: &[&str] = &[
     "set_user_limits",
     "set_vhost_limits",
     "targetProcessingSeconds",
+    "urlsafe_b64decode",
     "user_id",
 ];
 

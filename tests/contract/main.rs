@@ -13,6 +13,7 @@ mod field_paths;
 mod isolation;
 mod kind;
 mod leader;
+mod messages;
 mod namespaces;
 mod reasons;
 mod reconcile;

@@ -12,9 +12,11 @@ use super::{DecodeError, Places};
 
 mod constants;
 mod depth;
+mod not_json;
 
 use constants::without_constants;
 use depth::{MAX_DEPTH, nests_deeper};
+use not_json::other_than_json;
 
 /// The texts of the requested fields; `None` for absent fields.
 #[derive(Debug, Default)]
@@ -89,6 +91,8 @@ impl Fields {
     /// # Errors
     /// The body is not JSON or nests too deep, or a requested field occurs twice or has the wrong type.
     pub fn read<'de>(&self, body: &'de [u8]) -> Result<Texts<'de>, DecodeError> {
+        // A byte order mark is no JSON (RFC 8259, section 8.1), but .NET and Windows write it.
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if nests_deeper(body, MAX_DEPTH) {
             return Err(DecodeError::TooDeep { limit: MAX_DEPTH });
         }
@@ -170,24 +174,6 @@ impl<'de> Found<'de> {
             _ => other_than_json(body).unwrap_or(DecodeError::InvalidJson { line, column }),
         }
     }
-}
-
-/// Recognizes bodies that publishers send by mistake.
-fn other_than_json(body: &[u8]) -> Option<DecodeError> {
-    let (found, advice) = match body {
-        [] => ("is empty", "publish an object with the image in base64"),
-        [0x1f, 0x8b, ..] => ("is compressed with gzip", "publish it uncompressed"),
-        [0xef, 0xbb, 0xbf, ..] => ("begins with a byte order mark", "publish JSON without it"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'{', ..] | [b'{', 0, ..] => ("is UTF-16", "publish JSON in UTF-8"),
-        [0x89, b'P', b'N', b'G', ..]
-        | [0xff, 0xd8, 0xff, ..]
-        | [b'I', b'I', b'*', 0, ..]
-        | [b'M', b'M', 0, b'*', ..] => {
-            ("is an image", "publish an object with the image in base64, or set message.encoding to Raw")
-        }
-        _ => return None,
-    };
-    Some(DecodeError::NotJson { found, advice })
 }
 
 /// Reads an object that contains requested fields.

@@ -160,17 +160,20 @@ fn names_the_reason_and_the_field() {
             "field /image_metadata occurs twice",
         ),
         (with_image(r#""A*AA""#), Reason::InvalidBase64, "field /image (message.imagePath) is not base64"),
-        (with_image(r#""A*AA""#), Reason::InvalidBase64, "offset 1"),
-        (with_image(r#""AAA""#), Reason::InvalidBase64, "padded"),
-        (with_image(r#""AAB=""#), Reason::InvalidBase64, "padded"),
-        (with_image(r#""AA\nA*""#), Reason::InvalidBase64, "offset 3"),
-        (with_image(r#""AA==\nAAAA""#), Reason::InvalidBase64, "padded): Invalid"),
+        (with_image(r#""A*AA""#), Reason::InvalidBase64, "outside the alphabet (0x2a, offset 1)"),
+        (with_image(r#""AA\nA*""#), Reason::InvalidBase64, "offset 4"),
+        (with_image(r#"" data:image/png;base64,AA*A""#), Reason::InvalidBase64, "offset 25"),
+        (with_image(r#""AAAAA""#), Reason::InvalidBase64, "only one symbol: the text is cut off"),
+        (with_image(r#""A===""#), Reason::InvalidBase64, "only one symbol"),
+        (with_image(r#""AA==\nAAAA""#), Reason::InvalidBase64, "continues after its padding (offset 2)"),
+        (with_image(r#""+-AA""#), Reason::InvalidBase64, "mixes the standard alphabet (+ and /) and the URL-safe"),
         (with_image(r#""AA AA AA""#), Reason::InvalidBase64, "spaces between its characters: URL decoding turns"),
         (with_image(r#""AA  AAAA\n""#), Reason::InvalidBase64, "spaces between its characters"),
         (with_image(r#""b'AAAA'""#), Reason::InvalidBase64, "a Python bytes literal, b'…'; publish"),
-        (with_image(r#""__--""#), Reason::InvalidBase64, "the URL-safe alphabet"),
-        (with_image(r#""data:image/png;base64,AAAA""#), Reason::InvalidBase64, "a data URI; publish only the part"),
-        (with_image(r#""ÅAAA""#), Reason::InvalidBase64, "offset 0"),
+        (with_image(r#""data:image/png,AAAA""#), Reason::InvalidBase64, "a data URI without base64"),
+        (with_image(r#""data:base64""#), Reason::InvalidBase64, "a data URI without base64"),
+        (with_image(r#""data:image/png;base64,AA AA""#), Reason::InvalidBase64, "spaces between its characters"),
+        (with_image(r#""ÅAAA""#), Reason::InvalidBase64, "(0xc3, offset 0)"),
         (named(""), Reason::InvalidName, "field /image_metadata/image_name (message.namePath) is empty"),
     ] {
         let error = refusal(&decoder("", "{name}"), body.as_str());
@@ -259,14 +262,52 @@ fn white_space_in_base64_is_passed_over() {
     assert_eq!(refusal(&decoder, body(&padded_before_its_end)).reason(), Reason::InvalidBase64);
 }
 
+/// The expected bytes are those of Python's `base64.b64decode` or `base64.urlsafe_b64decode`, with padding added and
+/// the prefix removed.
+#[test]
+fn base64_is_read_in_every_usual_form() {
+    for (text, image) in [
+        ("+/+/", &[0xfb, 0xff, 0xbf][..]),
+        ("-_-_", &[0xfb, 0xff, 0xbf]),
+        ("__8=", &[0xff, 0xff]),
+        ("__8", &[0xff, 0xff]),
+        ("//8", &[0xff, 0xff]),
+        ("/w", &[0xff]),
+        ("/w=", &[0xff]),
+        ("AAAA====", &[0, 0, 0]),
+        ("AAB=", &[0, 0]),
+        ("AB", &[0]),
+        ("data:image/png;base64,AQID", &[1, 2, 3]),
+        ("DATA:;BASE64,AQID", &[1, 2, 3]),
+        ("\n data:image/png;name=a.png;base64,\r\n__-_\nAQ", &[0xff, 0xff, 0xbf, 1]),
+        ("A\u{c}Q\tI\rD", &[1, 2, 3]),
+        ("=", &[]),
+        ("data:;base64,", &[]),
+    ] {
+        let body = json!({"image": text, "image_metadata": {"image_name": "a"}}).to_string();
+        assert_eq!(read(&decoder("", "{name}"), body).expect(text).image[..], *image, "{text:?}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let mut body = format!("\u{feff}{}", named("\u{feff}a"));
+    assert_eq!(key(&decoder("", "{name}"), body.as_str()).as_deref(), Ok("\u{feff}a"));
+    body.insert_str(body.len() - 1, r#","lat":NaN"#);
+    assert_eq!(key(&decoder("", "{name}"), body.as_str()).as_deref(), Ok("\u{feff}a"));
+    assert_eq!(refusal(&decoder("", "{name}"), "\u{feff}\u{feff}{}").reason(), Reason::InvalidJson);
+}
+
 #[test]
 fn a_body_that_is_no_json_is_named() {
     for (body, text) in [
         (&b""[..], "is empty; publish"),
         (b"\x1f\x8b\x08\0", "is compressed with gzip; publish it uncompressed"),
-        (b"\xef\xbb\xbf{}", "begins with a byte order mark"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"\x00\x53\x77\xa1\x02{}", "is a section of an AMQP 1.0 message (such as amqp-value)"),
         (b"\xff\xfe{\0}\0", "is UTF-16"),
         (b"{\0}\0", "is UTF-16"),
+        (b"\0\0\0{\0\0\0}", "UTF-32"),
         (b"\x89PNG\r\n\x1a\n", "is an image; publish an object with the image in base64, or set message."),
         (b"\xff\xd8\xff\xe0", "is an image"),
     ] {

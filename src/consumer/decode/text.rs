@@ -1,31 +1,64 @@
-//! Decodes an image's base64 (RFC 4648, section 4). Line breaks and tabs are allowed anywhere, and spaces next to
-//! them: Python's `base64.encodebytes`, Android's `Base64.DEFAULT` and MIME encoders write them. Pure. Errors do not
-//! contain the text.
+//! Decodes an image's base64 (RFC 4648) in the forms that publishers write: the standard or the URL-safe alphabet, with
+//! or without padding, with line breaks, and after the prefix of a data URI. Refuses a text whose bytes are not certain.
+//! Pure. Errors do not contain the text.
 
-use base64::DecodeError;
 use base64::Engine;
-use base64::engine::{GeneralPurposeConfig, Simd};
+use base64::engine::{DecodePaddingMode, GeneralPurposeConfig, Simd};
 
-/// Characters per step when the text has white space. Must be a multiple of four.
+/// Symbols per step of a text that is not in the usual form. Must be a multiple of four.
 const PART: usize = 4096;
 
-/// Decodes, or describes the fault. First tries without looking for white space, which is the fast and usual case.
+/// Decodes, or describes the fault. First tries the usual form, which is the fastest: the standard alphabet, padded,
+/// without white space.
 pub(super) fn decode(text: &[u8]) -> Result<Vec<u8>, String> {
-    let engine = Simd::standard(GeneralPurposeConfig::new());
-    let error = match engine.decode(text) {
-        Ok(image) => return Ok(image),
-        Err(_) if has_spaces_alone(text) => return Err(SPACES.to_owned()),
-        Err(_) if text.iter().any(u8::is_ascii_whitespace) => match without_space(&engine, text) {
-            Ok(image) => return Ok(image),
-            Err(error) => error,
-        },
-        Err(error) => error,
-    };
-    Err(mistake(text).map_or_else(|| error.to_string(), str::to_owned))
+    let usual = Simd::standard(GeneralPurposeConfig::new());
+    usual.decode(text).or_else(|_| other_form(text))
 }
+
+const BYTES_LITERAL: &str = "the text is a Python bytes literal, b'…'; publish base64.b64encode(image).decode()";
+
+const DATA_URI: &str = "the text is a data URI without base64; publish the image as base64";
 
 const SPACES: &str = "it has spaces between its characters: URL decoding turns + into a space; publish the text \
                       without URL decoding";
+
+const TWO_ALPHABETS: &str = "it mixes the standard alphabet (+ and /) and the URL-safe alphabet (- and _); publish it \
+                             in one of them";
+
+const CUT: &str = "its last group has only one symbol: the text is cut off, or has a symbol too many";
+
+fn other_form(text: &[u8]) -> Result<Vec<u8>, String> {
+    let start = text.trim_ascii_start();
+    if start.starts_with(b"b'") || start.starts_with(b"b\"") {
+        return Err(BYTES_LITERAL.to_owned());
+    }
+    let data = without_prefix(start)?.trim_ascii_start();
+    if has_spaces_alone(data) {
+        return Err(SPACES.to_owned());
+    }
+    let is_symbol = |byte: &u8| *byte != b'=' && !byte.is_ascii_whitespace();
+    let length = data.iter().rposition(is_symbol).map_or(0, |last| last + 1);
+    let symbols = data.get(..length).unwrap_or_default();
+    check(symbols, text.len() - data.len())?;
+    decode_parts(symbols)
+}
+
+/// The text after the prefix of a data URI (RFC 2397), such as `data:image/png;base64,`.
+fn without_prefix(text: &[u8]) -> Result<&[u8], String> {
+    if !text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"data:")) {
+        return Ok(text);
+    }
+    let Some((prefix, data)) =
+        text.iter().position(|byte| *byte == b',').and_then(|comma| text.split_at_checked(comma))
+    else {
+        return Err(DATA_URI.to_owned());
+    };
+    let mark = prefix.len().checked_sub(7).and_then(|start| prefix.get(start..));
+    if !mark.is_some_and(|mark| mark.eq_ignore_ascii_case(b";base64")) {
+        return Err(DATA_URI.to_owned());
+    }
+    Ok(data.get(1..).unwrap_or_default())
+}
 
 /// Whether there are spaces between characters without a line break or tab. Such a space may have been a `+`:
 /// skipping it would change the image.
@@ -34,38 +67,52 @@ fn has_spaces_alone(text: &[u8]) -> bool {
     runs.into_iter().any(|run| run.iter().all(|byte| *byte == b' '))
 }
 
+/// Checks every character. `before`: offset of the symbols in the text.
+fn check(symbols: &[u8], before: usize) -> Result<(), String> {
+    let (mut count, mut is_standard, mut is_url_safe) = (0usize, false, false);
+    for (offset, byte) in symbols.iter().enumerate() {
+        let offset = before + offset;
+        match byte {
+            b'+' | b'/' => is_standard = true,
+            b'-' | b'_' => is_url_safe = true,
+            b'=' => {
+                return Err(format!("it continues after its padding (offset {offset}); publish one image per field"));
+            }
+            byte if byte.is_ascii_whitespace() => continue,
+            byte if byte.is_ascii_alphanumeric() => {}
+            byte => {
+                return Err(format!(
+                    "it has a byte outside the alphabet (0x{byte:02x}, offset {offset}); publish the text unchanged"
+                ));
+            }
+        }
+        count += 1;
+    }
+    match (is_standard && is_url_safe, count % 4) {
+        (true, _) => Err(TWO_ALPHABETS.to_owned()),
+        (false, 1) => Err(CUT.to_owned()),
+        (false, _) => Ok(()),
+    }
+}
+
 /// Decodes in steps, to avoid a second copy of the text.
-fn without_space(engine: &Simd, text: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let mut symbols = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).peekable();
-    let (mut image, mut part, mut before) = (Vec::with_capacity(text.len() / 4 * 3 + 3), Vec::with_capacity(PART), 0);
+fn decode_parts(symbols: &[u8]) -> Result<Vec<u8>, String> {
+    // Like Python, ignores bits of the last symbol that belong to no byte.
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true);
+    let engine = Simd::standard(config);
+    let standard = |byte: u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        byte => byte,
+    };
+    let mut symbols = symbols.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).map(standard).peekable();
+    let (mut image, mut part) = (Vec::with_capacity(symbols.size_hint().1.unwrap_or(0) / 4 * 3 + 3), Vec::new());
     while symbols.peek().is_some() {
         part.clear();
         part.extend(symbols.by_ref().take(PART));
-        // Padding is allowed only at the end of the text.
-        if symbols.peek().is_some() && part.ends_with(b"=") {
-            return Err(DecodeError::InvalidPadding);
-        }
-        engine.decode_vec(&part, &mut image).map_err(|error| match error {
-            DecodeError::InvalidByte(offset, byte) => DecodeError::InvalidByte(before + offset, byte),
-            error => error,
-        })?;
-        before += part.len();
+        engine.decode_vec(&part, &mut image).map_err(|error| error.to_string())?;
     }
     Ok(image)
-}
-
-/// Recognizes common mistakes.
-fn mistake(text: &[u8]) -> Option<&'static str> {
-    let text = text.trim_ascii_start();
-    if text.starts_with(b"b'") || text.starts_with(b"b\"") {
-        return Some("the text is a Python bytes literal, b'…'; publish base64.b64encode(image).decode()");
-    }
-    if text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"data:")) {
-        return Some("the text is a data URI; publish only the part after the comma");
-    }
-    let is_url_safe = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_=".contains(byte) || byte.is_ascii_whitespace();
-    if text.iter().all(is_url_safe) && text.iter().any(|byte| b"-_".contains(byte)) {
-        return Some("the text uses the URL-safe alphabet (- and _); publish it in the standard alphabet (+ and /)");
-    }
-    None
 }

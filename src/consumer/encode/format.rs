@@ -5,7 +5,18 @@ use super::EncodeError;
 /// The error for a file that is not PNG, JPEG, TIFF, WebP or BMP.
 pub(super) fn refusal(file: &[u8]) -> EncodeError {
     let found = match file {
-        [] => return EncodeError::UnknownFormat("empty".to_owned()),
+        [] => return EncodeError::Empty,
+        [0x00, 0x53, 0x75..=0x77, ..] => {
+            let found = "a section of an AMQP 1.0 message (such as amqp-value): publish the same bytes as one \
+                         amqp-data section, or with AMQP 0-9-1";
+            return EncodeError::UnknownFormat(found.to_owned());
+        }
+        [b'{', ..] => {
+            return EncodeError::UnknownFormat("JSON: check message.encoding and message.imagePath".to_owned());
+        }
+        _ if is_base64(file) => {
+            return EncodeError::UnknownFormat("still base64 after decoding: publish it encoded once".to_owned());
+        }
         [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => {
             let found = "it is a BigTIFF; publish it as a classic TIFF (GDAL: BIGTIFF=NO), or as a PNG";
             return EncodeError::UnsupportedImage(found.to_owned());
@@ -23,4 +34,11 @@ pub(super) fn refusal(file: &[u8]) -> EncodeError {
         _ => return EncodeError::UnknownFormat("of an unknown format".to_owned()),
     };
     EncodeError::UnsupportedImage(format!("it is {found}; publish it as a PNG, JPEG, TIFF, WebP or BMP"))
+}
+
+/// Whether a file is the base64 of an image of a known format.
+fn is_base64(file: &[u8]) -> bool {
+    // The first bytes of PNG, JPEG, TIFF, WebP, BMP and GIF.
+    let starts: [&[u8]; 7] = [b"iVBORw0KGgo", b"/9j/", b"SUkqA", b"TU0AK", b"UklGR", b"Qk0", b"R0lGOD"];
+    starts.iter().any(|start| file.starts_with(start))
 }

@@ -111,10 +111,14 @@ fn every_processor_stores_the_same_bytes() {
 #[test]
 fn refuses_what_is_not_an_image_that_it_reads() {
     for (image, found) in [
-        (&b""[..], "the image is empty; supported are PNG"),
+        (&b""[..], "the image is empty (0 bytes)"),
         (b"hello", "of an unknown format"),
         (b"<svg/>", "of an unknown format"),
         (b"II*", "of an unknown format"),
+        (b"\x00\x53\x77\xb0\0\0\0\x07\x89PNG", "the image is a section of an AMQP 1.0 message (such as amqp-value)"),
+        (b"{\"image\": \"\"}", "the image is JSON"),
+        (b"iVBORw0KGgoAAAANSUhEUgAAAAE", "still base64 after decoding"),
+        (b"/9j/4AAQSkZJRgABAQ", "still base64 after decoding"),
     ] {
         let error = inspect(image, MAX).expect_err("refused");
         assert_eq!(error.reason(), Reason::UnknownFormat, "{image:?}");
