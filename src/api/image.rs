@@ -14,7 +14,8 @@ pub struct ImageSettings {
     /// and writes the smallest files.
     pub encoding: PngEncoding,
     /// Which images are encoded again. `Always` encodes every image. `WhenNotPng` stores an image that is
-    /// already a PNG unchanged, after decoding it completely and verifying all of its checksums.
+    /// already a PNG unchanged, after decoding it completely and verifying all of its checksums. A PNG with
+    /// a wrong checksum that no pixel depends on, or with data behind its end, is encoded again.
     pub reencode: Reencode,
     /// Maximum number of pixels (width × height) of an image, checked against the image's header before
     /// decoding. An image with more pixels is handled according to `failures.policy`.

@@ -315,7 +315,7 @@ mod tests {
         let capacity = capacity(None);
         let processor = capacity.processor().await;
         assert!(capacity.processor().now_or_never().is_none());
-        let result = processor.run(|| panic!("hostile image")).await;
+        let result = processor.run(|| panic!("a damaged image")).await;
         assert!(matches!(result, Err(Panicked)));
         assert!(capacity.processor().now_or_never().is_some());
     }

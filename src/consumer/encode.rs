@@ -180,8 +180,8 @@ fn check_pixels(width: u32, height: u32, limit: u32) -> Result<(), EncodeError> 
     Ok(())
 }
 
-/// Decodes an image file and encodes it as a PNG. May panic: third-party decoders panic on some hostile files, so the
-/// caller must catch panics.
+/// Decodes an image file and encodes it as a PNG. May panic: third-party decoders panic on some files, so the caller
+/// must catch panics.
 ///
 /// # Errors
 /// The file is damaged, or of a kind that only shows while its pixels are decoded, such as floats beyond 0 to 1.
@@ -189,10 +189,7 @@ pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result
     let picture = match header.format {
         FileFormat::Png(png) => {
             let found = png_recode::read(&image, png)?;
-            if settings.reencode == Reencode::WhenNotPng {
-                if found.followed {
-                    return Err(EncodeError::InvalidImage("data follows its IEND chunk".to_owned()));
-                }
+            if settings.reencode == Reencode::WhenNotPng && found.intact {
                 return Ok(Png { digest: PixelDigest::of(&found.picture), bytes: image });
             }
             found.picture

@@ -1,6 +1,8 @@
-//! Reads and writes the chunks of a PNG file. Verifies every checksum, and checks every length against the file.
+//! Reads and writes the chunks of a PNG file. Verifies every checksum, and checks every length against the file. Leaves
+//! out damaged chunks that no pixel depends on.
 
 use crate::Error;
+use crate::damage::is_harmless;
 
 pub(crate) const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
@@ -14,39 +16,43 @@ pub(crate) type Chunk<'a> = ([u8; 4], &'a [u8]);
 pub(crate) struct Chunks<'a> {
     rest: &'a [u8],
     ended: bool,
+    left_out: bool,
 }
 
 impl<'a> Chunks<'a> {
     pub fn new(file: &'a [u8]) -> Result<Self, Error> {
         let rest = file.strip_prefix(&SIGNATURE).ok_or(Error("its PNG signature is damaged"))?;
-        Ok(Self { rest, ended: false })
+        Ok(Self { rest, ended: false, left_out: false })
     }
 
-    /// The bytes after the last chunk that `next` returned.
-    pub fn rest(&self) -> &'a [u8] {
-        self.rest
+    /// Whether no chunk was left out, and no byte follows the last chunk that `next` returned.
+    pub fn are_intact(&self) -> bool {
+        !self.left_out && self.rest.is_empty()
     }
 
     /// The next chunk, or `None` after IEND.
     pub fn next(&mut self) -> Result<Option<Chunk<'a>>, Error> {
         const CUT: Error = Error("it is cut off: its IEND chunk is missing");
-        if self.ended {
-            return Ok(None);
+        while !self.ended {
+            let (length, rest) = self.rest.split_first_chunk().ok_or(CUT)?;
+            let (kind, _) = rest.split_first_chunk::<4>().ok_or(CUT)?;
+            let length = u32::from_be_bytes(*length) as usize;
+            if length > MAX_CHUNK {
+                return Err(Error("a chunk's length is out of range"));
+            }
+            let (chunk, after) = rest.split_at_checked(length + 8).ok_or(CUT)?;
+            let (covered, checksum) = chunk.split_last_chunk().ok_or(CUT)?;
+            self.rest = after;
+            if libdeflater::crc32(covered) == u32::from_be_bytes(*checksum) {
+                self.ended = kind == b"IEND";
+                return Ok(Some((*kind, covered.get(4..).unwrap_or_default())));
+            }
+            if !is_harmless(chunk) {
+                return Err(Error("a chunk's checksum is wrong"));
+            }
+            self.left_out = true;
         }
-        let (length, rest) = self.rest.split_first_chunk().ok_or(CUT)?;
-        let (kind, _) = rest.split_first_chunk::<4>().ok_or(CUT)?;
-        let length = u32::from_be_bytes(*length) as usize;
-        if length > MAX_CHUNK {
-            return Err(Error("a chunk's length is out of range"));
-        }
-        let (covered, rest) = rest.split_at_checked(length + 4).ok_or(CUT)?;
-        let (checksum, rest) = rest.split_first_chunk().ok_or(CUT)?;
-        if libdeflater::crc32(covered) != u32::from_be_bytes(*checksum) {
-            return Err(Error("a chunk's checksum is wrong"));
-        }
-        self.rest = rest;
-        self.ended = kind == b"IEND";
-        Ok(covered.split_at_checked(4).map(|(_, data)| (*kind, data)))
+        Ok(None)
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! - Every checksum is verified, and every length is checked against the file and its header. Memory follows from the
 //!   header alone, so a caller can refuse a file before anything is allocated.
-//! - What an accepted file contains may be stored as it is.
+//! - A file that `read` reports as intact may be stored as it is.
 //! - The same picture and encoding always give the same bytes.
 //!
 //! Pure, and without unsafe code of its own.
 
 mod chunks;
+mod damage;
 mod deflate;
 mod filter;
 mod huffman;

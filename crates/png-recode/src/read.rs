@@ -1,5 +1,5 @@
-//! Reads PNG files and verifies every checksum, so an accepted file may be stored unchanged. Allocates by the sizes
-//! in the checked header, never by the length of the decompressed data.
+//! Reads PNG files and verifies every checksum, so an intact file may be stored unchanged. Allocates by the sizes in
+//! the checked header, never by the length of the decompressed data.
 
 use std::borrow::Cow;
 
@@ -18,10 +18,12 @@ pub struct Header {
     pub interlaced: bool,
 }
 
-/// A picture, and whether the file has data after IEND.
+/// A picture, and whether the file may be stored unchanged.
 pub struct File {
     pub picture: Picture,
-    pub followed: bool,
+    /// Whether the checksum of every chunk is right, and nothing follows IEND. Wrong checksums are accepted only in
+    /// chunks that no pixel depends on, such as text.
+    pub intact: bool,
 }
 
 /// Reads and checks the signature and IHDR.
@@ -51,7 +53,8 @@ pub fn header(file: &[u8]) -> Result<Header, Error> {
 /// file is interlaced, and a copy of the image data if it is in several chunks.
 ///
 /// # Errors
-/// The file is damaged: a checksum, a length, a filter, or a chunk that is unknown and critical, or out of place.
+/// The file is damaged: a checksum that pixels depend on, a length, a filter, or a chunk that is unknown and critical,
+/// or out of place.
 pub fn read(file: &[u8], header: Header) -> Result<File, Error> {
     let layout = header.layout;
     let mut chunks = Chunks::new(file)?;
@@ -81,10 +84,7 @@ pub fn read(file: &[u8], header: Header) -> Result<File, Error> {
     check(layout, palette.as_deref(), transparency.as_deref())?;
     // Without indexed colors, a palette is only a suggestion (PNG specification, PLTE).
     let palette = palette.filter(|_| layout.color == Color::Indexed);
-    Ok(File {
-        picture: Picture { layout, palette, transparency, profile, pixels },
-        followed: !chunks.rest().is_empty(),
-    })
+    Ok(File { picture: Picture { layout, palette, transparency, profile, pixels }, intact: chunks.are_intact() })
 }
 
 fn check(layout: Layout, palette: Option<&[u8]>, transparency: Option<&[u8]>) -> Result<(), Error> {

@@ -146,6 +146,76 @@ fn what_libpng_ignores_in_a_png_is_ignored() {
     assert_eq!(pixels(&file.concat()), [1, 2, 3, 4]);
 }
 
+/// A chunk whose checksum is wrong.
+fn damaged(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut chunk = chunk(kind, data);
+    *chunk.last_mut().unwrap() ^= 1;
+    chunk
+}
+
+/// A PNG of one row of three gray pixels, with these bytes before its image data.
+fn with(before: &[u8]) -> Vec<u8> {
+    let header = chunk(b"IHDR", &[0, 0, 0, 3, 0, 0, 0, 1, 8, 0, 0, 0, 0]);
+    let data = chunk(b"IDAT", &fdeflate::compress_to_vec(&[0, 1, 2, 3]));
+    [SIGNATURE, &header, before, &data, &chunk(b"IEND", &[])].concat()
+}
+
+#[test]
+fn a_damaged_chunk_that_no_pixel_depends_on_is_left_out() {
+    let is_intact = |file: &[u8]| read(file, header(file).unwrap()).map(|file| (file.intact, file.picture.pixels));
+    let pixels = || vec![1, 2, 3];
+    assert_eq!(is_intact(&with(&chunk(b"tEXt", b"a\0b"))), Ok((true, pixels())));
+    for before in [
+        damaged(b"tEXt", b"a\0b"),
+        damaged(b"prVt", b""),
+        damaged(b"iCCP", b"x\0\0abc"),
+        [damaged(b"tIME", &[7, 234, 1, 2, 3, 4, 5]), damaged(b"tEXt", b"a\0IDAT")].concat(),
+    ] {
+        assert_eq!(is_intact(&with(&before)), Ok((false, pixels())), "{before:?}");
+    }
+    assert_eq!(is_intact(&[with(b""), b"x".to_vec()].concat()), Ok((false, pixels())));
+}
+
+#[test]
+fn a_damaged_chunk_that_pixels_may_depend_on_is_refused() {
+    let mut another_type = chunk(b"tRNS", &[0, 1]);
+    another_type[4] = b'u';
+    let mut longer = [chunk(b"tEXt", b"a\0b"), chunk(b"tRNS", &[0, 1])].concat();
+    longer[3] += 14;
+    for (wrong, before) in [
+        ("critical", damaged(b"PLTE", &[1, 2, 3])),
+        ("unknown and critical", damaged(b"ABCD", b"")),
+        ("transparency", damaged(b"tRNS", &[0, 1])),
+        ("transparency with another type", another_type),
+        ("a length that covers transparency", longer),
+        ("no type", damaged(b"te\0t", b"")),
+        ("many types", damaged(b"tEXt", &b"0000IDAT".repeat(20))),
+    ] {
+        let file = with(&before);
+        assert!(read(&file, header(&file).unwrap()).is_err(), "{wrong}");
+    }
+}
+
+/// No bit of a file with a palette, transparency and a text may change a pixel or its alpha.
+#[test]
+fn a_wrong_bit_changes_no_pixel() {
+    let header = chunk(b"IHDR", &[0, 0, 0, 3, 0, 0, 0, 1, 8, 3, 0, 0, 0]);
+    let (plte, trns) = (chunk(b"PLTE", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]), chunk(b"tRNS", &[9, 8]));
+    let (text, data) = (chunk(b"tEXt", b"Comment\0forest"), chunk(b"IDAT", &fdeflate::compress_to_vec(&[0, 1, 2, 3])));
+    let file = [SIGNATURE, &header, &plte, &text, &trns, &data, &text, &chunk(b"IEND", &[])].concat();
+    let expected = recoded(&file, Encoding::Fast).unwrap();
+    let mut accepted = 0;
+    for bit in 0..file.len() * 8 {
+        let mut damaged = file.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(found) = recoded(&damaged, Encoding::Fast) {
+            assert_eq!(found, expected, "bit {bit}");
+            accepted += 1;
+        }
+    }
+    assert!(accepted > 2 * 14 * 8, "{accepted}");
+}
+
 #[test]
 fn data_that_is_not_what_the_header_says_is_refused() {
     let packed = |raw: &[u8]| fdeflate::compress_to_vec(raw);

@@ -300,9 +300,19 @@ fn no_bit_of_a_png_may_be_wrong() {
             assert!(encoded(&image[..length], PngEncoding::Fast, reencode).is_err(), "cut to {length}");
         }
     }
-    let followed = [&image[..], b"x"].concat();
-    assert!(encoded(&followed, PngEncoding::Fast, Reencode::WhenNotPng).is_err());
-    assert!(encoded(&followed, PngEncoding::Fast, Reencode::Always).is_ok());
+}
+
+/// A wrong checksum that no pixel depends on, and data behind the end.
+#[test]
+fn a_png_that_is_not_intact_is_encoded_again() {
+    let image = file(&rgb(), ImageFormat::Png);
+    let text = [0, 0, 0, 3, b't', b'E', b'X', b't', b'a', 0, b'b', 1, 2, 3, 4];
+    for changed in [[&image[..], b"x"].concat(), [&image[..33], &text, &image[33..]].concat()] {
+        let always = encoded(&changed, PngEncoding::Fast, Reencode::Always).unwrap();
+        let kept = encoded(&changed, PngEncoding::Fast, Reencode::WhenNotPng).unwrap();
+        assert_eq!(kept.bytes(), always.bytes());
+        assert_eq!(always.bytes(), encoded(&image, PngEncoding::Fast, Reencode::Always).unwrap().bytes());
+    }
 }
 
 #[test]
