@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How an image is converted to the PNG that is stored. Input formats are PNG, JPEG, TIFF, WebP and BMP. The
+/// How an image is converted to the PNG that is stored. Input formats are PNG, JPEG, TIFF, WebP, BMP, GIF and PNM. The
 /// decoded pixels are stored unchanged. An unsupported variant of a format, such as a TIFF with a near
 /// infrared band, is handled according to `failures.policy`, with the reason `UnsupportedImage`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]

@@ -2,7 +2,8 @@
 //! checks the header before any pixel is allocated. The same file and settings always give the same PNG.
 //!
 //! - PNG: color type, bit depth, palette and tRNS are kept; interlacing is undone.
-//! - Other formats: 8 and 16 bits, gray and alpha are kept; BMP palettes and samples under 8 bits become 8 bits.
+//! - Other formats: 8 and 16 bits, gray and alpha are kept; BMP palettes and samples under 8 bits become 8 bits. GIF:
+//!   the color table becomes the palette. PNM: samples are scaled to the full range of 1, 8 or 16 bits.
 //! - Pixel formats that PNG lacks are converted: CMYK to RGB; 32-bit floats from 0.0 to 1.0 to 16-bit integers over
 //!   the full range. Floats outside 0.0 to 1.0 are refused.
 //! - Animation: the first frame is converted.
@@ -19,10 +20,13 @@ pub use self::digest::PixelDigest;
 use crate::api::image::{ImageSettings, PngEncoding, Reencode};
 use crate::reason::Reason;
 
+mod bmp;
 mod digest;
 mod format;
+mod gif;
 mod image_crate;
 mod jpeg;
+mod pnm;
 mod tiff;
 mod webp;
 
@@ -43,6 +47,8 @@ enum FileFormat {
     Tiff(tiff::TiffHeader),
     WebP,
     Bmp,
+    Gif(Layout),
+    Pnm(pnm::PnmHeader),
 }
 
 /// A PNG file and the digest of its pixels. Only `encode` makes one, in this process or in a decoder process.
@@ -72,7 +78,7 @@ impl Png {
 /// Why an image can't become a PNG. The texts contain no bytes of the image.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    #[error("the image is {0}; supported are PNG, JPEG, TIFF, WebP and BMP, recognized by content, not by name")]
+    #[error("the image is {0}; supported are PNG, JPEG, TIFF, WebP, BMP, GIF and PNM, recognized by content")]
     UnknownFormat(String),
     #[error("the image is empty (0 bytes): the publisher sent no file; check what it reads")]
     Empty,
@@ -143,13 +149,23 @@ pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
         }
         Ok(ImageFormat::WebP) => (FileFormat::WebP, 0),
         Ok(ImageFormat::Bmp) => (FileFormat::Bmp, 0),
+        Ok(ImageFormat::Gif) => {
+            let layout = gif::layout(image)?;
+            return inspected(FileFormat::Gif(layout), layout, image, max_pixels);
+        }
+        Ok(ImageFormat::Pnm) => {
+            let header = pnm::header(image)?;
+            return inspected(FileFormat::Pnm(header), header.layout, image, max_pixels);
+        }
         _ => return Err(format::refusal(image)),
     };
     let decoder = image_crate::decoder(image, format, DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
     check_pixels(width, height, max_pixels)?;
-    if matches!(format, FileFormat::WebP) {
-        webp::check(image, width, height)?;
+    match format {
+        FileFormat::WebP => webp::check(image, width, height)?,
+        FileFormat::Bmp => bmp::check(image)?,
+        _ => {}
     }
     let color = decoder.color_type();
     let is_simple = color.bytes_per_pixel() == color.channel_count() && !matches!(format, FileFormat::WebP);
@@ -159,10 +175,13 @@ pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
 
 fn inspect_png(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     let header = png_recode::header(image)?;
-    let layout = header.layout;
+    inspected(FileFormat::Png(header), header.layout, image, max_pixels)
+}
+
+fn inspected(format: FileFormat, layout: Layout, image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     check_pixels(layout.width, layout.height, max_pixels)?;
     let bytes_needed = ((layout.bytes() + layout.height as usize) * 3 + image.len()) as u64;
-    Ok(Header { format: FileFormat::Png(header), bytes_needed })
+    Ok(Header { format, bytes_needed })
 }
 
 fn inspect_jpeg(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
@@ -195,6 +214,8 @@ pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result
             found.picture
         }
         FileFormat::Jpeg(jpeg) => jpeg::read(&image, jpeg)?,
+        FileFormat::Gif(layout) => gif::read(&image, layout)?,
+        FileFormat::Pnm(pnm) => pnm::read(&image, pnm)?,
         format => image_crate::decode(&image, format, header.bytes_needed)?,
     };
     let digest = PixelDigest::of(&picture);

@@ -254,7 +254,7 @@ async fn a_decoder_process_refuses_what_the_consumer_would() {
         (&none, br#"{"image": "A*", "image_metadata": {"image_name": "x"}}"#.to_vec(), Reason::InvalidBase64),
         (&none, named("../x"), Reason::InvalidName),
         (&none, named(""), Reason::InvalidName),
-        (&none, file(b"GIF89a"), Reason::UnsupportedImage),
+        (&none, file(b"\0\0\0\x18ftypheic\0\0\0\0"), Reason::UnsupportedImage),
         (&none, file(&png[..png.len() / 2]), Reason::InvalidImage),
         (&none, file(&jpeg[..jpeg.len() / 2]), Reason::InvalidImage),
         (&json!({ "image": { "maxPixels": 100 } }), named("x.png"), Reason::ImageTooLarge),

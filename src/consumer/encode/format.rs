@@ -2,7 +2,7 @@
 
 use super::EncodeError;
 
-/// The error for a file that is not PNG, JPEG, TIFF, WebP or BMP.
+/// The error for a file of another format.
 pub(super) fn refusal(file: &[u8]) -> EncodeError {
     let found = match file {
         [] => return EncodeError::Empty,
@@ -27,13 +27,13 @@ pub(super) fn refusal(file: &[u8]) -> EncodeError {
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => "a video (MP4)",
         [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => "a JPEG XL",
         [0xff, 0x4f, 0xff, 0x51, ..] | [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] => "a JPEG 2000",
-        [b'G', b'I', b'F', b'8', ..] => "a GIF",
         [0, 0, 1, 0, ..] => "an ICO",
         [b'%', b'P', b'D', b'F', ..] => "a PDF",
+        [b'P', b'F' | b'f', b'\n' | b'\r' | b' ', ..] => "a PFM",
         [0x1f, 0x8b, ..] => "compressed with gzip",
         _ => return EncodeError::UnknownFormat("of an unknown format".to_owned()),
     };
-    EncodeError::UnsupportedImage(format!("it is {found}; publish it as a PNG, JPEG, TIFF, WebP or BMP"))
+    EncodeError::UnsupportedImage(format!("it is {found}; publish it as a PNG, JPEG, TIFF, WebP, BMP, GIF or PNM"))
 }
 
 /// Whether a file is the base64 of an image of a known format.

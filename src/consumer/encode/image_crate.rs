@@ -77,6 +77,8 @@ pub(super) fn decoder(image: &[u8], format: FileFormat, bytes: u64) -> Result<im
         FileFormat::Tiff(_) => ImageFormat::Tiff,
         FileFormat::WebP => ImageFormat::WebP,
         FileFormat::Bmp => ImageFormat::Bmp,
+        FileFormat::Gif(_) => ImageFormat::Gif,
+        FileFormat::Pnm(_) => ImageFormat::Pnm,
     };
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(bytes);

@@ -104,7 +104,7 @@ fn every_processor_stores_the_same_bytes() {
             stored += 1;
         }
     }
-    let expected = (156, "31af8ebb0309e7023e089552665ce708ca2dbd6ba76dbddd767028e2b8f8d708");
+    let expected = (174, "44a5d9f4bd1ca45ab0410e0fa4cf16a186293c50e1ca6ad7c582593a1159a81d");
     assert_eq!((stored, digest.finalize().to_string().as_str()), expected);
 }
 
@@ -129,8 +129,7 @@ fn refuses_what_is_not_an_image_that_it_reads() {
 #[test]
 fn other_formats_are_named() {
     for (image, found) in [
-        (&b"GIF89a\x01\0\x01\0\0\0\0;"[..], "it is a GIF"),
-        (b"II\x2b\0\x08\0\0\0", "it is a BigTIFF; publish it as a classic TIFF"),
+        (&b"II\x2b\0\x08\0\0\0"[..], "it is a BigTIFF; publish it as a classic TIFF"),
         (b"MM\0\x2b\0\x08\0\0", "it is a BigTIFF"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a HEIC"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0", "it is a HEIF"),
@@ -141,6 +140,7 @@ fn other_formats_are_named() {
         (b"\0\0\0\x0cjP  \r\n\x87\n", "it is a JPEG 2000"),
         (b"\xff\x4f\xff\x51\0", "it is a JPEG 2000"),
         (b"%PDF-1.7", "it is a PDF"),
+        (b"PF\n1 1\n-1.0\n", "it is a PFM"),
         (b"\x1f\x8b\x08", "it is compressed with gzip"),
     ] {
         let error = inspect(image, MAX).expect_err("refused");

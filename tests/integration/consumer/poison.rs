@@ -56,7 +56,7 @@ fn poison() -> Vec<(Vec<u8>, Reason)> {
         (without("image"), Reason::MissingField),
         (without("image_metadata"), Reason::MissingField),
         (br#"{"image": "AA*A", "image_metadata": {"image_name": "x.png"}}"#.to_vec(), Reason::InvalidBase64),
-        (file(b"GIF89a is a format that nobody reads here"), Reason::UnsupportedImage),
+        (file(b"\0\0\0\x18ftypheic is a format that nobody reads here"), Reason::UnsupportedImage),
         (file(b"four score and seven years ago"), Reason::UnknownFormat),
         (file(&png[..png.len() / 2]), Reason::InvalidImage),
         (file(&jpeg[..jpeg.len() / 2]), Reason::InvalidImage),
