@@ -14,7 +14,7 @@ BUILT = $(TARGET_DIR)/$(PROFILE)
 OPERATOR = $(BUILT)/image-pipeline
 bench bench-fleet scaling: PROFILE := release
 
-.PHONY: help demo demonstration demo-local arm64 bench bench-scaling bench-fleet scaling soak soaking test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories base-images install operator
+.PHONY: help demo demonstration demo-local arm64 bench bench-scaling bench-fleet scaling soak soaking corpus test test-crash end-to-end quick check shellcheck fuzz sbom licenses advisories base-images install operator
 
 help:
 	@echo 'make TARGET'
@@ -109,10 +109,21 @@ soaking: install
 	@cargo build --profile $(PROFILE) --locked --package soak
 	@$(BUILT)/soak --hours $(or $(HOURS),1) $(if $(SEED),--seed $(SEED))
 
-$(BENCH_PYTHON)/installed:
+CORPUS_PYTHON := $(CLUSTER_CACHE)/corpus-python-$(shell sha256sum tests/corpus/requirements.txt | cut -c1-12)
+
+corpus: $(CORPUS_PYTHON)/installed ## Convert images of every kind, and judge the PNGs with other decoders; SAMPLE=1: fewer images
+	@rm -rf target/corpus
+	@$(CORPUS_PYTHON)/bin/python -B tests/corpus/make.py target/corpus $(if $(SAMPLE),--sample)
+	@cargo build --profile $(PROFILE) --locked --package corpus
+	@$(BUILT)/corpus target/corpus
+	@$(CORPUS_PYTHON)/bin/python -B tests/corpus/judge.py target/corpus
+
+$(BENCH_PYTHON)/installed: requirements := tests/bench/requirements.txt
+$(CORPUS_PYTHON)/installed: requirements := tests/corpus/requirements.txt
+$(BENCH_PYTHON)/installed $(CORPUS_PYTHON)/installed:
 	@$(CLUSTER_SCRIPTS)/packages
-	@python3 -m venv --clear $(BENCH_PYTHON)
-	@$(BENCH_PYTHON)/bin/pip install --quiet --disable-pip-version-check --requirement tests/bench/requirements.txt
+	@python3 -m venv --clear $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $(requirements)
 	@touch $@
 
 # Always takes the cluster down.
