@@ -127,7 +127,7 @@ $(BENCH_PYTHON)/installed $(CORPUS_PYTHON)/installed:
 	@touch $@
 
 # Always takes the cluster down.
-test: ## All tests: unit, contract, real RabbitMQ and S3, a sample of test-crash, both demos, a real Kubernetes, a short soak
+test: ## All tests: unit, contract, real RabbitMQ and S3, samples of test-crash and corpus, both demos, a real Kubernetes, a short soak
 ifneq ($(CLUSTER),)
 	@echo 'CLUSTER=$(CLUSTER): skipping cargo test --test integration --test crash, which start their own servers.'
 	@$(MAKE) check end-to-end
@@ -138,6 +138,7 @@ else
 	cargo test --locked --test integration
 	cargo test --locked --test crash
 	@$(MAKE) demo-local
+	@$(MAKE) corpus SAMPLE=1
 	@trap '$(MAKE) down || exit 1' EXIT; $(MAKE) demonstration && $(MAKE) end-to-end && $(MAKE) soaking HOURS=0.1
 endif
 	@$(MAKE) sbom
