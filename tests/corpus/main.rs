@@ -51,7 +51,7 @@ fn convert(path: &Path) -> Result<(), std::io::Error> {
         }
     }
     let file = Bytes::from(fs::read(path)?);
-    let kept = (file.starts_with(PNG)).then(|| (".kept.png", Reencode::WhenNotPng));
+    let kept = file.starts_with(PNG).then_some((".kept.png", Reencode::WhenNotPng));
     for (end, reencode) in [(".out.png", Reencode::Always)].into_iter().chain(kept) {
         match converted(&file, reencode) {
             Ok(png) => fs::write(beside(end), png.bytes())?,
