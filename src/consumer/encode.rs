@@ -2,13 +2,17 @@
 //! checks the header before any pixel is allocated. The same file and settings always give the same PNG.
 //!
 //! - PNG: color type, bit depth, palette and tRNS are kept; interlacing is undone.
+//! - TIFF: gray of 1, 2, 4, 8 and 16 bits, color of 8 and 16 bits, alpha and 8-bit palettes are kept. Other bits
+//!   become 8 or 16 bits by repeating their bits from the top: 12 bits become `v << 4 | v >> 8`, and `stored >> 4` is
+//!   the sample again. The orientation (tag 274) is not applied.
 //! - Other formats: 8 and 16 bits, gray and alpha are kept; BMP palettes and samples under 8 bits become 8 bits. GIF:
 //!   the color table becomes the palette. PNM: samples are scaled to the full range of 1, 8 or 16 bits.
-//! - Pixel formats that PNG lacks are converted: CMYK to RGB; 32-bit floats from 0.0 to 1.0 to 16-bit integers over
-//!   the full range. Floats outside 0.0 to 1.0 are refused.
+//! - Pixel formats that PNG lacks are converted: CMYK to RGB; palettes of 16 bits to RGB; premultiplied alpha to
+//!   straight alpha, rounded; 32-bit floats from 0.0 to 1.0 to 16-bit integers over the full range. Floats outside 0.0
+//!   to 1.0 are refused.
 //! - Animation: the first frame is converted.
 //! - Damaged data is refused wherever the format makes the damage detectable, including JPEGs that lenient decoders
-//!   fill with gray. JPEG-compressed TIFFs are not supported.
+//!   fill with gray.
 //! - An ICC profile of at most 1 MiB that matches the colors is kept. Other metadata (EXIF, text, gamma) is dropped.
 //!   An EXIF orientation is not applied: pixels keep the order they have in the file.
 
@@ -127,9 +131,9 @@ impl EncodeError {
 
 impl Header {
     /// Peak memory in bytes for decoding and encoding, not counting the file itself: the pixels three times (decoded;
-    /// in the decoder's buffers or compressed; as a PNG). Formats other than PNG with more than 8 bits count them
-    /// once more, as does WebP, which may be a frame of an animation. The file's length is added once: a PNG with
-    /// many IDAT chunks is joined, and a JPEG is copied.
+    /// in the decoder's buffers or compressed; as a PNG). WebP counts them once more, because it may be a frame of an
+    /// animation. A TIFF needs more if a strip or tile is larger than its pixels. The file's length is added once: a
+    /// PNG with many IDAT chunks is joined, and a JPEG is copied.
     pub fn bytes_needed(&self) -> u64 {
         self.bytes_needed
     }
@@ -140,15 +144,12 @@ impl Header {
 /// # Errors
 /// The format is unknown or unsupported, the header is damaged, or the image has more than `max_pixels` pixels.
 pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
-    let (format, values) = match image::guess_format(image) {
+    let format = match image::guess_format(image) {
+        _ if tiff::is_tiff(image) => return inspect_tiff(image, max_pixels),
         Ok(ImageFormat::Png) => return inspect_png(image, max_pixels),
         Ok(ImageFormat::Jpeg) => return inspect_jpeg(image, max_pixels),
-        Ok(ImageFormat::Tiff) => {
-            let tiff = tiff::header(image)?;
-            (FileFormat::Tiff(tiff), tiff.value_bytes)
-        }
-        Ok(ImageFormat::WebP) => (FileFormat::WebP, 0),
-        Ok(ImageFormat::Bmp) => (FileFormat::Bmp, 0),
+        Ok(ImageFormat::WebP) => FileFormat::WebP,
+        Ok(ImageFormat::Bmp) => FileFormat::Bmp,
         Ok(ImageFormat::Gif) => {
             let layout = gif::layout(image)?;
             return inspected(FileFormat::Gif(layout), layout, image, max_pixels);
@@ -170,7 +171,7 @@ pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     let color = decoder.color_type();
     let is_simple = color.bytes_per_pixel() == color.channel_count() && !matches!(format, FileFormat::WebP);
     let pixels = (decoder.total_bytes() + u64::from(height)) * if is_simple { 3 } else { 4 };
-    Ok(Header { format, bytes_needed: pixels + image.len() as u64 + values })
+    Ok(Header { format, bytes_needed: pixels + image.len() as u64 })
 }
 
 fn inspect_png(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
@@ -190,6 +191,13 @@ fn inspect_jpeg(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
     check_pixels(width, height, max_pixels)?;
     let encoding = (header.layout.bytes() as u64 + u64::from(height)) * 3;
     Ok(Header { format: FileFormat::Jpeg(header), bytes_needed: encoding.max(header.decoding) })
+}
+
+fn inspect_tiff(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
+    let header = tiff::header(image)?;
+    check_pixels(header.layout.width, header.layout.height, max_pixels)?;
+    let bytes_needed = header.bytes_needed().saturating_add(image.len() as u64);
+    Ok(Header { format: FileFormat::Tiff(header), bytes_needed })
 }
 
 fn check_pixels(width: u32, height: u32, limit: u32) -> Result<(), EncodeError> {
@@ -216,6 +224,7 @@ pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result
         FileFormat::Jpeg(jpeg) => jpeg::read(&image, jpeg)?,
         FileFormat::Gif(layout) => gif::read(&image, layout)?,
         FileFormat::Pnm(pnm) => pnm::read(&image, pnm)?,
+        FileFormat::Tiff(tiff) => tiff::read(&image, tiff)?,
         format => image_crate::decode(&image, format, header.bytes_needed)?,
     };
     let digest = PixelDigest::of(&picture);

@@ -17,10 +17,6 @@ pub(super) fn refusal(file: &[u8]) -> EncodeError {
         _ if is_base64(file) => {
             return EncodeError::UnknownFormat("still base64 after decoding: publish it encoded once".to_owned());
         }
-        [b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..] => {
-            let found = "it is a BigTIFF; publish it as a classic TIFF (GDAL: BIGTIFF=NO), or as a PNG";
-            return EncodeError::UnsupportedImage(found.to_owned());
-        }
         [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => "an AVIF",
         [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..] => "a HEIC",
         [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i' | b's', b'f', b'1', ..] => "a HEIF",

@@ -44,12 +44,7 @@ pub(super) fn read(file: &[u8], header: JpegHeader) -> Result<Picture, EncodeErr
     let JpegHeader { layout, end, .. } = header;
     let space = if layout.color == Color::Grey { ColorSpace::Luma } else { ColorSpace::RGB };
     let data = [file.get(..end).unwrap_or_default(), END].concat();
-    // Some cameras leave bytes between the headers. No pixel depends on them.
-    let lenient = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(usize::MAX)
-        .set_max_height(usize::MAX)
-        .jpeg_set_out_colorspace(space);
+    let lenient = lenient().jpeg_set_out_colorspace(space);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&data), lenient);
     decoder.decode_headers().map_err(damaged)?;
     decoder.set_options(lenient.set_strict_mode(true));
@@ -58,6 +53,37 @@ pub(super) fn read(file: &[u8], header: JpegHeader) -> Result<Picture, EncodeErr
     decoder.decode_into(&mut pixels).map_err(damaged)?;
     let profile = decoder.icc_profile().filter(|profile| fits(profile, layout.color));
     Ok(Picture { layout, palette: None, transparency: None, profile, pixels })
+}
+
+/// The colors of components whose meaning the file does not say, because a TIFF says it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Conversion {
+    /// From YCbCr to RGB.
+    YCbCr,
+    None,
+}
+
+/// Decodes the samples of a JPEG in a TIFF, whose header `header` has checked. Not of four components. `None`: its
+/// components are named R, G and B, and should be YCbCr.
+pub(super) fn samples(file: &[u8], header: JpegHeader, conversion: Conversion) -> Result<Option<Vec<u8>>, EncodeError> {
+    let data = [file.get(..header.end).unwrap_or_default(), END].concat();
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(&data), lenient());
+    decoder.decode_headers().map_err(damaged)?;
+    let coded = decoder.input_colorspace().unwrap_or(ColorSpace::YCbCr);
+    let space = match conversion {
+        Conversion::YCbCr if coded == ColorSpace::RGB => return Ok(None),
+        Conversion::YCbCr => ColorSpace::RGB,
+        Conversion::None => coded,
+    };
+    decoder.set_options(lenient().set_strict_mode(true).jpeg_set_out_colorspace(space));
+    let mut samples = vec![0; header.layout.bytes()];
+    decoder.decode_into(&mut samples).map_err(damaged)?;
+    Ok(Some(samples))
+}
+
+/// Some cameras leave bytes between the headers. No pixel depends on them.
+fn lenient() -> DecoderOptions {
+    DecoderOptions::default().set_strict_mode(false).set_max_width(usize::MAX).set_max_height(usize::MAX)
 }
 
 fn damaged(error: DecodeErrors) -> EncodeError {

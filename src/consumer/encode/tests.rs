@@ -129,9 +129,7 @@ fn refuses_what_is_not_an_image_that_it_reads() {
 #[test]
 fn other_formats_are_named() {
     for (image, found) in [
-        (&b"II\x2b\0\x08\0\0\0"[..], "it is a BigTIFF; publish it as a classic TIFF"),
-        (b"MM\0\x2b\0\x08\0\0", "it is a BigTIFF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is a HEIC"),
+        (&b"\0\0\0\x18ftypheic\0\0\0\0"[..], "it is a HEIC"),
         (b"\0\0\0\x18ftypmif1\0\0\0\0", "it is a HEIF"),
         (b"\0\0\0\x18ftypavif\0\0\0\0", "it is an AVIF"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0", "it is a video (MP4)"),
@@ -176,11 +174,10 @@ fn refuses_a_jpeg_with_damage_in_its_data() {
 }
 
 #[test]
-fn reads_a_tiff_of_tiles_and_none_of_jpeg() {
+fn reads_a_tiff_of_tiles_and_one_of_jpeg() {
     let tiled = include_bytes!("../../../fuzz/seeds/image/tiled.tiff");
     assert_eq!(converted(tiled).expect("valid").as_bytes(), image::load_from_memory(tiled).unwrap().as_bytes());
-    let error = converted(include_bytes!("../../../fuzz/seeds/image/jpeg.tiff")).expect_err("refused");
-    assert!(error.to_string().contains("TIFF with JPEG compression"), "{error}");
+    converted(include_bytes!("../../../fuzz/seeds/image/jpeg.tiff")).expect("valid");
 }
 
 /// A PNG whose header claims another size than its data has.

@@ -1,102 +1,104 @@
-//! Checks the first directory of a TIFF file before the decoder reads it. Refuses, by name, the kinds for which the
-//! `tiff` crate 0.11 gives other pixels than libtiff. Also refuses directories that would need too much memory: the
-//! crate allocates 32 bytes per listed value before it applies any limit. Pure.
+//! Reads the first directory of a TIFF or BigTIFF. Memory follows from the checked header. A kind that is not read is
+//! refused by name, and a strip or tile that is damaged refuses the file. Pure.
 
+use png_recode::{Color, Layout, Picture, fits};
+
+use self::bands::Colors;
 use self::directory::Directory;
-use super::EncodeError;
+pub(super) use self::directory::is_tiff;
+use self::grid::Grid;
+use self::kind::{Compression, Kind};
+use self::palette::ColorMap;
+use self::samples::Samples;
+use super::{DECODER_BYTES, EncodeError};
 
+mod bands;
 mod directory;
+mod finish;
+mod grid;
+mod jpeg;
 mod kind;
+mod palette;
+mod predictor;
+mod read;
+mod samples;
+mod sparse;
+mod tag;
 #[cfg(test)]
 mod tests;
+mod unpack;
+mod zstd;
 
-/// The most values per tag. The longest lists have one value for each strip or tile.
-const MAX_VALUES: u32 = 1 << 18;
-
-/// The widest tile accepted: far wider than real tiles, and still a small row for the decoder to allocate.
-const MAX_TILE_WIDTH: u32 = 1 << 16;
-
-/// Bytes that the crate allocates per listed value: 32 while it reads a tag, and 2 × 8 that it keeps for strips and
-/// tiles.
-const VALUE_BYTES: u64 = 32 + 2 * 8;
-
-/// What decoding needs to know about a checked file.
+/// The header of a TIFF, checked. Only `header` makes one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TiffHeader {
-    /// Bytes that the decoder allocates for the values of the directory.
-    pub value_bytes: u64,
-    /// Whether LZW tiles extend beyond the picture. For some of them the decoder does not find the end of the data.
-    pub has_odd_lzw_tiles: bool,
+    pub layout: Layout,
+    kind: Kind,
+    grid: Grid,
 }
 
+impl TiffHeader {
+    /// Bytes of memory for decoding and encoding, not counting the file: the pixels three times, as for every format;
+    /// or, while decoding, the samples, the pixels if they differ, and a decompressed strip or tile. ZSTD has a window
+    /// and its buffer in addition.
+    pub fn bytes_needed(&self) -> u64 {
+        let Self { layout, kind, grid } = self;
+        let height = u64::from(layout.height);
+        let pixels = (layout.bytes() as u64).saturating_add(height);
+        let chunk = read::chunk_bytes(kind, grid) as u64;
+        let unpacked = match kind.compression {
+            Compression::None if !kind.is_reversed => 0,
+            Compression::Zstd => chunk.saturating_mul(4).saturating_add(DECODER_BYTES),
+            Compression::Jpeg => jpeg::bytes_needed(grid.chunk_width, grid.chunk_height),
+            _ => chunk,
+        };
+        // CMYK has four samples for three, and a palette of 16 bits has indices beside the pixels.
+        let samples = if kind.colors == Colors::Cmyk { pixels / 3 * 4 + height } else { pixels };
+        let colored = if kind.colors == Colors::Palette { pixels } else { 0 };
+        let decoding = samples.saturating_add(colored).saturating_add(unpacked);
+        pixels.saturating_mul(3).max(decoding)
+    }
+}
+
+/// Checks the directory. Allocates no pixels.
 pub(super) fn header(file: &[u8]) -> Result<TiffHeader, EncodeError> {
-    let Some(directory) = Directory::first(file) else {
-        return Err("the TIFF is cut off: its directory is missing".into());
+    let directory = Directory::first(file)?;
+    let kind = Kind::of(&directory)?;
+    let grid = Grid::of(&directory, &kind)?;
+    grid.places(&directory)?;
+    let is_indexed = kind.colors == Colors::Palette && ColorMap::of(&directory, kind.bits)?.eight_bits().is_some();
+    let color = match (kind.colors, kind.alpha.is_some()) {
+        (Colors::Palette, _) if is_indexed => Color::Indexed,
+        (Colors::BlackIsZero | Colors::WhiteIsZero, false) => Color::Grey,
+        (Colors::BlackIsZero | Colors::WhiteIsZero, true) => Color::GreyAlpha,
+        (_, false) => Color::Rgb,
+        (_, true) => Color::Rgba,
     };
-    let mut values = 0;
-    for (tag, count) in directory.read() {
-        if count > MAX_VALUES {
-            return Err(EncodeError::OverLimits);
-        }
-        if directory.read().filter(|(other, _)| *other == tag).count() > 1 {
-            return Err(EncodeError::InvalidImage(format!("the TIFF has its tag {tag} twice")));
-        }
-        values += u64::from(count);
-    }
-    if directory.number(tag::TILE_WIDTH)?.is_some_and(|width| width > MAX_TILE_WIDTH) {
-        return Err(EncodeError::OverLimits);
-    }
-    let has_odd_lzw_tiles = kind::check(&directory)?;
-    Ok(TiffHeader { value_bytes: values * VALUE_BYTES, has_odd_lzw_tiles })
+    let is_colored = kind.colors == Colors::Palette && !is_indexed;
+    let depth = if is_colored { 16 } else { Samples::of(&kind, is_indexed).depth() };
+    Ok(TiffHeader { layout: Layout { width: grid.width, height: grid.height, color, depth }, kind, grid })
 }
 
-/// The ICC profile. Read here, because the decoder would allocate 32 bytes for each byte of it.
-pub(super) fn profile(file: &[u8]) -> Option<&[u8]> {
-    Directory::first(file)?.bytes(tag::PROFILE)
+/// Reads the pixels of a file whose header `header` has checked.
+pub(super) fn read(file: &[u8], header: TiffHeader) -> Result<Picture, EncodeError> {
+    let TiffHeader { layout, kind, grid } = header;
+    let directory = Directory::first(file)?;
+    let is_indexed = layout.color == Color::Indexed;
+    let samples = read::samples(file, &directory, kind, grid, Samples::of(&kind, is_indexed))?;
+    let (palette, pixels) = if kind.colors == Colors::Palette {
+        let map = ColorMap::of(&directory, kind.bits)?;
+        match map.eight_bits() {
+            Some(palette) => (Some(palette), finish::finish(&kind, layout, samples)?),
+            None => (None, finish::colored(layout, &samples, &map.sixteen_bits())),
+        }
+    } else {
+        (None, finish::finish(&kind, layout, samples)?)
+    };
+    let profile = directory.bytes(tag::PROFILE).ok().flatten();
+    let profile = profile.filter(|profile| fits(profile, layout.color)).map(<[u8]>::to_vec);
+    Ok(Picture { layout, palette, transparency: None, profile, pixels })
 }
 
-/// Tag numbers (TIFF 6.0, appendix A).
-mod tag {
-    pub(super) const WIDTH: u16 = 256;
-    pub(super) const HEIGHT: u16 = 257;
-    pub(super) const BITS: u16 = 258;
-    pub(super) const COMPRESSION: u16 = 259;
-    pub(super) const PHOTOMETRIC: u16 = 262;
-    pub(super) const FILL_ORDER: u16 = 266;
-    pub(super) const STRIP_OFFSETS: u16 = 273;
-    pub(super) const SAMPLES: u16 = 277;
-    pub(super) const ROWS_PER_STRIP: u16 = 278;
-    pub(super) const STRIP_BYTES: u16 = 279;
-    pub(super) const PLANES: u16 = 284;
-    pub(super) const PREDICTOR: u16 = 317;
-    pub(super) const TILE_WIDTH: u16 = 322;
-    pub(super) const TILE_HEIGHT: u16 = 323;
-    pub(super) const TILE_OFFSETS: u16 = 324;
-    pub(super) const TILE_BYTES: u16 = 325;
-    pub(super) const EXTRA_SAMPLES: u16 = 338;
-    pub(super) const SAMPLE_FORMAT: u16 = 339;
-    pub(super) const PROFILE: u16 = 34_675;
-    /// Tags that the decoder reads before it applies a limit, and FillOrder, which the decoder ignores.
-    pub(super) const ALL: [u16; 20] = [
-        WIDTH,
-        HEIGHT,
-        BITS,
-        COMPRESSION,
-        PHOTOMETRIC,
-        FILL_ORDER,
-        STRIP_OFFSETS,
-        SAMPLES,
-        ROWS_PER_STRIP,
-        STRIP_BYTES,
-        PLANES,
-        PREDICTOR,
-        TILE_WIDTH,
-        TILE_HEIGHT,
-        TILE_OFFSETS,
-        TILE_BYTES,
-        EXTRA_SAMPLES,
-        SAMPLE_FORMAT,
-        347,
-        530,
-    ];
+fn unsupported<T>(found: String) -> Result<T, EncodeError> {
+    Err(EncodeError::UnsupportedImage(format!("it is a TIFF with {found}")))
 }
