@@ -104,7 +104,7 @@ fn every_processor_stores_the_same_bytes() {
             stored += 1;
         }
     }
-    let expected = (174, "44a5d9f4bd1ca45ab0410e0fa4cf16a186293c50e1ca6ad7c582593a1159a81d");
+    let expected = (177, "0c08155ed0097321e2a27f209313723af74b3e64ff67ace57ecb6d6a2df71368");
     assert_eq!((stored, digest.finalize().to_string().as_str()), expected);
 }
 

@@ -53,7 +53,8 @@ impl TiffHeader {
             _ => chunk,
         };
         // CMYK has four samples for three, and a palette of 16 bits has indices beside the pixels.
-        let samples = if kind.colors == Colors::Cmyk { (pixels / 3).saturating_mul(4).saturating_add(height) } else { pixels };
+        let samples =
+            if kind.colors == Colors::Cmyk { (pixels / 3).saturating_mul(4).saturating_add(height) } else { pixels };
         let colored = if kind.colors == Colors::Palette { pixels } else { 0 };
         let decoding = samples.saturating_add(colored).saturating_add(unpacked);
         pixels.saturating_mul(3).max(decoding)
