@@ -209,6 +209,8 @@ async fn one_that_stood_still_past_its_term_writes_nothing_when_it_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let first = Process::start("first", &server, folder.path());
     is_sized(&server, 2).await;
+    // A request that is under way when the process is stopped is sent when it goes on.
+    looks("first", &server, 2).await;
     first.signal("STOP");
     let second = Operator::start("second", &server);
     is_sized(&server, 3).await;

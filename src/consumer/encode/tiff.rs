@@ -4,15 +4,17 @@
 use png_recode::{Color, Layout, Picture, fits};
 
 use self::bands::Colors;
+use self::compression::Compression;
 use self::directory::Directory;
 pub(super) use self::directory::is_tiff;
 use self::grid::Grid;
-use self::kind::{Compression, Kind};
+use self::kind::Kind;
 use self::palette::ColorMap;
 use self::samples::Samples;
 use super::{DECODER_BYTES, EncodeError};
 
 mod bands;
+mod compression;
 mod directory;
 mod finish;
 mod grid;

@@ -1,8 +1,8 @@
 //! The bands of a TIFF: colors, alpha, depth and format of their samples. A band that PNG can't hold is refused, never
 //! dropped.
 
+use super::compression::Compression;
 use super::directory::Directory;
-use super::kind::Compression;
 use super::{tag, unsupported};
 use crate::consumer::encode::EncodeError;
 

@@ -2,6 +2,7 @@
 //! was found.
 
 use super::bands::{self, Alpha, Colors};
+use super::compression::Compression;
 use super::directory::Directory;
 use super::{tag, unsupported};
 use crate::consumer::encode::EncodeError;
@@ -24,16 +25,6 @@ pub(super) struct Kind {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Compression {
-    None,
-    Lzw,
-    Deflate,
-    PackBits,
-    Zstd,
-    Jpeg,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Predictor {
     None,
     /// Differences of samples.
@@ -44,7 +35,7 @@ pub(super) enum Predictor {
 
 impl Kind {
     pub fn of(directory: &Directory<'_>) -> Result<Self, EncodeError> {
-        let compression = compression(directory.number(tag::COMPRESSION)?.unwrap_or(1))?;
+        let compression = Compression::of(directory.number(tag::COMPRESSION)?.unwrap_or(1))?;
         let is_reversed = is_reversed(directory, compression)?;
         check_volume(directory)?;
         let samples = directory.number(tag::SAMPLES)?.unwrap_or(1);
@@ -101,29 +92,6 @@ impl Kind {
         }
         Ok(self)
     }
-}
-
-fn compression(number: u64) -> Result<Compression, EncodeError> {
-    let name = match number {
-        1 => return Ok(Compression::None),
-        5 => return Ok(Compression::Lzw),
-        7 => return Ok(Compression::Jpeg),
-        8 | 32_946 => return Ok(Compression::Deflate),
-        32_773 => return Ok(Compression::PackBits),
-        50_000 => return Ok(Compression::Zstd),
-        2..=4 => "fax",
-        6 => "old-style JPEG",
-        34_712 => "JPEG 2000",
-        34_887 => "LERC",
-        34_925 => "LZMA",
-        50_001 => "WebP",
-        50_002 | 52_546 => "JPEG XL",
-        _ => {
-            let found = format!("unknown (number {number}) compression");
-            return unsupported(format!("{found}; publish it with LZW, Deflate or no compression, or as a PNG"));
-        }
-    };
-    unsupported(format!("{name} compression; publish it with LZW, Deflate or no compression, or as a PNG"))
 }
 
 fn is_reversed(directory: &Directory<'_>, compression: Compression) -> Result<bool, EncodeError> {

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::compression::Compression;
 use super::directory::Directory;
 use super::grid::{Chunk, Grid};
-use super::kind::{Compression, Kind};
+use super::kind::Kind;
 use super::samples::{Range, Samples};
 use super::{jpeg, predictor, sparse, tag, unpack};
 use crate::consumer::encode::EncodeError;

@@ -5,13 +5,12 @@ use libdeflater::{DecompressionError, Decompressor};
 use weezl::decode::Configuration;
 use weezl::{BitOrder, LzwStatus};
 
-use super::kind::Compression;
+use super::compression::{Compression, LONG};
 use super::{unsupported, zstd};
 use crate::consumer::encode::EncodeError;
 
 const DAMAGED: &str = "the TIFF is damaged: the data of a strip or tile can't be decompressed";
-pub(super) const SHORT: &str = "the TIFF is damaged, or cut off: a strip or tile has too little data for its rows";
-pub(super) const LONG: &str = "the TIFF is damaged: a strip or tile has more data than its rows";
+const SHORT: &str = "the TIFF is damaged, or cut off: a strip or tile has too little data for its rows";
 
 /// Decompresses `data` into `out`, of which the first `expected` bytes must be filled.
 pub(super) fn unpack(

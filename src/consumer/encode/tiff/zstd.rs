@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-use super::unpack::LONG;
+use super::compression::LONG;
 use crate::consumer::encode::EncodeError;
 
 const DAMAGED: &str = "the TIFF is damaged: the ZSTD data of a strip or tile can't be decompressed";
