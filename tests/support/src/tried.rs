@@ -25,6 +25,7 @@ pub const BLOCKS: &[(&str, &str, Tried)] = &[
     ("README.md", "image-pipeline publish tiles/", By("tests/integration/cli/publish.rs")),
     ("README.md", "kubectl -n greench get imgp forest-tiles", AsItStands),
     ("README.md", "kubectl get imgp -A -o wide", AsItStands),
+    ("docs/formats.md", "make corpus", ByMake),
     ("docs/install.md", "helm upgrade --install", By("tests/cluster/install")),
     ("docs/install.md", "cargo build --release", ByMake),
     (
