@@ -49,10 +49,10 @@ enum FileFormat {
     Png(png_recode::Header),
     Jpeg(jpeg::JpegHeader),
     Tiff(tiff::TiffHeader),
-    WebP,
-    Bmp,
     Gif(Layout),
     Pnm(pnm::PnmHeader),
+    /// WebP or BMP, which the `image` crate decodes.
+    OfImageCrate(ImageFormat),
 }
 
 /// A PNG file and the digest of its pixels. Only `encode` makes one, in this process or in a decoder process.
@@ -144,34 +144,36 @@ impl Header {
 /// # Errors
 /// The format is unknown or unsupported, the header is damaged, or the image has more than `max_pixels` pixels.
 pub fn inspect(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
-    let format = match image::guess_format(image) {
-        _ if tiff::is_tiff(image) => return inspect_tiff(image, max_pixels),
-        Ok(ImageFormat::Png) => return inspect_png(image, max_pixels),
-        Ok(ImageFormat::Jpeg) => return inspect_jpeg(image, max_pixels),
-        Ok(ImageFormat::WebP) => FileFormat::WebP,
-        Ok(ImageFormat::Bmp) => FileFormat::Bmp,
+    match image::guess_format(image) {
+        _ if tiff::is_tiff(image) => inspect_tiff(image, max_pixels),
+        Ok(ImageFormat::Png) => inspect_png(image, max_pixels),
+        Ok(ImageFormat::Jpeg) => inspect_jpeg(image, max_pixels),
         Ok(ImageFormat::Gif) => {
             let layout = gif::layout(image)?;
-            return inspected(FileFormat::Gif(layout), layout, image, max_pixels);
+            inspected(FileFormat::Gif(layout), layout, image, max_pixels)
         }
         Ok(ImageFormat::Pnm) => {
             let header = pnm::header(image)?;
-            return inspected(FileFormat::Pnm(header), header.layout, image, max_pixels);
+            inspected(FileFormat::Pnm(header), header.layout, image, max_pixels)
         }
-        _ => return Err(format::refusal(image)),
-    };
+        Ok(format @ (ImageFormat::WebP | ImageFormat::Bmp)) => inspect_by_image_crate(image, format, max_pixels),
+        _ => Err(format::refusal(image)),
+    }
+}
+
+fn inspect_by_image_crate(image: &[u8], format: ImageFormat, max_pixels: u32) -> Result<Header, EncodeError> {
     let decoder = image_crate::decoder(image, format, DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
     check_pixels(width, height, max_pixels)?;
-    match format {
-        FileFormat::WebP => webp::check(image, width, height)?,
-        FileFormat::Bmp => bmp::check(image)?,
-        _ => {}
-    }
-    let color = decoder.color_type();
-    let is_simple = color.bytes_per_pixel() == color.channel_count() && !matches!(format, FileFormat::WebP);
-    let pixels = (decoder.total_bytes() + u64::from(height)) * if is_simple { 3 } else { 4 };
-    Ok(Header { format, bytes_needed: pixels + image.len() as u64 })
+    let copies = if format == ImageFormat::WebP {
+        webp::check(image, width, height)?;
+        4
+    } else {
+        bmp::check(image)?;
+        3
+    };
+    let pixels = (decoder.total_bytes() + u64::from(height)) * copies;
+    Ok(Header { format: FileFormat::OfImageCrate(format), bytes_needed: pixels + image.len() as u64 })
 }
 
 fn inspect_png(image: &[u8], max_pixels: u32) -> Result<Header, EncodeError> {
@@ -225,7 +227,7 @@ pub fn encode(image: Bytes, header: &Header, settings: &ImageSettings) -> Result
         FileFormat::Gif(layout) => gif::read(&image, layout)?,
         FileFormat::Pnm(pnm) => pnm::read(&image, pnm)?,
         FileFormat::Tiff(tiff) => tiff::read(&image, tiff)?,
-        format => image_crate::decode(&image, format, header.bytes_needed)?,
+        FileFormat::OfImageCrate(format) => image_crate::decode(&image, format, header.bytes_needed)?,
     };
     let digest = PixelDigest::of(&picture);
     let bytes = png_recode::write(picture, encoding(settings.encoding))?;

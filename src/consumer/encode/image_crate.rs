@@ -5,10 +5,10 @@ use std::io::Cursor;
 use image::{ColorType, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use png_recode::{Color, Layout, Picture, fits};
 
-use super::{DECODER_BYTES, EncodeError, FileFormat};
+use super::{DECODER_BYTES, EncodeError};
 
 /// Decodes a WebP or a BMP.
-pub(super) fn decode(image: &[u8], format: FileFormat, bytes_needed: u64) -> Result<Picture, EncodeError> {
+pub(super) fn decode(image: &[u8], format: ImageFormat, bytes_needed: u64) -> Result<Picture, EncodeError> {
     let mut decoder = decoder(image, format, bytes_needed + DECODER_BYTES)?;
     let (width, height) = decoder.dimensions();
     let color = match decoder.color_type() {
@@ -28,16 +28,7 @@ pub(super) fn decode(image: &[u8], format: FileFormat, bytes_needed: u64) -> Res
 }
 
 /// A decoder that may allocate at most `bytes`.
-pub(super) fn decoder(image: &[u8], format: FileFormat, bytes: u64) -> Result<impl ImageDecoder, EncodeError> {
-    let format = match format {
-        FileFormat::Png(_) => ImageFormat::Png,
-        FileFormat::Jpeg(_) => ImageFormat::Jpeg,
-        FileFormat::Tiff(_) => ImageFormat::Tiff,
-        FileFormat::WebP => ImageFormat::WebP,
-        FileFormat::Bmp => ImageFormat::Bmp,
-        FileFormat::Gif(_) => ImageFormat::Gif,
-        FileFormat::Pnm(_) => ImageFormat::Pnm,
-    };
+pub(super) fn decoder(image: &[u8], format: ImageFormat, bytes: u64) -> Result<impl ImageDecoder, EncodeError> {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(bytes);
     let mut reader = ImageReader::with_format(Cursor::new(image), format);

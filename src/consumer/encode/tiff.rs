@@ -4,7 +4,7 @@
 use png_recode::{Color, Layout, Picture, fits};
 
 use self::bands::Colors;
-use self::compression::Compression;
+use self::compression::{Codec, Compression};
 use self::directory::Directory;
 pub(super) use self::directory::is_tiff;
 use self::grid::Grid;
@@ -50,7 +50,7 @@ impl TiffHeader {
         let chunk = read::chunk_bytes(kind, grid) as u64;
         let unpacked = match kind.compression {
             Compression::None if !kind.is_reversed => 0,
-            Compression::Zstd => chunk.saturating_mul(4).saturating_add(DECODER_BYTES),
+            Compression::Packed(Codec::Zstd) => chunk.saturating_mul(4).saturating_add(DECODER_BYTES),
             Compression::Jpeg => jpeg::bytes_needed(grid.chunk_width, grid.chunk_height),
             _ => chunk,
         };

@@ -8,22 +8,28 @@ pub(super) const LONG: &str = "the TIFF is damaged: a strip or tile has more dat
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Compression {
     None,
+    Jpeg,
+    Packed(Codec),
+}
+
+/// A compression of bytes, whatever they mean.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Codec {
     Lzw,
     Deflate,
     PackBits,
     Zstd,
-    Jpeg,
 }
 
 impl Compression {
     pub fn of(number: u64) -> Result<Self, EncodeError> {
         let name = match number {
             1 => return Ok(Self::None),
-            5 => return Ok(Self::Lzw),
+            5 => return Ok(Self::Packed(Codec::Lzw)),
             7 => return Ok(Self::Jpeg),
-            8 | 32_946 => return Ok(Self::Deflate),
-            32_773 => return Ok(Self::PackBits),
-            50_000 => return Ok(Self::Zstd),
+            8 | 32_946 => return Ok(Self::Packed(Codec::Deflate)),
+            32_773 => return Ok(Self::Packed(Codec::PackBits)),
+            50_000 => return Ok(Self::Packed(Codec::Zstd)),
             2..=4 => "fax",
             6 => "old-style JPEG",
             34_712 => "JPEG 2000",

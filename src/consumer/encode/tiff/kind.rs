@@ -2,7 +2,7 @@
 //! was found.
 
 use super::bands::{self, Alpha, Colors};
-use super::compression::Compression;
+use super::compression::{Codec, Compression};
 use super::directory::Directory;
 use super::{tag, unsupported};
 use crate::consumer::encode::EncodeError;
@@ -128,7 +128,7 @@ fn predictor(
     bits: u8,
     is_float: bool,
 ) -> Result<Predictor, EncodeError> {
-    let has_predictor = matches!(compression, Compression::Lzw | Compression::Deflate | Compression::Zstd);
+    let has_predictor = matches!(compression, Compression::Packed(Codec::Lzw | Codec::Deflate | Codec::Zstd));
     match directory.number(tag::PREDICTOR)?.unwrap_or(1) {
         1 => Ok(Predictor::None),
         2 if has_predictor && matches!(bits, 8 | 16 | 32) => Ok(Predictor::Horizontal),

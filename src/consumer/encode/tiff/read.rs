@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::compression::Compression;
+use super::compression::{Codec, Compression};
 use super::directory::Directory;
 use super::grid::{Chunk, Grid};
 use super::kind::Kind;
@@ -69,24 +69,30 @@ impl Reader<'_> {
     /// The rows of a strip or tile.
     fn rows<'s>(&'s mut self, data: &'s [u8], chunk: Chunk) -> Result<&'s [u8], EncodeError> {
         let expected = self.row_bytes() * chunk.stored_rows as usize;
-        if self.kind.compression == Compression::Jpeg {
-            self.buffer = jpeg::decode(self.tables, data, self.expected_jpeg(chunk))?;
-            return Ok(&self.buffer);
-        }
-        if self.kind.compression == Compression::None {
-            let rows = data.get(..expected).ok_or_else(|| {
-                let found = format!("one of its {} has {} bytes of {expected}", self.grid.name(), data.len());
-                EncodeError::InvalidImage(format!("the TIFF is damaged: {found}"))
-            })?;
-            if !self.kind.is_reversed {
-                return Ok(rows);
+        match self.kind.compression {
+            Compression::Packed(codec) => self.unpacked(codec, data, expected),
+            Compression::Jpeg => {
+                self.buffer = jpeg::decode(self.tables, data, self.expected_jpeg(chunk))?;
+                Ok(&self.buffer)
             }
-            self.buffer = reversed(rows);
-            return Ok(&self.buffer);
+            Compression::None => {
+                let rows = data.get(..expected).ok_or_else(|| {
+                    let found = format!("one of its {} has {} bytes of {expected}", self.grid.name(), data.len());
+                    EncodeError::InvalidImage(format!("the TIFF is damaged: {found}"))
+                })?;
+                if !self.kind.is_reversed {
+                    return Ok(rows);
+                }
+                self.buffer = reversed(rows);
+                Ok(&self.buffer)
+            }
         }
+    }
+
+    fn unpacked(&mut self, codec: Codec, data: &[u8], expected: usize) -> Result<&[u8], EncodeError> {
         let data = if self.kind.is_reversed { Cow::Owned(reversed(data)) } else { Cow::Borrowed(data) };
         self.buffer.resize(chunk_bytes(&self.kind, &self.grid), 0);
-        unpack::unpack(self.kind.compression, &data, &mut self.buffer, expected)?;
+        unpack::unpack(codec, &data, &mut self.buffer, expected)?;
         let size = self.row_bytes();
         let rows = self.buffer.get_mut(..expected).unwrap_or_default();
         rows.chunks_exact_mut(size).for_each(|row| predictor::undo(&self.kind, row));

@@ -5,7 +5,7 @@ use libdeflater::{DecompressionError, Decompressor};
 use weezl::decode::Configuration;
 use weezl::{BitOrder, LzwStatus};
 
-use super::compression::{Compression, LONG};
+use super::compression::{Codec, LONG};
 use super::{unsupported, zstd};
 use crate::consumer::encode::EncodeError;
 
@@ -13,18 +13,12 @@ const DAMAGED: &str = "the TIFF is damaged: the data of a strip or tile can't be
 const SHORT: &str = "the TIFF is damaged, or cut off: a strip or tile has too little data for its rows";
 
 /// Decompresses `data` into `out`, of which the first `expected` bytes must be filled.
-pub(super) fn unpack(
-    compression: Compression,
-    data: &[u8],
-    out: &mut [u8],
-    expected: usize,
-) -> Result<(), EncodeError> {
-    let filled = match compression {
-        Compression::Lzw => lzw(data, out.get_mut(..expected).unwrap_or_default())?,
-        Compression::PackBits => pack_bits(data, out.get_mut(..expected).unwrap_or_default()),
-        Compression::Deflate => deflate(data, out)?,
-        Compression::Zstd => zstd::decompress(data, out)?,
-        Compression::None | Compression::Jpeg => copied(data, out),
+pub(super) fn unpack(codec: Codec, data: &[u8], out: &mut [u8], expected: usize) -> Result<(), EncodeError> {
+    let filled = match codec {
+        Codec::Lzw => lzw(data, out.get_mut(..expected).unwrap_or_default())?,
+        Codec::PackBits => pack_bits(data, out.get_mut(..expected).unwrap_or_default()),
+        Codec::Deflate => deflate(data, out)?,
+        Codec::Zstd => zstd::decompress(data, out)?,
     };
     if filled < expected { Err(SHORT.into()) } else { Ok(()) }
 }
@@ -42,7 +36,7 @@ fn deflate(data: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
 
 /// Decompresses until `out` is full, as libtiff does: some writers leave out the end code.
 fn lzw(data: &[u8], out: &mut [u8]) -> Result<usize, EncodeError> {
-    // libtiff, too, recognizes the codes of files of before 1988 by their first code.
+    // As in libtiff, the first code shows that a file from before 1988 has codes from the lowest bit.
     if matches!(data, [0, second, ..] if second & 1 == 1) {
         return unsupported("old-style LZW compression (codes from the lowest bit); publish it again".to_owned());
     }
