@@ -69,13 +69,14 @@ pub fn is_due(previous: &ImagePipelineStatus, current: &ImagePipelineStatus, sin
     let counts = |status: &ImagePipelineStatus| [status.backlog, status.parked];
     let any = |status: &ImagePipelineStatus| counts(status).map(|count| count.map(|count| count > 0));
     match () {
-        () if !is_equal_but_counts(previous, current) => true,
+        () if without_counts(previous) != without_counts(current) => true,
         () if any(current) != any(previous) => since_written >= REFRESH_ZERO_AFTER,
         () => counts(current) != counts(previous) && since_written >= REFRESH_AFTER,
     }
 }
 
-fn is_equal_but_counts(one: &ImagePipelineStatus, other: &ImagePipelineStatus) -> bool {
+/// Everything but the message counts.
+fn without_counts(status: &ImagePipelineStatus) -> impl PartialEq {
     let ImagePipelineStatus {
         observed_generation,
         replicas,
@@ -86,13 +87,8 @@ fn is_equal_but_counts(one: &ImagePipelineStatus, other: &ImagePipelineStatus) -
         parked: _,
         last_scale_time,
         conditions,
-    } = one;
-    let sizes = |status: &ImagePipelineStatus| [status.replicas, status.ready_replicas, status.desired_replicas];
-    *observed_generation == other.observed_generation
-        && [*replicas, *ready_replicas, *desired_replicas] == sizes(other)
-        && *selector == other.selector
-        && *last_scale_time == other.last_scale_time
-        && *conditions == other.conditions
+    } = status;
+    (observed_generation, replicas, selector, ready_replicas, desired_replicas, last_scale_time, conditions)
 }
 
 /// The status of a resource that does not parse as an ImagePipeline.
