@@ -3,7 +3,7 @@
 A file FOLDER/KIND--DETAILS.EXT has its right pixels in the file of the same name with .npy behind it: an array of height,
 width and samples. A file without .npy is damaged, and must be refused. The pixels are those that the generator chose,
 or, for lossy formats, those that the format's reference decoder gives (libjpeg-turbo and libwebp, through Pillow)."""
-import importlib.util
+import importlib
 import io
 import pathlib
 import sys
@@ -56,10 +56,7 @@ def decoded(data, mode=None):
 def main():
     folder = Folder(sys.argv[1], "--sample" in sys.argv)
     for name in ("jpegs", "pngs", "webps", "bmps", "gifs", "pnms", "tiffs"):
-        # A module of this folder.
-        if importlib.util.find_spec(name):
-            module = importlib.import_module(name)
-            module.make(folder.path if name == "tiffs" else folder)
+        importlib.import_module(name).make(folder)
     print(sum(1 for file in folder.path.iterdir() if file.suffix != ".npy"), "files in", folder.path)
 
 

@@ -1,9 +1,8 @@
-"""TIFFs of every kind: make(folder). A file that tifffile wrote has the pixels that GDAL reads, and a file that GDAL or
+"""TIFFs of every kind. A file that tifffile wrote has the pixels that GDAL reads, and a file that GDAL or
 this module wrote those that tifffile or GDAL reads: the truth is never the array of the writer alone. The samples are then
 brought to PNG's pixels by the rules of the documentation, written here again."""
 import io
 import itertools
-import pathlib
 import random
 import struct
 import warnings
@@ -82,16 +81,15 @@ def by_tifffile(data, samples):
     return found.reshape(HEIGHT, WIDTH, samples).astype(np.uint8 if found.dtype == bool else found.dtype)
 
 
-class Folder:
-    def __init__(self, path):
-        self.path, self.count, self.skipped = pathlib.Path(path), 0, 0
-        self.path.mkdir(parents=True, exist_ok=True)
+class Numbered:
+    """A folder whose files have numbers in their names."""
+
+    def __init__(self, folder):
+        self.folder, self.count, self.skipped = folder, 0, 0
 
     def put(self, kind, detail, data, right):
-        name = f"{kind}--{self.count:04}-{detail}.tif"
+        self.folder.put(f"{kind}--{self.count:04}-{detail}.tif", data, right[..., 0] if right.shape[-1] == 1 else right)
         self.count += 1
-        (self.path / name).write_bytes(data)
-        np.save(self.path / (name + ".npy"), right[..., 0] if right.shape[-1] == 1 else right)
 
 
 # Kind, samples, bits, photometric, extra samples.
@@ -287,13 +285,7 @@ def by_hand(order, bits, compression, rows):
 
 def make(folder):
     warnings.filterwarnings("ignore")
-    folder = Folder(folder)
+    folder = Numbered(folder)
     for part in (by_tifffile_written, by_gdal_written, sparse, jpeg, fill_order):
         part(folder)
     print(folder.count, "TIFFs,", folder.skipped, "left out: decoders disagree or can't read them")
-
-
-if __name__ == "__main__":
-    import sys
-
-    make(sys.argv[1])
